@@ -1,0 +1,379 @@
+//! The opaque, portable position of a consumer in an event history.
+//!
+//! # Format
+//!
+//! Unpadded URL-safe base64, at most [`CURSOR_TEXT_MAX`] characters, of
+//!
+//! ```text
+//! version u8 = 1 │ chain tag [u8;8] │ handled varint │ presence u8 │ blocks… │ n u8 │ witnesses… │ crc32 u32
+//! ```
+//!
+//! where *presence* says which of (delivered, proposed, checkpointed, proven, finalized) follow as
+//! blocks, and that proposed is the delivered block; and each *witness* is a distance below the head
+//! (varint) and the first 8 bytes of the digest there. Witnesses stand at powers of two below the
+//! head, so that a server which never saw this consumer finds the common ancestor in one look.
+//!
+//! The text proves nothing and is not believed: what it says about blocks is only ever compared. A
+//! made-up cursor harms nobody but the consumer that presents it.
+
+use crate::{BlockRef, ChainId, Digest, Height, Marks, Tier};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{Buf, BufMut};
+use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
+use commonware_cryptography::{Hasher as _, Sha256};
+use std::{fmt, str::FromStr};
+
+/// Length limit of a cursor's text, in characters.
+pub const CURSOR_TEXT_MAX: usize = 512;
+
+/// Length limit of a cursor's bytes: what fits into the text.
+const BYTES_MAX: usize = CURSOR_TEXT_MAX / 4 * 3;
+
+const VERSION: u8 = 1;
+const TAG: usize = 8;
+const CRC: usize = 4;
+
+/// Presence bits: delivered, the four tiers in the order of [`Tier::ALL`], proposed = delivered.
+const DELIVERED: u8 = 1;
+const PROPOSED_IS_DELIVERED: u8 = 1 << 5;
+
+/// The start of a digest at a distance below a cursor's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// The height.
+    pub height: Height,
+    /// The first 8 bytes of the digest there: enough that two blocks of one height do not share them
+    /// by chance, and nothing is proven by them.
+    pub tag: [u8; TAG],
+}
+
+impl Witness {
+    /// The witness of `block`.
+    pub fn of(block: &BlockRef) -> Self {
+        Self { height: block.height, tag: head(&block.digest) }
+    }
+
+    /// Whether `block` is the block that was witnessed.
+    pub fn is(&self, block: &BlockRef) -> bool {
+        *self == Self::of(block)
+    }
+}
+
+fn head(digest: &Digest) -> [u8; TAG] {
+    let mut tag = [0; TAG];
+    tag.copy_from_slice(&digest.0[..TAG]);
+    tag
+}
+
+/// The opaque, portable position of a consumer in an event history: how many events it has handled,
+/// where that left it, and sparse digests below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    chain: [u8; TAG],
+    handled: u64,
+    delivered: Option<BlockRef>,
+    tips: [Option<BlockRef>; 4],
+    /// Ascending distance below the head, none at 0.
+    witnesses: Vec<Witness>,
+}
+
+/// A text that is no cursor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed cursor: {0}")]
+pub struct Malformed(pub &'static str);
+
+impl Cursor {
+    /// The position of a consumer that has handled `handled` events of a history of `chain`, which
+    /// left it at `marks`. `below` are blocks below the head: those at powers of two make a
+    /// reorganisation cheap to resolve. Of witnesses that do not fit, the deepest are left out.
+    pub fn new(chain: &ChainId, handled: u64, marks: &Marks, below: &[BlockRef]) -> Self {
+        let mut cursor = Self {
+            chain: Self::tag(chain),
+            handled,
+            delivered: marks.delivered,
+            tips: Tier::ALL.map(|tier| marks.tips.block(tier)),
+            witnesses: Vec::new(),
+        };
+        let Some(top) = cursor.head() else { return cursor };
+        let mut witnesses: Vec<_> =
+            below.iter().filter(|block| block.height < top.height).map(Witness::of).collect();
+        witnesses.sort_by_key(|witness| std::cmp::Reverse(witness.height));
+        witnesses.dedup_by_key(|witness| witness.height);
+        let mut room = BYTES_MAX.saturating_sub(cursor.encode_size());
+        witnesses.retain(|witness| {
+            let size = witness_size(top, witness);
+            let fits = size <= room;
+            room = if fits { room - size } else { 0 };
+            fits
+        });
+        cursor.witnesses = witnesses;
+        cursor
+    }
+
+    /// The position before the first event of a history of `chain`.
+    pub fn start(chain: &ChainId) -> Self {
+        Self::new(chain, 0, &Marks::none(), &[])
+    }
+
+    /// The heights at powers of two below `top`, nearest first: where a cursor wants witnesses.
+    pub fn heights_below(top: Height) -> impl Iterator<Item = Height> {
+        (0..u64::BITS).map_while(move |k| top.get().checked_sub(1 << k)).take(24).map(Height::new)
+    }
+
+    fn tag(chain: &ChainId) -> [u8; TAG] {
+        head(&Sha256::hash(&[chain.as_str().as_bytes()]))
+    }
+
+    /// Whether this is a cursor of `chain`.
+    pub fn is_of(&self, chain: &ChainId) -> bool {
+        self.chain == Self::tag(chain)
+    }
+
+    /// How many events of the issuing history the consumer has handled.
+    pub const fn handled(&self) -> u64 {
+        self.handled
+    }
+
+    /// The highest block delivered to the consumer.
+    pub const fn delivered(&self) -> Option<BlockRef> {
+        self.delivered
+    }
+
+    /// The block of the tip of `tier`, as announced to the consumer.
+    pub const fn block(&self, tier: Tier) -> Option<BlockRef> {
+        self.tips[tier.index()]
+    }
+
+    /// The block that the consumer stands on: see [`Marks::head`].
+    pub fn head(&self) -> Option<BlockRef> {
+        self.delivered.or_else(|| self.block(Tier::Proposed))
+    }
+
+    /// What the consumer knew below its head, nearest first.
+    pub fn witnesses(&self) -> &[Witness] {
+        &self.witnesses
+    }
+
+    /// Whether the consumer was left exactly at `marks`.
+    pub fn stands_at(&self, marks: &Marks) -> bool {
+        self.delivered == marks.delivered
+            && Tier::ALL.iter().all(|tier| self.block(*tier) == marks.tips.block(*tier))
+    }
+
+    fn proposed_is_delivered(&self) -> bool {
+        self.delivered.is_some() && self.delivered == self.block(Tier::Proposed)
+    }
+
+    fn body_size(&self) -> usize {
+        let tips = self.tips.iter().skip(usize::from(self.proposed_is_delivered()));
+        let blocks: usize =
+            self.delivered.iter().chain(tips.flatten()).map(EncodeSize::encode_size).sum();
+        let witnesses: usize =
+            self.head().map_or(0, |top| self.witnesses.iter().map(|w| witness_size(top, w)).sum());
+        1 + TAG + UInt(self.handled).encode_size() + 1 + blocks + 1 + witnesses
+    }
+}
+
+fn distance(top: BlockRef, witness: &Witness) -> u64 {
+    top.height.get() - witness.height.get()
+}
+
+fn witness_size(top: BlockRef, witness: &Witness) -> usize {
+    UInt(distance(top, witness)).encode_size() + TAG
+}
+
+impl Write for Cursor {
+    fn write(&self, out: &mut impl BufMut) {
+        let mut buf = Vec::with_capacity(self.body_size());
+        buf.put_u8(VERSION);
+        buf.put_slice(&self.chain);
+        UInt(self.handled).write(&mut buf);
+        let mut presence = if self.delivered.is_some() { DELIVERED } else { 0 };
+        for tier in Tier::ALL.into_iter().filter(|tier| self.block(*tier).is_some()) {
+            presence |= 1 << (1 + tier.index());
+        }
+        let skip = self.proposed_is_delivered();
+        if skip {
+            presence |= PROPOSED_IS_DELIVERED;
+        }
+        buf.put_u8(presence);
+        for block in self.delivered.iter().chain(self.tips.iter().skip(skip.into()).flatten()) {
+            block.write(&mut buf);
+        }
+        // At most 24 by construction: `new` takes them from `heights_below`, `read` checks the room.
+        buf.put_u8(self.witnesses.len() as u8);
+        if let Some(top) = self.head() {
+            for witness in &self.witnesses {
+                UInt(distance(top, witness)).write(&mut buf);
+                buf.put_slice(&witness.tag);
+            }
+        }
+        out.put_slice(&buf);
+        out.put_u32(crc32fast::hash(&buf));
+    }
+}
+
+impl EncodeSize for Cursor {
+    fn encode_size(&self) -> usize {
+        self.body_size() + CRC
+    }
+}
+
+impl Read for Cursor {
+    type Cfg = ();
+
+    fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
+        let invalid = |why| Error::Invalid("Cursor", why);
+        if u8::read(buf)? != VERSION {
+            return Err(invalid("unknown version"));
+        }
+        let chain = <[u8; TAG]>::read(buf)?;
+        let handled = UInt::read(buf)?.into();
+        let presence = u8::read(buf)?;
+        if presence >= 1 << 6 {
+            return Err(invalid("unknown presence bits"));
+        }
+        let has = |bit: u8| presence & bit != 0;
+        let delivered = if has(DELIVERED) { Some(BlockRef::read(buf)?) } else { None };
+        let mut tips = [None; 4];
+        for tier in Tier::ALL {
+            let same = tier == Tier::Proposed && has(PROPOSED_IS_DELIVERED);
+            tips[tier.index()] = match (has(1 << (1 + tier.index())), same) {
+                (true, false) => Some(BlockRef::read(buf)?),
+                (true, true) if delivered.is_some() => delivered,
+                (false, false) => None,
+                _ => return Err(invalid("proposed is said to be delivered, and is not there")),
+            };
+        }
+        let mut cursor = Self { chain, handled, delivered, tips, witnesses: Vec::new() };
+        let count = u8::read(buf)?;
+        let mut last = 0;
+        for _ in 0..count {
+            let top = cursor.head().ok_or(invalid("witnesses below nothing"))?;
+            let distance: u64 = UInt::read(buf)?.into();
+            let height = top.height.get().checked_sub(distance).filter(|_| distance > last);
+            let height = Height::new(height.ok_or(invalid("witness out of order"))?);
+            last = distance;
+            cursor.witnesses.push(Witness { height, tag: <[u8; TAG]>::read(buf)? });
+        }
+        if cursor.encode_size() > BYTES_MAX {
+            return Err(invalid("too long"));
+        }
+        // There is one encoding of a cursor, so the checksum can be made from what was read.
+        let crc = u32::read(buf)?;
+        let mut again = Vec::with_capacity(cursor.encode_size());
+        cursor.write(&mut again);
+        if !again.ends_with(&crc.to_be_bytes()) {
+            return Err(invalid("checksum"));
+        }
+        Ok(cursor)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = Vec::with_capacity(self.encode_size());
+        self.write(&mut bytes);
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text.len() > CURSOR_TEXT_MAX {
+            return Err(Malformed("longer than 512 characters"));
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed("not base64"))?;
+        let mut bytes = bytes.as_slice();
+        let cursor = Self::read(&mut bytes).map_err(|error| match error {
+            Error::Invalid(_, why) => Malformed(why),
+            _ => Malformed("cut short, or changed"),
+        })?;
+        if !bytes.is_empty() {
+            return Err(Malformed("followed by more bytes"));
+        }
+        Ok(cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TipSet;
+    use commonware_codec::{Decode as _, Encode as _};
+
+    fn chain() -> ChainId {
+        ChainId::new("test:1").unwrap()
+    }
+
+    fn block(height: u64) -> BlockRef {
+        BlockRef::new(Height::new(height), Sha256::hash(&[&height.to_be_bytes()]))
+    }
+
+    fn full(height: u64) -> Cursor {
+        let mut tips = TipSet::unknown();
+        for (below, tier) in (0..).zip(Tier::ALL) {
+            tips.set(tier, Some(block(height - below).into()));
+        }
+        let marks = Marks { delivered: Some(block(height)), tips };
+        let below: Vec<_> =
+            Cursor::heights_below(Height::new(height)).map(|h| block(h.get())).collect();
+        Cursor::new(&chain(), height, &marks, &below)
+    }
+
+    #[test]
+    fn a_cursor_survives_its_text() {
+        for cursor in [Cursor::start(&chain()), full(3), full(1_000_000), full(u64::MAX)] {
+            let text = cursor.to_string();
+            assert!(text.len() <= CURSOR_TEXT_MAX, "{} characters", text.len());
+            assert_eq!(text.parse(), Ok(cursor));
+        }
+    }
+
+    #[test]
+    fn witnesses_reach_a_million_blocks_below_the_tip() {
+        let cursor = full(1 << 33);
+        let deepest = cursor.witnesses().last().unwrap();
+        assert!(distance(cursor.head().unwrap(), deepest) >= 1 << 19, "{deepest:?}");
+    }
+
+    #[test]
+    fn a_cursor_with_the_longest_numbers_drops_its_deepest_witnesses_only() {
+        let cursor = full(u64::MAX);
+        let distances: Vec<_> =
+            cursor.witnesses().iter().map(|w| distance(cursor.head().unwrap(), w)).collect();
+        assert!(distances.len() >= 12, "{distances:?}");
+        assert!(distances.iter().enumerate().all(|(k, distance)| *distance == 1 << k));
+    }
+
+    #[test]
+    fn every_changed_or_cut_text_is_malformed() {
+        let text = full(1000).to_string();
+        for at in 0..text.len() {
+            assert!(text[..at].parse::<Cursor>().is_err(), "cut at {at}");
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(changed.parse::<Cursor>().is_err(), "changed at {at}");
+        }
+        for text in ["", "A", "not a cursor", &"A".repeat(512), &"A".repeat(10_000)] {
+            assert!(text.parse::<Cursor>().is_err());
+        }
+    }
+
+    #[test]
+    fn a_cursor_knows_its_chain() {
+        let other = ChainId::new("test:2").unwrap();
+        assert!(full(5).is_of(&chain()));
+        assert!(!full(5).is_of(&other));
+    }
+
+    #[test]
+    fn bytes_after_a_cursor_are_not_part_of_it() {
+        let mut bytes = full(7).encode().to_vec();
+        bytes.push(0);
+        assert!(Cursor::decode_cfg(bytes.as_slice(), &()).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! The vocabulary of Tidewatch and the ports between its parts.
+//!
+//! # Overview
+//!
+//! Tidewatch follows the tip of a chain and says, at every moment, how final it is. This crate holds
+//! the words for that as values, and the traits by which the parts meet. It knows nobody.
+//!
+//! ```text
+//!  Source ──Snapshot──▶ stream::Driver ──Change──▶ LocalView + EventLog ──Record──▶ Consumer
+//!     (ports in `source`)                 (ports in `view` and `log`)          (port in `consumer`)
+//! ```
+//!
+//! | word | type |
+//! |---|---|
+//! | block, checkpoint, tip | [`BlockRef`], [`CheckpointRef`], [`Tip`] |
+//! | tier, ladder, tip set | [`Tier`], [`Ladder`], [`TipSet`] |
+//! | what a local view has | [`Marks`] |
+//! | event, record, cursor | [`Event`], [`Record`], [`Cursor`] |
+//! | fault and its severity | [`Fault`], [`FaultKind`], [`Severity`] |
+//!
+//! # Formats
+//!
+//! Everything that is stored or sent has a binary codec (`commonware-codec`), and its bytes are frozen
+//! by tests. A change of format is a change of the version byte, never of its meaning.
+
+mod consumer;
+mod cursor;
+mod event;
+mod fault;
+mod log;
+mod marks;
+mod monitor;
+mod reference;
+mod source;
+mod tier;
+mod tips;
+mod view;
+
+#[cfg(test)]
+mod formats;
+
+pub use commonware_consensus::types::Height;
+pub use commonware_cryptography::sha256::Digest;
+pub use consumer::{Ack, Consumer};
+pub use cursor::{CURSOR_TEXT_MAX, Cursor, Malformed, Witness};
+pub use event::{Event, Record};
+pub use fault::{Conflict, Fault, FaultKind, Severity};
+pub use log::{EventLog, LogError, Resume, ResumeError};
+pub use marks::Marks;
+pub use monitor::{Monitor, State, Status};
+pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, Tip};
+pub use source::{Identity, Limits, Proof, Snapshot, Source};
+pub use tier::{Ladder, Tier};
+pub use tips::{LadderBroken, TipSet};
+pub use view::{Change, LocalView};

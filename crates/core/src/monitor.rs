@@ -1,0 +1,92 @@
+//! The port to those who watch over a driver: operators, dashboards, health checks.
+
+use crate::{Fault, Height, Marks, Snapshot};
+use std::fmt;
+
+/// Whether what a driver says about the tip can be relied on, and if not, why not.
+///
+/// `Live` is said only when contact is fresh, lag is small, the tip's own time is fresh and no gap is
+/// known; every other state names what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// History is being taken in.
+    CatchingUp,
+    /// At the tip.
+    Live,
+    /// In contact and up to date but for more blocks than live allows.
+    Lagging,
+    /// In contact, at the source's tip, but that tip is old.
+    Stale,
+    /// No contact with the source.
+    Blind,
+    /// The source contradicts what is finalized here.
+    Conflicted,
+}
+
+impl State {
+    /// Name in events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CatchingUp => "catching_up",
+            Self::Live => "live",
+            Self::Lagging => "lagging",
+            Self::Stale => "stale",
+            Self::Blind => "blind",
+            Self::Conflicted => "conflicted",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A driver's state, with what it was computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The verdict.
+    pub state: State,
+    /// Blocks between the source's proposed tip and the local view.
+    pub lag: u64,
+    /// The source's proposed tip, as last seen.
+    pub source_height: Option<Height>,
+    /// The age of that tip by its own time, in milliseconds, where blocks carry one.
+    pub tip_age_ms: Option<u64>,
+}
+
+/// Is told what a driver does. Every method returns at once, and does nothing by default.
+pub trait Monitor: Send + Sync + 'static {
+    /// A pass read the source.
+    fn snapshot(&self, _snapshot: &Snapshot) {}
+
+    /// The local view moved to `marks`.
+    fn moved(&self, _marks: &Marks) {}
+
+    /// Something was refused.
+    fn fault(&self, _fault: &Fault) {}
+
+    /// The status, after every pass and whenever time alone changes it.
+    fn status(&self, _status: &Status) {}
+}
+
+impl Monitor for () {}
+
+impl<M: Monitor> Monitor for std::sync::Arc<M> {
+    fn snapshot(&self, snapshot: &Snapshot) {
+        (**self).snapshot(snapshot);
+    }
+
+    fn moved(&self, marks: &Marks) {
+        (**self).moved(marks);
+    }
+
+    fn fault(&self, fault: &Fault) {
+        (**self).fault(fault);
+    }
+
+    fn status(&self, status: &Status) {
+        (**self).status(status);
+    }
+}

@@ -1,0 +1,86 @@
+//! The port to what a consumer has durably taken in.
+
+use crate::{Block, BlockRef, Conflict, Event, Fault, Height, Marks, Proof, Tier, Tip, TipSet};
+use std::future::Future;
+
+/// One step of a pass, as the driver hands it to its local view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a pass makes a handful of changes")]
+pub enum Change<B> {
+    /// Drop everything above `to`, and clamp the tiers, in one step.
+    Pruned {
+        /// The highest block that survives.
+        to: BlockRef,
+        /// All tiers after it.
+        tips: TipSet,
+    },
+    /// Take in these blocks: never empty, consecutive, each linked to the one before it. The first
+    /// one stands on the delivered block, or starts a new run above it (a start height, a skip).
+    Blocks(Vec<B>),
+    /// Move a tier.
+    Moved {
+        /// The tier.
+        tier: Tier,
+        /// Where it stands now.
+        tip: Tip,
+        /// Whether it moved back.
+        back: bool,
+        /// What proves it, where the source gave a proof for this very block.
+        proof: Option<Proof>,
+    },
+}
+
+impl<B: Block> Change<B> {
+    /// The thin event of this change for a view that stands at `marks`; `None` for no blocks.
+    pub fn event(&self, marks: &Marks) -> Option<Event> {
+        Some(match self {
+            Self::Pruned { to, tips } => {
+                let above = |block: BlockRef| block.height.get().saturating_sub(to.height.get());
+                Event::Pruned { to: *to, depth: marks.delivered.map_or(0, above), tips: *tips }
+            }
+            Self::Blocks(blocks) => {
+                Event::Blocks { from: blocks.first()?.reference(), to: blocks.last()?.reference() }
+            }
+            Self::Moved { tier, tip, back: false, .. } => {
+                Event::Advanced { tier: *tier, tip: *tip }
+            }
+            Self::Moved { tier, tip, back: true, .. } => {
+                Event::Regressed { tier: *tier, tip: *tip }
+            }
+        })
+    }
+}
+
+/// What a consumer has durably taken in: its marks, and digests at heights. A driver is its single
+/// writer. The store is one; a consumer that keeps the chain itself (a database, an execution layer)
+/// can be one too.
+///
+/// Faults of a view end the pass; their severity decides whether the driver goes on.
+pub trait LocalView: Send + 'static {
+    /// The chain's blocks.
+    type Block: Block;
+
+    /// Where the view stands.
+    fn marks(&self) -> impl Future<Output = Result<Marks, Fault>> + Send;
+
+    /// For each height, the highest block that this view knows at or below it; `None` where it knows
+    /// none. A dense view answers with the block at that very height. The block that the first
+    /// delivered one stands on, and genesis where nothing was skipped, are known too.
+    fn witnesses(
+        &self,
+        heights: &[Height],
+    ) -> impl Future<Output = Result<Vec<Option<BlockRef>>, Fault>> + Send;
+
+    /// Applies `changes` in order. When it returns, all of them survive a crash; if it fails or is
+    /// dropped, any prefix of them may have.
+    fn commit(
+        &mut self,
+        changes: Vec<Change<Self::Block>>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Keeps both sides of a contradiction about a finalized block. The same conflict may come again.
+    fn keep_evidence(
+        &mut self,
+        conflict: Conflict,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
