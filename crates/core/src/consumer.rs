@@ -1,6 +1,6 @@
 //! The port to those who read events.
 
-use crate::{Fault, Record};
+use crate::{Fault, FaultKind, Record};
 use std::future::Future;
 
 /// How strongly a consumer has taken events in.
@@ -22,4 +22,13 @@ pub trait Consumer: Send + 'static {
 
     /// Takes in `records`: never empty, consecutive. The acknowledgement covers all of them.
     fn handle(&mut self, records: &[Record]) -> impl Future<Output = Result<Ack, Fault>> + Send;
+
+    /// The events between this consumer's position and `oldest` are no longer kept. A consumer that
+    /// can start again drops what it has and takes [`Record::marks`] of `oldest`, which include that
+    /// event; what follows comes after it. By default it refuses, which ends its delivery.
+    fn restart(&mut self, oldest: &Record) -> impl Future<Output = Result<(), Fault>> + Send {
+        let detail = format!("events before {} are no longer kept: start again", oldest.sequence());
+        let fault = FaultKind::TooOld.fault(self.name(), detail);
+        async { Err(fault) }
+    }
 }

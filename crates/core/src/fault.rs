@@ -67,6 +67,8 @@ fault_kinds! {
 
     /// The upstream has no such block, although it is at or below its own tip.
     Missing = "missing", Behind;
+    /// The upstream has not come as far as what is finalized here.
+    Behind = "behind", Behind;
     /// An answer does not fit the snapshot that it belongs to: the source moved in between.
     Torn = "torn", Behind;
 
@@ -96,6 +98,8 @@ fault_kinds! {
 
     /// The data directory, or the cursor, belongs to another chain.
     WrongChain = "wrong_chain", Config;
+    /// The history that a consumer needs is no longer kept.
+    TooOld = "too_old", Config;
     /// A setting that cannot work.
     Setting = "setting", Config;
 

@@ -56,7 +56,7 @@ impl<B: Block> Change<B> {
 /// can be one too.
 ///
 /// Faults of a view end the pass; their severity decides whether the driver goes on.
-pub trait LocalView: Send + 'static {
+pub trait LocalView: Send + Sync + 'static {
     /// The chain's blocks.
     type Block: Block;
 

@@ -1,1 +1,37 @@
-//! x
+//! The pass: the only place where tiers move.
+//!
+//! # Overview
+//!
+//! ```text
+//!            doorbell, poll, sync()                     cursor ack
+//!                    │                                      │
+//!                    ▼                                      ▼
+//!  Source ◀─────▶ Driver ──────Change──────▶ view + log ──▶ Delivery ──▶ Consumer
+//!                    │      (one writer)                 (one each)
+//!                    ▼
+//!                 Monitor: faults, status
+//! ```
+//!
+//! [`pass`] holds one run of snapshot, ancestor search, prune, download and reconcile; what it
+//! decides is in [`search`] and [`reconcile`], which are pure. [`Driver`] runs passes over one source,
+//! when a doorbell rings, when time is up and when somebody asks. [`Delivery`] hands the events of a
+//! log to one consumer at that consumer's pace.
+
+mod backoff;
+pub mod delivery;
+pub mod driver;
+pub mod pass;
+pub mod reconcile;
+pub mod search;
+mod status;
+mod stop;
+
+#[cfg(test)]
+mod tests;
+
+pub use backoff::Backoff;
+pub use delivery::Delivery;
+pub use driver::{Driver, Mailbox, Stopped};
+pub use pass::{Cost, Ended, Guard, Mode, Pass, Report, Start, Unguarded};
+pub use status::{Contact, Thresholds, assess};
+pub use stop::Stopper;

@@ -1,0 +1,28 @@
+//! What a delivery counts.
+
+use commonware_runtime::{
+    Metrics as Register,
+    telemetry::metrics::{Counter, Gauge, MetricsExt as _},
+};
+
+pub(super) struct Metrics {
+    /// Events handled, repetitions included.
+    pub(super) handled: Counter,
+    /// Times that the consumer failed or panicked.
+    pub(super) failures: Counter,
+    /// Times that the consumer was asked to start again.
+    pub(super) restarts: Counter,
+    /// Events of the history that are durably taken in.
+    pub(super) acknowledged: Gauge,
+}
+
+impl Metrics {
+    pub(super) fn new(context: &impl Register) -> Self {
+        Self {
+            handled: context.counter("handled", "Events handled, repetitions included"),
+            failures: context.counter("failures", "Times that the consumer failed or panicked"),
+            restarts: context.counter("restarts", "Times that the consumer had to start again"),
+            acknowledged: context.gauge("acknowledged", "Events that are durably taken in"),
+        }
+    }
+}

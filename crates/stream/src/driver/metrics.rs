@@ -1,0 +1,103 @@
+//! What a driver counts.
+
+use crate::{Cost, Ended};
+use commonware_runtime::{
+    Metrics as Register,
+    telemetry::metrics::{
+        Counter, EncodeLabelSet, Gauge, GaugeExt as _, Histogram, MetricsExt as _, Registered, raw,
+    },
+};
+use tidewatch_core::{Fault, Marks, State, Status, Tier};
+
+/// One label, named for what it holds.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct Label {
+    kind: &'static str,
+}
+
+const fn label(kind: &'static str) -> Label {
+    Label { kind }
+}
+
+type Counters = Registered<raw::Family<Label, raw::Counter>>;
+type Gauges = Registered<raw::Family<Label, raw::Gauge>>;
+
+const STATES: [State; 6] =
+    [State::CatchingUp, State::Live, State::Lagging, State::Stale, State::Blind, State::Conflicted];
+
+/// Blocks: a slot, an epoch, an hour, a day, and what no chain should ever drop.
+const DEPTHS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 1024.0, 16_384.0, 262_144.0];
+
+pub(super) struct Metrics {
+    passes: Counters,
+    source_calls: Counters,
+    faults: Counters,
+    tips: Gauges,
+    delivered: Gauge,
+    lag: Gauge,
+    states: Gauges,
+    prunes: Counter,
+    depths: Histogram,
+}
+
+impl Metrics {
+    pub(super) fn new(context: &impl Register) -> Self {
+        Self {
+            passes: context.family("passes", "Passes, by how they ended"),
+            source_calls: context.family("source_calls", "Source calls, by reason"),
+            faults: context.family("faults", "Refusals and failures, by kind"),
+            tips: context.family("tip_height", "Height of each tier, in blocks"),
+            delivered: context.gauge("delivered_height", "Height of the last delivered block"),
+            lag: context.gauge("lag_blocks", "Blocks between the source's tip and the view"),
+            states: context.family("state", "1 for the state that holds, 0 for the others"),
+            prunes: context.counter("prunes", "Prunes: one for each reorganisation"),
+            depths: context.histogram(
+                "prune_depth_blocks",
+                "Delivered blocks that one prune dropped",
+                DEPTHS,
+            ),
+        }
+    }
+
+    pub(super) fn pass(&self, result: &Result<Ended, Fault>, cost: Cost) {
+        let ended = match result {
+            Ok(Ended::Quiet) => "quiet",
+            Ok(Ended::Complete) => "complete",
+            Ok(Ended::Conflicted) => "conflicted",
+            Err(_) => "failed",
+        };
+        self.passes.get_or_create(&label(ended)).inc();
+        for (reason, calls) in
+            [("tip", cost.tip), ("reorg", cost.reorg), ("download", cost.download)]
+        {
+            self.source_calls.get_or_create(&label(reason)).inc_by(calls);
+        }
+    }
+
+    pub(super) fn fault(&self, fault: &Fault) {
+        self.faults.get_or_create(&label(fault.kind.as_str())).inc();
+    }
+
+    pub(super) fn moved(&self, before: &Marks, marks: &Marks) {
+        let height = |marks: &Marks| marks.delivered.map_or(0, |block| block.height.get());
+        let (from, to) = (height(before), height(marks));
+        if to < from {
+            self.prunes.inc();
+            self.depths.observe((from - to) as f64);
+        }
+        let _ = self.delivered.try_set(to);
+        for tier in Tier::ALL {
+            if let Some(block) = marks.tips.block(tier) {
+                let gauge = self.tips.get_or_create(&label(tier.as_str()));
+                gauge.set(i64::try_from(block.height.get()).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
+    pub(super) fn status(&self, status: &Status) {
+        let _ = self.lag.try_set(status.lag);
+        for state in STATES {
+            self.states.get_or_create(&label(state.as_str())).set((state == status.state).into());
+        }
+    }
+}

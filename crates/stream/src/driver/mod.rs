@@ -1,0 +1,42 @@
+//! Runs passes over one source, and is the single writer of one local view.
+//!
+//! # Overview
+//!
+//! ```text
+//!  Source::doorbell ──┐
+//!  Mailbox::ring ─────┤        ┌──────────┐
+//!  Mailbox::sync ─────┼──wake─▶│   pass   │──▶ view, Monitor, metrics
+//!  poll, back-off ────┘        └──────────┘
+//!  Mailbox::stop, runtime stop ──▶ ends the wait at hand, completes the commit at hand
+//! ```
+//!
+//! The first pass runs at once. After that a pass runs when a doorbell rings, when the poll interval
+//! has passed, and when somebody asks. A doorbell carries nothing: however many ring, before or during
+//! a pass, one pass follows. Passes are at least `pace` apart, so an upstream that flaps many times a
+//! second makes one event per interval; `sync` does not wait for that.
+//!
+//! # State
+//!
+//! None that matters: all progress is in the view. The driver remembers when it last had contact, and
+//! what it saw, to say how live it is (see [`assess`](crate::assess)).
+//!
+//! # Faults
+//!
+//! A fault ends its pass, is told to the monitor and counted. By its severity, the driver tries again
+//! after a back-off, or ends with it: only trouble of this machine and of its settings ends a driver.
+//!
+//! # Restart safety
+//!
+//! That of the view. A driver that is started on what another one left goes on there.
+
+mod actor;
+mod config;
+mod ingress;
+mod metrics;
+#[cfg(test)]
+mod tests;
+mod tracker;
+
+pub use actor::Driver;
+pub use config::Config;
+pub use ingress::{Mailbox, Stopped, SyncError};

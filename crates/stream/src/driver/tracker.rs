@@ -1,0 +1,101 @@
+//! What a driver remembers of its source, to say how live it is.
+
+use super::metrics::Metrics;
+use crate::{Contact, Thresholds, assess};
+use commonware_runtime::Clock;
+use commonware_utils::sync::Mutex;
+use std::time::{Duration, SystemTime};
+use tidewatch_core::{Fault, Height, Marks, Monitor, Snapshot, Status, Tier};
+
+#[derive(Default)]
+struct Seen {
+    contact: Option<SystemTime>,
+    source_height: Option<Height>,
+    tip_time: Option<SystemTime>,
+    marks: Marks,
+    complete: bool,
+    conflicted: bool,
+}
+
+/// Stands between a pass and the driver's monitor: passes everything on, counts it, and adds the
+/// status that follows from it.
+pub(super) struct Tracker<E, M> {
+    clock: E,
+    monitor: M,
+    metrics: Metrics,
+    thresholds: Thresholds,
+    seen: Mutex<Seen>,
+}
+
+impl<E: Clock, M: Monitor> Tracker<E, M> {
+    pub(super) fn new(clock: E, monitor: M, metrics: Metrics, thresholds: Thresholds) -> Self {
+        Self { clock, monitor, metrics, thresholds, seen: Mutex::default() }
+    }
+
+    pub(super) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A pass ended: whether it took in everything that it saw.
+    pub(super) fn ended(&self, complete: bool, conflicted: Option<bool>) {
+        {
+            let mut seen = self.seen.lock();
+            seen.complete = complete;
+            seen.conflicted = conflicted.unwrap_or(seen.conflicted);
+        }
+        self.refresh();
+    }
+
+    /// Says the status as of now.
+    pub(super) fn refresh(&self) {
+        let now = self.clock.current();
+        let status = {
+            let seen = self.seen.lock();
+            let age = |time: SystemTime| now.duration_since(time).unwrap_or(Duration::ZERO);
+            let head = seen.marks.head().map_or(0, |block| block.height.get());
+            let lag = seen.source_height.map_or(0, |height| height.get().saturating_sub(head));
+            let tip_age = seen.tip_time.map(age);
+            let contact = Contact {
+                since: seen.contact.map(age),
+                lag,
+                tip_age,
+                complete: seen.complete,
+                conflicted: seen.conflicted,
+            };
+            Status {
+                state: assess(&self.thresholds, &contact),
+                lag,
+                source_height: seen.source_height,
+                tip_age_ms: tip_age.and_then(|age| u64::try_from(age.as_millis()).ok()),
+            }
+        };
+        self.metrics.status(&status);
+        self.monitor.status(&status);
+    }
+}
+
+impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
+    fn snapshot(&self, snapshot: &Snapshot) {
+        {
+            let mut seen = self.seen.lock();
+            seen.contact = Some(self.clock.current());
+            seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);
+            let time = snapshot.time_ms.map(Duration::from_millis);
+            seen.tip_time = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));
+        }
+        self.monitor.snapshot(snapshot);
+        self.refresh();
+    }
+
+    fn moved(&self, marks: &Marks) {
+        let before = std::mem::replace(&mut self.seen.lock().marks, *marks);
+        self.metrics.moved(&before, marks);
+        self.monitor.moved(marks);
+        self.refresh();
+    }
+
+    fn fault(&self, fault: &Fault) {
+        self.metrics.fault(fault);
+        self.monitor.fault(fault);
+    }
+}

@@ -1,0 +1,124 @@
+//! Ranges of blocks, in order, each linked to what is below it.
+
+use super::{Guard, Mode, Pass};
+use crate::reconcile::{Unlinked, link};
+use futures::future::join;
+use tidewatch_core::{
+    BlockRef, Change, Fault, FaultKind, Height, LocalView, Marks, Snapshot, Source, Tier,
+};
+
+async fn fetch<S: Source, G: Guard>(
+    source: &S,
+    guard: &G,
+    from: Height,
+    tip: BlockRef,
+) -> Result<Vec<S::Block>, Fault> {
+    let blocks = guard.wait(source.blocks(from, tip)).await?;
+    let (got, max) = (blocks.len(), source.limits().blocks_max.get());
+    if got > max {
+        let detail = format!("{got} blocks from {from}, of {max} at the most");
+        return Err(FaultKind::Oversized.fault(source.name(), detail));
+    }
+    Ok(blocks)
+}
+
+impl<S, V, G> Pass<'_, S, V, G>
+where
+    S: Source,
+    V: LocalView<Block = S::Block>,
+    G: Guard,
+{
+    /// One range from the source, not checked yet but for its length.
+    pub(super) async fn blocks(
+        &mut self,
+        from: Height,
+        tip: BlockRef,
+    ) -> Result<Vec<S::Block>, Fault> {
+        self.cost.download += 1;
+        fetch(self.source, &self.guard, from, tip).await
+    }
+
+    pub(super) fn unlinked(&self, unlinked: Unlinked) -> Fault {
+        let kind = match unlinked {
+            Unlinked::Empty(_) => FaultKind::Missing,
+            Unlinked::Height { .. } | Unlinked::AboveTip { .. } => FaultKind::WrongPosition,
+            Unlinked::Parent { .. } => FaultKind::NotLinked,
+        };
+        self.fault(kind, unlinked)
+    }
+
+    /// Takes in everything up to the snapshot's proposed tip, starting with `ahead` where the first
+    /// range was fetched already. The last range is checked, but not committed: it goes together
+    /// with the tiers. Returns where the view stands with it.
+    pub(super) async fn download(
+        &mut self,
+        mut marks: Marks,
+        snapshot: &Snapshot,
+        ahead: Option<Vec<S::Block>>,
+    ) -> Result<(Marks, Vec<S::Block>), Fault> {
+        let Some(tip) = snapshot.tips.block(Tier::Proposed) else { return Ok((marks, Vec::new())) };
+        if self.mode == Mode::TipsOnly {
+            return Ok((marks, Vec::new()));
+        }
+        let mut from = self.first(marks.delivered, &snapshot.tips);
+        if from > tip.height {
+            return Ok((marks, Vec::new()));
+        }
+        let mut below = self.below(&marks, from);
+        let mut blocks = match ahead {
+            Some(blocks) => blocks,
+            None => self.blocks(from, tip).await?,
+        };
+        loop {
+            let last = link(below, from, tip, &blocks).map_err(|unlinked| match unlinked {
+                // Only a chain from genesis has a block below its first one that is not delivered.
+                Unlinked::Parent { below, .. } if below == self.identity.genesis => {
+                    self.fault(FaultKind::WrongChain, unlinked)
+                }
+                unlinked => self.unlinked(unlinked),
+            })?;
+            if last.height == tip.height {
+                return self.finish(marks, tip, last, blocks).await;
+            }
+            from = last.height.next();
+            // Fetching goes on while the disk is busy.
+            self.cost.download += 1;
+            let (committed, fetched) = join(
+                self.view.commit(vec![Change::Blocks(blocks)]),
+                fetch(self.source, &self.guard, from, tip),
+            )
+            .await;
+            committed?;
+            blocks = fetched?;
+            marks.delivered = Some(last);
+            self.monitor.moved(&marks);
+            below = Some(last);
+        }
+    }
+
+    /// The block that the one at `from` has to stand on, where it is known.
+    fn below(&self, marks: &Marks, from: Height) -> Option<BlockRef> {
+        let follows = |head: &BlockRef| head.height.get().checked_add(1) == Some(from.get());
+        if from.get() == 1 {
+            return Some(self.identity.genesis);
+        }
+        marks.delivered.filter(follows)
+    }
+
+    /// The blocks led to the tip's height: they must lead to the tip.
+    async fn finish(
+        &mut self,
+        mut marks: Marks,
+        tip: BlockRef,
+        last: BlockRef,
+        blocks: Vec<S::Block>,
+    ) -> Result<(Marks, Vec<S::Block>), Fault> {
+        if last != tip {
+            self.commit(vec![Change::Blocks(blocks)]).await?;
+            let detail = format!("its blocks lead to {last}, not to its tip {tip}");
+            return Err(self.fault(FaultKind::Torn, detail));
+        }
+        marks.delivered = Some(last);
+        Ok((marks, blocks))
+    }
+}

@@ -1,0 +1,213 @@
+//! What a pass decides, as functions over values: whether a run of blocks links, where a prune leaves
+//! the tiers, and which tiers move.
+
+use tidewatch_core::{Block, BlockRef, Conflict, Digest, Height, Ladder, Marks, Tier, Tip, TipSet};
+
+/// Why a run of blocks is not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unlinked {
+    /// The source returned no block, although its tip is not reached.
+    #[error("no block at {0}")]
+    Empty(Height),
+    /// A block is not at the height that follows the one before it.
+    #[error("block {got} where height {want} was asked for")]
+    Height {
+        /// The height that follows.
+        want: Height,
+        /// The block that came.
+        got: BlockRef,
+    },
+    /// A block is above the tip of the snapshot that it was asked for under.
+    #[error("block {got} is above the tip {tip}")]
+    AboveTip {
+        /// The tip.
+        tip: BlockRef,
+        /// The block that came.
+        got: BlockRef,
+    },
+    /// A block does not stand on the block before it.
+    #[error("block {block} stands on {parent}, not on {below}")]
+    Parent {
+        /// The block.
+        block: BlockRef,
+        /// The parent that it names.
+        parent: Digest,
+        /// The block before it.
+        below: BlockRef,
+    },
+}
+
+/// Checks that `blocks` are consecutive from `from`, not above `tip`, and that each stands on the one
+/// before it; the first on `below`, where that is known. Returns the last.
+pub fn link<B: Block>(
+    below: Option<BlockRef>,
+    from: Height,
+    tip: BlockRef,
+    blocks: &[B],
+) -> Result<BlockRef, Unlinked> {
+    let mut below = below;
+    let mut want = from.get();
+    for block in blocks {
+        let got = block.reference();
+        if got.height.get() != want {
+            return Err(Unlinked::Height { want: Height::new(want), got });
+        }
+        if want > tip.height.get() {
+            return Err(Unlinked::AboveTip { tip, got });
+        }
+        if let Some(below) = below.filter(|below| below.digest != block.parent()) {
+            return Err(Unlinked::Parent { block: got, parent: block.parent(), below });
+        }
+        below = Some(got);
+        want = want.saturating_add(1);
+    }
+    below.filter(|_| !blocks.is_empty()).ok_or(Unlinked::Empty(from))
+}
+
+/// Where the tiers stand after everything above `to` was dropped.
+///
+/// Each is clamped to its own source tip, in the same step: a tier that stood above `to`, or above
+/// what the source says of that very tier, comes down to the lower of the two, and a tier never goes
+/// up. Where it comes down to `to` itself, inside of a checkpoint, no checkpoint is named: which one
+/// it was is not known here, and none is made up. Finalized is never touched, and nothing that the
+/// ladder puts above it comes down below it.
+pub fn clamp(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) -> TipSet {
+    let mut clamped = *local;
+    let mut floor = None;
+    for tier in ladder.tiers().into_iter().rev() {
+        if tier == Tier::Finalized {
+            floor = local.get(tier);
+            continue;
+        }
+        let Some(ours) = local.get(tier) else { continue };
+        let own = source.get(tier).filter(|tip| tip.block.height <= to.height);
+        let limit = match own {
+            Some(own) if tier != Tier::Proposed => own,
+            _ => Tip::from(to),
+        };
+        let limit = floor.filter(|floor| limit.block.height < floor.block.height).unwrap_or(limit);
+        if ours.block.height > limit.block.height {
+            clamped.set(tier, Some(limit));
+        }
+    }
+    clamped
+}
+
+/// A tier that moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The tier.
+    pub tier: Tier,
+    /// Where it stands now.
+    pub tip: Tip,
+    /// Whether it moved back.
+    pub back: bool,
+}
+
+/// What the tiers do after the blocks of a pass were taken in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// In the order in which they are announced: first those that move back, from the lowest tier,
+    /// then those that move up, from the highest. So no prefix of them breaks the ladder.
+    pub moves: Vec<Move>,
+    /// The source contradicts the finalized tip: it is held where it is, the others go on.
+    pub conflict: Option<Conflict>,
+    /// Tiers that were not moved, because the source's tip for them is not on the chain of its own
+    /// proposed tip, or would break the ladder.
+    pub withheld: Vec<(Tier, BlockRef)>,
+}
+
+/// Everything [`moves`] decides from.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The order in which the tiers may stand.
+    pub ladder: Ladder,
+    /// Where the view stands, blocks of this pass included.
+    pub marks: &'a Marks,
+    /// What was announced as proposed when the pass began.
+    pub baseline: Option<BlockRef>,
+    /// The source's snapshot.
+    pub source: &'a TipSet,
+    /// Below this height the consumer asked for no blocks: tiers there are announced without.
+    pub start: Height,
+    /// For each tier of [`Tier::ALL`], the view's own block at the height of the source's tip, where
+    /// it knows one.
+    pub known: [Option<BlockRef>; 4],
+}
+
+impl Situation<'_> {
+    /// Whether the consumer was given the block at `height`, or asked not to be.
+    fn given(&self, height: Height) -> bool {
+        height < self.start || self.marks.head().is_some_and(|head| height <= head.height)
+    }
+
+    /// Whether the view has another block at the height of `theirs`.
+    fn foreign(&self, tier: Tier, theirs: BlockRef) -> bool {
+        self.known[tier.index()].is_some_and(|ours| ours != theirs)
+    }
+
+    fn conflict(&self) -> Option<Conflict> {
+        let ours = self.marks.tips.block(Tier::Finalized)?;
+        let theirs = self.source.block(Tier::Finalized)?;
+        if theirs.height > ours.height {
+            return None;
+        }
+        let at = if theirs.height == ours.height {
+            Some(ours)
+        } else {
+            self.known[Tier::Finalized.index()]
+        };
+        at.filter(|ours| *ours != theirs).map(|ours| Conflict { ours, theirs })
+    }
+
+    /// The move of one tier, if it makes one. Two tips are the same tip if their blocks are.
+    fn step(&self, tier: Tier) -> Option<Move> {
+        let tip = self.source.get(tier)?;
+        let local = self.marks.tips.block(tier);
+        let before = if tier == Tier::Proposed { self.baseline } else { local };
+        if local == Some(tip.block) && before == local {
+            return None;
+        }
+        // A prune moved proposed already, but not to the baseline: it is announced all the same, for
+        // those who listen to one tier.
+        let from = if local == Some(tip.block) { before } else { local };
+        let back = from.is_some_and(|from| tip.block.height <= from.height);
+        Some(Move { tier, tip, back })
+    }
+}
+
+/// Decides which tiers move: each whose block differs from what was announced, never one above what
+/// the consumer was given, never finalized back, and never so that the ladder breaks.
+pub fn moves(situation: &Situation<'_>) -> Moves {
+    let mut result = Moves { conflict: situation.conflict(), ..Moves::default() };
+    let mut ups = Vec::new();
+    let mut backs = Vec::new();
+    for tier in situation.ladder.tiers() {
+        let Some(step) = situation.step(tier) else { continue };
+        if !situation.given(step.tip.block.height) {
+            continue;
+        }
+        let held = tier == Tier::Finalized && (step.back || result.conflict.is_some());
+        if held {
+            continue; // An older answer of the same chain is only old; another chain's is a conflict.
+        }
+        if situation.foreign(tier, step.tip.block) {
+            result.withheld.push((tier, step.tip.block));
+            continue;
+        }
+        if step.back { backs.insert(0, step) } else { ups.push(step) }
+    }
+    let mut tips = situation.marks.tips;
+    for step in backs.into_iter().chain(ups) {
+        let mut next = tips;
+        next.set(step.tier, Some(step.tip));
+        // What already stands in a broken order (a chain that was opened so) must not stop the tiers.
+        if next.check(situation.ladder).is_err() && tips.check(situation.ladder).is_ok() {
+            result.withheld.push((step.tier, step.tip.block));
+            continue;
+        }
+        tips = next;
+        result.moves.push(step);
+    }
+    result
+}
