@@ -1,0 +1,70 @@
+//! Bounds that both stores keep to.
+
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    ops::Range,
+};
+use tidewatch_core::{Cursor, Fault, FaultKind, Identity, LogError};
+
+/// Records that one read returns at most, whatever was asked for: about 0.7 MiB.
+pub(crate) const READ_MAX: u64 = 1024;
+
+/// Consumers that one log keeps positions for.
+pub(crate) const CONSUMERS_MAX: usize = 256;
+
+/// Length limit of a consumer's name, in bytes.
+pub(crate) const NAME_MAX: usize = 128;
+
+/// The oldest event that can be read where the events `start..end` are kept. If older ones are gone,
+/// one is held back: its cursor is where a consumer that fell behind starts again.
+pub(crate) fn oldest(start: u64, end: u64, retention: NonZeroU64) -> u64 {
+    let kept = if start == 0 { 0 } else { (start + 1).min(end) };
+    kept.max(end.saturating_sub(retention.get()))
+}
+
+/// The events that a read from `sequence` returns.
+pub(crate) fn readable(
+    sequence: u64,
+    max: NonZeroUsize,
+    oldest: u64,
+    end: u64,
+) -> Result<Range<u64>, LogError> {
+    if sequence < oldest {
+        return Err(LogError::TooOld { wanted: sequence, oldest });
+    }
+    let max = u64::try_from(max.get()).unwrap_or(READ_MAX).min(READ_MAX);
+    let from = sequence.min(end);
+    Ok(from..from.saturating_add(max).min(end))
+}
+
+/// Whether `consumer` may acknowledge `cursor` in a log of `end` events.
+pub(crate) fn acknowledgement(
+    identity: &Identity,
+    consumer: &str,
+    cursor: &Cursor,
+    end: u64,
+) -> Result<(), Fault> {
+    if consumer.is_empty() || consumer.len() > NAME_MAX {
+        let detail = format!("a consumer's name must have 1 to {NAME_MAX} bytes");
+        return Err(FaultKind::Setting.fault(consumer, detail));
+    }
+    if !cursor.is_of(&identity.chain) {
+        let detail = format!("acknowledged a cursor of another chain than {}", identity.chain);
+        return Err(FaultKind::WrongChain.fault(consumer, detail));
+    }
+    if cursor.handled() > end {
+        let handled = cursor.handled();
+        let detail = format!("acknowledged {handled} events of a log that has {end}");
+        return Err(FaultKind::Bug.fault(consumer, detail));
+    }
+    Ok(())
+}
+
+/// Whether there is room for the position of `consumer` beside `count` others.
+pub(crate) fn consumers(consumer: &str, known: bool, count: usize) -> Result<(), Fault> {
+    if known || count < CONSUMERS_MAX {
+        return Ok(());
+    }
+    let detail = format!("{CONSUMERS_MAX} consumers have positions already: reuse a name");
+    Err(FaultKind::Setting.fault(consumer, detail))
+}

@@ -1,0 +1,153 @@
+//! What a view takes in and what it refuses: the invariants of the stream, checked at the door.
+//!
+//! Pure decisions over values. A driver that keeps to the pass never meets [`FaultKind::Bug`] here.
+
+use tidewatch_core::{
+    Block, BlockRef, Change, Event, Fault, FaultKind, Height, Identity, Marks, Tier, Tip, TipSet,
+};
+
+/// No block is stored from here up: a position after it could not be counted.
+const HEIGHT_MAX: u64 = u64::MAX - 1;
+
+/// The height at which `change` names a block that the view may know already.
+pub(crate) fn height_named<B: Block>(change: &Change<B>) -> Option<Height> {
+    match change {
+        Change::Pruned { to, .. } => Some(to.height),
+        Change::Moved { tip, .. } => Some(tip.block.height),
+        Change::Blocks(_) => None,
+    }
+}
+
+/// The event of `change`, if a view at `marks` may take it in. `ours` is the block that the view
+/// holds at [`height_named`], where it holds blocks densely.
+pub(crate) fn check<B: Block>(
+    identity: &Identity,
+    marks: &Marks,
+    ours: Option<BlockRef>,
+    change: &Change<B>,
+) -> Result<Event, Fault> {
+    match change {
+        Change::Blocks(blocks) => blocks_link(identity, marks, blocks)?,
+        Change::Pruned { to, tips } => pruned_is_below(marks, ours, *to, tips)?,
+        Change::Moved { tier, tip, back, proof } => {
+            if proof.as_ref().is_some_and(|proof| proof.block != tip.block) {
+                return Err(bug(format!(
+                    "a proof of another block came with {tier} tip {}",
+                    tip.block
+                )));
+            }
+            tier_may_move(marks, *tier, *tip, *back)?;
+            if let Some(ours) = ours.filter(|ours| *ours != tip.block) {
+                return Err(FaultKind::Torn.fault(
+                    "store",
+                    format!(
+                        "{tier} tip {} is not on the delivered chain, which has {ours}",
+                        tip.block
+                    ),
+                ));
+            }
+        }
+    }
+    change.event(marks).ok_or_else(|| bug("no blocks in a change of blocks"))
+}
+
+/// Whether `first` starts a run of its own: it does not stand on what was delivered last.
+pub(crate) fn starts_run(marks: &Marks, first: Height) -> bool {
+    marks.delivered.is_none_or(|delivered| first.previous() != Some(delivered.height))
+}
+
+/// The block that `first` stands on.
+pub(crate) fn base_of<B: Block>(first: &B) -> Option<BlockRef> {
+    let below = first.reference().height.previous()?;
+    Some(BlockRef::new(below, first.parent()))
+}
+
+fn bug(detail: impl std::fmt::Display) -> Fault {
+    FaultKind::Bug.fault("store", detail)
+}
+
+fn blocks_link<B: Block>(identity: &Identity, marks: &Marks, blocks: &[B]) -> Result<(), Fault> {
+    let Some(first) = blocks.first() else { return Err(bug("no blocks in a change of blocks")) };
+    let at = first.reference();
+    let mut below = match marks.delivered {
+        Some(delivered) if at.height <= delivered.height => {
+            return Err(bug(format!("block {at} is not above the delivered block {delivered}")));
+        }
+        Some(delivered) if !starts_run(marks, at.height) => Some(delivered),
+        _ => base_of(first).map(|base| {
+            if base.height == identity.genesis.height { identity.genesis } else { base }
+        }),
+    };
+    if at.height == identity.genesis.height && at != identity.genesis {
+        return Err(bug(format!("block {at} is not the genesis block {}", identity.genesis)));
+    }
+    for block in blocks {
+        let at = block.reference();
+        if let Some(below) = below
+            && (at.height.previous() != Some(below.height) || below.digest != block.parent())
+        {
+            return Err(bug(format!(
+                "block {at} with parent {} does not stand on {below}",
+                block.parent()
+            )));
+        }
+        below = Some(at);
+    }
+    if below.is_some_and(|last| last.height.get() >= HEIGHT_MAX) {
+        return Err(bug(format!("a block at or above height {HEIGHT_MAX}")));
+    }
+    Ok(())
+}
+
+fn pruned_is_below(
+    marks: &Marks,
+    ours: Option<BlockRef>,
+    to: BlockRef,
+    tips: &TipSet,
+) -> Result<(), Fault> {
+    if marks.head().is_none_or(|head| to.height > head.height) {
+        return Err(bug(format!("a prune to {to}, which is above the head")));
+    }
+    if let Some(ours) = ours.filter(|ours| *ours != to) {
+        return Err(bug(format!("a prune to {to}, where this view has {ours}")));
+    }
+    if tips.version() < marks.tips.version() {
+        return Err(bug(format!("a prune to {to} with tips older than the announced ones")));
+    }
+    for tier in Tier::ALL {
+        if let Some(tip) = tips.block(tier).filter(|tip| tip.height > to.height) {
+            return Err(bug(format!("a prune to {to} leaves the {tier} tip at {tip}")));
+        }
+    }
+    if let Some(finalized) = marks.tips.block(Tier::Finalized) {
+        let after = tips.block(Tier::Finalized);
+        if after.is_none_or(|after| !keeps_finalized(finalized, after))
+            || !keeps_finalized(finalized, to)
+        {
+            return Err(bug(format!("a prune to {to} takes back finalized {finalized}")));
+        }
+    }
+    Ok(())
+}
+
+fn tier_may_move(marks: &Marks, tier: Tier, tip: Tip, back: bool) -> Result<(), Fault> {
+    let to = tip.block;
+    if let Some(delivered) = marks.delivered.filter(|delivered| to.height > delivered.height) {
+        return Err(bug(format!("{tier} tip {to} is above the delivered block {delivered}")));
+    }
+    let Some(from) = marks.tips.block(tier) else { return Ok(()) };
+    if tier == Tier::Finalized && (back || !keeps_finalized(from, to)) {
+        return Err(bug(format!("finalized moves from {from} to {to}")));
+    }
+    let wrong_way = if back { to.height > from.height } else { to.height < from.height };
+    if wrong_way {
+        let said = if back { "back" } else { "up" };
+        return Err(bug(format!("{tier} moves {said} from {from} to {to}")));
+    }
+    Ok(())
+}
+
+/// Whether `later` can be finalized, or survive a prune, once `earlier` was finalized.
+fn keeps_finalized(earlier: BlockRef, later: BlockRef) -> bool {
+    later.height > earlier.height || later == earlier
+}

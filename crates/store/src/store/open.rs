@@ -1,0 +1,296 @@
+//! Opening a directory: find the last event, and make everything else agree with it.
+//!
+//! What is read does not depend on the length of the history: the last event, the tail of each
+//! journal, at most [`ROLL_MAX`] events for the anchors, and a bisection over the proofs.
+
+use super::{
+    fault::Part,
+    layout::{Events, Layout, Proofs},
+    log::{Log, misplaced},
+    meta::{AsOf, Header, Key, Meta, Runs},
+    run::OpenRun,
+    writer::{ANCHORS_EVERY, Writer, proofs_below, read_proof},
+};
+use crate::{Config, anchors::Anchors, known::RunStart, resume::History as _};
+use commonware_codec::Codec;
+use commonware_storage::{Context, journal::contiguous::Contiguous as _};
+use tidewatch_core::{
+    Block, BlockRef, ChainId, Digest, Event, Fault, FaultKind, Height, Identity, Marks, Record,
+    Tier,
+};
+use tracing::{info, warn};
+
+/// Events that anchors are rolled forward over: what the older of two copies can be behind, and one
+/// large commit. Past that they are left out, which makes a prune deeper, never wrong.
+const ROLL_MAX: u64 = 16 * ANCHORS_EVERY;
+
+/// Blocks that digests are made from at once, where digests are gone.
+const REDO_AT_ONCE: u64 = 1024;
+
+/// Opens what is in `config.partition`, or starts it.
+pub(super) async fn open<E: Context, B: Block + Codec>(
+    context: E,
+    config: &Config<B::Cfg>,
+) -> Result<(Writer<E>, Log<E>), Fault> {
+    let mut layout = Layout::new(&context, config);
+    let meta = Meta::open(context.child("meta"), layout.partition(Part::Meta)).await?;
+    let known = meta.header()?;
+    if let Some(known) = &known {
+        same_chain(&known.identity, &config.identity)?;
+        layout.blocks_per_section = known.blocks_per_section;
+    }
+    let events = layout.events(&context).await?;
+    let last = last_record(&events, &config.identity.chain).await?;
+    let meta = match known {
+        Some(_) => meta,
+        None if last.is_some() => {
+            return Err(Part::Meta.corrupt(0, "the header is gone, and events are there"));
+        }
+        None => {
+            let identity = config.identity.clone();
+            let header = Header { identity, blocks_per_section: layout.blocks_per_section };
+            meta.put(Key::Header, &header).await?
+        }
+    };
+    let marks = last.map_or_else(Marks::none, |record| record.marks);
+    let (meta, run) = current_run(&context, &layout, meta, events.size()).await?;
+    let (proofs, proven) = align_proofs(layout.proofs(&context).await?, &marks).await?;
+    let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
+    let mut writer = Writer {
+        identity: config.identity.clone(),
+        retention: config.retention,
+        proven,
+        proofs_dirty: false,
+        retired: None,
+        anchors: Anchors::default(),
+        anchors_at: 0,
+        pending: Vec::new(),
+        context,
+        layout,
+        meta,
+        events,
+        proofs,
+        run,
+        evidence,
+        marks,
+    };
+    writer = writer.align_run::<B>(&config.codec).await?;
+    writer = writer.roll_anchors().await?;
+    let (writer, moment) = writer.moment().await?;
+    info!(events = moment.end, delivered = ?moment.marks.delivered, "opened store");
+    let log = Log::new(moment);
+    Ok((writer, log))
+}
+
+fn same_chain(found: &Identity, wanted: &Identity) -> Result<(), Fault> {
+    if found == wanted {
+        return Ok(());
+    }
+    let name =
+        |identity: &Identity| format!("{} with genesis {}", identity.chain, identity.genesis);
+    let detail = format!(
+        "the data directory belongs to {}, the source to {}: use another directory",
+        name(found),
+        name(wanted)
+    );
+    Err(FaultKind::WrongChain.fault("store", detail))
+}
+
+async fn last_record<E: Context>(
+    events: &Events<E>,
+    chain: &ChainId,
+) -> Result<Option<Record>, Fault> {
+    let bounds = events.bounds();
+    let Some(at) = bounds.end.checked_sub(1) else { return Ok(None) };
+    if bounds.is_empty() {
+        return Err(Part::Events.corrupt(at, "the last event is gone"));
+    }
+    let record = events.read(at).await.map_err(|error| Part::Events.unreadable(at, &error))?;
+    if record.sequence() != at {
+        return Err(misplaced(at, &record));
+    }
+    if !record.cursor.is_of(chain) {
+        return Err(Part::Events.corrupt(at, format!("the event is not of {chain}")));
+    }
+    Ok(Some(record))
+}
+
+/// The run that the events speak of: one that was started but not delivered from does not count, and
+/// one that was left behind is removed.
+async fn current_run<E: Context>(
+    context: &E,
+    layout: &Layout,
+    mut meta: Meta<E>,
+    events: u64,
+) -> Result<(Meta<E>, Option<OpenRun<E>>), Fault> {
+    let Runs(stored) = meta.get(Key::Runs)?.unwrap_or_default();
+    let current = stored.iter().rev().find(|run| run.sequence < events).copied();
+    for left in stored.iter().filter(|run| Some(**run) != current) {
+        warn!(first = %left.start.first, slot = left.slot, "removing a run of blocks that does not count");
+        OpenRun::start(context, layout, *left).await?.destroy().await?;
+    }
+    if stored.len() != usize::from(current.is_some()) {
+        meta = meta.put(Key::Runs, &Runs(current.into_iter().collect())).await?;
+    }
+    let run = match current {
+        Some(run) => Some(OpenRun::open(context, layout, run).await?),
+        None => None,
+    };
+    Ok((meta, run))
+}
+
+/// Drops proofs whose event did not become durable.
+async fn align_proofs<E: Context>(
+    mut proofs: Proofs<E>,
+    marks: &Marks,
+) -> Result<(Proofs<E>, Option<Height>), Fault> {
+    let above =
+        marks.tips.block(Tier::Finalized).map_or(0, |block| block.height.get().saturating_add(1));
+    let keep = proofs_below(&proofs, Height::new(above)).await?;
+    if keep < proofs.size() {
+        let failed = |error| Part::Proofs.failed(error);
+        proofs = proofs.rewind(keep).await.map_err(failed)?.sync().await.map_err(failed)?;
+    }
+    let last = keep.checked_sub(1).filter(|at| proofs.bounds().contains(at));
+    let proven = match last {
+        Some(at) => Some(read_proof(&proofs, at).await?.block.height),
+        None => None,
+    };
+    Ok((proofs, proven))
+}
+
+impl<E: Context> Writer<E> {
+    /// Makes the blocks end where the last event says that they do.
+    async fn align_run<B: Block + Codec>(mut self, codec: &B::Cfg) -> Result<Self, Fault> {
+        let Some(delivered) = self.marks.delivered else { return Ok(self) };
+        let Some(run) = self.run else {
+            let detail = format!("the start of the run that {delivered} belongs to is gone");
+            return Err(Part::Meta.corrupt(Key::Runs as u64, detail));
+        };
+        let start = run.run.start;
+        let end = delivered.height.get().saturating_add(1).max(start.first.get());
+        let mut run = run.cut(end).await?;
+        for (part, bounds) in
+            [(Part::Blocks, run.blocks.bounds()), (Part::Digests, run.digests.bounds())]
+        {
+            if bounds.start != start.first.get() {
+                let detail = format!(
+                    "the run starts at {}, where {} is the first",
+                    bounds.start, start.first
+                );
+                return Err(part.corrupt(bounds.start, detail));
+            }
+        }
+        if run.digests.size() < run.end() {
+            run = redo_digests::<E, B>(run, codec).await?;
+        }
+        let have = run.end();
+        run = run.cut(have).await?;
+        if have < end {
+            return Self { run: Some(run), ..self }.give_up_blocks(have, delivered, start).await;
+        }
+        if delivered.height >= start.first {
+            let found = digest_at(&run, delivered.height).await?;
+            if found != delivered.digest {
+                let detail = format!("holds {found}, the last event says {}", delivered.digest);
+                return Err(Part::Digests.corrupt(delivered.height.get(), detail));
+            }
+        }
+        self.run = Some(run);
+        Ok(self)
+    }
+
+    /// Blocks that were delivered are gone from the disk: says so with a prune, so that they are
+    /// fetched again, unless one of them is finalized.
+    async fn give_up_blocks(
+        mut self,
+        have: u64,
+        delivered: BlockRef,
+        start: RunStart,
+    ) -> Result<Self, Fault> {
+        let gone = format!("blocks up to {delivered} were delivered, those from here up are gone");
+        let to = match (have.checked_sub(1), &self.run) {
+            (Some(last), Some(run)) if have > start.first.get() => {
+                let height = Height::new(last);
+                Some(BlockRef::new(height, digest_at(run, height).await?))
+            }
+            _ => start.base,
+        };
+        let finalized = self.marks.tips.block(Tier::Finalized);
+        let Some(to) =
+            to.filter(|to| finalized.is_none_or(|finalized| finalized.height <= to.height))
+        else {
+            let detail = format!(
+                "{gone}, and one of them is finalized: restore the directory, or start a new one"
+            );
+            return Err(Part::Blocks.corrupt(have, detail));
+        };
+        warn!(%to, "{gone}: pruning to fetch them again");
+        let mut tips = self.marks.tips;
+        for tier in Tier::ALL {
+            if tips.block(tier).is_some_and(|tip| tip.height > to.height) {
+                tips.set(tier, Some(to.into()));
+            }
+        }
+        let depth = delivered.height.get() - to.height.get();
+        let event = Event::Pruned { to, depth, tips };
+        self.marks.apply(&event);
+        let record = self.record_of(event).await?;
+        let failed = |error| Part::Events.failed(error);
+        let (events, _) = self.events.append(&record).await.map_err(failed)?;
+        self.events = events.sync().await.map_err(failed)?;
+        Ok(self)
+    }
+
+    /// Takes the stored anchors and follows the events since.
+    async fn roll_anchors(mut self) -> Result<Self, Fault> {
+        if self.marks.delivered.is_some() {
+            return Ok(self);
+        }
+        let stored =
+            self.meta.get(Key::Anchors)?.unwrap_or(AsOf { sequence: 0, value: Anchors::default() });
+        let kept = self.events.bounds();
+        let since = stored.sequence..kept.end;
+        let known = kept.start <= since.start && since.start <= since.end;
+        if known && since.end - since.start <= ROLL_MAX {
+            self.anchors = stored.value;
+            self.anchors_at = stored.sequence;
+            for sequence in since {
+                if let Some(record) = self.record(sequence).await? {
+                    self.anchors.apply(&record.event, &record.marks);
+                }
+            }
+        } else if self.events.size() > 0 {
+            warn!(
+                stored = stored.sequence,
+                events = kept.end,
+                "anchors are too old: leaving them out"
+            );
+        }
+        self.anchors.note_tips(&self.marks.tips);
+        Ok(self)
+    }
+}
+
+async fn digest_at<E: Context>(run: &OpenRun<E>, height: Height) -> Result<Digest, Fault> {
+    let at = height.get();
+    run.digests.read(at).await.map_err(|error| Part::Digests.unreadable(at, &error))
+}
+
+/// Makes digests that are gone again, from the blocks.
+async fn redo_digests<E: Context, B: Block + Codec>(
+    mut run: OpenRun<E>,
+    codec: &B::Cfg,
+) -> Result<OpenRun<E>, Fault> {
+    warn!(from = run.digests.size(), to = run.end(), "making digests again from blocks");
+    while run.digests.size() < run.end() {
+        let from = run.digests.size();
+        let mut digests = Vec::new();
+        for at in from..run.end().min(from.saturating_add(REDO_AT_ONCE)) {
+            let block = run.block::<B>(at, codec).await?;
+            digests.push(block.reference().digest);
+        }
+        run = run.append_digests(&digests).await?;
+    }
+    run.sync().await
+}

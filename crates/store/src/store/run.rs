@@ -1,0 +1,148 @@
+//! The blocks of one run on disk, and their digests beside them.
+
+use super::{
+    fault::Part,
+    layout::{Blocks, Digests, Held, Layout},
+    meta::Run,
+};
+use commonware_codec::{Codec, Encode};
+use commonware_runtime::Handle;
+use commonware_storage::{
+    Context,
+    journal::contiguous::{Contiguous as _, Many},
+};
+use futures::future::try_join;
+use std::collections::BTreeSet;
+use tidewatch_core::{Block, Digest, Fault, Height};
+
+/// Blocks that are encoded at once: what bounds the memory of a large commit.
+const CHUNK: usize = 1024;
+
+/// A run whose journals are open. A position in them is a height.
+pub(super) struct OpenRun<E: Context> {
+    pub(super) run: Run,
+    pub(super) blocks: Blocks<E>,
+    pub(super) digests: Digests<E>,
+    /// Whether something was appended since the last sync.
+    dirty: bool,
+}
+
+impl<E: Context> OpenRun<E> {
+    /// Opens a run that was started.
+    pub(super) async fn open(context: &E, layout: &Layout, run: Run) -> Result<Self, Fault> {
+        let blocks = layout.blocks(context, run.slot, None).await?;
+        let digests = layout.digests(context, run.slot, None).await?;
+        Ok(Self { run, blocks, digests, dirty: false })
+    }
+
+    /// Empties the slot of `run` and starts it.
+    pub(super) async fn start(context: &E, layout: &Layout, run: Run) -> Result<Self, Fault> {
+        let first = Some(run.start.first.get());
+        let blocks = layout.blocks(context, run.slot, first).await?;
+        let digests = layout.digests(context, run.slot, first).await?;
+        Ok(Self { run, blocks, digests, dirty: false })
+    }
+
+    /// The height of the next block.
+    pub(super) fn end(&self) -> u64 {
+        self.blocks.size()
+    }
+
+    pub(super) async fn append<B: Block + Encode>(mut self, blocks: &[B]) -> Result<Self, Fault> {
+        for chunk in blocks.chunks(CHUNK) {
+            let held: Vec<_> = chunk.iter().map(|block| Held(block.encode())).collect();
+            let digests: Vec<_> = chunk.iter().map(|block| block.reference().digest).collect();
+            let appended = self.blocks.append_many(Many::Flat(&held)).await;
+            (self.blocks, _) = appended.map_err(|error| Part::Blocks.failed(error))?;
+            self = self.append_digests(&digests).await?;
+        }
+        self.dirty = true;
+        Ok(self)
+    }
+
+    pub(super) async fn append_digests(mut self, digests: &[Digest]) -> Result<Self, Fault> {
+        let appended = self.digests.append_many(Many::Flat(digests)).await;
+        (self.digests, _) = appended.map_err(|error| Part::Digests.failed(error))?;
+        self.dirty = true;
+        Ok(self)
+    }
+
+    /// Drops every block from height `end` up, durably: what is appended next cannot be mixed up
+    /// with what was there before, whatever a crash leaves of it.
+    pub(super) async fn cut(mut self, end: u64) -> Result<Self, Fault> {
+        if self.blocks.size() > end {
+            let cut = self.blocks.rewind(end).await;
+            self.blocks = cut.map_err(|error| Part::Blocks.failed(error))?;
+            self.dirty = true;
+        }
+        if self.digests.size() > end {
+            let cut = self.digests.rewind(end).await;
+            self.digests = cut.map_err(|error| Part::Digests.failed(error))?;
+            self.dirty = true;
+        }
+        let (run, synced) = self.start_sync().await?;
+        for (part, handle) in synced {
+            handle.await.map_err(|error| part.failed(error))?;
+        }
+        Ok(run)
+    }
+
+    /// Begins to make durable what was appended; what is in the handles has to end well.
+    pub(super) async fn start_sync(mut self) -> Result<(Self, Vec<(Part, Handle<()>)>), Fault> {
+        if !self.dirty {
+            return Ok((self, Vec::new()));
+        }
+        let (blocks, digests) = (self.blocks.start_sync(), self.digests.start_sync());
+        let (blocks, digests) =
+            try_join(async { blocks.await.map_err(|error| Part::Blocks.failed(error)) }, async {
+                digests.await.map_err(|error| Part::Digests.failed(error))
+            })
+            .await?;
+        self.blocks = blocks.0;
+        self.digests = digests.0;
+        self.dirty = false;
+        Ok((self, vec![(Part::Blocks, blocks.1), (Part::Digests, digests.1)]))
+    }
+
+    /// Makes everything durable, the marks that a restart begins from included.
+    pub(super) async fn sync(mut self) -> Result<Self, Fault> {
+        self.blocks = self.blocks.sync().await.map_err(|error| Part::Blocks.failed(error))?;
+        self.digests = self.digests.sync().await.map_err(|error| Part::Digests.failed(error))?;
+        self.dirty = false;
+        Ok(self)
+    }
+
+    /// Removes the run from disk.
+    pub(super) async fn destroy(self) -> Result<(), Fault> {
+        self.blocks.destroy().await.map_err(|error| Part::Blocks.failed(error))?;
+        self.digests.destroy().await.map_err(|error| Part::Digests.failed(error))
+    }
+
+    /// The block at height `at`, which must be in the run.
+    pub(super) async fn block<B: Block + Codec>(
+        &self,
+        at: u64,
+        codec: &B::Cfg,
+    ) -> Result<B, Fault> {
+        let held =
+            self.blocks.read(at).await.map_err(|error| Part::Blocks.unreadable(at, &error))?;
+        let block =
+            B::decode_cfg(held.0, codec).map_err(|error| Part::Blocks.corrupt(at, error))?;
+        let found = block.reference();
+        if found.height.get() != at {
+            return Err(Part::Blocks.corrupt(at, format!("holds block {found}")));
+        }
+        Ok(block)
+    }
+
+    /// The digests at `heights`, which must be in the run.
+    pub(super) async fn digests_at(
+        &self,
+        heights: &BTreeSet<Height>,
+    ) -> Result<Vec<Digest>, Fault> {
+        let Some(lowest) = heights.first() else { return Ok(Vec::new()) };
+        let positions: Vec<_> = heights.iter().map(|height| height.get()).collect();
+        let read = self.digests.read_many(&positions).await;
+        read.map_err(|error| Part::Digests.unreadable(lowest.get(), &error))
+    }
+}

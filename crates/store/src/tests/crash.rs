@@ -1,0 +1,265 @@
+//! Crashes: between every two changes of the disk, with what was not synced lost, kept, or kept in
+//! parts.
+
+use super::{commit, disk::OnDisk, everything, folded, known, open, world::*};
+use crate::Store;
+use commonware_runtime::deterministic::{self, FaultConfig, PartialWriteMode, WriteConfig};
+use commonware_storage::Context;
+use commonware_utils::{Probability, probability};
+use std::time::Duration;
+use tidewatch_core::{Block as _, Change, FaultKind, LocalView as _, Marks, Record, Tier};
+
+/// What a crash leaves of writes that were not synced.
+const LEFT: [(PartialWriteMode, Probability); 4] = [
+    (PartialWriteMode::Prefix, probability!(0.0)),
+    (PartialWriteMode::Prefix, probability!(0.5)),
+    (PartialWriteMode::Subset, probability!(0.5)),
+    (PartialWriteMode::Prefix, probability!(1.0)),
+];
+
+/// A commit, and where the view stands after each of its changes.
+struct Step {
+    changes: Vec<Change<TestBlock>>,
+    after: Vec<Marks>,
+}
+
+fn script(commits: Vec<Vec<Change<TestBlock>>>) -> Vec<Step> {
+    let mut marks = Marks::none();
+    let step = |changes: Vec<Change<TestBlock>>| {
+        let after = changes.iter().map(|change| {
+            marks.apply(&change.event(&marks).unwrap());
+            marks
+        });
+        Step { after: after.collect(), changes }
+    };
+    commits.into_iter().map(step).collect()
+}
+
+/// Blocks, tiers, a reorganisation, a skip, another skip, and an ordinary end.
+fn story() -> (Vec<Step>, Vec<Chain>) {
+    let old = Chain::of(60);
+    let new = old.forked(6, 54, 1);
+    let mut marks = Marks::none();
+    let mut commits = Vec::new();
+    let mut push = |changes: Vec<Change<TestBlock>>| {
+        for change in &changes {
+            marks.apply(&change.event(&marks).unwrap());
+        }
+        commits.push(changes);
+        marks
+    };
+    push(vec![old.blocks(1, 6), old.up(Tier::Proposed, 6), old.finalize(3)]);
+    let now = push(vec![old.blocks(7, 12), old.up(Tier::Proposed, 12), old.finalize(5)]);
+    push(vec![old.prune(&now, 6), new.blocks(7, 14), new.up(Tier::Proposed, 14)]);
+    push(vec![new.blocks(30, 34), new.up(Tier::Proposed, 34), new.finalize(32)]);
+    push(vec![new.blocks(45, 46), new.blocks(50, 52), new.finalize(50)]);
+    push(vec![new.blocks(53, 53), new.up(Tier::Proposed, 53)]);
+    (script(commits), vec![old, new])
+}
+
+/// The view stands where a prefix of the script leads, with everything that was acknowledged, and
+/// nothing in it contradicts anything else. Returns the number of events.
+async fn assert_consistent<E: Context>(
+    store: &Store<E, TestBlock>,
+    steps: &[Step],
+    acknowledged: usize,
+    chains: &[Chain],
+) -> usize {
+    let all: Vec<Marks> = steps.iter().flat_map(|step| step.after.clone()).collect();
+    let least: usize = steps[..acknowledged].iter().map(|step| step.after.len()).sum();
+    let records = everything(store).await;
+    assert!(records.len() >= least, "{} events of {least} that were acknowledged", records.len());
+    assert!(records.len() <= all.len());
+    let marks = store.marks().await.unwrap();
+    assert_eq!(folded(Marks::none(), &records), marks);
+    assert!(records.iter().zip(&all).all(|(record, marks)| record.marks == *marks));
+    if let Some(delivered) = marks.delivered {
+        let chain =
+            chains.iter().find(|chain| chain.at(delivered.height.get()) == delivered).unwrap();
+        let top = delivered.height.get();
+        assert_eq!(known(store, top).await, Some(delivered));
+        let first = first_of(&records);
+        for height in first..=top {
+            assert_eq!(known(store, height).await, Some(chain.at(height)));
+            assert_eq!(
+                store.block(chain.block(height).reference().height).await.unwrap(),
+                Some(chain.block(height))
+            );
+        }
+    }
+    let finalized = marks.tips.block(Tier::Finalized);
+    let stored =
+        store.proof(finalized.map_or(0.into_height(), |block| block.height)).await.unwrap();
+    assert_eq!(stored.map(|proof| proof.block), finalized, "the proof of what is finalized");
+    records.len()
+}
+
+trait IntoHeight {
+    fn into_height(self) -> tidewatch_core::Height;
+}
+
+impl IntoHeight for u64 {
+    fn into_height(self) -> tidewatch_core::Height {
+        tidewatch_core::Height::new(self)
+    }
+}
+
+/// Where the run that the last of `records` belongs to starts.
+fn first_of(records: &[Record]) -> u64 {
+    let mut before = Marks::none();
+    let mut first = 1;
+    for record in records {
+        if let tidewatch_core::Event::Blocks { from, .. } = record.event
+            && before.delivered.is_none_or(|delivered| delivered.height.next() != from.height)
+        {
+            first = from.height.get();
+        }
+        before = record.marks;
+    }
+    first
+}
+
+fn faults(left: (PartialWriteMode, Probability)) -> FaultConfig {
+    let failure_rate = probability!(0.0);
+    let (mode, retention_rate) = left;
+    FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode })
+}
+
+/// Runs the story from an empty disk until change `n` of the disk fails, crashes, and opens it again.
+/// Returns whether the story came to its end.
+fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
+    let config =
+        deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(60)));
+    let (acknowledged, checkpoint) =
+        deterministic::Runner::new(config).start_and_recover(|context| async move {
+            *context.storage_fault_config().write() = faults(left);
+            let (context, disk) = OnDisk::new(context);
+            disk.fail_after(n);
+            let (steps, _) = story();
+            let Ok(mut store) = super::try_open(&context).await else { return 0 };
+            let mut acknowledged = 0;
+            for step in steps {
+                if store.commit(step.changes).await.is_err() {
+                    let closed = store.marks().await.unwrap_err();
+                    assert_eq!(
+                        closed.kind,
+                        FaultKind::Disk,
+                        "nothing goes on after a failed write"
+                    );
+                    break;
+                }
+                acknowledged += 1;
+            }
+            acknowledged
+        });
+    let done = acknowledged == story().0.len();
+    // The first restart crashes too, at a place of its own; what it repaired must not be in the way.
+    let (_, checkpoint) =
+        deterministic::Runner::from(checkpoint).start_and_recover(|context| async move {
+            let (context, disk) = OnDisk::new(context);
+            disk.fail_after(n % 13);
+            super::try_open(&context).await.map(drop)
+        });
+    let (_, checkpoint) =
+        deterministic::Runner::from(checkpoint).start_and_recover(|context| async move {
+            let mut store = open(&context).await;
+            let (steps, chains) = story();
+            let events = assert_consistent(&store, &steps, acknowledged, &chains).await;
+            // The driver goes on from where the view stands.
+            let mut left = events;
+            for step in &steps {
+                let skip = left.min(step.changes.len());
+                left -= skip;
+                commit(&mut store, step.changes[skip..].to_vec()).await;
+            }
+            assert_consistent(&store, &steps, steps.len(), &chains).await;
+        });
+    commonware_runtime::Runner::start(
+        deterministic::Runner::from(checkpoint),
+        |context| async move {
+            let (steps, chains) = story();
+            assert_consistent(&open(&context).await, &steps, steps.len(), &chains).await;
+        },
+    );
+    done
+}
+
+fn crash_everywhere(left: (PartialWriteMode, Probability)) {
+    let end = (0..2_000).find(|n| crash_at(*n, left)).expect("the story ends");
+    assert!(end > 50, "the story has {end} changes of the disk");
+}
+
+#[test]
+fn a_crash_between_any_two_changes_of_the_disk_that_loses_what_was_not_synced_is_recovered() {
+    crash_everywhere(LEFT[0]);
+}
+
+#[test]
+fn a_crash_between_any_two_changes_of_the_disk_that_keeps_beginnings_of_writes_is_recovered() {
+    crash_everywhere(LEFT[1]);
+}
+
+#[test]
+fn a_crash_between_any_two_changes_of_the_disk_that_keeps_parts_of_writes_is_recovered() {
+    crash_everywhere(LEFT[2]);
+}
+
+#[test]
+fn a_crash_between_any_two_changes_of_the_disk_that_keeps_all_writes_is_recovered() {
+    crash_everywhere(LEFT[3]);
+}
+
+/// Random histories, with and without blocks, on a disk that fails at random.
+#[test]
+fn histories_survive_any_number_of_crashes() {
+    for seed in 0..24 {
+        let mut dice = Dice::new(seed);
+        let mut driver = Driver::new(Chain::of(2), seed % 3 != 0, 1);
+        let config = deterministic::Config::new().with_seed(seed).with_timeout(None);
+        let mut runner = deterministic::Runner::new(config);
+        let mut records: Vec<Record> = Vec::new();
+        for _ in 0..10 {
+            let left = LEFT[dice.roll(4) as usize];
+            let fail_after = dice.roll(400);
+            let ((after, kept), checkpoint) = runner.start_and_recover(|context| async move {
+                let mut dice = dice;
+                let mut driver = driver;
+                let store = open(&context).await;
+                let found = everything(&store).await;
+                assert!(found.len() >= records.len(), "acknowledged events are gone");
+                assert_eq!(found[..records.len()], records[..]);
+                let marks = store.marks().await.unwrap();
+                assert_eq!(folded(Marks::none(), &found), marks);
+                driver.at(marks);
+                drop(store);
+                *context.storage_fault_config().write() = faults(left);
+                let (context, disk) = OnDisk::new(context);
+                disk.fail_after(fail_after);
+                records = found;
+                let Ok(again) = super::try_open(&context).await else {
+                    return ((dice, driver), records);
+                };
+                store_until_it_fails(again, &mut driver, &mut dice, &mut records).await;
+                ((dice, driver), records)
+            });
+            (dice, driver) = after;
+            records = kept;
+            runner = deterministic::Runner::from(checkpoint);
+        }
+    }
+}
+
+async fn store_until_it_fails<E: Context>(
+    mut store: Store<E, TestBlock>,
+    driver: &mut Driver,
+    dice: &mut Dice,
+    records: &mut Vec<Record>,
+) {
+    for _ in 0..40 {
+        let changes = driver.commit(dice);
+        if store.commit(changes).await.is_err() {
+            return;
+        }
+        *records = everything(&store).await;
+    }
+}
