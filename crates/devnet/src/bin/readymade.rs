@@ -1,0 +1,154 @@
+//! Signs a chain and serves it with a real alto indexer, for measurements.
+
+use clap::Parser;
+use eyre::WrapErr as _;
+use std::{
+    io::{Read as _, Write as _},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+use tidewatch_devnet::{
+    CertificateMode,
+    readymade::{Chain, ChainConfig, Server, ServerConfig},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+
+/// Signs a chain and serves it with a real alto indexer on a loopback port.
+///
+/// When it serves, it prints one line of JSON with `url`, `identity` (hex of the group's public key),
+/// `mode`, `blocks` and `tip` (hex of the last block's digest). Equal settings make equal chains.
+#[derive(Debug, Parser)]
+#[command(name = "readymade", version)]
+struct Args {
+    /// Blocks to sign and serve
+    #[arg(long, default_value_t = 20_000)]
+    blocks: u64,
+
+    /// How certificates are made
+    #[arg(long, default_value = "standard", value_parser = mode, value_name = "standard|vrf")]
+    mode: CertificateMode,
+
+    /// Loopback port; 0 lets the system choose
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+
+    /// Payload of each block, in bytes
+    #[arg(long, default_value_t = 64)]
+    data_bytes: usize,
+
+    /// Time between the timestamps of two blocks, in milliseconds
+    #[arg(long, default_value_t = 400)]
+    block_time_ms: u64,
+
+    /// Where the committee's keys come from
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Make and push another block this often, in milliseconds; 0 for a chain that stands still. A
+    /// follower that learns of the tip by pushes alone needs one
+    #[arg(long, default_value_t = 0)]
+    live_ms: u64,
+
+    /// Go on when standard input closes; otherwise that ends the server, as SIGINT and SIGTERM do
+    #[arg(long)]
+    keep: bool,
+}
+
+fn mode(text: &str) -> Result<CertificateMode, String> {
+    text.parse()
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> eyre::Result<()> {
+    let Args { blocks, mode, port, data_bytes, block_time_ms, seed, live_ms, keep } = *args;
+    let config = ChainConfig {
+        seed,
+        data_bytes,
+        block_time: Duration::from_millis(block_time_ms),
+        ..ChainConfig::default()
+    };
+    let mut chain = Chain::sign(blocks, mode, config).wrap_err("could not sign the chain")?;
+    let mut server = Server::start(&chain, ServerConfig { port, ..ServerConfig::default() })
+        .wrap_err("could not serve the chain")?;
+    let tip = chain.block(chain.tip()).map(|block| {
+        use commonware_cryptography::Digestible as _;
+        commonware_formatting::hex(&block.digest())
+    });
+    let ready = serde_json::json!({
+        "url": server.url(),
+        "identity": server.identity(),
+        "mode": mode.as_str(),
+        "blocks": blocks,
+        "tip": tip,
+    });
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{ready}").and_then(|()| out.flush()).wrap_err("could not write to stdout")?;
+    drop(out);
+
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .wrap_err("could not start a runtime")?
+        .block_on(async {
+            let live = grow(&mut chain, &server, Duration::from_millis(live_ms));
+            tokio::select! {
+                ended = wait(keep) => ended?,
+                failed = live => failed?,
+            }
+            server.close().await;
+            Ok(())
+        })
+}
+
+/// Makes and pushes a block every `interval`, for ever; does nothing without one.
+async fn grow(chain: &mut Chain, server: &Server, interval: Duration) -> eyre::Result<()> {
+    if interval.is_zero() {
+        return std::future::pending().await;
+    }
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        chain.extend(1).wrap_err("could not sign another block")?;
+        server.finalize(chain, chain.tip()).wrap_err("could not push a block")?;
+    }
+}
+
+/// Returns at the first reason to end.
+async fn wait(keep: bool) -> eyre::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).wrap_err("could not watch for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).wrap_err("could not watch for SIGTERM")?;
+    let (closed, input) = oneshot::channel();
+    let closed = if keep {
+        Some(closed)
+    } else {
+        thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || {
+                let mut input = std::io::stdin().lock();
+                while matches!(input.read(&mut [0; 1024]), Ok(read) if read > 0) {}
+                let _ = closed.send(());
+            })
+            .wrap_err("could not watch standard input")?;
+        None
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = input => {}
+    }
+    drop(closed);
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! The keys that sign a development chain.
+//!
+//! # Overview
+//!
+//! A committee is dealt from a number: ed25519 identities, and shares of one BLS12-381 group key
+//! with the quorum that Simplex asks for. Equal seed and size give equal keys, so that a restart on
+//! the same directory is the same chain.
+//!
+//! Validators sign with their shares. A readymade chain is signed with the group key itself, put
+//! together from a quorum of the shares: the certificate that a quorum of partial signatures
+//! assembles to is the same bytes (BLS signatures are unique), at a quarter of the work.
+
+use crate::Error;
+use alto_types::{
+    CertificateMode, Identity, NAMESPACE, PublicKey, Scheme, Signature, StandardScheme, VrfScheme,
+};
+use commonware_codec::Encode;
+use commonware_consensus::{
+    simplex::{
+        scheme::{Namespace, bls12381_threshold::vrf},
+        types::Proposal,
+    },
+    types::Round,
+};
+use commonware_cryptography::{
+    Signer as _,
+    bls12381::{
+        certificate::threshold,
+        dkg::feldman_desmedt::deal,
+        primitives::{
+            group::{Private, Scalar, Share},
+            ops,
+            sharing::{Mode, Sharing},
+            variant::MinSig,
+        },
+    },
+    ed25519::PrivateKey,
+    sha256::Digest,
+};
+use commonware_formatting::hex;
+use commonware_math::poly::Interpolator;
+use commonware_parallel::Sequential;
+use commonware_utils::{
+    N3f1,
+    ordered::{Map, Quorum as _, Set},
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use std::fmt;
+
+/// Fewest members: the smallest committee that tolerates one fault.
+pub const MEMBERS_MIN: u32 = 4;
+/// Most members: what one process runs in comfort.
+pub const MEMBERS_MAX: u32 = 16;
+
+/// What a vote of the committee says about a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vote {
+    Notarize,
+    Finalize,
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for alto_types::StandardScheme {}
+    impl Sealed for alto_types::VrfScheme {}
+}
+
+/// The two certificate schemes that an alto chain is signed with.
+pub trait Certify: Scheme + sealed::Sealed {
+    /// The mode that names the scheme.
+    const MODE: CertificateMode;
+
+    /// Puts a certificate together from the group's signatures over the vote and, in VRF mode, over
+    /// the round. `None` if the scheme needs a seed and there is none.
+    fn certificate(vote: Signature, seed: Option<Signature>) -> Option<Self::Certificate>;
+}
+
+impl Certify for StandardScheme {
+    const MODE: CertificateMode = CertificateMode::Standard;
+
+    fn certificate(vote: Signature, _: Option<Signature>) -> Option<Self::Certificate> {
+        Some(threshold::Certificate::new(vote))
+    }
+}
+
+impl Certify for VrfScheme {
+    const MODE: CertificateMode = CertificateMode::Vrf;
+
+    fn certificate(vote: Signature, seed: Option<Signature>) -> Option<Self::Certificate> {
+        Some(vrf::Signature { vote_signature: vote, seed_signature: seed? }.into())
+    }
+}
+
+/// One member's secrets.
+#[derive(Clone)]
+pub(crate) struct Member {
+    pub(crate) key: PrivateKey,
+    pub(crate) share: Share,
+}
+
+/// The keys that sign a development chain: insecure by design, see the crate's limits.
+pub struct Committee {
+    seed: u64,
+    participants: Set<PublicKey>,
+    members: Vec<Member>,
+    polynomial: Sharing<MinSig>,
+    secret: Private,
+    namespace: Namespace,
+}
+
+impl fmt::Debug for Committee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committee")
+            .field("seed", &self.seed)
+            .field("members", &self.members.len())
+            .field("identity", &self.identity_hex())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Committee {
+    /// Deals a committee of `members` from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] if `members` is not from [`MEMBERS_MIN`] to [`MEMBERS_MAX`].
+    pub fn deal(seed: u64, members: u32) -> Result<Self, Error> {
+        if !(MEMBERS_MIN..=MEMBERS_MAX).contains(&members) {
+            return Err(Error::Setting {
+                setting: "validators",
+                value: members.to_string(),
+                expected: format!("from {MEMBERS_MIN} to {MEMBERS_MAX}"),
+            });
+        }
+        let failed = |reason: String| Error::Committee { members, seed, reason };
+        // Identities of neighbouring seeds must not overlap.
+        let base = seed.wrapping_mul(u64::from(MEMBERS_MAX));
+        let mut keys: Vec<_> = (0..u64::from(members))
+            .map(|index| PrivateKey::from_seed(base.wrapping_add(index)))
+            .collect();
+        keys.sort_by_key(|key| key.public_key());
+        let participants = Set::from_iter_dedup(keys.iter().map(|key| key.public_key()));
+
+        let (output, shares) = deal::<MinSig, _, N3f1>(
+            StdRng::from_seed(expand(seed, members)),
+            Mode::NonZeroCounter,
+            participants.clone(),
+        )
+        .map_err(|error| failed(error.to_string()))?;
+        let polynomial = output.public().clone();
+        let quorum = participants.quorum::<N3f1>() as usize;
+        let secret = group_key(&shares.values()[..quorum.min(shares.len())])
+            .filter(|secret| ops::compute_public::<MinSig>(secret) == *polynomial.public())
+            .ok_or_else(|| failed("the shares do not make up the group key".into()))?;
+        let members = keys
+            .into_iter()
+            .zip(shares.values().iter().cloned())
+            .map(|(key, share)| Member { key, share })
+            .collect();
+        let namespace = Namespace::new(NAMESPACE);
+        Ok(Self { seed, participants, members, polynomial, secret, namespace })
+    }
+
+    /// The group's public key, which every certificate verifies under.
+    pub fn identity(&self) -> Identity {
+        *self.polynomial.public()
+    }
+
+    /// The group's public key as a follower is configured with it: its encoding, in hex.
+    pub fn identity_hex(&self) -> String {
+        hex(&self.identity().encode())
+    }
+
+    /// Seed that it was dealt from.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(crate) const fn participants(&self) -> &Set<PublicKey> {
+        &self.participants
+    }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub(crate) const fn polynomial(&self) -> &Sharing<MinSig> {
+        &self.polynomial
+    }
+
+    /// The group's signature over a vote for `proposal`.
+    pub(crate) fn vote(&self, vote: Vote, proposal: &Proposal<Digest>) -> Signature {
+        let namespace = match vote {
+            Vote::Notarize => &self.namespace.notarize,
+            Vote::Finalize => &self.namespace.finalize,
+        };
+        ops::sign_message::<MinSig>(&self.secret, namespace, &proposal.encode())
+    }
+
+    /// The group's signature over a round: its seed.
+    pub(crate) fn seed_of(&self, round: Round) -> Signature {
+        ops::sign_message::<MinSig>(&self.secret, &self.namespace.seed, &round.encode())
+    }
+}
+
+/// The dealing's randomness. The size is part of it: the group key is the first number drawn, and
+/// committees of two sizes must not share it.
+fn expand(seed: u64, members: u32) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    bytes[8..12].copy_from_slice(&members.to_be_bytes());
+    bytes
+}
+
+/// Interpolates the group's private key from a quorum of shares.
+fn group_key(shares: &[Share]) -> Option<Private> {
+    // `Mode::NonZeroCounter` evaluates the polynomial at the member's index plus one.
+    let points = shares
+        .iter()
+        .map(|share| (share.index, Scalar::from_u64(u64::from(share.index.get()) + 1)));
+    let evaluations = Map::from_iter_dedup(
+        shares.iter().map(|share| (share.index, share.private.expose(Clone::clone))),
+    );
+    let secret = Interpolator::new(points).interpolate(&evaluations, &Sequential)?;
+    Some(Private::new(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alto_types::EPOCH;
+    use commonware_consensus::{
+        simplex::types::{Finalization, Finalize},
+        types::View,
+    };
+    use commonware_cryptography::{Hasher as _, Sha256};
+    use commonware_utils::non_empty;
+
+    fn proposal() -> Proposal<Digest> {
+        Proposal::new(Round::new(EPOCH, View::new(9)), View::new(7), Sha256::hash(&[b"block"]))
+    }
+
+    #[test]
+    fn equal_seeds_deal_equal_committees_and_other_seeds_do_not() {
+        let identity = |seed, n| Committee::deal(seed, n).unwrap().identity_hex();
+        assert_eq!(identity(1, 4), identity(1, 4));
+        assert_ne!(identity(1, 4), identity(2, 4));
+        assert_ne!(identity(1, 4), identity(1, 5));
+    }
+
+    #[test]
+    fn the_default_committee_is_frozen_because_directories_and_configurations_hold_it() {
+        let identity = Committee::deal(0, 4).unwrap().identity_hex();
+        assert_eq!(
+            identity,
+            "b00ab565696658acedeb2fd249e4f60da63d8710dac308bd094d12484bb6f174\
+             7d50ba52a5628219997c281d6bd3b9100dd716c704dc380230a36b0e5e3528d5\
+             9fd8522ded9af5bdcfe51ad8f96fd4685bcb0306fa15f14a2d2722fb3ffec64e"
+        );
+    }
+
+    #[test]
+    fn a_committee_outside_the_limits_is_refused() {
+        for members in [0, 1, MEMBERS_MIN - 1, MEMBERS_MAX + 1, u32::MAX] {
+            let error = Committee::deal(0, members).unwrap_err();
+            assert!(matches!(error, Error::Setting { setting: "validators", .. }), "{error}");
+        }
+        for members in [MEMBERS_MIN, 7, MEMBERS_MAX] {
+            Committee::deal(0, members).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_group_key_signs_the_very_bytes_that_a_quorum_of_shares_assembles_to() {
+        let committee = Committee::deal(3, 4).unwrap();
+        let proposal = proposal();
+        let signature = committee.vote(Vote::Finalize, &proposal);
+        let seed = committee.seed_of(proposal.round);
+
+        macro_rules! by_shares {
+            ($scheme:ty) => {{
+                let schemes: Vec<_> = committee
+                    .members()
+                    .iter()
+                    .map(|member| {
+                        <$scheme>::signer(
+                            NAMESPACE,
+                            committee.participants().clone(),
+                            committee.polynomial().clone(),
+                            member.share.clone(),
+                        )
+                        .unwrap()
+                    })
+                    .collect();
+                let votes: Vec<_> = schemes[1..]
+                    .iter()
+                    .map(|scheme| Finalize::sign(scheme, proposal.clone()).unwrap())
+                    .collect();
+                let assembled = Finalization::from_finalizes(
+                    &schemes[0],
+                    non_empty![@&votes],
+                    &Sequential,
+                )
+                .unwrap();
+                let certificate = <$scheme as Certify>::certificate(signature, Some(seed)).unwrap();
+                assert_eq!(assembled.certificate.encode(), certificate.encode());
+            }};
+        }
+        by_shares!(StandardScheme);
+        by_shares!(VrfScheme);
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let text = format!("{:?}", Committee::deal(3, 4).unwrap());
+        assert!(text.starts_with("Committee { seed: 3, members: 4, identity: \""), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The way from the validators to the indexer.
+//!
+//! Validators and indexer share a process, so an upload is a call, not a request: what HTTP followers
+//! read is the same `alto_indexer::Indexer` in either case. The slot in between is empty while the
+//! indexer is stopped, and uploads fail then as they would against a dead server.
+
+use crate::Certify;
+use alto_chain::indexer::Client;
+use alto_indexer::{Api, Indexer};
+use alto_types::{Block, Finalized, Notarized, Seed};
+use axum::Router;
+use commonware_parallel::Sequential;
+use futures::lock::Mutex as Turn;
+use std::sync::{Arc, Mutex, PoisonError};
+use tidewatch_core::Height;
+use tokio::sync::watch;
+
+type Current<S> = Option<Arc<Indexer<S, Sequential>>>;
+
+/// Where the indexer is, if there is one.
+pub(super) struct Slot<S: Certify> {
+    verifier: S,
+    block_size: u32,
+    current: Mutex<Current<S>>,
+    /// All validators upload everything, and the indexer verifies before it looks for a duplicate
+    /// that arrived meanwhile. One at a time, each certificate is verified once.
+    turn: Turn<()>,
+    tip: watch::Sender<Height>,
+}
+
+impl<S: Certify> Slot<S> {
+    pub(super) fn new(verifier: S, block_size: u32, tip: watch::Sender<Height>) -> Self {
+        Self { verifier, block_size, current: Mutex::new(None), turn: Turn::new(()), tip }
+    }
+
+    fn set(&self, indexer: Current<S>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = indexer;
+    }
+
+    fn get(&self) -> Result<Arc<Indexer<S, Sequential>>, Refused> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Refused::Stopped)
+    }
+}
+
+/// What the devnet does with its slot, whatever the scheme.
+pub(super) trait Indexed: Send + Sync {
+    /// Puts an empty indexer in place, and returns what serves it.
+    fn renew(&self) -> Router;
+
+    /// Takes the indexer away.
+    fn clear(&self);
+}
+
+impl<S: Certify> Indexed for Slot<S> {
+    fn renew(&self) -> Router {
+        let indexer = Indexer::new(self.verifier.clone(), Sequential);
+        let indexer = Arc::new(indexer.with_block_size(self.block_size));
+        self.set(Some(indexer.clone()));
+        Api::new(indexer).router()
+    }
+
+    fn clear(&self) {
+        self.set(None);
+    }
+}
+
+/// Why an upload failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("the indexer is stopped")]
+    Stopped,
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+/// A validator's side of a slot.
+pub(super) struct Uploader<S: Certify>(pub(super) Arc<Slot<S>>);
+
+impl<S: Certify> Clone for Uploader<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Certify> Client<S> for Uploader<S> {
+    type Error = Refused;
+
+    async fn seed_upload(&self, seed: Seed) -> Result<(), Refused> {
+        let _turn = self.0.turn.lock().await;
+        self.0.get()?.submit_seed(seed).map_err(Refused::Invalid)
+    }
+
+    async fn notarized_upload(&self, notarized: Notarized<S>) -> Result<(), Refused> {
+        let _turn = self.0.turn.lock().await;
+        self.0.get()?.submit_notarization(notarized).map_err(Refused::Invalid)
+    }
+
+    async fn finalized_upload(&self, finalized: Finalized<S>) -> Result<(), Refused> {
+        let _turn = self.0.turn.lock().await;
+        let height = finalized.block.height;
+        let result = self
+            .0
+            .get()
+            .and_then(|indexer| indexer.submit_finalization(finalized).map_err(Refused::Invalid));
+        // The chain is there even while the indexer is not.
+        if !matches!(result, Err(Refused::Invalid(_))) {
+            self.0.tip.send_if_modified(|tip| {
+                let newer = height > *tip;
+                *tip = height.max(*tip);
+                newer
+            });
+        }
+        result
+    }
+
+    async fn block_upload(&self, block: Block) -> Result<(), Refused> {
+        self.0.get()?.submit_block(block);
+        Ok(())
+    }
+}

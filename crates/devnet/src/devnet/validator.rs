@@ -1,0 +1,244 @@
+//! One validator: the alto engine on authenticated p2p, sized for a shared process.
+
+use super::{
+    gate::Gate,
+    upload::{Slot, Uploader},
+};
+use crate::{Certify, Committee, Config};
+use alto_chain::{
+    DEFAULT_BACKFILLER_MAX_ACTIVE,
+    engine::{self, Engine, StableElector, stable_elector},
+};
+use alto_types::{
+    EPOCH, NAMESPACE, PublicKey, ROTATING_ELECTOR, RotatingElector, StandardScheme, VrfScheme,
+};
+use commonware_consensus::{marshal, simplex::elector, types::ViewDelta};
+use commonware_cryptography::{
+    Signer as _,
+    bls12381::primitives::{group::Share, sharing::Sharing, variant::MinSig},
+    ed25519::PrivateKey,
+};
+use commonware_p2p::{
+    Ingress, Manager as _,
+    authenticated::discovery::{self, Network, Oracle},
+};
+use commonware_parallel::Sequential;
+use commonware_runtime::{Handle, Quota, Supervisor as _, tokio::Context};
+use commonware_utils::{NZU32, NZUsize, ordered::Set, union_unique};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+/// Messages a second and peer on each channel: many times what a block of 10 ms needs.
+const QUOTA: Quota = Quota::per_second(NZU32!(1_000));
+const MAILBOX_SIZE: NonZeroUsize = NZUsize!(256);
+/// Blocks kept for each peer by the broadcast buffer.
+const DEQUE_SIZE: usize = 16;
+/// Room for everything in a message that is not a block's payload.
+const MESSAGE_OVERHEAD: u32 = 64 * 1024;
+/// Slots of each freezer table at first (50 KiB): it grows with the chain.
+const FREEZER_TABLE_INITIAL_SIZE: u32 = 1 << 10;
+const ACTIVITY_TIMEOUT: ViewDelta = ViewDelta::new(256);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
+const BACKFILLER_RETRY: Duration = Duration::from_millis(500);
+/// Views of one leader in standard mode, and how far it may run ahead of certificates.
+const TERM_LENGTH: NonZeroU32 = NZU32!(32);
+const OPTIMISTIC_VIEWS: u64 = 4;
+/// What the leader has left of its time, after waiting for the block time, to propose.
+const PROPOSAL_TIME: Duration = Duration::from_millis(500);
+
+/// A scheme that validators run.
+pub(super) trait Validate: Certify {
+    /// Leader election of the mode.
+    type Elector: elector::Config<Self>;
+
+    fn elector() -> Self::Elector;
+
+    /// The scheme as a member holds it; `None` if the share is not of the polynomial.
+    fn member(
+        participants: Set<PublicKey>,
+        polynomial: Sharing<MinSig>,
+        share: Share,
+    ) -> Option<Self>;
+}
+
+impl Validate for StandardScheme {
+    type Elector = StableElector;
+
+    fn elector() -> Self::Elector {
+        stable_elector(TERM_LENGTH, OPTIMISTIC_VIEWS)
+    }
+
+    fn member(
+        participants: Set<PublicKey>,
+        polynomial: Sharing<MinSig>,
+        share: Share,
+    ) -> Option<Self> {
+        Self::signer(NAMESPACE, participants, polynomial, share)
+    }
+}
+
+impl Validate for VrfScheme {
+    type Elector = RotatingElector;
+
+    fn elector() -> Self::Elector {
+        ROTATING_ELECTOR
+    }
+
+    fn member(
+        participants: Set<PublicKey>,
+        polynomial: Sharing<MinSig>,
+        share: Share,
+    ) -> Option<Self> {
+        Self::signer(NAMESPACE, participants, polynomial, share)
+    }
+}
+
+/// What all validators of a devnet have in common.
+pub(super) struct Plan<S: Certify> {
+    pub(super) config: Config,
+    pub(super) committee: Arc<Committee>,
+    /// Where each member listens, in the committee's order.
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) slot: Arc<Slot<S>>,
+    pub(super) paused: Arc<AtomicBool>,
+}
+
+impl<S: Certify> Plan<S> {
+    /// Partitions of one chain: another mode, size or seed is another chain.
+    fn partition(&self, index: usize) -> String {
+        let Config { mode, validators, seed, block_size, .. } = self.config;
+        format!("{}-{validators}-{seed}-{block_size}-validator-{index}", mode.as_str())
+    }
+
+    fn network(&self, key: &PrivateKey, index: usize) -> discovery::Config<PrivateKey> {
+        let address = self.addresses[index];
+        let bootstrappers = self
+            .committee
+            .participants()
+            .iter()
+            .zip(&self.addresses)
+            .filter(|(_, other)| **other != address)
+            .map(|(peer, other)| (peer.clone(), Ingress::Socket(*other)))
+            .collect();
+        let members = NonZeroUsize::new(self.addresses.len()).unwrap_or(NonZeroUsize::MIN);
+        let mut network = discovery::Config::local(
+            key.clone(),
+            &union_unique(NAMESPACE, b"_P2P"),
+            address,
+            address,
+            bootstrappers,
+            members,
+            MESSAGE_OVERHEAD + self.config.block_size,
+        );
+        network.mailbox_size = MAILBOX_SIZE;
+        network.tracked_peer_sets = NZUsize!(1);
+        // Everybody is on this machine: find each other at once, and again at once after a restart.
+        network.dial_frequency = Duration::from_millis(25);
+        network.peer_connection_cooldown = Duration::from_millis(200);
+        network.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
+        network.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
+        network
+    }
+
+    fn engine(
+        &self,
+        me: PublicKey,
+        index: usize,
+        scheme: S,
+        oracle: Oracle<PublicKey>,
+    ) -> engine::Config<Oracle<PublicKey>, Oracle<PublicKey>, Uploader<S>, Sequential, S, S::Elector>
+    where
+        S: Validate,
+    {
+        let block_time = self.config.block_time;
+        let leader_timeout = block_time + PROPOSAL_TIME;
+        engine::Config {
+            blocker: oracle.clone(),
+            provider: oracle,
+            partition_prefix: self.partition(index),
+            blocks_freezer_table_initial_size: FREEZER_TABLE_INITIAL_SIZE,
+            finalized_freezer_table_initial_size: FREEZER_TABLE_INITIAL_SIZE,
+            me,
+            scheme,
+            elector: S::elector(),
+            mailbox_size: MAILBOX_SIZE.get(),
+            deque_size: DEQUE_SIZE,
+            block_size: self.config.block_size,
+            proposal_delay_ms: u64::try_from(block_time.as_millis()).unwrap_or(u64::MAX),
+            leader_timeout,
+            certification_timeout: leader_timeout + PROPOSAL_TIME,
+            // Votes that were dropped in a pause are sent again this often.
+            nullify_retry: PROPOSAL_TIME,
+            fetch_timeout: FETCH_TIMEOUT,
+            activity_timeout: ACTIVITY_TIMEOUT,
+            skip_timeout: 4 * leader_timeout,
+            backfiller_max_active: DEFAULT_BACKFILLER_MAX_ACTIVE,
+            backfiller_retry: BACKFILLER_RETRY,
+            strategy: Sequential,
+            indexer: Some(Uploader(self.slot.clone())),
+        }
+    }
+}
+
+/// Runs the member at `index` until one of its parts ends, and says which and why.
+pub(super) async fn run<S: Validate>(context: Context, plan: Arc<Plan<S>>, index: usize) -> String {
+    let Some(member) = plan.committee.members().get(index) else {
+        return format!("validator {index} is not of the committee");
+    };
+    let participants = plan.committee.participants().clone();
+    let polynomial = plan.committee.polynomial().clone();
+    let Some(scheme) = S::member(participants.clone(), polynomial, member.share.clone()) else {
+        return format!("validator {index} holds a share of another committee");
+    };
+    let me = member.key.public_key();
+
+    let (mut network, mut oracle) =
+        Network::new(context.child("network"), plan.network(&member.key, index));
+    oracle.track(EPOCH.get(), participants);
+    let mut channel = |id| {
+        let (sender, receiver) = network.register(id, QUOTA);
+        (sender, Gate::new(receiver, plan.paused.clone()))
+    };
+    let (votes, certificates, resolver) = (channel(0), channel(1), channel(2));
+    let (broadcast, backfill) = (channel(3), channel(4));
+    let p2p = network.start();
+
+    let backfill = marshal::resolver::p2p::init(
+        context.child("marshal_resolver"),
+        marshal::resolver::p2p::Config {
+            public_key: me.clone(),
+            peer_provider: oracle.clone(),
+            blocker: oracle.clone(),
+            mailbox_size: MAILBOX_SIZE,
+            timeout: FETCH_TIMEOUT,
+            fetch_retry_timeout: Duration::from_millis(100),
+            priority_requests: false,
+            priority_responses: false,
+        },
+        backfill,
+    );
+    let config = plan.engine(me, index, scheme, oracle);
+    let engine = Engine::new(context.child("engine"), config).await.start(
+        votes,
+        certificates,
+        resolver,
+        broadcast,
+        backfill,
+    );
+    first_ended(index, p2p, engine).await
+}
+
+async fn first_ended(index: usize, p2p: Handle<()>, engine: Handle<()>) -> String {
+    let (part, result) = tokio::select! {
+        result = p2p => ("p2p", result),
+        result = engine => ("engine", result),
+    };
+    match result {
+        Ok(()) => format!("the {part} of validator {index} returned"),
+        Err(error) => format!("the {part} of validator {index} ended: {error}"),
+    }
+}

@@ -1,0 +1,294 @@
+//! Blocks that link, with certificates that verify.
+
+use crate::{Certify, Committee, Error, committee::Vote};
+use alto_types::{
+    Block, CertificateMode, Context, EPOCH, Finalization, Finalized, Identity, Notarization,
+    Notarized, Signature, StandardScheme, VrfScheme,
+};
+use bytes::Bytes;
+use commonware_codec::Encode as _;
+use commonware_consensus::{
+    simplex::types::Proposal,
+    types::{Round, View},
+};
+use commonware_cryptography::{Digestible as _, Hasher as _, Sha256, sha256::Digest};
+use std::{num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use tidewatch_core::Height;
+
+/// Largest payload of a block, in bytes.
+const DATA_MAX: usize = 1024 * 1024;
+/// Most blocks of a chain: it is held in memory.
+const BLOCKS_MAX: u64 = 10_000_000;
+/// Signatures that are not worth another thread.
+const SIGNATURES_PER_THREAD_MIN: usize = 64;
+
+/// How a [`Chain`] is made. Equal settings make equal chains, to the byte.
+#[derive(Clone, Debug)]
+pub struct ChainConfig {
+    /// Where the committee's keys come from.
+    pub seed: u64,
+    /// Members of the committee, from [`MEMBERS_MIN`](crate::MEMBERS_MIN) to
+    /// [`MEMBERS_MAX`](crate::MEMBERS_MAX).
+    pub validators: u32,
+    /// Payload of each block in bytes, up to a mebibyte. Every block has another one.
+    pub data_bytes: usize,
+    /// Time of the first block, in milliseconds since the Unix epoch.
+    pub start_time_ms: u64,
+    /// Time between two blocks.
+    pub block_time: Duration,
+    /// Every so many blocks a view goes by without one, as after a leader that timed out, so that
+    /// views and heights drift apart. 0 is never.
+    pub skip_every: u64,
+}
+
+impl Default for ChainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            validators: 4,
+            data_bytes: 64,
+            // 2026-01-01T00:00:00Z
+            start_time_ms: 1_767_225_600_000,
+            block_time: Duration::from_millis(400),
+            skip_every: 16,
+        }
+    }
+}
+
+/// One block and what the group signed about it.
+#[derive(Clone, Debug)]
+struct Link {
+    block: Block,
+    finalize: Signature,
+    /// VRF mode only.
+    seed: Option<Signature>,
+}
+
+/// A signed chain from height 1 on. Cloning shares nothing but the committee.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    committee: Arc<Committee>,
+    mode: CertificateMode,
+    config: ChainConfig,
+    /// Lowest view of new blocks: a branch starts above the views of the chain that it leaves.
+    view_min: View,
+    links: Vec<Link>,
+}
+
+impl Chain {
+    /// Makes and signs `blocks` blocks on top of the genesis block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a setting that cannot work.
+    pub fn sign(blocks: u64, mode: CertificateMode, config: ChainConfig) -> Result<Self, Error> {
+        if config.data_bytes > DATA_MAX {
+            return Err(Error::Setting {
+                setting: "data_bytes",
+                value: config.data_bytes.to_string(),
+                expected: format!("at most {DATA_MAX}"),
+            });
+        }
+        let committee = Arc::new(Committee::deal(config.seed, config.validators)?);
+        let mut chain = Self { committee, mode, config, view_min: View::zero(), links: Vec::new() };
+        chain.extend(blocks)?;
+        Ok(chain)
+    }
+
+    /// Makes and signs `blocks` more blocks on top of the tip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] if the chain would be too long to be held in memory.
+    pub fn extend(&mut self, blocks: u64) -> Result<(), Error> {
+        let length = self.tip().get().saturating_add(blocks);
+        if length > BLOCKS_MAX {
+            return Err(Error::Setting {
+                setting: "blocks",
+                value: length.to_string(),
+                expected: format!("at most {BLOCKS_MAX}"),
+            });
+        }
+        let mut fresh = Vec::new();
+        for _ in 0..blocks {
+            let block = self.next(fresh.last());
+            fresh.push(block);
+        }
+        self.links.extend(sign(&self.committee, self.mode, fresh));
+        Ok(())
+    }
+
+    /// A chain of the same committee that shares this one's blocks up to `height` and then has
+    /// `blocks` others, in later views: what a committee signs that breaks its own finality.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownHeight`] if the chain does not reach `height`; otherwise as
+    /// [`Chain::extend`].
+    pub fn branch(&self, height: Height, blocks: u64) -> Result<Self, Error> {
+        if height > self.tip() {
+            return Err(self.unknown(height));
+        }
+        let mut branch = self.clone();
+        branch.view_min = view_of(self.links.last().map(|link| &link.block)).next();
+        branch.links.truncate(usize::try_from(height.get()).unwrap_or(usize::MAX));
+        branch.extend(blocks)?;
+        Ok(branch)
+    }
+
+    /// How its certificates are made.
+    pub const fn mode(&self) -> CertificateMode {
+        self.mode
+    }
+
+    /// Who signed it.
+    pub fn committee(&self) -> &Committee {
+        &self.committee
+    }
+
+    /// The group's public key, which every certificate verifies under.
+    pub fn public(&self) -> Identity {
+        self.committee.identity()
+    }
+
+    /// The group's public key, in hex, as a follower is configured with it.
+    pub fn identity(&self) -> String {
+        self.committee.identity_hex()
+    }
+
+    /// Height of its last block, 0 if there is none.
+    pub fn tip(&self) -> Height {
+        Height::new(self.links.len() as u64)
+    }
+
+    /// The block at `height`, from 1 to the tip. Genesis is `alto_types::Block::genesis`.
+    pub fn block(&self, height: Height) -> Option<&Block> {
+        self.link(height).map(|link| &link.block)
+    }
+
+    /// The block at `height` with its finalization. `None` above the tip, at 0, and for the scheme of
+    /// another mode.
+    pub fn finalized<S: Certify>(&self, height: Height) -> Option<Finalized<S>> {
+        let Link { block, finalize, seed } = self.link(height)?;
+        let certificate = self.certificate::<S>(*finalize, *seed)?;
+        let proof = Finalization { proposal: proposal(block), certificate };
+        Some(Finalized::new(proof, block.clone()))
+    }
+
+    /// The block at `height` with its notarization, which is signed now. `None` as for
+    /// [`Chain::finalized`].
+    pub fn notarized<S: Certify>(&self, height: Height) -> Option<Notarized<S>> {
+        let Link { block, seed, .. } = self.link(height)?;
+        let proposal = proposal(block);
+        let vote = self.committee.vote(Vote::Notarize, &proposal);
+        let certificate = self.certificate::<S>(vote, *seed)?;
+        Some(Notarized::new(Notarization { proposal, certificate }, block.clone()))
+    }
+
+    /// What an indexer answers for the finalized block at `height`, whatever the mode: the
+    /// finalization, then the block. `None` above the tip and at 0.
+    pub fn encoded(&self, height: Height) -> Option<Bytes> {
+        match self.mode {
+            CertificateMode::Standard => {
+                self.finalized::<StandardScheme>(height).map(|finalized| finalized.encode())
+            }
+            CertificateMode::Vrf => {
+                self.finalized::<VrfScheme>(height).map(|finalized| finalized.encode())
+            }
+        }
+    }
+
+    pub(super) const fn shared_committee(&self) -> &Arc<Committee> {
+        &self.committee
+    }
+
+    pub(super) fn unknown(&self, height: Height) -> Error {
+        Error::UnknownHeight { height, tip: self.tip() }
+    }
+
+    fn certificate<S: Certify>(
+        &self,
+        vote: Signature,
+        seed: Option<Signature>,
+    ) -> Option<S::Certificate> {
+        if S::MODE != self.mode {
+            return None;
+        }
+        S::certificate(vote, seed)
+    }
+
+    fn link(&self, height: Height) -> Option<&Link> {
+        let index = usize::try_from(height.get().checked_sub(1)?).ok()?;
+        self.links.get(index)
+    }
+
+    /// The block on top of `parent`, or of the tip if there is none.
+    fn next(&self, parent: Option<&Block>) -> Block {
+        let parent = parent.or_else(|| self.links.last().map(|link| &link.block));
+        let view = view_of(parent);
+        let (parent, height) = match parent {
+            Some(parent) => (parent.digest(), parent.height.next()),
+            None => (Block::genesis().digest(), Height::new(1)),
+        };
+        let skipped = self.config.skip_every != 0 && height.get() % self.config.skip_every == 0;
+        let next = (view.get() + 1 + u64::from(skipped)).max(self.view_min.get());
+        let leaders = self.committee.participants();
+        let leader = leaders[(next % leaders.len() as u64) as usize].clone();
+        let context =
+            Context { round: Round::new(EPOCH, View::new(next)), leader, parent: (view, parent) };
+        let millis = u64::try_from(self.config.block_time.as_millis()).unwrap_or(u64::MAX);
+        let age = (height.get() - 1).saturating_mul(millis);
+        let timestamp = self.config.start_time_ms.saturating_add(age);
+        let data = payload(self.config.data_bytes, &parent);
+        Block::new(context, parent, height, timestamp, data)
+    }
+}
+
+/// The view of a block, or of genesis if there is none.
+fn view_of(block: Option<&Block>) -> View {
+    block.map_or(View::zero(), |block| block.context.round.view())
+}
+
+/// What the committee votes on when it votes on `block`.
+pub(super) fn proposal(block: &Block) -> Proposal<Digest> {
+    Proposal::new(block.context.round, block.context.parent.0, block.digest())
+}
+
+/// Bytes that differ from block to block and do not compress.
+fn payload(length: usize, parent: &Digest) -> Bytes {
+    let mut data = Vec::with_capacity(length);
+    let mut digest = *parent;
+    while data.len() < length {
+        digest = Sha256::hash(&[digest.as_ref()]);
+        let missing = length - data.len();
+        data.extend_from_slice(&digest[..missing.min(digest.len())]);
+    }
+    data.into()
+}
+
+/// Signs blocks on all cores.
+fn sign(committee: &Committee, mode: CertificateMode, blocks: Vec<Block>) -> Vec<Link> {
+    let one = |block: Block| Link {
+        finalize: committee.vote(Vote::Finalize, &proposal(&block)),
+        seed: (mode == CertificateMode::Vrf).then(|| committee.seed_of(block.context.round)),
+        block,
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let share = blocks.len().div_ceil(cores).max(SIGNATURES_PER_THREAD_MIN);
+    if blocks.len() <= share {
+        return blocks.into_iter().map(one).collect();
+    }
+    let mut signed: Vec<Option<Link>> = blocks.iter().map(|_| None).collect();
+    let mut blocks = blocks.into_iter();
+    thread::scope(|scope| {
+        for slots in signed.chunks_mut(share) {
+            let chunk: Vec<_> = blocks.by_ref().take(slots.len()).collect();
+            scope.spawn(move || {
+                for (slot, block) in slots.iter_mut().zip(chunk) {
+                    *slot = Some(one(block));
+                }
+            });
+        }
+    });
+    signed.into_iter().flatten().collect()
+}
