@@ -1,0 +1,170 @@
+use super::*;
+use crate::{
+    Check, Grade, Ledger, OneEpoch, Verifier,
+    mocks::{self, Chain, DATA_MAX, TestBlock, TestScheme, round},
+};
+use bytes::Bytes;
+use commonware_codec::RangeCfg;
+use commonware_runtime::{Runner as _, deterministic};
+use std::sync::Arc;
+use tidewatch_core::Block as _;
+
+struct World {
+    chain: Chain,
+    known: Known<TestBlock>,
+    verifier: Verifier<OneEpoch<TestScheme>, TestBlock>,
+}
+
+impl World {
+    fn verified(&self, grade: Grade, bytes: Bytes) -> Verified<Certified<TestBlock>> {
+        let claim = self.verifier.claim(grade, bytes).unwrap();
+        self.verifier.check(claim, Check::Tip).unwrap()
+    }
+
+    fn finalize(&mut self, height: u64) -> Outcome {
+        let certified =
+            self.verified(Grade::Finalized, self.chain.certified(Grade::Finalized, height));
+        self.known.finalize(certified)
+    }
+
+    fn notarize(&mut self, height: u64) -> Outcome {
+        let certified =
+            self.verified(Grade::Notarized, self.chain.certified(Grade::Notarized, height));
+        self.known.notarize(certified)
+    }
+
+    fn candidates(&self) -> Vec<u64> {
+        self.known.candidates().iter().map(|tip| tip.block.reference().height.get()).collect()
+    }
+}
+
+fn with_world(test: impl FnOnce(World)) {
+    deterministic::Runner::seeded(2).start(|mut context| async move {
+        let ledger = Ledger::new(&context, "test", Arc::new(()));
+        let (chain, codec) = (Chain::new(20), RangeCfg::from(..=DATA_MAX));
+        let genesis = chain.block(0).clone();
+        let verifier = Verifier::new(mocks::trust(), genesis, codec, ledger, &mut context);
+        let known = Known::new(&verifier.genesis(), 3, 4);
+        test(World { chain, known, verifier });
+    });
+}
+
+#[test]
+fn every_order_of_five_finalizations_ends_at_the_newest() {
+    with_world(|mut world| {
+        let mut orders = vec![Vec::new()];
+        for _ in 0..5 {
+            orders = (1..=5)
+                .flat_map(|next| orders.iter().map(move |order| (next, order)))
+                .filter(|(next, order)| !order.contains(next))
+                .map(|(next, order)| [order.clone(), vec![next]].concat())
+                .collect::<Vec<Vec<u64>>>();
+        }
+        assert_eq!(orders.len(), 120);
+        for order in orders {
+            world.known = Known::new(&world.verifier.genesis(), 3, 4);
+            let mut highest = 0;
+            for height in &order {
+                let expected = if *height > highest { Outcome::Moved } else { Outcome::Unchanged };
+                assert_eq!(world.finalize(*height), expected, "{order:?}");
+                highest = highest.max(*height);
+            }
+            let finalized = world.known.finalized().unwrap();
+            assert_eq!(finalized.block.reference(), world.chain.reference(5));
+        }
+    });
+}
+
+#[test]
+fn a_late_certificate_of_an_earlier_round_does_not_pull_the_tip() {
+    with_world(|mut world| {
+        world.finalize(5);
+        // Round 4, but a height far above: rounds decide, and this one is from the past.
+        let block = world.chain.block(9);
+        let bytes = mocks::certify(mocks::schemes(), Grade::Finalized, round(4), block);
+        assert_eq!(world.known.judge_finalization(round(4), block.reference()), Relevance::Stale);
+        let certified = world.verified(Grade::Finalized, bytes);
+        assert_eq!(world.known.finalize(certified), Outcome::Unchanged);
+        assert_eq!(
+            world.known.judge_finalization(round(5), world.chain.reference(5)),
+            Relevance::Known
+        );
+    });
+}
+
+#[test]
+fn two_finalized_blocks_at_one_height_are_a_conflict_reported_once() {
+    with_world(|mut world| {
+        world.finalize(5);
+        let fork = world.chain.fork(3, 6);
+        for _ in 0..2 {
+            let relevance = world.known.judge_finalization(round(5), fork.reference(5));
+            assert_eq!(relevance, Relevance::New, "worth a check");
+            let other = world.verified(Grade::Finalized, fork.certified(Grade::Finalized, 5));
+            assert_eq!(world.known.finalize(other), Outcome::Conflicts);
+        }
+        let conflict = Conflict { ours: world.chain.reference(5), theirs: fork.reference(5) };
+        assert_eq!(world.known.take_conflict(), Some(conflict));
+        assert_eq!(world.known.take_conflict(), None);
+        assert_eq!(world.known.finalized().unwrap().block.reference(), world.chain.reference(5));
+    });
+}
+
+#[test]
+fn only_notarizations_above_the_finalized_round_count_and_only_the_newest_are_kept() {
+    with_world(|mut world| {
+        for (height, outcome) in [
+            (6, Outcome::Moved),
+            (8, Outcome::Moved),
+            (7, Outcome::Unchanged),
+            (8, Outcome::Unchanged),
+            (10, Outcome::Moved),
+        ] {
+            assert_eq!(world.notarize(height), outcome, "{height}");
+        }
+        assert_eq!(world.candidates(), [10, 8, 7], "three at most, the newest first");
+        world.finalize(8);
+        assert_eq!(world.candidates(), [10]);
+        assert_eq!(world.notarize(8), Outcome::Unchanged);
+        assert_eq!(world.known.judge_notarization(round(8)), Relevance::Stale);
+        world.known.discard(round(10));
+        assert!(world.candidates().is_empty());
+    });
+}
+
+#[test]
+fn memory_is_bounded() {
+    with_world(|mut world| {
+        for height in 1..=20 {
+            world.notarize(height);
+            world.finalize(height);
+            let name = world.known.finalized().unwrap().block().name();
+            world.known.issue(name, name.height);
+        }
+        assert_eq!(world.known.finals.len(), 4);
+        let kept = (1..=20)
+            .filter(|height| world.known.block(&world.chain.reference(*height).digest).is_some());
+        assert_eq!(kept.collect::<Vec<_>>(), [17, 18, 19, 20]);
+        assert!(world.known.issued.len() <= ISSUED_MAX);
+    });
+}
+
+#[test]
+fn a_tip_that_is_given_out_again_becomes_the_newest() {
+    with_world(|mut world| {
+        let names: Vec<_> = [5, 6]
+            .map(|height| {
+                world.finalize(height);
+                world.known.finalized().unwrap().block().name()
+            })
+            .into();
+        for name in [names[0], names[1], names[0]] {
+            world.known.issue(name, Height::new(5));
+            assert_eq!(world.known.newest_issued(), Some(name));
+        }
+        assert_eq!(world.known.issued.len(), 2);
+        let issued = Issued { tip: names[1], base: Height::new(5) };
+        assert_eq!(world.known.issued(*names[1]), Some(issued));
+        assert_eq!(world.known.issued(world.chain.reference(7)), None);
+    });
+}

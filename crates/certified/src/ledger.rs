@@ -1,0 +1,202 @@
+//! Work and refusals, counted by reason.
+
+use crate::Key;
+use commonware_runtime::{
+    Metrics,
+    telemetry::metrics::{
+        Counter, CounterFamily, EncodeLabelSet, Gauge, GaugeExt as _, MetricsExt as _,
+    },
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+use tidewatch_core::{Fault, FaultKind, Monitor};
+use tracing::warn;
+
+/// Why a certificate was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It came with the answer to a question for the tip.
+    Tip,
+    /// It was pushed.
+    Push,
+    /// It anchors a stretch of history that the hash chain does not reach.
+    Stretch,
+    /// It proves a digest at a height.
+    Digest,
+}
+
+impl Check {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Tip, Self::Push, Self::Stretch, Self::Digest];
+
+    /// Name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tip => "tip",
+            Self::Push => "push",
+            Self::Stretch => "stretch",
+            Self::Digest => "digest",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Asked {
+    key: &'static str,
+}
+
+struct Inner {
+    name: String,
+    monitor: Arc<dyn Monitor>,
+    checks: CounterFamily<Reason>,
+    refusals: CounterFamily<Kind>,
+    requests: CounterFamily<Asked>,
+    connects: Counter,
+    silences: Counter,
+    pushes: Counter,
+    stale: Counter,
+    connected: Gauge,
+}
+
+/// Counts what a source does and what it refuses. Clones count together.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("name", &self.0.name).field("work", &self.work()).finish()
+    }
+}
+
+/// What was done so far, by reason. Reasons that did not occur are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Certificates checked, by [`Check`].
+    pub checks: BTreeMap<&'static str, u64>,
+    /// Answers, frames and connections refused or failed, by [`FaultKind`].
+    pub refusals: BTreeMap<&'static str, u64>,
+    /// Requests made, by [`Key::kind`].
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Attempts to open a push connection.
+    pub connects: u64,
+    /// Push connections that were replaced because they brought nothing.
+    pub silences: u64,
+    /// Pushed certificates that verified and moved a tip.
+    pub pushes: u64,
+    /// Answers and pushes from before what was verified already.
+    pub stale: u64,
+}
+
+impl Work {
+    /// All certificates checked.
+    pub fn checks_total(&self) -> u64 {
+        self.checks.values().sum()
+    }
+
+    /// All requests made.
+    pub fn requests_total(&self) -> u64 {
+        self.requests.values().sum()
+    }
+}
+
+impl Ledger {
+    /// Registers the counters of the source called `name`. What is refused on the way to an answer,
+    /// and so is part of no answer, is told to `monitor`.
+    pub fn new(context: &impl Metrics, name: impl Into<String>, monitor: Arc<dyn Monitor>) -> Self {
+        Self(Arc::new(Inner {
+            name: name.into(),
+            monitor,
+            checks: context.family("certificate_checks", "Certificates checked, by reason"),
+            refusals: context.family("refusals", "What was refused or failed, by kind of fault"),
+            requests: context.family("requests", "Requests made, by kind of key"),
+            connects: context.counter("connects", "Attempts to open a push connection"),
+            silences: context.counter("push_silent", "Push connections replaced for silence"),
+            pushes: context.counter("pushes", "Pushed certificates that moved a tip"),
+            stale: context.counter("stale", "Answers and pushes older than what was verified"),
+            connected: context.gauge("connected", "Whether the push connection is open"),
+        }))
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Makes a fault of this source, and counts it. Every fault is counted once, where it arises.
+    pub(crate) fn fault(&self, kind: FaultKind, detail: impl fmt::Display) -> Fault {
+        self.refused(kind.fault(self.name(), detail))
+    }
+
+    /// Counts a fault that arose outside, in a transport.
+    pub(crate) fn refused(&self, fault: Fault) -> Fault {
+        self.0.refusals.get_or_create(&Kind { kind: fault.kind.as_str() }).inc();
+        fault
+    }
+
+    /// Tells of a fault that ends here: the source goes on without what was refused.
+    pub(crate) fn absorbed(&self, fault: &Fault) {
+        warn!(source = self.name(), kind = fault.kind.as_str(), detail = %fault.detail, "refused");
+        self.0.monitor.fault(fault);
+    }
+
+    pub(crate) fn checked(&self, check: Check) {
+        self.0.checks.get_or_create(&Reason { reason: check.as_str() }).inc();
+    }
+
+    pub(crate) fn requested(&self, key: &Key) {
+        self.0.requests.get_or_create(&Asked { key: key.kind() }).inc();
+    }
+
+    pub(crate) fn connecting(&self) {
+        self.0.connects.inc();
+    }
+
+    pub(crate) fn connected(&self, connected: bool) {
+        let _ = self.0.connected.try_set(u8::from(connected));
+    }
+
+    pub(crate) fn silent(&self) {
+        self.0.silences.inc();
+    }
+
+    pub(crate) fn pushed(&self) {
+        self.0.pushes.inc();
+    }
+
+    pub(crate) fn stale(&self) {
+        self.0.stale.inc();
+    }
+
+    /// What was done so far.
+    pub fn work(&self) -> Work {
+        let inner = &self.0;
+        let reasons = Check::ALL.into_iter().map(Check::as_str);
+        let kinds = FaultKind::ALL.iter().map(|kind| kind.as_str());
+        let some = |(name, count): (&'static str, Option<u64>)| Some((name, count?));
+        let checks = |reason| inner.checks.get(&Reason { reason }).map(|count| count.get());
+        let refusals = |kind| inner.refusals.get(&Kind { kind }).map(|count| count.get());
+        let requests = |key| inner.requests.get(&Asked { key }).map(|count| count.get());
+        Work {
+            checks: reasons.map(|name| (name, checks(name))).filter_map(some).collect(),
+            refusals: kinds.map(|name| (name, refusals(name))).filter_map(some).collect(),
+            requests: Key::KINDS
+                .map(|name| (name, requests(name)))
+                .into_iter()
+                .filter_map(some)
+                .collect(),
+            connects: inner.connects.get(),
+            silences: inner.silences.get(),
+            pushes: inner.pushes.get(),
+            stale: inner.stale.get(),
+        }
+    }
+}

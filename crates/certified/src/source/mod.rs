@@ -1,0 +1,217 @@
+//! A certified chain as a [`Source`].
+//!
+//! # Overview
+//!
+//! Reads what the upstream and its own questions have verified, and asks for the rest.
+//!
+//! | file | what |
+//! |---|---|
+//! | `ask` | whether a snapshot asks or answers from memory: a pure decision |
+//! | `tips` | one snapshot: ask, take in, find the best proposed tip |
+//! | `stretch` | a stretch of history, checked by hashing from one anchor |
+//! | `digests` | digests at heights, each proved |
+//!
+//! # Snapshots
+//!
+//! The tip is asked for after every (re)connection, every `ask_interval`, and whenever pushes do not
+//! come. In between memory answers. An answer from before what was verified is counted and ignored: the
+//! tips of this source never go back below a certificate.
+//!
+//! A notarization that fails, or whose ancestors cannot be had, never holds up finality: the proposed
+//! tip is then the next best one, at worst the finalized tip.
+//!
+//! # Stretches
+//!
+//! 1. The blocks that memory has, from the tip downwards, need no request.
+//! 2. What is below is asked for by height, `concurrency` requests at once, in ascending order, until a
+//!    limit of bytes, time or count.
+//! 3. The anchor is the digest that the chain above names, if the stretch reaches it: no certificate is
+//!    checked. If it does not, the certificate of its last block is: one check for the whole stretch.
+//! 4. From the anchor downwards each block must hash to what its child names. A height that had no
+//!    answer, or a wrong one, is asked for by that digest instead.
+//! 5. A height that cannot be had either way cuts the stretch: what is below it is anchored by a
+//!    certificate of its own. If there is nothing below it, the answer is a fault that names it.
+//!
+//! # Cost
+//!
+//! A stretch of `n` blocks up to the tip is `n` requests and no certificate check, beyond the one that
+//! the tip itself has cost; one that ends lower is `n + 1` requests and one check. A snapshot is at most
+//! two requests, and `ancestors_max` more after notarizations were missed.
+//!
+//! # Restart safety
+//!
+//! Nothing here is durable. After a restart the tip is asked for and verified again.
+
+mod ask;
+mod digests;
+mod stretch;
+mod tips;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    CertifiedBlock, Config, Epochs, Ledger, Transport, Upstream, Verifier, Work,
+    known::{Known, Shared},
+    requests::Requests,
+};
+use ask::Asked;
+use commonware_runtime::{Clock, Metrics, Spawner};
+use commonware_utils::sync::Mutex;
+use rand::CryptoRng;
+use std::{fmt, future::Future, num::NonZeroUsize, sync::Arc};
+use tidewatch_core::{
+    BlockRef, ChainId, Digest, Fault, Height, Identity, Ladder, Limits, Monitor, Snapshot, Source,
+};
+
+/// Heights that one call for digests may name: a gallop back over 65,535 blocks.
+const DIGESTS_MAX: NonZeroUsize = match NonZeroUsize::new(16) {
+    Some(max) => max,
+    None => NonZeroUsize::MIN,
+};
+
+/// What a certified source is made of.
+pub struct Parts<T, X, B: CertifiedBlock> {
+    /// The chain's name. It must stand for the trust root: a chain of other validators is another one.
+    pub chain: ChainId,
+    /// The chain's block at height 0.
+    pub genesis: B,
+    /// Bounds what is decoded of a block.
+    pub codec: B::Cfg,
+    /// The table of epochs: the trust root.
+    pub epochs: X,
+    /// The remote endpoint.
+    pub transport: T,
+    /// Is told of what was refused on the way to an answer, and so is part of no answer.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+impl<T, X, B: CertifiedBlock> fmt::Debug for Parts<T, X, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// A certified chain, followed at one endpoint. Made by [`open`].
+pub struct CertifiedSource<E, T, X, B: CertifiedBlock> {
+    identity: Identity,
+    requests: Requests<E, T>,
+    verifier: Arc<Verifier<X, B>>,
+    shared: Arc<Shared<B>>,
+    asked: Mutex<Asked>,
+    ledger: Ledger,
+    config: Config,
+}
+
+impl<E, T, X, B: CertifiedBlock> fmt::Debug for CertifiedSource<E, T, X, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertifiedSource")
+            .field("identity", &self.identity)
+            .field("ledger", &self.ledger)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A source and its upstream, as [`open`] makes them.
+pub type Opened<E, T, X, B> = (CertifiedSource<E, T, X, B>, Upstream<E, T, X, B>);
+
+/// Makes the source and its upstream. The source works without the upstream, by asking; the upstream
+/// brings pushes once it is started.
+pub fn open<E, T, X, B>(mut context: E, parts: Parts<T, X, B>, config: Config) -> Opened<E, T, X, B>
+where
+    E: Clock + Metrics + Spawner + CryptoRng,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    let Parts { chain, genesis, codec, epochs, transport, monitor } = parts;
+    let ledger = Ledger::new(&context, transport.name(), monitor);
+    let identity = Identity { chain, genesis: genesis.reference() };
+    let verifier = Verifier::new(epochs, genesis, codec, ledger.clone(), &mut context);
+    let known =
+        Known::new(&verifier.genesis(), config.ancestors_max.get(), config.recent_max.get());
+    let (shared, verifier, transport) =
+        (Arc::new(Shared::new(known)), Arc::new(verifier), Arc::new(transport));
+    let upstream = Upstream::new(
+        context.child("upstream"),
+        transport.clone(),
+        verifier.clone(),
+        shared.clone(),
+        ledger.clone(),
+        config.clone(),
+    );
+    let timeout = config.request_timeout;
+    let requests =
+        Requests { clock: Arc::new(context), transport, ledger: ledger.clone(), timeout };
+    let asked = Mutex::default();
+    let source = CertifiedSource { identity, requests, verifier, shared, asked, ledger, config };
+    (source, upstream)
+}
+
+impl<E, T, X, B> CertifiedSource<E, T, X, B>
+where
+    E: Clock,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    /// What was done and refused so far, by reason.
+    pub fn work(&self) -> Work {
+        self.ledger.work()
+    }
+
+    /// The endpoint.
+    pub fn transport(&self) -> &T {
+        &self.requests.transport
+    }
+}
+
+impl<E, T, X, B> Source for CertifiedSource<E, T, X, B>
+where
+    E: Clock,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    type Block = B;
+
+    fn name(&self) -> &str {
+        self.ledger.name()
+    }
+
+    fn ladder(&self) -> Ladder {
+        Ladder::Certified
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { digests_max: DIGESTS_MAX, blocks_max: self.config.blocks_max }
+    }
+
+    /// Needs no network: the chain is named by our own trust root.
+    fn identity(&self) -> impl Future<Output = Result<Identity, Fault>> + Send {
+        std::future::ready(Ok(self.identity.clone()))
+    }
+
+    fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Fault>> + Send {
+        self.tips()
+    }
+
+    fn digests(
+        &self,
+        heights: &[Height],
+    ) -> impl Future<Output = Result<Vec<Option<Digest>>, Fault>> + Send {
+        self.digests_at(heights)
+    }
+
+    fn blocks(
+        &self,
+        from: Height,
+        tip: BlockRef,
+    ) -> impl Future<Output = Result<Vec<B>, Fault>> + Send {
+        self.range(from, tip)
+    }
+
+    fn doorbell(&self) -> impl Future<Output = ()> + Send {
+        self.shared.rung()
+    }
+}

@@ -1,0 +1,370 @@
+//! A stretch of history. See the [module](super) for the steps.
+
+use super::CertifiedSource;
+use crate::{CertifiedBlock, Check, Epochs, Grade, Key, Transport, Verified, known::Issued};
+use commonware_runtime::Clock;
+use futures::{StreamExt as _, stream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use tidewatch_core::{Block, BlockRef, Fault, FaultKind, Height, Severity};
+
+/// Candidates for consecutive heights from `from` on, as they were sent for those heights. `None` where
+/// nothing usable was.
+struct Gathered<B> {
+    from: Height,
+    slots: Vec<Option<B>>,
+    /// Why there are not more of them.
+    cut: Option<Fault>,
+}
+
+impl<B> Gathered<B> {
+    fn height(&self, index: usize) -> Height {
+        Height::new(self.from.get().saturating_add(index as u64))
+    }
+
+    /// The highest of them; `None` if there are none.
+    fn top(&self) -> Option<Height> {
+        Some(self.height(self.slots.len().checked_sub(1)?))
+    }
+}
+
+/// A run of heights without a candidate, and what the block above it claims to stand on.
+struct Gap {
+    name: BlockRef,
+    len: usize,
+}
+
+/// Where the hash chain ends: the index of a block that cannot be had, and why.
+struct Broken {
+    index: usize,
+    fault: Fault,
+}
+
+impl<E, T, X, B> CertifiedSource<E, T, X, B>
+where
+    E: Clock,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    /// Blocks from `from` upwards on the chain that ends in `tip`.
+    pub(super) async fn range(&self, from: Height, tip: BlockRef) -> Result<Vec<B>, Fault> {
+        let issued = self.shared.known.lock().issued(tip);
+        let Some(Issued { tip, base }) = issued else { return Ok(Vec::new()) };
+        if from > tip.height {
+            return Ok(Vec::new());
+        }
+        let max = self.config.blocks_max.get();
+        let (below, path) = self.remembered(tip, from);
+        let mut blocks = match below {
+            None => Vec::new(),
+            Some(below) => match self.stretch(from, below, base).await {
+                // The tip was replaced, and the endpoint dropped what is not on its chain any more.
+                Err(fault) if fault.severity() == Severity::Behind && self.superseded(&tip) => {
+                    return Ok(Vec::new());
+                }
+                stretch => stretch?,
+            },
+        };
+        let reached = blocks.last().map(|block| block.reference());
+        if reached == below.as_deref().copied() {
+            let room = max.saturating_sub(blocks.len());
+            blocks.reserve_exact(room.min(path.len()));
+            blocks.extend(path.into_iter().rev().take(room));
+        }
+        Ok(blocks.into_iter().map(Verified::into_inner).collect())
+    }
+
+    /// Whether another tip was given out after `tip`.
+    fn superseded(&self, tip: &Verified<BlockRef>) -> bool {
+        self.shared.known.lock().newest_issued() != Some(*tip)
+    }
+
+    /// The blocks that memory has from `tip` downwards, and the name of the first that it lacks; `None`
+    /// if it lacks none down to `from`.
+    fn remembered(
+        &self,
+        tip: Verified<BlockRef>,
+        from: Height,
+    ) -> (Option<Verified<BlockRef>>, Vec<Verified<B>>) {
+        let known = self.shared.known.lock();
+        let (mut below, mut path) = (Some(tip), Vec::new());
+        while let Some(name) = below.filter(|name| name.height >= from) {
+            let block = match name.height == self.identity.genesis.height {
+                true => Some(self.verifier.genesis().into_inner()),
+                false => known.block(&name.digest).cloned(),
+            };
+            // A remembered block is under its own digest. If the height is not the named one, the chain
+            // is broken there: asking for it says so.
+            let block = block.and_then(|block| self.verifier.admit(&name, block).ok());
+            let Some(block) = block else { return (Some(name), path) };
+            below = block.vouched();
+            path.push(block);
+        }
+        (None, path)
+    }
+
+    /// Blocks from `from` upwards to `below`, or to a lower height. Never empty.
+    ///
+    /// A certificate proves a block final, and up to `base` that puts it on the chain that was asked
+    /// for. Above it, the hash chain from `below` is the only proof.
+    async fn stretch(
+        &self,
+        from: Height,
+        below: Verified<BlockRef>,
+        base: Height,
+    ) -> Result<Vec<Verified<B>>, Fault> {
+        let mut gathered = self.gather(from, below.height).await;
+        let final_len =
+            base.get().checked_sub(from.get()).map_or(0, |_| index(from, base).saturating_add(1));
+        let whole = gathered.top() == Some(below.height);
+        if !whole {
+            gathered.slots.truncate(final_len);
+        }
+        let mut anchor = match gathered.top() {
+            Some(_) if whole => below,
+            Some(_) => self.anchor(&gathered).await?,
+            None => return Err(self.cut(&mut gathered, from)),
+        };
+        if let Some(fault) = gathered.cut.take() {
+            self.ledger.absorbed(&fault);
+        }
+        let mut repairs = self.config.repairs_max.get();
+        gathered.slots.truncate(index(from, anchor.height) + 1);
+        self.fill(&mut gathered, &anchor).await;
+        let mut limit = usize::MAX;
+        loop {
+            let missing = gathered.slots.iter().position(Option::is_none);
+            let Broken { index, fault } =
+                match self.settle(&mut gathered, anchor, &mut repairs).await {
+                    Ok(blocks) => return Ok(blocks),
+                    Err(broken) => broken,
+                };
+            let keep = index.min(missing.unwrap_or(index)).min(limit).min(final_len);
+            if keep == 0 {
+                return Err(fault);
+            }
+            self.ledger.absorbed(&fault);
+            gathered.slots.truncate(keep);
+            anchor = self.anchor(&gathered).await?;
+            gathered.slots.truncate(self::index(from, anchor.height) + 1);
+            // An endpoint that breaks every stretch anew costs a logarithm of attempts.
+            limit = gathered.slots.len() / 2;
+        }
+    }
+
+    /// Why nothing was gathered at all.
+    fn cut(&self, gathered: &mut Gathered<B>, from: Height) -> Fault {
+        gathered.cut.take().unwrap_or_else(|| {
+            let detail = format_args!("there is no block at height {from}");
+            self.ledger.fault(FaultKind::Missing, detail)
+        })
+    }
+
+    /// Asks for `from..=top` by height, as far as the limits of a stretch go.
+    async fn gather(&self, from: Height, top: Height) -> Gathered<B> {
+        let config = &self.config;
+        let clock = &*self.requests.clock;
+        let enough = AtomicBool::new(false);
+        let deadline = clock.current() + config.stretch_time_max;
+        let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
+        let heights = (from.get()..=top.get())
+            .take(count)
+            .take_while(|_| !enough.load(Ordering::Relaxed))
+            .map(|height| self.candidate(Height::new(height)));
+        let mut answers = stream::iter(heights).buffered(config.concurrency.get());
+        let mut gathered = Gathered { from, slots: Vec::with_capacity(count), cut: None };
+        let (mut bytes, mut gap, mut refused) = (0_usize, 0, 0);
+        while let Some(answer) = answers.next().await {
+            let slot = match answer {
+                Ok(Some((block, size))) => {
+                    bytes = bytes.saturating_add(size);
+                    gap = 0;
+                    Some(block)
+                }
+                Ok(None) => None,
+                Err(fault) if fault.severity() == Severity::Lied => {
+                    self.ledger.absorbed(&fault);
+                    refused += 1;
+                    None
+                }
+                Err(fault) => {
+                    gathered.cut = Some(fault);
+                    break;
+                }
+            };
+            gap += usize::from(slot.is_none());
+            gathered.slots.push(slot);
+            if gap > config.gap_max.get() || refused > config.repairs_max.get() {
+                break;
+            }
+            // What is in flight is waited for: dropping it would close its connection.
+            if bytes >= config.stretch_bytes_max || clock.current() >= deadline {
+                enough.store(true, Ordering::Relaxed);
+            }
+        }
+        drop(answers);
+        gathered
+    }
+
+    /// What is sent for a height, and its size; the certificate is not looked at.
+    async fn candidate(&self, height: Height) -> Result<Option<(B, usize)>, Fault> {
+        if height == self.identity.genesis.height {
+            return Ok(Some((self.verifier.genesis().into_inner(), 0)));
+        }
+        let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
+        let size = bytes.len();
+        let claim = self.verifier.claim(Grade::Finalized, bytes)?;
+        let found = claim.reference();
+        if found.height != height {
+            let detail = format_args!("the block {found} was sent for height {height}");
+            return Err(self.ledger.fault(FaultKind::WrongPosition, detail));
+        }
+        Ok(Some((claim.into_block(), size)))
+    }
+
+    /// Finds the highest of the gathered heights whose certificate verifies.
+    async fn anchor(&self, gathered: &Gathered<B>) -> Result<Verified<BlockRef>, Fault> {
+        let mut last = None;
+        let usable = (0..gathered.slots.len()).rev().filter(|slot| gathered.slots[*slot].is_some());
+        for slot in usable.take(self.config.anchors_max.get()) {
+            match self.certified(gathered.height(slot), Check::Stretch).await {
+                Ok(Some(name)) => return Ok(name),
+                Ok(None) => {}
+                Err(fault) if fault.severity() == Severity::Lied => {
+                    self.ledger.absorbed(&fault);
+                    last = Some(fault);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let from = gathered.from;
+            let detail = format_args!("no finalization at height {from} or a little above");
+            self.ledger.fault(FaultKind::Missing, detail)
+        }))
+    }
+
+    /// The block that a certificate proves to be at `height`.
+    pub(super) async fn certified(
+        &self,
+        height: Height,
+        check: Check,
+    ) -> Result<Option<Verified<BlockRef>>, Fault> {
+        let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
+        let claim = self.verifier.claim(Grade::Finalized, bytes)?;
+        let found = claim.reference();
+        if found.height != height {
+            let detail = format_args!("the block {found} was sent for height {height}");
+            return Err(self.ledger.fault(FaultKind::WrongPosition, detail));
+        }
+        Ok(Some(self.verifier.check(claim, check)?.block().name()))
+    }
+
+    /// Asks for the missing blocks by the digests that the blocks above them name: one run after the
+    /// other within a gap, gaps at once. The names are claims still; what comes is settled later.
+    async fn fill(&self, gathered: &mut Gathered<B>, anchor: &Verified<BlockRef>) {
+        let gaps = gaps(gathered, anchor);
+        if gaps.is_empty() {
+            return;
+        }
+        let from = gathered.from;
+        let walks = gaps.into_iter().map(|gap| self.walk(gap));
+        let mut walks = stream::iter(walks).buffer_unordered(self.config.concurrency.get());
+        while let Some(blocks) = walks.next().await {
+            for block in blocks {
+                let slot = index(from, block.reference().height);
+                if let Some(slot) = gathered.slots.get_mut(slot) {
+                    *slot = Some(block);
+                }
+            }
+        }
+    }
+
+    /// Walks down a gap. Ends early where a block cannot be had: settling finds out why.
+    async fn walk(&self, Gap { mut name, len }: Gap) -> Vec<B> {
+        let mut blocks = Vec::new();
+        for _ in 0..len.min(self.config.gap_max.get()) {
+            let answer = self.requests.get(Key::Digest(name.digest)).await;
+            let block = answer.and_then(|bytes| {
+                bytes.map(|bytes| self.verifier.hashed(&name, bytes)).transpose()
+            });
+            let Ok(Some(block)) = block else { break };
+            let Some(height) = name.height.previous() else { break };
+            name = BlockRef::new(height, block.parent());
+            blocks.push(block);
+        }
+        blocks
+    }
+
+    /// Goes from the anchor downwards: each block must be the one that its child names. What is not is
+    /// asked for by that name, `repairs` times at most.
+    async fn settle(
+        &self,
+        gathered: &mut Gathered<B>,
+        anchor: Verified<BlockRef>,
+        repairs: &mut usize,
+    ) -> Result<Vec<Verified<B>>, Broken> {
+        let mut blocks = Vec::with_capacity(gathered.slots.len());
+        let mut name = anchor;
+        for index in (0..gathered.slots.len()).rev() {
+            let admitted = gathered.slots[index].take().and_then(|block| {
+                let admitted = self.verifier.admit(&name, block);
+                admitted.inspect_err(|fault| self.ledger.absorbed(fault)).ok()
+            });
+            let block = match admitted {
+                Some(block) => block,
+                None => {
+                    let repaired = match repairs.checked_sub(1) {
+                        Some(left) => {
+                            *repairs = left;
+                            self.ancestor(&name).await
+                        }
+                        None => {
+                            let detail = format_args!("{}: too many repairs at once", *name);
+                            Err(self.ledger.fault(FaultKind::Missing, detail))
+                        }
+                    };
+                    repaired.map_err(|fault| Broken { index, fault: at(fault, name.height) })?
+                }
+            };
+            if let Some(vouched) = block.vouched() {
+                name = vouched;
+            }
+            blocks.push(block);
+        }
+        blocks.reverse();
+        Ok(blocks)
+    }
+}
+
+/// Position of `height` in a run that starts at `from`.
+fn index(from: Height, height: Height) -> usize {
+    usize::try_from(height.get().saturating_sub(from.get())).unwrap_or(usize::MAX)
+}
+
+/// Runs without a candidate that have a block, or the anchor, right above them.
+fn gaps<B: Block>(gathered: &Gathered<B>, anchor: &Verified<BlockRef>) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut above: Option<BlockRef> = Some(**anchor);
+    let mut open = false;
+    for slot in gathered.slots.iter().rev() {
+        match slot {
+            Some(block) => {
+                let height = block.reference().height.previous();
+                above = height.map(|height| BlockRef::new(height, block.parent()));
+                open = false;
+            }
+            None if open => gaps.iter_mut().next_back().into_iter().for_each(|gap| gap.len += 1),
+            None => {
+                gaps.extend(above.map(|name| Gap { name, len: 1 }));
+                open = above.is_some();
+            }
+        }
+    }
+    gaps
+}
+
+/// Says at which height a fault was met.
+fn at(fault: Fault, height: Height) -> Fault {
+    Fault { detail: format!("at height {height}: {}", fault.detail), ..fault }
+}

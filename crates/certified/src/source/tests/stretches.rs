@@ -1,0 +1,355 @@
+use super::*;
+use crate::{
+    Grade,
+    mocks::{TestBlock, certify_other, honest, round, schemes},
+};
+use bytes::Bytes;
+use commonware_codec::Encode as _;
+use commonware_runtime::Clock as _;
+use tidewatch_core::{Digest, FaultKind};
+
+const LEN: u64 = 300;
+
+fn answer(bytes: Bytes) -> Option<Answer> {
+    Some(Answer::Bytes(bytes))
+}
+
+async fn blocks(source: &TestSource, from: u64, chain: &Chain, tip: u64) -> Vec<TestBlock> {
+    source.blocks(Height::new(from), chain.reference(tip)).await.expect("blocks")
+}
+
+/// Everything from block 1 to the tip arrives although the endpoint does as `changed` says; returns the
+/// refusals by kind.
+async fn gets_past(
+    context: &deterministic::Context,
+    chain: &Chain,
+    changed: impl FnMut(Key) -> Option<Answer> + Send + 'static,
+) -> (TestSource, Arc<Witness>) {
+    let script = except(honest(chain, LEN), changed);
+    let (source, _, witness) = source(context, Config::default(), script);
+    tips(&source).await;
+    assert_eq!(blocks(&source, 1, chain, LEN).await, chain.blocks[1..]);
+    (source, witness)
+}
+
+#[test]
+fn a_stretch_up_to_the_tip_costs_no_certificate_check_beyond_the_tips_own() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let (source, transport, _) = source(&context, Config::default(), honest(&chain, LEN));
+        tips(&source).await;
+        transport.calls();
+        let started = context.current();
+        assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..]);
+        assert_eq!(source.work().checks_total(), 1);
+        let calls: Vec<_> = (1..LEN).map(height).collect();
+        assert_eq!(transport.calls(), calls, "one request a height, in order, none for the tip");
+        assert_eq!(transport.in_flight().max, 64);
+        let took = context.current().duration_since(started).unwrap();
+        assert!(
+            took <= Duration::from_millis(60),
+            "299 requests, 64 at once, 10 ms each: {took:?}"
+        );
+    });
+}
+
+#[test]
+fn a_history_of_several_stretches_costs_one_check_for_each_that_ends_below_the_tip() {
+    run(|context| async move {
+        let chain = Chain::new(1_000);
+        let honest_tip = honest(&chain, 1_000);
+        let good: Vec<_> = [300, 600, 900].map(|end| chain.certified(Grade::Finalized, end)).into();
+        let script = except(honest_tip, move |key| match key {
+            Key::Height(height) if height.get() % 300 == 0 => {
+                answer(good[height.get() as usize / 300 - 1].clone())
+            }
+            _ => None,
+        });
+        let blocks_max = std::num::NonZeroUsize::new(300).unwrap();
+        let config = Config { blocks_max, ..Config::default() };
+        let (source, _, _) = source(&context, config, script);
+        tips(&source).await;
+        let mut next = 1;
+        while next <= 1_000 {
+            let got = blocks(&source, next, &chain, 1_000).await;
+            assert!(got.len() <= 300);
+            assert_eq!(got, chain.blocks[next as usize..][..got.len()]);
+            next += got.len() as u64;
+        }
+        let work = source.work();
+        assert_eq!((work.checks["stretch"], work.checks["tip"]), (3, 1));
+        assert_eq!(work.requests["height"], 999 + 3);
+    });
+}
+
+#[test]
+fn genesis_is_part_of_the_chain_and_needs_no_request() {
+    run(|context| async move {
+        let chain = Chain::new(3);
+        let (source, transport, _) = source(&context, Config::default(), honest(&chain, 3));
+        tips(&source).await;
+        transport.calls();
+        assert_eq!(blocks(&source, 0, &chain, 3).await, chain.blocks);
+        assert_eq!(transport.calls(), [height(1), height(2)]);
+        assert!(blocks(&source, 4, &chain, 3).await.is_empty(), "none above the tip");
+    });
+}
+
+#[test]
+fn blocks_that_were_pushed_or_walked_are_not_asked_for_again() {
+    run(|context| async move {
+        let chain = Chain::new(12);
+        let (source, transport, _) = source(&context, Config::default(), honest(&chain, 8));
+        assert_eq!(tips(&source).await, at(&chain, 12, 8));
+        transport.calls();
+        assert_eq!(blocks(&source, 8, &chain, 12).await, chain.blocks[8..]);
+        assert!(transport.calls().is_empty());
+        assert_eq!(blocks(&source, 6, &chain, 12).await, chain.blocks[6..]);
+        assert_eq!(transport.calls(), [height(6), height(7)]);
+    });
+}
+
+#[test]
+fn a_height_without_a_finalization_of_its_own_is_asked_for_by_digest() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        // Runs at the start, in the middle, and right below the tip.
+        let missing = |height: u64| matches!(height, 1..=3 | 50 | 100..=140 | 298..=299);
+        let (source, witness) = gets_past(&context, &chain, move |key| match key {
+            Key::Height(height) if missing(height.get()) => Some(Answer::Missing),
+            _ => None,
+        })
+        .await;
+        let work = source.work();
+        assert_eq!((work.checks_total(), work.requests["digest"]), (1, 47));
+        assert!(witness.kinds().is_empty(), "nobody lied");
+    });
+}
+
+#[test]
+fn what_was_sent_wrong_for_a_height_is_replaced_by_the_block_that_its_child_names() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let fork = chain.fork(140, LEN);
+        let (three, four) = (chain.block(153), chain.reference(154).digest);
+        let about_another = certify_other(schemes(), Grade::Finalized, round(153), four, three);
+        let html = Bytes::from_static(b"<html>");
+        let (source, witness) = gets_past(&context, &chain, {
+            let chain = chain.clone();
+            move |key| match key {
+                Key::Height(at) => match at.get() {
+                    150 => answer(fork.unsigned(150)),
+                    151 => answer(chain.unsigned(250)),
+                    152 => answer(html.clone()),
+                    153 => answer(about_another.clone()),
+                    154 => answer(Bytes::new()),
+                    155 => Some(Answer::Fault(FaultKind::UnexpectedContent)),
+                    156 => Some(Answer::Fault(FaultKind::Oversized)),
+                    157 => answer(chain.block(157).encode()),
+                    // A wrong certificate over the right block: no matter, the hash chain reaches it.
+                    158 => answer(chain.forged(Grade::Finalized, 158)),
+                    _ => None,
+                },
+                _ => None,
+            }
+        })
+        .await;
+        let refusals = source.work().refusals;
+        assert_eq!(refusals["wrong_digest"], 2, "the fork's block, and the other's certificate");
+        assert_eq!(refusals["wrong_position"], 1);
+        assert!(refusals["malformed"] >= 2);
+        assert_eq!((refusals["unexpected_content"], refusals["oversized"]), (1, 1));
+        assert!(witness.kinds().len() >= 7);
+        assert_eq!(source.work().checks_total(), 1);
+    });
+}
+
+#[test]
+fn a_height_that_cannot_be_had_at_all_cuts_the_stretch_and_is_named() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let gone = Key::Digest(chain.reference(200).digest);
+        let good = chain.certified(Grade::Finalized, 199);
+        let script = except(honest(&chain, LEN), move |key| match key {
+            Key::Height(at) if at.get() == 200 => Some(Answer::Missing),
+            Key::Height(at) if at.get() == 199 => answer(good.clone()),
+            key if key == gone => Some(Answer::Missing),
+            _ => None,
+        });
+        let (source, transport, witness) = source(&context, Config::default(), script);
+        tips(&source).await;
+        assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..200]);
+        assert_eq!(source.work().checks["stretch"], 1, "what is below is anchored by itself");
+        assert!(witness.details().iter().any(|text| text.contains("at height 200")));
+        let fault = source.blocks(Height::new(200), chain.reference(LEN)).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Missing);
+        assert!(fault.detail.contains("at height 200"), "{fault}");
+        transport.rescript(honest(&chain, LEN));
+        assert_eq!(blocks(&source, 200, &chain, LEN).await, chain.blocks[200..]);
+    });
+}
+
+#[test]
+fn a_wrong_certificate_at_the_end_of_a_stretch_moves_its_anchor_lower() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let (bad, good) =
+            (chain.forged(Grade::Finalized, 100), chain.certified(Grade::Finalized, 98));
+        let script = except(honest(&chain, LEN), move |key| match key {
+            Key::Height(at) if at.get() == 100 => answer(bad.clone()),
+            Key::Height(at) if at.get() == 98 => answer(good.clone()),
+            _ => None,
+        });
+        let blocks_max = std::num::NonZeroUsize::new(100).unwrap();
+        let config = Config { blocks_max, ..Config::default() };
+        let (source, _, witness) = source(&context, config, script);
+        tips(&source).await;
+        assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..=98]);
+        assert_eq!(source.work().checks["stretch"], 3);
+        assert_eq!(witness.kinds(), [FaultKind::InvalidCertificate; 2]);
+    });
+}
+
+#[test]
+fn a_chain_of_wrong_blocks_without_a_good_certificate_is_a_fault_and_never_an_answer() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let fork = chain.fork(0, LEN);
+        let script = except(honest(&chain, LEN), move |key| match key {
+            Key::Height(at) if at.get() < LEN => answer(fork.unsigned(at.get())),
+            Key::Digest(_) => Some(Answer::Missing),
+            _ => None,
+        });
+        let (source, _, _) = source(&context, Config::default(), script);
+        tips(&source).await;
+        let fault = source.blocks(Height::new(1), chain.reference(LEN)).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::InvalidCertificate);
+        let work = source.work();
+        assert!(work.checks["stretch"] <= 16, "attempts are bounded");
+        assert!(work.requests_total() <= LEN + 32);
+    });
+}
+
+#[test]
+fn history_that_the_endpoint_lost_is_missing_and_asked_for_only_so_far() {
+    run(|context| async move {
+        let chain = Chain::new(20_000);
+        let tip = chain.certified(Grade::Finalized, 20_000);
+        let (source, transport, _) = source(&context, Config::default(), move |key| match key {
+            Key::LatestFinalization => Answer::Bytes(tip.clone()),
+            _ => Answer::Missing,
+        });
+        tips(&source).await;
+        transport.calls();
+        let fault = source.blocks(Height::new(1), chain.reference(20_000)).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Missing);
+        assert!(fault.detail.contains("at height 1"), "{fault}");
+        assert!(transport.calls().len() <= 1_025 + 64);
+    });
+}
+
+#[test]
+fn a_lost_connection_is_tried_once_more_and_then_cuts_the_stretch() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let good = chain.certified(Grade::Finalized, 149);
+        let mut failures = 1;
+        let script = except(honest(&chain, LEN), move |key| match key {
+            Key::Height(at) if at.get() == 50 && failures > 0 => {
+                failures -= 1;
+                Some(Answer::Fault(FaultKind::Unreachable))
+            }
+            Key::Height(at) if at.get() == 150 => Some(Answer::Fault(FaultKind::Unreachable)),
+            Key::Height(at) if at.get() == 149 => answer(good.clone()),
+            _ => None,
+        });
+        let (source, transport, _) = source(&context, Config::default(), script);
+        tips(&source).await;
+        assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..150]);
+        let fault = source.blocks(Height::new(150), chain.reference(LEN)).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Unreachable);
+        transport.rescript(honest(&chain, LEN));
+        assert_eq!(blocks(&source, 150, &chain, LEN).await, chain.blocks[150..]);
+    });
+}
+
+#[test]
+fn one_silent_request_costs_its_deadline_and_no_more() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let good = chain.certified(Grade::Finalized, 149);
+        let script = except(honest(&chain, LEN), move |key| match key {
+            Key::Height(at) if at.get() == 150 => Some(Answer::Silence),
+            Key::Height(at) if at.get() == 149 => answer(good.clone()),
+            _ => None,
+        });
+        let (source, _, _) = source(&context, Config::default(), script);
+        tips(&source).await;
+        let started = context.current();
+        assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..150]);
+        let took = context.current().duration_since(started).unwrap();
+        assert!(took <= Duration::from_millis(5_200), "{took:?}");
+        assert_eq!(source.work().refusals["timeout"], 1);
+    });
+}
+
+#[test]
+fn a_stretch_ends_at_its_budget_of_bytes_and_of_time() {
+    run(|context| async move {
+        let chain = Chain::new(LEN);
+        let certified: Vec<_> =
+            (0..=LEN).map(|height| chain.certified(Grade::Finalized, height)).collect();
+        let script = move |key| match key {
+            Key::Height(at) => Answer::Bytes(certified[at.get() as usize].clone()),
+            Key::LatestFinalization => Answer::Bytes(certified[LEN as usize].clone()),
+            _ => Answer::Missing,
+        };
+        let base = Config { concurrency: std::num::NonZeroUsize::MIN, ..Config::default() };
+        let bytes = Config { stretch_bytes_max: 2_000, ..base.clone() };
+        let time = Config { stretch_time_max: Duration::from_millis(95), ..base };
+        for (config, least, most) in [(bytes, 10, 20), (time, 10, 11)] {
+            let (source, _, _) = source(&context, config, script.clone());
+            tips(&source).await;
+            let got = blocks(&source, 1, &chain, LEN).await;
+            assert!((least..=most).contains(&got.len()), "{}", got.len());
+            assert_eq!(got, chain.blocks[1..=got.len()]);
+            assert_eq!(source.work().checks["stretch"], 1);
+        }
+    });
+}
+
+#[test]
+fn blocks_are_given_up_to_a_tip_of_this_source_only() {
+    run(|context| async move {
+        let chain = Chain::new(9);
+        let (source, transport, _) = source(&context, Config::default(), honest(&chain, 9));
+        assert!(blocks(&source, 1, &chain, 9).await.is_empty(), "no snapshot yet");
+        tips(&source).await;
+        transport.calls();
+        assert!(blocks(&source, 1, &chain.fork(3, 9), 9).await.is_empty());
+        let invented = BlockRef::new(Height::new(u64::MAX), Digest([1; 32]));
+        assert!(source.blocks(Height::zero(), invented).await.unwrap().is_empty());
+        assert!(transport.calls().is_empty());
+    });
+}
+
+#[test]
+fn of_a_replaced_tip_only_what_is_on_its_own_chain_is_given() {
+    run(|context| async move {
+        let chain = Chain::new(9);
+        let recent_max = std::num::NonZeroUsize::new(2).unwrap();
+        let config = Config { recent_max, ..Config::default() };
+        let (source, transport, _) = source(&context, config, honest(&chain, 4));
+        assert_eq!(tips(&source).await, at(&chain, 9, 4));
+        let fork = chain.fork(4, 8);
+        let certified: Vec<_> = (0..=8).map(|at| fork.certified(Grade::Finalized, at)).collect();
+        transport.rescript(except(honest(&fork, 8), move |key| match key {
+            Key::Height(at) => answer(certified.get(at.get() as usize)?.clone()),
+            _ => None,
+        }));
+        assert_eq!(tips(&source).await, at(&fork, 8, 8));
+        assert_eq!(blocks(&source, 1, &chain, 9).await, chain.blocks[1..=4]);
+        assert!(blocks(&source, 5, &chain, 9).await.is_empty(), "the source moved away");
+        assert_eq!(blocks(&source, 1, &fork, 8).await, fork.blocks[1..]);
+    });
+}

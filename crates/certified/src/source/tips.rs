@@ -1,0 +1,170 @@
+//! One snapshot.
+
+use super::{CertifiedSource, ask::Plan};
+use crate::{
+    Certified, CertifiedBlock, Check, Epochs, Grade, Key, Transport, Verified, known::Relevance,
+    requests::within,
+};
+use bytes::Bytes;
+use commonware_runtime::Clock;
+use futures::join;
+use tidewatch_core::{BlockRef, Fault, FaultKind, Proof, Snapshot, Tier, TipSet};
+
+impl<E, T, X, B> CertifiedSource<E, T, X, B>
+where
+    E: Clock,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    pub(super) async fn tips(&self) -> Result<Snapshot, Fault> {
+        let link = *self.shared.link.lock();
+        let plan = self.asked.lock().plan(self.requests.clock.current(), &link, &self.config);
+        if plan != Plan::Remember {
+            self.asked.lock().attempted = Some(self.requests.clock.current());
+            match self.ask().await {
+                Ok(()) => {
+                    let now = self.requests.clock.current();
+                    self.asked.lock().answered = Some((now, link.generation));
+                }
+                Err(fault) if plan == Plan::Try => self.ledger.absorbed(&fault),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if let Some(conflict) = self.shared.known.lock().take_conflict() {
+            return Err(self
+                .ledger
+                .refused(Fault::finality_conflict(self.ledger.name(), conflict)));
+        }
+        Ok(self.compose().await)
+    }
+
+    /// Asks for both tips and takes the answers in. Only the finalized one must come.
+    async fn ask(&self) -> Result<(), Fault> {
+        let (finalized, notarized) = join!(
+            self.requests.get(Key::LatestFinalization),
+            self.requests.get(Key::LatestNotarization),
+        );
+        let finalized = finalized.and_then(|bytes| self.take(Grade::Finalized, bytes));
+        let notarized = notarized.and_then(|bytes| self.take(Grade::Notarized, bytes));
+        if let Err(fault) = notarized {
+            self.ledger.absorbed(&fault);
+        }
+        finalized
+    }
+
+    /// Takes in an answer for a tip. One that says less than what is known is ignored.
+    fn take(&self, grade: Grade, bytes: Option<Bytes>) -> Result<(), Fault> {
+        let Some(bytes) = bytes else {
+            if grade == Grade::Finalized && self.shared.known.lock().finalized().is_some() {
+                self.ledger.stale();
+            }
+            return Ok(());
+        };
+        let claim = self.verifier.claim(grade, bytes)?;
+        let relevance = self.shared.known.lock().judge(grade, claim.round(), claim.reference());
+        match (relevance, grade) {
+            (Relevance::Known, _) => return Ok(()),
+            (Relevance::Stale, Grade::Finalized) => {
+                self.ledger.stale();
+                return Ok(());
+            }
+            // The newest notarization is not newer than the finalization: the chain is quiet.
+            (Relevance::Stale, Grade::Notarized) => return Ok(()),
+            (Relevance::New, _) => {}
+        }
+        let certified = self.verifier.check(claim, Check::Tip)?;
+        self.shared.known.lock().take(certified);
+        Ok(())
+    }
+
+    /// Makes a snapshot of what is known.
+    async fn compose(&self) -> Snapshot {
+        let finalized = self.shared.known.lock().finalized().cloned();
+        let genesis = self.verifier.genesis();
+        let base = finalized.as_ref().map_or_else(|| genesis.name(), |tip| tip.block().name());
+        let proposed = self.proposed(base).await;
+        let tip = proposed.as_ref().map_or(base, |tip| tip.block().name());
+        self.shared.known.lock().issue(tip, base.height);
+        Snapshot {
+            tips: TipSet::unknown().with(Tier::Proposed, *tip).with(Tier::Finalized, *base),
+            proof: finalized.as_ref().map(|finalized| Proof {
+                block: finalized.block.reference(),
+                bytes: finalized.proof.clone(),
+            }),
+            // Genesis has no time of its own to be late by.
+            time_ms: proposed.or(finalized).and_then(|tip| tip.block.time_ms()),
+        }
+    }
+
+    /// The newest notarized block whose ancestry down to `base` is at hand.
+    async fn proposed(&self, base: Verified<BlockRef>) -> Option<Verified<Certified<B>>> {
+        let limit = self.config.ancestors_time_max;
+        let clock = &*self.requests.clock;
+        let deadline = clock.current() + limit;
+        let candidates = self.shared.known.lock().candidates();
+        for candidate in candidates {
+            let left = deadline.duration_since(clock.current()).unwrap_or_default();
+            let descends = self.descends(&candidate, *base);
+            let fault = match within(clock, left, descends).await {
+                Some(Ok(())) => return Some(candidate),
+                Some(Err(fault)) => fault,
+                None => {
+                    let tip = candidate.block.reference();
+                    let detail = format_args!("no ancestry of the notarized {tip} in {limit:?}");
+                    self.ledger.fault(FaultKind::Timeout, detail)
+                }
+            };
+            self.ledger.absorbed(&fault);
+            self.shared.known.lock().discard(candidate.round);
+        }
+        None
+    }
+
+    /// Walks from `candidate` down to `base` by parent digest, fetching what is not at hand.
+    async fn descends(
+        &self,
+        candidate: &Verified<Certified<B>>,
+        base: BlockRef,
+    ) -> Result<(), Fault> {
+        let tip = candidate.block.reference();
+        let astray = || {
+            let detail = format_args!("the notarized {tip} is not above the finalized {base}");
+            Err(self.ledger.fault(FaultKind::NotLinked, detail))
+        };
+        if tip.height <= base.height {
+            return astray();
+        }
+        let mut name = candidate.block().vouched();
+        for _ in 0..self.config.ancestors_max.get() {
+            let Some(parent) = name else { return astray() };
+            if *parent == base {
+                return Ok(());
+            }
+            if parent.height <= base.height {
+                return astray();
+            }
+            name = self.ancestor(&parent).await?.vouched();
+        }
+        let detail = format_args!("the notarized {tip} is too far from the finalized {base}");
+        Err(self.ledger.fault(FaultKind::Missing, detail))
+    }
+
+    /// The block that a verified one names: from memory, or asked for by digest and kept.
+    pub(super) async fn ancestor(&self, name: &Verified<BlockRef>) -> Result<Verified<B>, Fault> {
+        if name.height == self.identity.genesis.height {
+            return self.verifier.admit(name, self.verifier.genesis().into_inner());
+        }
+        let remembered = self.shared.known.lock().block(&name.digest).cloned();
+        if let Some(block) = remembered {
+            return self.verifier.admit(name, block);
+        }
+        let Some(bytes) = self.requests.get(Key::Digest(name.digest)).await? else {
+            let detail = format_args!("there is no block {}", **name);
+            return Err(self.ledger.fault(FaultKind::Missing, detail));
+        };
+        let block = self.verifier.resolve(name, bytes)?;
+        self.shared.known.lock().keep((*block).clone());
+        Ok(block)
+    }
+}

@@ -1,0 +1,175 @@
+use super::Backoff;
+use crate::{
+    CertifiedBlock, Check, Config, Epochs, Feed, Grade, Ledger, Push, Transport, Verifier,
+    known::{Outcome, Relevance, Shared},
+    requests::within,
+};
+use commonware_runtime::{Clock, Handle, Spawner};
+use rand::CryptoRng;
+use std::{sync::Arc, time::SystemTime};
+use tidewatch_core::{Fault, FaultKind, Severity};
+use tracing::{debug, info};
+
+/// Says that the connection is closed when it is dropped, however that comes about.
+struct Open<B> {
+    shared: Arc<Shared<B>>,
+    ledger: Ledger,
+}
+
+impl<B> Drop for Open<B> {
+    fn drop(&mut self) {
+        self.shared.link.lock().open = false;
+        self.ledger.connected(false);
+    }
+}
+
+/// Keeps one push connection open: connects, takes verified pushes in, and connects again, with back-off
+/// and jitter. Made by [`open`](crate::open).
+pub struct Upstream<E, T, X, B: CertifiedBlock> {
+    context: E,
+    transport: Arc<T>,
+    verifier: Arc<Verifier<X, B>>,
+    shared: Arc<Shared<B>>,
+    ledger: Ledger,
+    config: Config,
+}
+
+impl<E, T, X, B: CertifiedBlock> std::fmt::Debug for Upstream<E, T, X, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}
+
+impl<E, T, X, B> Upstream<E, T, X, B>
+where
+    E: Clock + Spawner + CryptoRng,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    pub(crate) const fn new(
+        context: E,
+        transport: Arc<T>,
+        verifier: Arc<Verifier<X, B>>,
+        shared: Arc<Shared<B>>,
+        ledger: Ledger,
+        config: Config,
+    ) -> Self {
+        Self { context, transport, verifier, shared, ledger, config }
+    }
+
+    /// Starts the actor. It ends only by its handle: nothing that an endpoint does ends it.
+    pub fn start(self) -> Handle<()> {
+        let Self { context, transport, verifier, shared, ledger, config } = self;
+        context.spawn(move |context| async move {
+            Self { context, transport, verifier, shared, ledger, config }.run().await;
+        })
+    }
+
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(self.config.backoff_base, self.config.backoff_cap);
+        loop {
+            let fault = match self.connect().await {
+                Ok(feed) => {
+                    let _open = self.opened();
+                    self.listen(feed, &mut backoff).await
+                }
+                Err(fault) => fault,
+            };
+            self.ledger.absorbed(&fault);
+            let wait = backoff.next(&mut self.context);
+            debug!(upstream = self.ledger.name(), ?wait, "waiting before connecting again");
+            self.context.sleep(wait).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<T::Feed, Fault> {
+        self.ledger.connecting();
+        let limit = self.config.request_timeout;
+        match within(&self.context, limit, self.transport.listen()).await {
+            Some(feed) => feed.map_err(|fault| self.ledger.refused(fault)),
+            None => {
+                let detail = format_args!("no push connection within {limit:?}");
+                Err(self.ledger.fault(FaultKind::Timeout, detail))
+            }
+        }
+    }
+
+    /// The connection is open for as long as what this gives lives.
+    fn opened(&self) -> Open<B> {
+        {
+            let mut link = self.shared.link.lock();
+            link.generation += 1;
+            link.open = true;
+            link.event = None;
+        }
+        self.ledger.connected(true);
+        self.shared.ring();
+        info!(upstream = self.ledger.name(), "push connection open");
+        Open { shared: self.shared.clone(), ledger: self.ledger.clone() }
+    }
+
+    /// Takes pushes in until the connection is to be replaced, and says why.
+    async fn listen(&self, mut feed: T::Feed, backoff: &mut Backoff) -> Fault {
+        let silence = self.config.silence;
+        let mut deadline = self.context.current() + silence;
+        let mut refused = 0;
+        loop {
+            let left = deadline.duration_since(self.context.current()).unwrap_or_default();
+            let Some(pushed) = within(&self.context, left, feed.next()).await else {
+                self.ledger.silent();
+                let detail = format_args!("nothing new that verifies was pushed for {silence:?}");
+                return self.ledger.fault(FaultKind::Timeout, detail);
+            };
+            let fault = match pushed.map_err(|fault| self.ledger.refused(fault)) {
+                Ok(push) => match self.take(push) {
+                    Ok(false) => continue,
+                    Ok(true) => {
+                        let now = self.context.current();
+                        self.event(now);
+                        deadline = now + silence;
+                        refused = 0;
+                        backoff.reset();
+                        continue;
+                    }
+                    Err(fault) => fault,
+                },
+                Err(fault) => fault,
+            };
+            refused += 1;
+            if fault.severity() == Severity::Transient
+                || refused >= self.config.refused_frames_max.get()
+            {
+                return fault;
+            }
+            self.ledger.absorbed(&fault);
+        }
+    }
+
+    fn event(&self, now: SystemTime) {
+        self.shared.link.lock().event = Some(now);
+    }
+
+    /// Takes one push in. Whether it was a certificate that verifies and is not from the past.
+    fn take(&self, push: Push) -> Result<bool, Fault> {
+        let (grade, bytes) = match push {
+            Push::Finalization(bytes) => (Grade::Finalized, bytes),
+            Push::Notarization(bytes) => (Grade::Notarized, bytes),
+            Push::Irrelevant => return Ok(false),
+        };
+        let claim = self.verifier.claim(grade, bytes)?;
+        let relevance = self.shared.known.lock().judge(grade, claim.round(), claim.reference());
+        if relevance == Relevance::Stale {
+            self.ledger.stale();
+            return Ok(false);
+        }
+        // What an answer brought first is checked from memory: it shows that the push side lives.
+        let certified = self.verifier.check(claim, Check::Push)?;
+        let outcome = self.shared.known.lock().take(certified);
+        if outcome != Outcome::Unchanged {
+            self.ledger.pushed();
+            self.shared.ring();
+        }
+        Ok(true)
+    }
+}

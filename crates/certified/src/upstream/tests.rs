@@ -1,0 +1,256 @@
+use crate::{
+    Config, Grade, Push,
+    mocks::{Answer, Chain, Scripted, TestSource, TestUpstream, Witness, follow, honest},
+};
+use bytes::Bytes;
+use commonware_runtime::{
+    Clock as _, Metrics as _, Runner as _, Supervisor as _, deterministic,
+    telemetry::metrics::count_running_tasks,
+};
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{FaultKind, Source as _, Tier};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn run<F: Future<Output = ()>>(test: impl FnOnce(deterministic::Context) -> F) {
+    deterministic::Runner::timed(Duration::from_secs(600)).start(test);
+}
+
+fn world(
+    context: &deterministic::Context,
+    config: Config,
+) -> (Chain, Arc<Scripted>, TestSource, TestUpstream, Arc<Witness>) {
+    let chain = Chain::new(60);
+    let transport = Arc::new(Scripted::new(context, |_| Answer::Missing));
+    let (source, upstream, witness) = follow(context, &transport, config);
+    (chain, transport, source, upstream, witness)
+}
+
+fn finalization(chain: &Chain, height: u64) -> Push {
+    Push::Finalization(chain.certified(Grade::Finalized, height))
+}
+
+#[test]
+fn a_pushed_certificate_that_verifies_counts_at_once() {
+    run(|context| async move {
+        let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let pushes = transport.accept();
+        let _handle = upstream.start();
+        source.doorbell().await;
+        source.snapshot().await.unwrap();
+        for (push, finalized, proposed) in [
+            (Push::Notarization(chain.certified(Grade::Notarized, 1)), 0, 1),
+            (finalization(&chain, 1), 1, 1),
+            (Push::Notarization(chain.certified(Grade::Notarized, 2)), 1, 2),
+        ] {
+            pushes.send(Ok(push)).await.unwrap();
+            source.doorbell().await;
+            let tips = source.snapshot().await.unwrap().tips;
+            assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(finalized)));
+            assert_eq!(tips.block(Tier::Proposed), Some(chain.reference(proposed)));
+        }
+        assert_eq!(transport.calls().len(), 2, "the tip was asked for once, after connecting");
+        assert_eq!((source.work().pushes, source.work().checks["push"]), (3, 3));
+    });
+}
+
+#[test]
+fn a_quiet_endpoint_is_caught_up_with_after_every_reconnection() {
+    run(|context| async move {
+        let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let first = transport.accept();
+        let _handle = upstream.start();
+        source.doorbell().await;
+        source.snapshot().await.unwrap();
+        // The endpoint goes on while nobody is connected, and never pushes again.
+        let _second = transport.accept();
+        transport.rescript(honest(&chain, 7));
+        drop(first);
+        source.doorbell().await;
+        let tips = source.snapshot().await.unwrap().tips;
+        assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(7)));
+        assert_eq!(source.work().pushes, 0);
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_down_for_an_hour_is_followed_when_it_comes_back() {
+    deterministic::Runner::timed(Duration::from_secs(8_000)).start(|context| async move {
+        let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let _handle = upstream.start();
+        context.sleep(Duration::from_secs(3_600)).await;
+        let listens = transport.listens();
+        assert!((180..=370).contains(&listens.len()), "{} attempts in an hour", listens.len());
+        let pushes = transport.accept();
+        pushes.send(Ok(finalization(&chain, 4))).await.unwrap();
+        source.doorbell().await;
+        context.sleep(SECOND).await;
+        let tips = source.snapshot().await.unwrap().tips;
+        assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(4)));
+    });
+}
+
+/// The ceilings of the waits between connection attempts, in milliseconds.
+fn assert_waits(listens: &[Duration], ceilings: &[u64]) {
+    let waits: Vec<_> = listens.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(waits.len(), ceilings.len(), "{waits:?}");
+    for (wait, ceiling) in waits.iter().zip(ceilings) {
+        let ceiling = Duration::from_millis(*ceiling);
+        let slack = Duration::from_millis(50);
+        assert!(*wait >= ceiling / 2 && *wait <= ceiling + slack, "{wait:?} of {ceiling:?}");
+    }
+}
+
+#[test]
+fn a_handshake_does_not_reset_the_back_off_and_a_verified_event_does() {
+    run(|context| async move {
+        let (chain, transport, _source, upstream, _) = world(&context, Config::default());
+        // Six connections that are accepted and dropped, the last of them after an event.
+        for _ in 0..5 {
+            drop(transport.accept());
+        }
+        let sixth = transport.accept();
+        sixth.send(Ok(finalization(&chain, 1))).await.unwrap();
+        drop(sixth);
+        let _handle = upstream.start();
+        while transport.listens().len() < 7 {
+            context.sleep(Duration::from_millis(10)).await;
+        }
+        assert_waits(&transport.listens(), &[500, 1_000, 2_000, 4_000, 8_000, 500]);
+    });
+}
+
+#[test]
+fn a_silent_connection_is_replaced_whatever_else_it_brings() {
+    run(|context| async move {
+        let (_, transport, source, upstream, witness) = world(&context, Config::default());
+        let chatty = transport.accept();
+        let _second = transport.accept();
+        let _handle = upstream.start();
+        for _ in 0..12 {
+            let _ = chatty.send(Ok(Push::Irrelevant)).await;
+            context.sleep(SECOND).await;
+        }
+        assert_eq!(transport.listens().len(), 2);
+        assert_eq!((source.work().silences, source.work().refusals["timeout"]), (1, 1));
+        assert_eq!(witness.kinds(), [FaultKind::Timeout]);
+        assert_eq!(transport.open().max, 1);
+    });
+}
+
+#[test]
+fn a_bad_frame_among_good_ones_costs_a_count_and_nothing_else() {
+    run(|context| async move {
+        let (chain, transport, source, upstream, witness) = world(&context, Config::default());
+        let pushes = transport.accept();
+        let _handle = upstream.start();
+        let bad = [
+            Ok(Push::Finalization(Bytes::new())),
+            Ok(Push::Notarization(Bytes::from_static(b"\x00\xff garbage"))),
+            Ok(Push::Finalization(chain.forged(Grade::Finalized, 50))),
+            Ok(Push::Notarization(chain.forged(Grade::Notarized, 50))),
+            Err(FaultKind::Malformed.fault("test", "an empty frame")),
+        ];
+        for (height, bad) in (1..).zip(bad) {
+            pushes.send(bad).await.unwrap();
+            pushes.send(Ok(finalization(&chain, height))).await.unwrap();
+        }
+        context.sleep(SECOND).await;
+        let tips = source.snapshot().await.unwrap().tips;
+        assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(5)));
+        assert_eq!(tips.block(Tier::Proposed), Some(chain.reference(5)));
+        let refusals = source.work().refusals;
+        assert_eq!((refusals["malformed"], refusals["invalid_certificate"]), (3, 2));
+        assert_eq!(witness.kinds().len(), 5);
+        assert_eq!(transport.listens().len(), 1, "the connection was kept");
+    });
+}
+
+#[test]
+fn an_hour_of_bad_frames_opens_one_socket_at_a_time_and_moves_nothing() {
+    deterministic::Runner::timed(Duration::from_secs(8_000)).start(|context| async move {
+        let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let _handle = upstream.start();
+        let frame = Push::Finalization(chain.certified(Grade::Finalized, 9).slice(1..));
+        let mut pushes = transport.accept();
+        for _ in 0..3_600 {
+            if pushes.send(Ok(frame.clone())).await.is_err() {
+                pushes = transport.accept();
+            }
+            context.sleep(SECOND).await;
+            assert!(transport.open().now <= 1);
+            assert_eq!(count_running_tasks(&context, "certified_upstream"), 1);
+        }
+        assert_eq!(transport.open().max, 1);
+        assert_eq!(source.work().checks_total(), 0);
+        let tips = source.snapshot().await.unwrap().tips;
+        assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(0)));
+    });
+}
+
+#[test]
+fn a_flood_of_refused_frames_costs_the_connection() {
+    run(|context| async move {
+        let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let flood = transport.accept();
+        for _ in 0..1_000 {
+            flood.try_send(Ok(Push::Finalization(chain.forged(Grade::Finalized, 9)))).unwrap();
+        }
+        let _second = transport.accept();
+        let _handle = upstream.start();
+        context.sleep(2 * SECOND).await;
+        assert_eq!(source.work().checks_total(), 16, "the limit of refused frames in a row");
+        assert_eq!(transport.listens().len(), 2);
+        assert!(flood.is_closed());
+    });
+}
+
+#[test]
+fn old_news_is_counted_and_costs_no_check() {
+    run(|context| async move {
+        let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let pushes = transport.accept();
+        let _handle = upstream.start();
+        pushes.send(Ok(finalization(&chain, 9))).await.unwrap();
+        for height in 1..9 {
+            pushes.send(Ok(finalization(&chain, height))).await.unwrap();
+            let notarization = chain.certified(Grade::Notarized, height);
+            pushes.send(Ok(Push::Notarization(notarization))).await.unwrap();
+        }
+        context.sleep(SECOND).await;
+        assert_eq!((source.work().stale, source.work().checks_total()), (16, 1));
+    });
+}
+
+#[test]
+fn stopping_it_closes_the_connection_and_leaves_no_task() {
+    run(|context| async move {
+        let (_, transport, _source, upstream, _) = world(&context, Config::default());
+        let pushes = transport.accept();
+        let handle = upstream.start();
+        context.sleep(SECOND).await;
+        assert_eq!(transport.open().now, 1);
+        assert!(count_running_tasks(&context, "certified") > 0);
+        handle.abort();
+        let _ = handle.await;
+        context.sleep(SECOND).await;
+        assert_eq!(transport.open().now, 0);
+        assert!(pushes.is_closed());
+        assert_eq!(count_running_tasks(&context, "certified"), 0);
+        assert!(context.encode().contains("certified_connected 0"));
+    });
+}
+
+#[test]
+fn one_seed_gives_one_history() {
+    let history = |seed| {
+        deterministic::Runner::seeded(seed).start(|context| async move {
+            let (_, transport, _source, upstream, _) = world(&context, Config::default());
+            let _handle = upstream.start();
+            context.child("wait").sleep(Duration::from_secs(60)).await;
+            transport.listens()
+        })
+    };
+    assert_eq!(history(5), history(5));
+    assert_ne!(history(5), history(6));
+}

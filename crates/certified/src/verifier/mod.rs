@@ -1,0 +1,325 @@
+//! The only way from network bytes to something that is believed.
+//!
+//! # Overview
+//!
+//! [`Verified`] has no constructor outside of this module. A value gets there by one of these:
+//!
+//! | what | from | how it is proved |
+//! |---|---|---|
+//! | [`Certified`] block | bytes of a certificate and a block | [`Verifier::check`]: the certificate's payload is the block's digest, its epoch is the one of the block's height in our table, and it verifies under that epoch's scheme |
+//! | block | bytes, and a verified [`BlockRef`] | [`Verifier::resolve`], [`Verifier::admit`]: it hashes to that digest and is of that height |
+//! | [`BlockRef`] | a verified block | it is the block's own name, or that of its parent |
+//! | genesis | our configuration | nothing to prove |
+//!
+//! Decoding is bounded by the codec configuration of the block, and bytes that are left over are
+//! refused. [`Claim`] is what was decoded but not checked yet: enough to find out that it is old news,
+//! before a signature check is paid for it.
+//!
+//! # Cost
+//!
+//! A certificate check is the one expensive thing here, a millisecond or two. Every one is counted by
+//! reason; a certificate that verified lately is not checked again.
+
+mod seen;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{CertifiedBlock, Check, Epochs, Ledger, Scheme};
+use bytes::{Buf, Bytes};
+use commonware_codec::{Encode, Error, Read, ReadExt};
+use commonware_consensus::{
+    simplex::types::{Finalization, Notarization, Proposal},
+    types::Round,
+};
+use commonware_parallel::Sequential;
+use commonware_utils::sync::Mutex;
+use rand::{CryptoRng, SeedableRng, rngs::StdRng};
+use seen::Seen;
+use std::{fmt, ops::Deref};
+use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height};
+
+/// A value that passed the verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// The value.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<B: CertifiedBlock> Verified<B> {
+    /// The name of this block.
+    pub fn name(&self) -> Verified<BlockRef> {
+        Verified(self.0.reference())
+    }
+
+    /// The block that this one vouches for by naming it as its parent; `None` below genesis.
+    pub fn vouched(&self) -> Option<Verified<BlockRef>> {
+        let height = self.0.reference().height.previous()?;
+        Some(Verified(BlockRef::new(height, self.0.parent())))
+    }
+}
+
+impl<B: CertifiedBlock> Verified<Certified<B>> {
+    /// The certified block alone.
+    pub fn block(&self) -> Verified<B> {
+        Verified(self.0.block.clone())
+    }
+}
+
+/// How much a certificate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// A quorum voted for the block. It can still be replaced.
+    Notarized,
+    /// A quorum finalized the block. It will never be replaced.
+    Finalized,
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Notarized => "notarization",
+            Self::Finalized => "finalization",
+        })
+    }
+}
+
+/// A block with a certificate over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certified<B> {
+    /// What the certificate says.
+    pub grade: Grade,
+    /// The round that it is of. Certificates are ordered by round, never by height.
+    pub round: Round,
+    /// The block.
+    pub block: B,
+    /// The certificate with its proposal, in the chain's own encoding.
+    pub proof: Bytes,
+}
+
+#[derive(Clone, Debug)]
+enum Certificate<S: Scheme> {
+    Notarization(Notarization<S, Digest>),
+    Finalization(Finalization<S, Digest>),
+}
+
+impl<S: Scheme> Certificate<S> {
+    fn read(grade: Grade, buf: &mut impl Buf) -> Result<Self, Error> {
+        Ok(match grade {
+            Grade::Notarized => Self::Notarization(Notarization::read(buf)?),
+            Grade::Finalized => Self::Finalization(Finalization::read(buf)?),
+        })
+    }
+
+    const fn proposal(&self) -> &Proposal<Digest> {
+        match self {
+            Self::Notarization(notarization) => &notarization.proposal,
+            Self::Finalization(finalization) => &finalization.proposal,
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        match self {
+            Self::Notarization(notarization) => notarization.encode(),
+            Self::Finalization(finalization) => finalization.encode(),
+        }
+    }
+
+    fn verify(&self, rng: &mut impl CryptoRng, scheme: &S) -> bool {
+        match self {
+            Self::Notarization(notarization) => notarization.verify(rng, scheme, &Sequential),
+            Self::Finalization(finalization) => finalization.verify(rng, scheme, &Sequential),
+        }
+    }
+}
+
+/// A certificate over a block as somebody sent it: it decodes and is about that block, nothing more.
+#[derive(Clone, Debug)]
+pub struct Claim<S: Scheme, B> {
+    certificate: Certificate<S>,
+    block: B,
+}
+
+impl<S: Scheme, B: CertifiedBlock> Claim<S, B> {
+    /// What the certificate would say.
+    pub const fn grade(&self) -> Grade {
+        match self.certificate {
+            Certificate::Notarization(_) => Grade::Notarized,
+            Certificate::Finalization(_) => Grade::Finalized,
+        }
+    }
+
+    /// The round that it claims.
+    pub const fn round(&self) -> Round {
+        self.certificate.proposal().round
+    }
+
+    /// The block that it is about.
+    pub fn reference(&self) -> BlockRef {
+        self.block.reference()
+    }
+
+    /// The block, as a candidate for [`Verifier::admit`].
+    pub fn into_block(self) -> B {
+        self.block
+    }
+}
+
+/// Certificates that verified and are not checked again: those of some minutes of a live chain.
+const SEEN_MAX: usize = 256;
+
+/// Decodes and checks what comes from the network.
+pub struct Verifier<X, B: Read> {
+    epochs: X,
+    codec: B::Cfg,
+    genesis: B,
+    ledger: Ledger,
+    rng: Mutex<StdRng>,
+    seen: Mutex<Seen>,
+}
+
+impl<X: fmt::Debug, B: Read> fmt::Debug for Verifier<X, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("epochs", &self.epochs).finish_non_exhaustive()
+    }
+}
+
+impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
+    /// A verifier for the chain that starts at `genesis` and is certified as `epochs` says. `codec`
+    /// bounds what is decoded; `rng` seeds the randomness of batch checks.
+    pub fn new(
+        epochs: X,
+        genesis: B,
+        codec: B::Cfg,
+        ledger: Ledger,
+        rng: &mut impl CryptoRng,
+    ) -> Self {
+        let rng = Mutex::new(StdRng::from_rng(rng));
+        Self { epochs, codec, genesis, ledger, rng, seen: Mutex::new(Seen::new(SEEN_MAX)) }
+    }
+
+    /// The block at height 0, which we know by ourselves.
+    pub fn genesis(&self) -> Verified<B> {
+        Verified(self.genesis.clone())
+    }
+
+    /// Decodes a certificate and its block.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` if the bytes are not exactly that, `WrongDigest` if the certificate is about another
+    /// block.
+    pub fn claim(&self, grade: Grade, mut bytes: Bytes) -> Result<Claim<X::Scheme, B>, Fault> {
+        let claim = Certificate::read(grade, &mut bytes)
+            .and_then(|certificate| Ok(Claim { certificate, block: self.read(&mut bytes)? }));
+        let claim = claim.map_err(|error| {
+            self.ledger.fault(FaultKind::Malformed, format_args!("not a {grade}: {error}"))
+        })?;
+        let (payload, block) = (claim.certificate.proposal().payload, claim.reference());
+        if payload != block.digest {
+            let detail = format_args!("the {grade} is about {payload}, its block is {block}");
+            return Err(self.ledger.fault(FaultKind::WrongDigest, detail));
+        }
+        Ok(claim)
+    }
+
+    /// Checks a certificate under the scheme that our table gives for the height of its block.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidCertificate`: it is of another epoch than its height, of one that we do not know, or its
+    /// signature does not verify.
+    pub fn check(
+        &self,
+        claim: Claim<X::Scheme, B>,
+        check: Check,
+    ) -> Result<Verified<Certified<B>>, Fault> {
+        let (grade, round, block) = (claim.grade(), claim.round(), claim.reference());
+        let invalid = |why: fmt::Arguments<'_>| {
+            let detail = format_args!("the {grade} of {block} in {round} {why}");
+            self.ledger.fault(FaultKind::InvalidCertificate, detail)
+        };
+        let Some(term) = self.epochs.at(block.height) else {
+            return Err(invalid(format_args!("is of an epoch that is not known here")));
+        };
+        if round.epoch() != term.epoch {
+            return Err(invalid(format_args!("is not of epoch {}, as its height", term.epoch)));
+        }
+        let proof = claim.certificate.encode();
+        if !self.seen.lock().contains(grade, &proof) {
+            self.ledger.checked(check);
+            if !claim.certificate.verify(&mut *self.rng.lock(), &term.scheme) {
+                return Err(invalid(format_args!("does not verify")));
+            }
+            self.seen.lock().insert(grade, proof.clone());
+        }
+        Ok(Verified(Certified { grade, round, block: claim.block, proof }))
+    }
+
+    /// Decodes the block that a verified block named.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed`, `WrongDigest` if it is another block, `WrongPosition` if the chain names a parent
+    /// that is not one height lower.
+    pub fn resolve(&self, name: &Verified<BlockRef>, bytes: Bytes) -> Result<Verified<B>, Fault> {
+        self.hashed(name, bytes).map(Verified)
+    }
+
+    /// Admits a block that was decoded already, if it is the one that a verified block named.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::resolve`].
+    pub fn admit(&self, name: &Verified<BlockRef>, block: B) -> Result<Verified<B>, Fault> {
+        self.matches(name, &block)?;
+        Ok(Verified(block))
+    }
+
+    /// Decodes a block that somebody claims to be `name`. It is that block, but `name` may be anything.
+    pub(crate) fn hashed(&self, name: &BlockRef, mut bytes: Bytes) -> Result<B, Fault> {
+        let block = self.read(&mut bytes).map_err(|error| {
+            self.ledger.fault(FaultKind::Malformed, format_args!("not the block {name}: {error}"))
+        })?;
+        self.matches(name, &block)?;
+        Ok(block)
+    }
+
+    fn read(&self, bytes: &mut Bytes) -> Result<B, Error> {
+        let block = B::read_cfg(bytes, &self.codec)?;
+        match bytes.remaining() {
+            0 => Ok(block),
+            extra => Err(Error::ExtraData(extra)),
+        }
+    }
+
+    fn matches(&self, name: &BlockRef, block: &B) -> Result<(), Fault> {
+        let found = block.reference();
+        let genesis = self.genesis.reference();
+        if found.digest != name.digest {
+            let detail = format_args!("the block {found} was sent for {name}");
+            return Err(self.ledger.fault(FaultKind::WrongDigest, detail));
+        }
+        if found.height != name.height {
+            let detail = format_args!("the block {found} is named as the one at {}", name.height);
+            return Err(self.ledger.fault(FaultKind::WrongPosition, detail));
+        }
+        if found.height == Height::zero() && found != genesis {
+            let detail = format_args!("the chain starts at {found}, not at our genesis {genesis}");
+            return Err(self.ledger.fault(FaultKind::NotLinked, detail));
+        }
+        Ok(())
+    }
+}

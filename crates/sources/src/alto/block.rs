@@ -1,0 +1,69 @@
+//! Alto's block, as the follower sees it.
+
+use bytes::{Buf, BufMut};
+use commonware_codec::{EncodeSize, Error, RangeCfg, Read, Write};
+use commonware_cryptography::Digestible as _;
+use std::ops::Deref;
+use tidewatch_certified::CertifiedBlock;
+use tidewatch_core::{Block, BlockRef, Digest};
+
+/// A block of an alto chain: alto's own type and encoding, and its digest computed when it is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct AltoBlock(pub alto_types::Block);
+
+impl AltoBlock {
+    /// The genesis block that every alto chain shares.
+    pub fn genesis() -> Self {
+        Self(alto_types::Block::genesis())
+    }
+
+    /// How blocks decode on a network whose payloads are at most `block_size_max` bytes.
+    pub fn codec(block_size_max: u32) -> RangeCfg<usize> {
+        alto_types::Block::codec_config(block_size_max)
+    }
+}
+
+impl Deref for AltoBlock {
+    type Target = alto_types::Block;
+
+    fn deref(&self) -> &alto_types::Block {
+        &self.0
+    }
+}
+
+impl Block for AltoBlock {
+    fn reference(&self) -> BlockRef {
+        BlockRef::new(self.0.height, self.0.digest())
+    }
+
+    fn parent(&self) -> Digest {
+        self.0.parent
+    }
+}
+
+impl CertifiedBlock for AltoBlock {
+    fn time_ms(&self) -> Option<u64> {
+        Some(self.0.timestamp)
+    }
+}
+
+impl Write for AltoBlock {
+    fn write(&self, buf: &mut impl BufMut) {
+        self.0.write(buf);
+    }
+}
+
+impl EncodeSize for AltoBlock {
+    fn encode_size(&self) -> usize {
+        self.0.encode_size()
+    }
+}
+
+impl Read for AltoBlock {
+    type Cfg = <alto_types::Block as Read>::Cfg;
+
+    fn read_cfg(buf: &mut impl Buf, cfg: &Self::Cfg) -> Result<Self, Error> {
+        alto_types::Block::read_cfg(buf, cfg).map(Self)
+    }
+}

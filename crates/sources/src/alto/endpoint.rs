@@ -1,0 +1,159 @@
+//! The address of an alto indexer.
+
+use alto_types::CertificateMode;
+use std::{fmt, str::FromStr};
+use url::Url;
+
+/// What an endpoint looks like, for messages.
+const FORM: &str = "alto+http://HOST:PORT?mode=standard (or alto+https://, or mode=vrf)";
+
+/// Why a text is not the address of an alto indexer. No message repeats what may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Another scheme, or none.
+    #[error("not the address of an alto indexer: write {FORM}")]
+    Scheme,
+    /// Not a URL after the scheme.
+    #[error("not a URL ({0}): write {FORM}")]
+    Url(url::ParseError),
+    /// The certificate mode is not said.
+    #[error(
+        "the certificate mode is missing: end the address with ?mode=standard or ?mode=vrf, as the \
+         network was started"
+    )]
+    NoMode,
+    /// There is no such certificate mode.
+    #[error("unknown certificate mode {0:?}: it is standard or vrf")]
+    Mode(String),
+    /// A parameter that means nothing here, or comes twice.
+    #[error("unexpected parameter {0:?}: the only one is mode, once")]
+    Parameter(String),
+    /// A part behind `#`.
+    #[error("the address has a part behind #, which means nothing here: leave it out")]
+    Fragment,
+}
+
+/// The address of an alto indexer and the certificate mode of its chain.
+///
+/// `Display` and `Debug` show scheme, host and port alone: user, password and path may be secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: Url,
+    mode: CertificateMode,
+}
+
+impl Endpoint {
+    /// How the chain is certified.
+    pub const fn mode(&self) -> CertificateMode {
+        self.mode
+    }
+
+    /// Whether the connection is encrypted.
+    pub(super) fn is_secure(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The URL to request from, with its secrets, without a query.
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let plain = text.strip_prefix("alto+").ok_or(EndpointError::Scheme)?;
+        if !plain.starts_with("http://") && !plain.starts_with("https://") {
+            return Err(EndpointError::Scheme);
+        }
+        let mut url = Url::parse(plain).map_err(EndpointError::Url)?;
+        if url.fragment().is_some() {
+            return Err(EndpointError::Fragment);
+        }
+        let mut mode = None;
+        for (name, value) in url.query_pairs() {
+            if name != "mode" || mode.is_some() {
+                return Err(EndpointError::Parameter(name.into_owned()));
+            }
+            let parsed = value.parse().map_err(|_| EndpointError::Mode(value.into_owned()))?;
+            mode = Some(parsed);
+        }
+        let mode = mode.ok_or(EndpointError::NoMode)?;
+        url.set_query(None);
+        Ok(Self { url, mode })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "alto+{}://{}", self.url.scheme(), self.url.host_str().unwrap_or_default())?;
+        self.url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self}?mode={})", self.mode.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_parse_to_what_they_say() {
+        use CertificateMode::{Standard, Vrf};
+        let table = [
+            ("alto+http://127.0.0.1:8080?mode=standard", Standard, "alto+http://127.0.0.1:8080"),
+            ("alto+http://127.0.0.1:8080/?mode=vrf", Vrf, "alto+http://127.0.0.1:8080"),
+            ("alto+http://[::1]:8080?mode=vrf", Vrf, "alto+http://[::1]:8080"),
+            ("alto+https://indexer.example?mode=vrf", Vrf, "alto+https://indexer.example"),
+            ("alto+https://indexer.example/v1/key?mode=vrf", Vrf, "alto+https://indexer.example"),
+            ("alto+http://user:secret@host:1?mode=standard", Standard, "alto+http://host:1"),
+        ];
+        for (text, mode, shown) in table {
+            let endpoint: Endpoint = text.parse().expect(text);
+            assert_eq!((endpoint.mode(), endpoint.to_string().as_str()), (mode, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_addresses_are_refused_with_what_to_do() {
+        use EndpointError::{Fragment, Mode, NoMode, Parameter, Scheme, Url};
+        let table = [
+            ("", Scheme),
+            ("http://host:1?mode=vrf", Scheme),
+            ("alto://host:1?mode=vrf", Scheme),
+            ("alto+ftp://host?mode=vrf", Scheme),
+            ("alto+ws://host?mode=vrf", Scheme),
+            ("devnet:", Scheme),
+            ("alto+http://?mode=vrf", Url(url::ParseError::EmptyHost)),
+            ("alto+http://host:99999?mode=vrf", Url(url::ParseError::InvalidPort)),
+            ("alto+http://host", NoMode),
+            ("alto+http://host?", NoMode),
+            ("alto+http://host?mode=", Mode(String::new())),
+            ("alto+http://host?mode=threshold", Mode("threshold".into())),
+            ("alto+http://host?mode=vrf&mode=vrf", Parameter("mode".into())),
+            ("alto+http://host?token=hunter2&mode=vrf", Parameter("token".into())),
+            ("alto+http://host?mode=vrf#part", Fragment),
+        ];
+        for (text, error) in table {
+            let refused = text.parse::<Endpoint>().expect_err(text);
+            assert_eq!(refused, error, "{text}");
+            assert!(!refused.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let endpoint: Endpoint =
+            "alto+https://alice:hunter2@host/key-4711?mode=vrf".parse().expect("valid");
+        for shown in [endpoint.to_string(), format!("{endpoint:?}"), format!("{endpoint:#?}")] {
+            for secret in ["alice", "hunter2", "4711"] {
+                assert!(!shown.contains(secret), "{shown}");
+            }
+        }
+    }
+}

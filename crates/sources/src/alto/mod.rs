@@ -1,0 +1,177 @@
+//! An alto chain, followed from its indexer over HTTP and WebSocket.
+//!
+//! # Overview
+//!
+//! ```text
+//!  alto+http://HOST:PORT?mode=standard  ──parse──▶ Endpoint
+//!  group public key (hex)               ─────────▶ the one trust root
+//!                                                      │ open
+//!               HttpTransport ◀── CertifiedSource ◀────┴────▶ Upstream ──▶ HttpTransport
+//!                 GET ...                                       WebSocket /consensus/ws
+//! ```
+//!
+//! [`open`] gives a ready source and its upstream for one certificate mode. Nothing is asked of the
+//! network until the source is used; [`HttpTransport::probe`] asks whether anybody is there.
+//!
+//! # Wire
+//!
+//! | [`Key`](tidewatch_certified::Key) | request | answer |
+//! |---|---|---|
+//! | `LatestFinalization` | `GET /finalization/latest` | certificate and block, 404 before the first |
+//! | `LatestNotarization` | `GET /notarization/latest` | certificate and block, 404 before the first |
+//! | `Height` | `GET /block/` and 16 hex digits | certificate and block, 404 if no finalization of its own |
+//! | `Digest` | `GET /block/` and 64 hex digits | block |
+//!
+//! The indexer has two index spaces: finalizations by view, blocks by height. Views are never asked for
+//! here, and a height is asked for where the answer says itself which height it is.
+//!
+//! A WebSocket message is one byte of kind (0 seed, 1 notarization, 2 finalization) and a body. Seeds are
+//! of no use to a follower.
+//!
+//! # Limits
+//!
+//! An answer is at most the block size of [`Config`] and 1 MiB, refused from its header where that says
+//! so, and cut off while it streams in where it does not; a WebSocket message likewise. Connecting and
+//! requests have deadlines. Redirects are not followed.
+//!
+//! # Secrets
+//!
+//! User and password of an endpoint go into the authorization header and nowhere else: they, and the
+//! path, are part of no name, message, metric or `Debug` text.
+
+mod block;
+mod endpoint;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use block::AltoBlock;
+pub use endpoint::{Endpoint, EndpointError};
+pub use transport::{HttpFeed, HttpTransport};
+
+pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};
+
+use alto_types::{EPOCH, Identity, NAMESPACE};
+use commonware_codec::{DecodeExt as _, FixedSize};
+use commonware_cryptography::{Hasher as _, Sha256};
+use commonware_formatting::hex;
+use commonware_runtime::{Clock, Metrics, Spawner};
+use rand::CryptoRng;
+use std::sync::Arc;
+use tidewatch_certified::{CertifiedSource, Failover, OneEpoch, Parts, Upstream};
+use tidewatch_core::{ChainId, Fault, FaultKind, Monitor};
+
+/// Payload allowance of a block where nobody says how large the network's blocks are: that of the
+/// indexer.
+const BLOCK_SIZE_MAX: u32 = 4 * 1024 * 1024;
+
+/// Limits of a source for an alto chain.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Limits that do not depend on the chain.
+    pub certified: tidewatch_certified::Config,
+    /// Payload of a block, in bytes. A larger one is refused.
+    pub block_size_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let certified = tidewatch_certified::Config::default();
+        Self { certified, block_size_max: BLOCK_SIZE_MAX }
+    }
+}
+
+/// A certificate scheme of alto, with the mode that it is.
+pub trait Scheme: alto_types::Scheme {
+    /// The mode.
+    const MODE: CertificateMode;
+}
+
+impl Scheme for StandardScheme {
+    const MODE: CertificateMode = CertificateMode::Standard;
+}
+
+impl Scheme for VrfScheme {
+    const MODE: CertificateMode = CertificateMode::Vrf;
+}
+
+/// An alto chain as a source.
+pub type AltoSource<E, S> = CertifiedSource<E, Failover<HttpTransport>, OneEpoch<S>, AltoBlock>;
+
+/// The push connection of an [`AltoSource`].
+pub type AltoUpstream<E, S> = Upstream<E, Failover<HttpTransport>, OneEpoch<S>, AltoBlock>;
+
+/// A source and its upstream, as [`open`] makes them.
+pub type Opened<E, S> = (AltoSource<E, S>, AltoUpstream<E, S>);
+
+/// Makes a source for the chain whose validators hold the group public key `identity`, and the upstream
+/// that brings it pushes once it is started. Several endpoints are asked in turn (see [`Failover`]). What
+/// is refused on the way to an answer is told to `monitor`.
+///
+/// # Errors
+///
+/// `Setting`, with what to do about it: the identity is not a key, there is no endpoint, an endpoint is of
+/// another certificate mode than `S`, or no TLS can be set up for it.
+pub fn open<E, S>(
+    context: E,
+    endpoints: &[Endpoint],
+    identity: &[u8],
+    monitor: Arc<dyn Monitor>,
+    config: Config,
+) -> Result<Opened<E, S>, Fault>
+where
+    E: Clock + Metrics + Spawner + CryptoRng,
+    S: Scheme,
+{
+    let key = public_key(identity)?;
+    let [first, others @ ..] = endpoints else {
+        return Err(FaultKind::Setting.fault("alto", "there is no endpoint to follow"));
+    };
+    // A silent endpoint must leave time for the others within the deadline of one request.
+    let mut each = config.clone();
+    each.certified.request_timeout /= u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+    let connect = |endpoint: &Endpoint| {
+        if endpoint.mode() != S::MODE {
+            let (theirs, ours) = (endpoint.mode().as_str(), S::MODE.as_str());
+            let detail = format!("the endpoint is of mode {theirs}, it was opened as {ours}");
+            return Err(FaultKind::Setting.fault(endpoint.to_string(), detail));
+        }
+        HttpTransport::new(endpoint, &each)
+    };
+    let others = others.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
+    let parts = Parts {
+        chain: chain_id(identity, S::MODE),
+        genesis: AltoBlock::genesis(),
+        codec: AltoBlock::codec(config.block_size_max),
+        epochs: OneEpoch::new(EPOCH, S::certificate_verifier(NAMESPACE, key)),
+        transport: Failover::new(connect(first)?, others),
+        monitor,
+    };
+    Ok(tidewatch_certified::open(context, parts, config.certified))
+}
+
+/// The group public key that `identity` encodes.
+///
+/// # Errors
+///
+/// `Setting`, with what to do about it.
+pub fn public_key(identity: &[u8]) -> Result<Identity, Fault> {
+    Identity::decode(identity).map_err(|error| {
+        let detail = format!(
+            "the identity is not a group public key ({error}): it is {} bytes in hex, as `deploy` \
+             printed it for the validators and the indexer was started with",
+            Identity::SIZE
+        );
+        FaultKind::Setting.fault("alto", detail)
+    })
+}
+
+/// Names the chain of the validators that hold `identity`, certified in `mode`: the first 16 bytes of the
+/// SHA-256 hash of both, because the key itself is longer than a name may be.
+pub fn chain_id(identity: &[u8], mode: CertificateMode) -> ChainId {
+    let digest = Sha256::hash(&[identity, mode.as_str().as_bytes()]);
+    let name = format!("alto:{}", hex(&digest[..16]));
+    #[allow(clippy::expect_used)]
+    ChainId::new(name).expect("37 printable characters")
+}

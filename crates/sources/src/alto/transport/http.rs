@@ -1,0 +1,235 @@
+//! Questions over HTTP.
+
+use super::{HttpFeed, tls};
+use crate::alto::{Config, Endpoint};
+use bytes::{Bytes, BytesMut};
+use commonware_formatting::hex;
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    redirect,
+};
+use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+use tidewatch_certified::{Key, Transport};
+use tidewatch_core::{Fault, FaultKind};
+use tokio_tungstenite::{
+    Connector, connect_async_tls_with_config,
+    tungstenite::{self, client::IntoClientRequest as _, protocol::WebSocketConfig},
+};
+
+/// What an answer may hold beyond the block's payload: what the indexer itself allows.
+const OVERHEAD: usize = 1024 * 1024;
+
+/// Idle connections are dropped before most servers do.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Bytes of an unexpected answer that are shown.
+const EXCERPT: usize = 80;
+
+/// The indexer of an alto chain.
+pub struct HttpTransport {
+    name: String,
+    base: String,
+    client: Client,
+    authorization: Option<HeaderValue>,
+    connector: Connector,
+    answer_max: usize,
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl HttpTransport {
+    /// Sets up for `endpoint`. Does not connect yet.
+    pub(in crate::alto) fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
+        let name = endpoint.to_string();
+        let setting = |detail: &dyn fmt::Display| FaultKind::Setting.fault(&name, detail);
+        let limits = &config.certified;
+        let mut builder = Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .redirect(redirect::Policy::none())
+            .connect_timeout(limits.request_timeout)
+            .timeout(limits.request_timeout)
+            .pool_max_idle_per_host(limits.concurrency.get())
+            .pool_idle_timeout(IDLE);
+        let mut connector = Connector::Plain;
+        if endpoint.is_secure() {
+            let tls = tls::config().map_err(|error| setting(&error))?;
+            connector = Connector::Rustls(Arc::new(tls.clone()));
+            builder = builder.use_preconfigured_tls(tls);
+        }
+        let client = builder.build().map_err(|error| setting(&causes(&error)))?;
+        // The client makes the header from user and password of a URL; the WebSocket needs it as well.
+        let request = client.get(endpoint.url().clone()).build();
+        let mut request = request.map_err(|error| setting(&causes(&error.without_url())))?;
+        let authorization = request.headers_mut().remove(AUTHORIZATION);
+        let base = request.url().as_str().trim_end_matches('/').to_owned();
+        let block_max = usize::try_from(config.block_size_max).unwrap_or(usize::MAX);
+        let answer_max = block_max.saturating_add(OVERHEAD);
+        Ok(Self { name, base, client, authorization, connector, answer_max })
+    }
+
+    /// Asks whether an indexer is there: one request, for its health.
+    ///
+    /// # Errors
+    ///
+    /// Why not, with what to do about it.
+    pub async fn probe(&self) -> Result<(), Fault> {
+        let answer = self.get("/health").await;
+        let hint = "start the indexer, or check the address that it listens on";
+        match answer {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let detail = format_args!("answers, but has no /health as an indexer has: {hint}");
+                Err(FaultKind::UnexpectedContent.fault(&self.name, detail))
+            }
+            Err(fault) => Err(Fault { detail: format!("{}: {hint}", fault.detail), ..fault }),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Option<Bytes>, Fault> {
+        let mut url = String::with_capacity(self.base.len() + path.len());
+        url.push_str(&self.base);
+        url.push_str(path);
+        let mut request = self.client.get(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let response = request.send().await.map_err(|error| self.failed(error))?;
+        self.body(response).await
+    }
+
+    async fn body(&self, response: Response) -> Result<Option<Bytes>, Fault> {
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !status.is_success() {
+            let hint = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    ": check user and password in the address"
+                }
+                _ => "",
+            };
+            return Err(FaultKind::Unavailable.fault(&self.name, format_args!("{status}{hint}")));
+        }
+        let content = content_type(response.headers());
+        let body = self.bytes(response).await?;
+        // No encoding of a certificate or a block of this chain starts like this: epochs come first.
+        if content.starts_with("text/html") || body.first() == Some(&b'<') {
+            let shown = excerpt(&body);
+            let detail = format_args!("{content} instead of a block: {shown}");
+            return Err(FaultKind::UnexpectedContent.fault(&self.name, detail));
+        }
+        Ok(Some(body))
+    }
+
+    /// Reads a body up to the limit, whatever its header says.
+    async fn bytes(&self, mut response: Response) -> Result<Bytes, Fault> {
+        let announced = response.content_length();
+        if announced.is_some_and(|length| length > self.answer_max as u64) {
+            return Err(self.oversized());
+        }
+        if announced.is_some() {
+            let body = response.bytes().await.map_err(|error| self.failed(error))?;
+            return Ok(detached(&body));
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
+            if body.len() + chunk.len() > self.answer_max {
+                return Err(self.oversized());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(detached(&body))
+    }
+
+    fn oversized(&self) -> Fault {
+        let detail = format_args!("an answer of more than {} bytes", self.answer_max);
+        FaultKind::Oversized.fault(&self.name, detail)
+    }
+
+    fn failed(&self, error: reqwest::Error) -> Fault {
+        let kind = if error.is_timeout() { FaultKind::Timeout } else { FaultKind::Unreachable };
+        kind.fault(&self.name, causes(&error.without_url()))
+    }
+
+    fn websocket(
+        &self,
+    ) -> Result<tungstenite::handshake::client::Request, Box<tungstenite::Error>> {
+        // `http` becomes `ws`, `https` becomes `wss`.
+        let url = format!("ws{}/consensus/ws", self.base.trim_start_matches("http"));
+        let mut request = url.into_client_request().map_err(Box::new)?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Transport for HttpTransport {
+    type Feed = HttpFeed;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn fetch(&self, key: Key) -> Result<Option<Bytes>, Fault> {
+        match key {
+            Key::LatestFinalization => self.get("/finalization/latest").await,
+            Key::LatestNotarization => self.get("/notarization/latest").await,
+            Key::Height(height) => self.get(&format!("/block/{:016x}", height.get())).await,
+            Key::Digest(digest) => self.get(&format!("/block/{}", hex(&digest))).await,
+        }
+    }
+
+    async fn listen(&self) -> Result<HttpFeed, Fault> {
+        let unreachable = |error: &tungstenite::Error| {
+            let kind = match error {
+                tungstenite::Error::Http(_) => FaultKind::Unavailable,
+                _ => FaultKind::Unreachable,
+            };
+            kind.fault(&self.name, format_args!("no push connection: {error}"))
+        };
+        let request = self.websocket().map_err(|error| unreachable(&error))?;
+        let message_max = self.answer_max.saturating_add(1);
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(message_max))
+            .max_frame_size(Some(message_max));
+        let connector = Some(self.connector.clone());
+        let connected = connect_async_tls_with_config(request, Some(config), true, connector).await;
+        let (socket, _) = connected.map_err(|error| unreachable(&error))?;
+        Ok(HttpFeed::new(self.name.clone(), socket))
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content.map_or_else(|| "no content type".into(), |content| excerpt(content).to_lowercase())
+}
+
+/// A copy. What a connection hands out is a slice of its read buffer, some 8 KiB that one block of some
+/// hundred bytes would keep alive.
+pub(super) fn detached(body: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(body)
+}
+
+/// The first bytes of `content`, printable.
+pub(super) fn excerpt(content: &[u8]) -> String {
+    content[..content.len().min(EXCERPT)].escape_ascii().to_string()
+}
+
+/// An error with what caused it. Errors of the client name only the outermost step.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

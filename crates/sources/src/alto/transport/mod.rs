@@ -1,0 +1,11 @@
+//! HTTP for questions, WebSocket for pushes.
+
+mod feed;
+mod http;
+mod tls;
+
+pub use feed::HttpFeed;
+pub use http::HttpTransport;
+
+#[cfg(test)]
+pub(super) use feed::unframe;
