@@ -2,13 +2,16 @@
 
 use crate::{Key, Transport};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tidewatch_core::{Fault, FaultKind};
 use tracing::debug;
 
 /// Asks endpoints in turn: every request begins at the next one, and goes on to the others until one
 /// has an answer. Since nothing is believed that does not verify, an endpoint that lies or lags costs
 /// a request, and the second attempt goes elsewhere.
+///
+/// An endpoint that failed comes last for the next 256 requests: one that is silent would
+/// otherwise cost every second request of a long history its deadline.
 ///
 /// The newest of a tip is not looked for among all of them: the source keeps the highest that
 /// verified, and asks again, somewhere else.
@@ -19,8 +22,15 @@ pub struct Failover<T> {
     /// with one turn for both, one of two endpoints would never be asked for finality.
     turns: [AtomicUsize; Key::KINDS.len()],
     listens: AtomicUsize,
+    /// Requests so far.
+    asked: AtomicU64,
+    /// For each endpoint, the number of the request from which on it is in turn again.
+    rests_until: Vec<AtomicU64>,
     name: String,
 }
+
+/// Requests that an endpoint which failed comes last for.
+const REST: u64 = 256;
 
 impl<T: Transport> Failover<T> {
     /// One transport of `first` and `others`.
@@ -28,7 +38,9 @@ impl<T: Transport> Failover<T> {
         let endpoints: Vec<_> = std::iter::once(first).chain(others).collect();
         let names: Vec<_> = endpoints.iter().map(Transport::name).collect();
         let name = names.join(", ");
-        Self { endpoints, turns: Default::default(), listens: AtomicUsize::default(), name }
+        let rests_until = endpoints.iter().map(|_| AtomicU64::default()).collect();
+        let (turns, listens, asked) = Default::default();
+        Self { endpoints, turns, listens, asked, rests_until, name }
     }
 
     /// All endpoints, in the order in which they were given.
@@ -36,11 +48,20 @@ impl<T: Transport> Failover<T> {
         &self.endpoints
     }
 
-    /// The endpoints, from the one whose turn it is.
-    fn in_turn(&self, turn: &AtomicUsize) -> impl Iterator<Item = &T> {
-        let turn = turn.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
-        let (before, from) = self.endpoints.split_at(turn);
-        from.iter().chain(before)
+    /// The endpoints with their places: from the one whose turn it is, and last those that rest.
+    fn in_turn(&self, turn: &AtomicUsize) -> impl Iterator<Item = (usize, &T)> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        let first = turn.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
+        let rests = |at: &usize| self.rests_until[*at].load(Ordering::Relaxed) > asked;
+        // Looked at once: an endpoint that fails on the way is not asked again in the same round.
+        let places = (first..self.endpoints.len()).chain(0..first);
+        let (resting, ready): (Vec<_>, Vec<_>) = places.partition(rests);
+        ready.into_iter().chain(resting).map(|at| (at, &self.endpoints[at]))
+    }
+
+    fn rest(&self, at: usize) {
+        let until = self.asked.load(Ordering::Relaxed).saturating_add(REST);
+        self.rests_until[at].store(until, Ordering::Relaxed);
     }
 }
 
@@ -57,12 +78,13 @@ impl<T: Transport> Transport for Failover<T> {
         let mut missing = false;
         let mut failed = None;
         let kind = Key::KINDS.iter().position(|kind| *kind == key.kind()).unwrap_or_default();
-        for endpoint in self.in_turn(&self.turns[kind]) {
+        for (at, endpoint) in self.in_turn(&self.turns[kind]) {
             match endpoint.fetch(key).await {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => missing = true,
                 Err(fault) => {
                     debug!(%fault, %key, "asking the next endpoint");
+                    self.rest(at);
                     failed = Some(fault);
                 }
             }
@@ -77,10 +99,13 @@ impl<T: Transport> Transport for Failover<T> {
     /// at the next one.
     async fn listen(&self) -> Result<T::Feed, Fault> {
         let mut failed = None;
-        for endpoint in self.in_turn(&self.listens) {
+        for (at, endpoint) in self.in_turn(&self.listens) {
             match endpoint.listen().await {
                 Ok(feed) => return Ok(feed),
-                Err(fault) => failed = Some(fault),
+                Err(fault) => {
+                    self.rest(at);
+                    failed = Some(fault);
+                }
             }
         }
         // There is always a first endpoint, so that something failed where nothing was opened.
@@ -150,11 +175,24 @@ mod tests {
             assert_eq!(block_on(failover.fetch(KEY)), Ok(Some(Bytes::from_static(b"block"))));
         }
         assert_eq!(*failover.endpoints[2].calls.lock(), 6);
-        assert_eq!(
-            *failover.endpoints[0].calls.lock(),
-            2,
-            "when it is its turn, and not otherwise"
-        );
+        assert_eq!(*failover.endpoints[0].calls.lock(), 1, "then it rests");
+    }
+
+    #[test]
+    fn an_endpoint_that_failed_is_asked_again_after_a_rest() {
+        let failover = Failover::new(down("a"), vec![has("b")]);
+        for _ in 0..2 * REST + 8 {
+            block_on(failover.fetch(KEY)).unwrap();
+        }
+        assert_eq!(*failover.endpoints[0].calls.lock(), 3);
+    }
+
+    #[test]
+    fn endpoints_that_rest_are_better_than_none() {
+        let failover = Failover::new(down("a"), vec![down("b")]);
+        block_on(failover.fetch(KEY)).unwrap_err();
+        block_on(failover.fetch(KEY)).unwrap_err();
+        assert_eq!(failover.endpoints.iter().map(|e| *e.calls.lock()).collect::<Vec<_>>(), [2, 2]);
     }
 
     #[test]

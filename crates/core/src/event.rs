@@ -3,6 +3,7 @@
 use crate::{BlockRef, Cursor, Marks, Tier, Tip, TipSet};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
+use std::fmt;
 
 /// One thin event of a chain. Folding events over [`Marks`] gives where the chain stands: see
 /// [`Marks::apply`], which is the replay law.
@@ -46,6 +47,17 @@ impl Event {
     const ADVANCED: u8 = 1;
     const REGRESSED: u8 = 2;
     const PRUNED: u8 = 3;
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocks { from, to } => write!(f, "blocks from {from} to {to}"),
+            Self::Advanced { tier, tip } => write!(f, "{tier} advanced to {}", tip.block),
+            Self::Regressed { tier, tip } => write!(f, "{tier} regressed to {}", tip.block),
+            Self::Pruned { to, depth, .. } => write!(f, "pruned {depth} blocks down to {to}"),
+        }
+    }
 }
 
 impl Write for Event {

@@ -23,6 +23,7 @@
 //! Everything that is stored or sent has a binary codec (`commonware-codec`), and its bytes are frozen
 //! by tests. A change of format is a change of the version byte, never of its meaning.
 
+mod backoff;
 mod consumer;
 mod cursor;
 mod event;
@@ -39,6 +40,7 @@ mod view;
 #[cfg(test)]
 mod formats;
 
+pub use backoff::Backoff;
 pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
 pub use consumer::{Ack, Consumer};

@@ -1,4 +1,3 @@
-use super::Backoff;
 use crate::{
     CertifiedBlock, Check, Config, Epochs, Feed, Grade, Ledger, Push, Transport, Verifier,
     known::{Outcome, Relevance, Shared},
@@ -7,7 +6,7 @@ use crate::{
 use commonware_runtime::{Clock, Handle, Spawner};
 use rand::CryptoRng;
 use std::{sync::Arc, time::SystemTime};
-use tidewatch_core::{Fault, FaultKind, Severity};
+use tidewatch_core::{Backoff, Fault, FaultKind, Severity};
 use tracing::{debug, info};
 
 /// Says that the connection is closed when it is dropped, however that comes about.
@@ -77,7 +76,7 @@ where
                 Err(fault) => fault,
             };
             self.ledger.absorbed(&fault);
-            let wait = backoff.next(&mut self.context);
+            let wait = backoff.fail(&mut self.context);
             debug!(upstream = self.ledger.name(), ?wait, "waiting before connecting again");
             self.context.sleep(wait).await;
         }
@@ -129,7 +128,7 @@ where
                         self.event(now);
                         deadline = now + silence;
                         refused = 0;
-                        backoff.reset();
+                        backoff.succeed();
                         continue;
                     }
                     Err(fault) => fault,

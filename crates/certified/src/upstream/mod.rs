@@ -34,10 +34,8 @@
 //! At most one certificate check per push, none for a push that is old news or known already.
 
 mod actor;
-mod backoff;
 
 #[cfg(test)]
 mod tests;
 
 pub use actor::Upstream;
-pub(crate) use backoff::Backoff;

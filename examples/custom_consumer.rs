@@ -1,0 +1,129 @@
+//! A consumer of your own: an index that survives crashes, restarts and reorganisations.
+//!
+//! It keeps the height of the highest block and the number of finalized blocks in a file, and replaces
+//! that file before it acknowledges. Run it on a directory again and it goes on where it was.
+#![allow(clippy::print_stdout, reason = "it is what the program does")]
+
+use commonware_codec::Encode as _;
+use commonware_runtime::{Runner as _, Supervisor as _, tokio};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tidewatch::{
+    Config, Follower,
+    core::{Ack, Consumer, Event, Fault, FaultKind, Height, Record, Source as _, Tier},
+    sources::alto::{self, AltoBlock, Endpoint, StandardScheme},
+    store::{self, Store},
+    stream::delivery,
+};
+use tidewatch_devnet::{Config as DevnetConfig, Devnet};
+
+/// What the file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Index {
+    head: u64,
+    finalized: u64,
+}
+
+struct IndexFile {
+    path: PathBuf,
+    index: Index,
+}
+
+impl IndexFile {
+    fn open(path: PathBuf) -> eyre::Result<Self> {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut numbers = text.split_whitespace().map(str::parse);
+        let mut next = || numbers.next().transpose().map(Option::unwrap_or_default);
+        let index = Index { head: next()?, finalized: next()? };
+        Ok(Self { path, index })
+    }
+
+    /// Replaces the file in one step: after a crash it is the old one or the new one.
+    fn replace(&self, index: &Index) -> std::io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        writeln!(file, "{} {}", index.head, index.finalized)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        Ok(())
+    }
+}
+
+impl Consumer for IndexFile {
+    fn name(&self) -> &str {
+        "index"
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        let mut index = self.index.clone();
+        for record in records {
+            match &record.event {
+                Event::Blocks { to, .. } => index.head = to.height.get(),
+                // The one undo message: drop everything above it.
+                Event::Pruned { to, .. } => index.head = to.height.get(),
+                Event::Advanced { tier: Tier::Finalized, tip } => {
+                    index.finalized = tip.block.height.get();
+                }
+                Event::Advanced { .. } | Event::Regressed { .. } => {}
+            }
+        }
+        self.replace(&index).map_err(|error| FaultKind::Consumer.fault("index", error))?;
+        self.index = index;
+        // The same events may come again after a crash: what they set is set again to the same.
+        Ok(Ack::Durable)
+    }
+}
+
+/// Follows the devnet in `directory` until it has finalized three blocks more than `index` has.
+fn run(directory: &Path) -> eyre::Result<Index> {
+    let file = directory.join("index");
+    let consumer = IndexFile::open(file.clone())?;
+    let goal = consumer.index.finalized + 3;
+    println!("index before: {:?}", consumer.index);
+    let runtime = tokio::Config::new().with_storage_directory(directory.join("store"));
+    tokio::Runner::new(runtime).start(|context| async move {
+        let config =
+            DevnetConfig { directory: Some(directory.join("devnet")), ..Default::default() };
+        let devnet = Devnet::start(context.child("devnet"), config).await?;
+        let endpoint: Endpoint = format!("alto+{}?mode=standard", devnet.url()).parse()?;
+        let config = alto::Config::default();
+        let codec = AltoBlock::codec(config.block_size_max);
+        let (source, upstream) = alto::open::<_, StandardScheme>(
+            context.child("source"),
+            &[endpoint],
+            &devnet.public().encode(),
+            Arc::new(()),
+            config,
+        )?;
+        let chain = source.identity().await?;
+        let store =
+            Store::open(context.child("store"), store::Config::new(chain.clone(), codec)).await?;
+        let context = context.child("follower");
+        let config = Config::default();
+        let mut follower = Follower::start(context, Arc::new(source), store, chain, (), config);
+        follower.supervise("upstream", upstream.start());
+        follower.attach(consumer, (), delivery::Config::default());
+
+        // The chain is at `goal` soon, and the consumer right after it, at its own pace.
+        devnet.reach(Height::new(goal), Duration::from_secs(30)).await?;
+        while IndexFile::open(file.clone())?.index.finalized < goal {
+            follower.sync().await?;
+        }
+        follower.stop(Duration::from_secs(1)).await?;
+        devnet.stop().await;
+        Ok(IndexFile::open(file)?.index)
+    })
+}
+
+fn main() -> eyre::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let first = run(directory.path())?;
+    println!("index after the first run: {first:?}");
+    let second = run(directory.path())?;
+    println!("index after the second run, which went on: {second:?}");
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! A follower node: an alto chain, verified, kept on disk, its events printed.
+//!
+//! The chain is the embedded devnet; point `source` and `identity` at a network of yours instead.
+#![allow(clippy::print_stdout, reason = "it is what the program does")]
+
+use commonware_codec::Encode as _;
+use commonware_runtime::{Runner as _, Supervisor as _, tokio};
+use eyre::eyre;
+use std::{sync::Arc, time::Duration};
+use tidewatch::{
+    Config, Follower,
+    core::{Ack, Consumer, Event, Fault, Height, Record, Source as _, Tier},
+    sources::alto::{self, AltoBlock, Endpoint, StandardScheme},
+    store::{self, Store},
+    stream::delivery,
+};
+use tidewatch_devnet::Devnet;
+
+/// Prints finality. What it prints is gone with the terminal, so it acknowledges nothing durable.
+struct Print;
+
+impl Consumer for Print {
+    fn name(&self) -> &str {
+        "print"
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        for record in records {
+            if let Event::Advanced { tier: Tier::Finalized, tip } = &record.event {
+                println!("finalized {}", tip.block);
+            }
+        }
+        Ok(Ack::Accepted)
+    }
+}
+
+fn main() -> eyre::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let runtime = tokio::Config::new().with_storage_directory(directory.path());
+    tokio::Runner::new(runtime).start(|context| async move {
+        let devnet = Devnet::start(context.child("devnet"), Default::default()).await?;
+        let source: Endpoint = format!("alto+{}?mode=standard", devnet.url()).parse()?;
+
+        let config = alto::Config::default();
+        let codec = AltoBlock::codec(config.block_size_max);
+        let (source, upstream) = alto::open::<_, StandardScheme>(
+            context.child("source"),
+            &[source],
+            &devnet.public().encode(),
+            Arc::new(()),
+            config,
+        )?;
+        let chain = source.identity().await?;
+        let store =
+            Store::open(context.child("store"), store::Config::new(chain.clone(), codec)).await?;
+        let mut follower = Follower::start(
+            context.child("follower"),
+            Arc::new(source),
+            store.clone(),
+            chain,
+            (),
+            Config::default(),
+        );
+        follower.supervise("upstream", upstream.start());
+        follower.attach(Print, (), delivery::Config::default());
+
+        devnet.reach(Height::new(5), Duration::from_secs(30)).await?;
+        follower.sync().await?;
+        let proof = store.proof(Height::new(1)).await?.ok_or_else(|| eyre!("no certificate"))?;
+        println!("block {} is proven final by {} bytes", proof.block, proof.bytes.len());
+        follower.stop(Duration::from_secs(1)).await?;
+        devnet.stop().await;
+        Ok(())
+    })
+}
