@@ -17,7 +17,6 @@
 //! when a doorbell rings, when time is up and when somebody asks. [`Delivery`] hands the events of a
 //! log to one consumer at that consumer's pace.
 
-mod backoff;
 pub mod delivery;
 pub mod driver;
 pub mod pass;
@@ -29,7 +28,6 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use backoff::Backoff;
 pub use delivery::Delivery;
 pub use driver::{Driver, Mailbox, Stopped};
 pub use pass::{Cost, Ended, Guard, Mode, Pass, Report, Start, Unguarded};

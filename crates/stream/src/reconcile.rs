@@ -64,14 +64,35 @@ pub fn link<B: Block>(
     below.filter(|_| !blocks.is_empty()).ok_or(Unlinked::Empty(from))
 }
 
+/// The source's tips that do not contradict what the view knows at their heights (see
+/// [`Situation::known`]): a prune must not move a tier to a block of another chain.
+pub fn coherent(source: &TipSet, known: &[Option<BlockRef>; 4]) -> TipSet {
+    let mut tips = *source;
+    for tier in Tier::ALL {
+        if known[tier.index()].is_some_and(|ours| source.block(tier) != Some(ours)) {
+            tips.set(tier, None);
+        }
+    }
+    tips
+}
+
 /// Where the tiers stand after everything above `to` was dropped.
 ///
 /// Each is clamped to its own source tip, in the same step: a tier that stood above `to`, or above
 /// what the source says of that very tier, comes down to the lower of the two, and a tier never goes
 /// up. Where it comes down to `to` itself, inside of a checkpoint, no checkpoint is named: which one
 /// it was is not known here, and none is made up. Finalized is never touched, and nothing that the
-/// ladder puts above it comes down below it.
+/// ladder puts above it comes down below it. Where the source's own tips would break the ladder, they
+/// do not count.
 pub fn clamp(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) -> TipSet {
+    let clamped = clamp_unchecked(ladder, local, source, to);
+    if clamped.check(ladder).is_ok() {
+        return clamped;
+    }
+    clamp_unchecked(ladder, local, &TipSet::unknown(), to)
+}
+
+fn clamp_unchecked(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) -> TipSet {
     let mut clamped = *local;
     let mut floor = None;
     for tier in ladder.tiers().into_iter().rev() {
@@ -128,7 +149,7 @@ pub struct Situation<'a> {
     pub baseline: Option<BlockRef>,
     /// The source's snapshot.
     pub source: &'a TipSet,
-    /// Below this height the consumer asked for no blocks: tiers there are announced without.
+    /// Before the first block: below this height tiers are announced without any.
     pub start: Height,
     /// For each tier of [`Tier::ALL`], the view's own block at the height of the source's tip, where
     /// it knows one.
@@ -138,12 +159,17 @@ pub struct Situation<'a> {
 impl Situation<'_> {
     /// Whether the consumer was given the block at `height`, or asked not to be.
     fn given(&self, height: Height) -> bool {
-        height < self.start || self.marks.head().is_some_and(|head| height <= head.height)
+        match self.marks.delivered {
+            Some(delivered) => height <= delivered.height,
+            None => height < self.start,
+        }
     }
 
-    /// Whether the view has another block at the height of `theirs`.
+    /// Whether the view has another block at the height of `theirs`. Without blocks, all that it has
+    /// there may be what was said of this very tier: that can be corrected.
     fn foreign(&self, tier: Tier, theirs: BlockRef) -> bool {
-        self.known[tier.index()].is_some_and(|ours| ours != theirs)
+        let hearsay = self.marks.tips.block(tier).filter(|_| self.marks.delivered.is_none());
+        self.known[tier.index()].is_some_and(|ours| ours != theirs && Some(ours) != hearsay)
     }
 
     fn conflict(&self) -> Option<Conflict> {

@@ -47,6 +47,10 @@ pub enum Found {
     },
 }
 
+/// What both sides have where a question named a height: the local view's block at or below it, where
+/// it knows one, and the source's digest at that block's height, where it knows one.
+pub type Answer = (Height, Option<(BlockRef, Option<Digest>)>);
+
 /// The source has no digest at a height of its own chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unanswered(pub Height);
@@ -84,7 +88,7 @@ impl Search {
     }
 
     /// The heights to compare next, from the highest down; empty when the search is over.
-    pub fn next(&mut self) -> Vec<Height> {
+    pub fn question(&mut self) -> Vec<Height> {
         let heights = match (self.low, self.stride) {
             (None, Some(_)) => self.gallop(),
             (None, None) => Vec::new(),
@@ -121,12 +125,9 @@ impl Search {
         heights
     }
 
-    /// Takes in the answers to [`Search::next`], in its order: for each height what the local view has
+    /// Takes in the answers to [`Search::question`], in its order: for each height what the local view has
     /// at or below it, with the source's digest at that block's height.
-    pub fn answer(
-        &mut self,
-        answers: &[(Height, Option<(BlockRef, Option<Digest>)>)],
-    ) -> Result<(), Unanswered> {
+    pub fn answer(&mut self, answers: &[Answer]) -> Result<(), Unanswered> {
         for (height, witness) in answers {
             let height = height.get();
             if height >= self.high {
@@ -160,7 +161,7 @@ impl Search {
         Ok(())
     }
 
-    /// What was found, once [`Search::next`] has no more questions.
+    /// What was found, once [`Search::question`] has no more questions.
     pub fn found(&self) -> Found {
         match (self.best, self.lowest) {
             (Some(best), _) => Found::Ancestor(best),
@@ -195,7 +196,7 @@ mod tests {
         let mut search = Search::new(Height::new(floor), Height::new(top), batch);
         let mut calls = 0;
         loop {
-            let heights = search.next();
+            let heights = search.question();
             if heights.is_empty() {
                 return (search.found(), calls);
             }
@@ -287,7 +288,7 @@ mod tests {
         let mut search = Search::new(Height::zero(), Height::new(top), batch);
         let mut calls = 0;
         loop {
-            let heights = search.next();
+            let heights = search.question();
             if heights.is_empty() {
                 return (search.found(), calls);
             }
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn a_digest_that_the_source_lacks_is_not_disagreement() {
         let mut search = Search::new(Height::zero(), Height::new(9), 4);
-        let heights = search.next();
+        let heights = search.question();
         let answers: Vec<_> =
             heights.iter().map(|h| (*h, Some((block(h.get(), 1), None)))).collect();
         assert_eq!(search.answer(&answers), Err(Unanswered(Height::new(9))));
@@ -318,7 +319,7 @@ mod tests {
     #[test]
     fn a_digest_missing_below_the_agreement_does_not_matter() {
         let mut search = Search::new(Height::zero(), Height::new(1000), 64);
-        let heights = search.next();
+        let heights = search.question();
         let answers: Vec<_> = heights
             .iter()
             .map(|h| {
@@ -327,7 +328,7 @@ mod tests {
             })
             .collect();
         search.answer(&answers).unwrap();
-        assert!(search.next().is_empty());
+        assert!(search.question().is_empty());
         assert_eq!(search.found(), Found::Ancestor(block(990, 0)));
     }
 }

@@ -37,6 +37,8 @@ pub struct Contact {
     pub lag: u64,
     /// The age of the source's tip by its own time, where blocks carry one.
     pub tip_age: Option<Duration>,
+    /// A pass has ended since the start: before that, nothing is known of what there is to take in.
+    pub settled: bool,
     /// The last pass took in everything that its snapshot named.
     pub complete: bool,
     /// The source contradicts what is finalized here.
@@ -51,7 +53,7 @@ pub fn assess(thresholds: &Thresholds, contact: &Contact) -> State {
     if contact.conflicted {
         return State::Conflicted;
     }
-    if contact.lag > thresholds.catch_up {
+    if !contact.settled || contact.lag > thresholds.catch_up {
         return State::CatchingUp;
     }
     if contact.lag > thresholds.lag || (contact.lag > 0 && !contact.complete) {
@@ -77,6 +79,7 @@ mod tests {
             since: Some(Duration::ZERO),
             lag: 0,
             tip_age: Some(Duration::ZERO),
+            settled: true,
             complete: true,
             conflicted: false,
         };
@@ -88,6 +91,7 @@ mod tests {
             (Contact { since: Some(Duration::from_secs(16)), ..live }, State::Blind),
             (Contact { conflicted: true, ..live }, State::Conflicted),
             (Contact { lag: 65, ..live }, State::CatchingUp),
+            (Contact { settled: false, ..live }, State::CatchingUp),
             (Contact { lag: 3, ..live }, State::Lagging),
             (Contact { lag: 1, complete: false, ..live }, State::Lagging),
             (Contact { complete: false, ..live }, State::Lagging),

@@ -2,7 +2,7 @@
 
 use super::{Config, metrics::Metrics};
 use crate::{
-    Backoff, Stopper,
+    Stopper,
     stop::{StopSignal, either},
 };
 use commonware_macros::select;
@@ -13,9 +13,9 @@ use commonware_runtime::{
 use commonware_utils::NZUsize;
 use futures::FutureExt as _;
 use rand::Rng;
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use tidewatch_core::{
-    Ack, Consumer, Cursor, EventLog, Fault, FaultKind, LogError, Monitor, Record, Resume,
+    Ack, Backoff, Consumer, Cursor, EventLog, Fault, FaultKind, LogError, Monitor, Record, Resume,
     ResumeError, Severity,
 };
 use tracing::{debug, warn};
@@ -82,8 +82,11 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let shutdown = self.context.stopped().map(drop).boxed().shared();
-        self.stop = either(&self.stop, shutdown.clone());
+        // Never polled, because a signal that has resolved holds nobody up; dropped at the end, so that
+        // whoever stops the runtime waits until here.
+        let held = self.context.stopped();
+        let shutdown = self.context.stopped().map(drop).boxed();
+        self.stop = either(&self.stop, shutdown);
         let mut next = self.resume().await?;
         loop {
             let ready = select! {
@@ -92,15 +95,14 @@ where
             };
             let step = match ready {
                 Ok(()) => self.step(next).await?,
-                Err(error) => self.refused(next, error).await?,
+                Err(error) => self.refused(error).await?,
             };
             match step {
                 Next::Stopped => break,
                 Next::At(sequence) => next = sequence,
             }
         }
-        // Held until here, so that whoever stops the runtime waits for the events at hand.
-        drop(shutdown);
+        drop(held);
         debug!(consumer = self.consumer.name(), next, "delivery stopped");
         Ok(())
     }
@@ -117,7 +119,11 @@ where
                 }
                 Ok(next)
             }
-            Err(ResumeError::TooOld { .. }) => Ok(cursor.handled()),
+            // Its position says nothing here, not even where to look: the history starts anew.
+            Err(ResumeError::TooOld { .. }) => match self.start_again(0).await? {
+                Next::At(next) => Ok(next),
+                Next::Stopped => Ok(0),
+            },
             Err(ResumeError::Fault(fault)) => Err(fault),
             Err(error) => Err(FaultKind::CorruptRecord.fault(self.consumer.name(), error)),
         }
@@ -127,7 +133,7 @@ where
         match self.log.read(next, self.config.batch_max).await {
             Ok(records) if records.is_empty() => Ok(Next::At(next)),
             Ok(records) => self.hand_over(&records).await,
-            Err(error) => self.refused(next, error).await,
+            Err(error) => self.refused(error).await,
         }
     }
 
@@ -137,24 +143,28 @@ where
             return Err(FaultKind::Bug.fault(self.consumer.name(), "nothing to hand over"));
         };
         loop {
-            // A consumer that panics must not take the follower with it.
-            let handled = AssertUnwindSafe(self.consumer.handle(records)).catch_unwind().await;
+            let call = async { self.consumer.handle(records).await };
+            let handled = attempt(&*self.context, &self.stop, self.config.grace, call).await;
             self.metrics.handled.inc_by(records.len() as u64);
-            let fault = match handled {
-                Ok(Ok(ack)) => {
+            match handled {
+                Some(Ok(ack)) => {
                     self.backoff.succeed();
                     if ack == Ack::Durable {
                         self.acknowledge(&last.cursor).await?;
                     }
                     return Ok(Next::At(last.cursor.handled()));
                 }
-                Ok(Err(fault)) => fault,
-                Err(_) => FaultKind::Consumer.fault(self.consumer.name(), "it panicked"),
-            };
-            if let Some(stopped) = self.failed(fault).await? {
-                return Ok(stopped);
+                Some(Err(fault)) => self.failed(fault).await?,
+                None => return Ok(Next::Stopped),
+            }
+            if self.is_stopped() {
+                return Ok(Next::Stopped);
             }
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.clone().now_or_never().is_some()
     }
 
     async fn acknowledge(&mut self, cursor: &Cursor) -> Result<(), Fault> {
@@ -163,8 +173,8 @@ where
         Ok(())
     }
 
-    /// Counts a failure of the consumer, and waits before it is tried again.
-    async fn failed(&mut self, fault: Fault) -> Result<Option<Next>, Fault> {
+    /// Counts a failure of the consumer, and waits before it is tried again, unless told to stop.
+    async fn failed(&mut self, fault: Fault) -> Result<(), Fault> {
         self.metrics.failures.inc();
         self.monitor.fault(&fault);
         match fault.severity() {
@@ -173,27 +183,78 @@ where
         }
         let wait: Duration = self.backoff.fail(&mut *self.context);
         warn!(%fault, ?wait, "consumer failed, its events come again");
-        Ok(select! {
-            () = self.stop.clone() => Some(Next::Stopped),
-            () = self.context.sleep(wait) => None,
-        })
+        select! {
+            () = self.stop.clone() => {},
+            () = self.context.sleep(wait) => {},
+        }
+        Ok(())
     }
 
-    /// The log does not have `next`: start again from what it has, or end.
-    async fn refused(&mut self, next: u64, error: LogError) -> Result<Next, Fault> {
-        let oldest = match error {
-            LogError::Fault(fault) if fault.kind == FaultKind::Stopped => return Ok(Next::Stopped),
-            LogError::Fault(fault) => return Err(fault),
-            LogError::TooOld { oldest, .. } => oldest,
-        };
-        let record = match self.log.read(oldest, NZUsize!(1)).await {
-            Ok(records) => records.into_iter().next(),
-            Err(LogError::TooOld { .. }) => None, // Pruned again in between.
-            Err(LogError::Fault(fault)) => return Err(fault),
-        };
-        let Some(record) = record else { return Ok(Next::At(next)) };
-        self.metrics.restarts.inc();
-        self.consumer.restart(&record).await?;
-        Ok(Next::At(record.cursor.handled()))
+    /// The log does not have what was asked for: start again from what it has, or end.
+    async fn refused(&mut self, error: LogError) -> Result<Next, Fault> {
+        match error {
+            LogError::Fault(fault) if fault.kind == FaultKind::Stopped => Ok(Next::Stopped),
+            LogError::Fault(fault) => Err(fault),
+            LogError::TooOld { oldest, .. } => self.start_again(oldest).await,
+        }
+    }
+
+    /// Starts the consumer again from the event `oldest`, or from the first one after it that is kept.
+    async fn start_again(&mut self, oldest: u64) -> Result<Next, Fault> {
+        let mut from = oldest;
+        loop {
+            match self.log.read(from, NZUsize!(1)).await {
+                Ok(records) => match records.first() {
+                    Some(record) => return self.restart(record).await,
+                    None => return Ok(Next::At(from)),
+                },
+                // Pruned again in between.
+                Err(LogError::TooOld { oldest, .. }) if oldest > from => from = oldest,
+                Err(LogError::TooOld { .. }) => return Ok(Next::At(from)),
+                Err(LogError::Fault(fault)) => return Err(fault),
+            }
+        }
+    }
+
+    /// Asks the consumer to start again from `oldest`, until it has.
+    async fn restart(&mut self, oldest: &Record) -> Result<Next, Fault> {
+        loop {
+            let call = async { self.consumer.restart(oldest).await };
+            let restarted = attempt(&*self.context, &self.stop, self.config.grace, call).await;
+            match restarted {
+                Some(Ok(())) => {
+                    self.backoff.succeed();
+                    self.metrics.restarts.inc();
+                    return Ok(Next::At(oldest.cursor.handled()));
+                }
+                Some(Err(fault)) => self.failed(fault).await?,
+                None => return Ok(Next::Stopped),
+            }
+            if self.is_stopped() {
+                return Ok(Next::Stopped);
+            }
+        }
+    }
+}
+
+/// One call of a consumer. Nothing where it was not done `grace` after the delivery was told to stop.
+async fn attempt<T>(
+    clock: &impl Clock,
+    stop: &StopSignal,
+    grace: Duration,
+    call: impl Future<Output = Result<T, Fault>>,
+) -> Option<Result<T, Fault>> {
+    let expired = async {
+        stop.clone().await;
+        clock.sleep(grace).await;
+    };
+    select! {
+        // A consumer that panics must not take the follower with it.
+        result = AssertUnwindSafe(call).catch_unwind() => {
+            Some(result.unwrap_or_else(|_| {
+                Err(FaultKind::Consumer.fault("consumer", "it panicked"))
+            }))
+        },
+        () = expired => None,
     }
 }

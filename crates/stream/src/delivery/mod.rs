@@ -23,7 +23,8 @@
 //!
 //! # Slow consumers
 //!
-//! One that falls behind the log's retention is asked to start again (see
+//! A consumer may take as long as it likes over its events; only a stop does not wait for it longer than
+//! `grace`. One that falls behind the log's retention is asked to start again (see
 //! [`Consumer::restart`](tidewatch_core::Consumer::restart)); it is never given a history with a hole
 //! in it.
 

@@ -7,20 +7,20 @@ use super::{
     tracker::Tracker,
 };
 use crate::{
-    Backoff, Cost, Ended, Guard, Pass, Stopper,
+    Cost, Ended, Guard, Pass, Stopper,
     stop::{StopSignal, either},
 };
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::select;
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, pin_mut};
 use rand::Rng;
 use std::{
-    future::Future,
+    future::{Future, pending},
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Fault, FaultKind, Identity, LocalView, Monitor, Severity, Source};
+use tidewatch_core::{Backoff, Fault, FaultKind, Identity, LocalView, Monitor, Severity, Source};
 use tracing::{debug, info, warn};
 
 /// Runs passes over one source for one view: see the [module](super).
@@ -32,8 +32,8 @@ pub struct Driver<E: Spawner + Clock, S, V, M> {
     config: Config,
     inbox: Receiver<Message>,
     stop: StopSignal,
-    /// Keeps the stop signal from resolving because all mailboxes are gone.
-    _stopper: Stopper,
+    /// Keeps the inbox open and the stop signal from resolving when all other mailboxes are gone.
+    _own: Mailbox,
     tracker: Tracker<E, M>,
     backoff: Backoff,
 }
@@ -47,30 +47,46 @@ impl<E: Spawner + Clock, S, V, M> std::fmt::Debug for Driver<E, S, V, M> {
     }
 }
 
-/// Ends a wait on the source by deadline and by stop.
-struct Bounded<'a, E> {
+/// Ends a wait on the source by deadline and by stop, and says meanwhile what it makes of the tip.
+struct Bounded<'a, E, M> {
     context: &'a E,
+    tracker: &'a Tracker<E, M>,
     about: &'a str,
     stop: StopSignal,
     deadline: Duration,
 }
 
-impl<E: Clock> Guard for Bounded<'_, E> {
+impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
     async fn wait<T: Send>(
         &self,
         call: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
-        select! {
-            () = self.stop.clone() => {
-                Err(FaultKind::Stopped.fault(self.about, "the driver was told to stop"))
-            },
-            result = call => result,
-            () = self.context.sleep(self.deadline) => {
-                let detail = format!("no answer within {:?}", self.deadline);
-                Err(FaultKind::Timeout.fault(self.about, detail))
-            },
+        let deadline = later(self.context.current(), self.deadline);
+        pin_mut!(call);
+        loop {
+            select! {
+                () = self.stop.clone() => {
+                    return Err(FaultKind::Stopped.fault(self.about, "the driver was told to stop"));
+                },
+                result = &mut call => return result,
+                () = self.context.sleep_until(self.tracker.due(deadline)) => {
+                    self.tracker.refresh();
+                    if self.context.current() >= deadline {
+                        let detail = format!("no answer within {:?}", self.deadline);
+                        return Err(FaultKind::Timeout.fault(self.about, detail));
+                    }
+                },
+            }
         }
     }
+}
+
+/// How long until the next pass.
+struct Pause {
+    /// Without a reason.
+    wait: Duration,
+    /// With a hint that the source may have moved.
+    pace: Duration,
 }
 
 /// Why the driver woke up.
@@ -102,7 +118,7 @@ where
         let (stopper, stop) = Stopper::new();
         let metrics = Metrics::new(&context);
         let tracker = Tracker::new(context.child("clock"), monitor, metrics, config.thresholds);
-        let mailbox = Mailbox { sender, stopper: stopper.clone() };
+        let mailbox = Mailbox { sender, stopper };
         let backoff = Backoff::new(config.poll, config.backoff_max);
         let context = ContextCell::new(context);
         let driver = Self {
@@ -113,7 +129,7 @@ where
             config,
             inbox,
             stop,
-            _stopper: stopper,
+            _own: mailbox.clone(),
             tracker,
             backoff,
         };
@@ -126,42 +142,44 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let shutdown = self.context.stopped().map(drop).boxed().shared();
+        // Never polled, because a signal that has resolved holds nobody up; dropped at the end, so that
+        // whoever stops the runtime waits until here.
+        let held = self.context.stopped();
+        let shutdown = self.context.stopped().map(drop).boxed();
         // The runtime's own stop is one of ours too.
-        self.stop = either(&self.stop, shutdown.clone());
+        self.stop = either(&self.stop, shutdown);
         let marks = self.view.marks().await?;
         self.tracker.moved(&marks);
         let mut answers = Vec::new();
         loop {
             self.collect(&mut answers);
-            let wait = match self.pass(&mut answers).await {
-                Ok(wait) => wait,
-                Err(fault) if fault.kind == FaultKind::Stopped => break,
-                Err(fault) => return Err(fault),
-            };
-            if !self.idle(wait, &mut answers).await {
+            let Some(pause) = self.pass(&mut answers).await? else { break };
+            if !self.idle(&pause, &mut answers).await {
                 break;
             }
         }
-        // Held until here, so that whoever stops the runtime waits for a commit at hand.
-        drop(shutdown);
+        drop(held);
         info!(source = self.source.name(), "driver stopped");
         Ok(())
     }
 
-    /// Takes everything that waits in the inbox: the next pass serves all of it.
+    /// Takes everything that waits, in the inbox and at the doorbell: the next pass serves all of it.
     fn collect(&mut self, answers: &mut Vec<Answer>) {
+        let _ = self.source.doorbell().now_or_never();
         while let Ok(message) = self.inbox.try_recv() {
-            if let Message::Sync(answer) = message {
-                answers.push(answer);
+            match message {
+                Message::Sync(answer) if !answer.is_closed() => answers.push(answer),
+                Message::Sync(_) | Message::Ring => {}
             }
         }
     }
 
-    /// One pass. Says how long to wait before the next one; fails only where the driver must end.
-    async fn pass(&mut self, answers: &mut Vec<Answer>) -> Result<Duration, Fault> {
+    /// One pass. Says how long to wait before the next one, or nothing when told to stop; fails only
+    /// where the driver must end.
+    async fn pass(&mut self, answers: &mut Vec<Answer>) -> Result<Option<Pause>, Fault> {
         let guard = Bounded {
             context: &*self.context,
+            tracker: &self.tracker,
             about: self.source.name(),
             stop: self.stop.clone(),
             deadline: self.config.deadline,
@@ -190,25 +208,28 @@ where
         faults: &[Fault],
         cost: Cost,
         answers: &mut Vec<Answer>,
-    ) -> Result<Duration, Fault> {
+    ) -> Result<Option<Pause>, Fault> {
         self.tracker.metrics().pass(&ended, cost);
         for fault in faults {
             warn!(kind = fault.kind.as_str(), %fault, "pass went on");
             self.tracker.fault(fault);
         }
-        if matches!(&ended, Err(fault) if fault.kind == FaultKind::Stopped) {
-            return ended.map(|_| Duration::ZERO); // Whoever waits is told by the closed channel.
+        // A source can say `Stopped` too, when its own actor has gone: that is a fault like any other.
+        let told = self.stop.clone().now_or_never().is_some();
+        if told && ended.as_ref().is_err_and(|fault| fault.kind == FaultKind::Stopped) {
+            return Ok(None); // Whoever waits is told by the closed channel.
         }
         for answer in answers.drain(..) {
             let _ = answer.send(ended.clone()); // Whoever asked may have left.
         }
+        let (poll, pace) = (self.config.poll, self.config.pace);
         match ended {
             Ok(ended) => {
                 self.backoff.succeed();
                 let conflicted = ended == Ended::Conflicted;
                 self.tracker.ended(!conflicted, Some(conflicted));
                 debug!(?ended, calls = cost.total(), "pass ended");
-                Ok(self.config.poll)
+                Ok(Some(Pause { wait: poll, pace }))
             }
             Err(fault) => {
                 warn!(kind = fault.kind.as_str(), %fault, "pass failed");
@@ -216,48 +237,59 @@ where
                 self.tracker.ended(false, None);
                 match fault.severity() {
                     Severity::Corrupt | Severity::Config | Severity::Bug => Err(fault),
-                    Severity::Transient | Severity::Behind | Severity::Lied => {
-                        Ok(self.backoff.fail(&mut *self.context))
+                    Severity::Behind => Ok(Some(Pause { wait: poll, pace })),
+                    Severity::Transient | Severity::Lied => {
+                        let wait = self.backoff.fail(&mut *self.context);
+                        Ok(Some(Pause { wait, pace: poll.max(pace) }))
                     }
                 }
             }
         }
     }
 
-    /// Waits until the next pass is due: after `wait`, or earlier if there is a reason, but never
-    /// sooner than the pace allows unless somebody waits for it. False when told to stop.
-    async fn idle(&mut self, wait: Duration, answers: &mut Vec<Answer>) -> bool {
+    /// Waits until the next pass is due, or earlier if there is a reason, but never sooner than the
+    /// pace allows unless somebody waits for it. False when told to stop.
+    async fn idle(&mut self, pause: &Pause, answers: &mut Vec<Answer>) -> bool {
         let now = self.context.current();
-        let earliest = later(now, self.config.pace.min(wait));
-        let mut due = later(now, wait);
+        let earliest = later(now, pause.pace.min(pause.wait));
+        let mut due = later(now, pause.wait);
+        // One hint is as good as many: after the first, nobody listens until the pass.
+        let mut rung = false;
         loop {
-            match self.wake(due).await {
+            match self.wake(due, rung).await {
                 Wake::Stop | Wake::Message(None) => return false,
                 Wake::Message(Some(Message::Sync(answer))) => {
-                    answers.push(answer);
-                    return true;
-                }
-                Wake::Time => {
-                    self.tracker.refresh();
-                    return true;
-                }
-                Wake::Message(Some(Message::Ring)) | Wake::Doorbell => {
-                    if self.context.current() >= earliest {
+                    if !answer.is_closed() {
+                        answers.push(answer);
                         return true;
                     }
+                }
+                Wake::Message(Some(Message::Ring)) | Wake::Doorbell => {
+                    rung = true;
                     due = due.min(earliest);
                 }
+                Wake::Time => self.tracker.refresh(),
+            }
+            if self.context.current() >= due {
+                return true;
             }
         }
     }
 
-    async fn wake(&mut self, due: SystemTime) -> Wake {
+    async fn wake(&mut self, due: SystemTime, rung: bool) -> Wake {
+        let doorbell = async {
+            if rung {
+                pending::<()>().await;
+            } else {
+                self.source.doorbell().await;
+            }
+        };
         select! {
             // A stop comes before anything else, a request before a mere hint.
             () = self.stop.clone() => Wake::Stop,
             message = self.inbox.recv() => Wake::Message(message),
-            () = self.source.doorbell() => Wake::Doorbell,
-            () = self.context.sleep_until(due) => Wake::Time,
+            () = doorbell => Wake::Doorbell,
+            () = self.context.sleep_until(self.tracker.due(due)) => Wake::Time,
         }
     }
 }

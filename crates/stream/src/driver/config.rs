@@ -11,9 +11,11 @@ pub struct Config {
     pub mode: Mode,
     /// A pass runs at least this often.
     pub poll: Duration,
-    /// Passes are at least this far apart, however often the doorbell rings.
+    /// Passes are at least this far apart, however often the doorbell rings. After a failed pass it is
+    /// `poll` that they are apart.
     pub pace: Duration,
-    /// The wait after a failed pass grows from `poll` up to this.
+    /// The wait after a failed pass grows from `poll` up to this. A source that is only behind is asked
+    /// again after `poll`.
     pub backoff_max: Duration,
     /// A source call that takes longer is given up.
     pub deadline: Duration,

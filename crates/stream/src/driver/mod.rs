@@ -22,8 +22,15 @@
 //!
 //! # Faults
 //!
-//! A fault ends its pass, is told to the monitor and counted. By its severity, the driver tries again
-//! after a back-off, or ends with it: only trouble of this machine and of its settings ends a driver.
+//! A fault ends its pass, is told to the monitor and counted. By its severity, the driver tries again,
+//! or ends with it: only trouble of this machine and of its settings ends a driver. A source that is
+//! behind is asked again after the poll interval, one that fails or lies after a back-off; a doorbell
+//! shortens that to the poll interval. No wait on a source outlasts its deadline.
+//!
+//! # Shutdown
+//!
+//! Told to stop, by its mailbox or by the runtime, it gives up the source call at hand, completes the
+//! commit at hand, and makes no other. A driver whose mailboxes were all dropped goes on.
 //!
 //! # Restart safety
 //!

@@ -13,6 +13,7 @@ struct Seen {
     source_height: Option<Height>,
     tip_time: Option<SystemTime>,
     marks: Marks,
+    settled: bool,
     complete: bool,
     conflicted: bool,
 }
@@ -40,10 +41,24 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
     pub(super) fn ended(&self, complete: bool, conflicted: Option<bool>) {
         {
             let mut seen = self.seen.lock();
+            seen.settled = true;
             seen.complete = complete;
             seen.conflicted = conflicted.unwrap_or(seen.conflicted);
         }
         self.refresh();
+    }
+
+    /// When to say the status next, at `latest`: the moment at which contact or the tip grow too old.
+    pub(super) fn due(&self, latest: SystemTime) -> SystemTime {
+        /// What is exactly as old as a threshold is not older.
+        const TICK: Duration = Duration::from_millis(1);
+        let now = self.clock.current();
+        let seen = self.seen.lock();
+        [(seen.contact, self.thresholds.contact), (seen.tip_time, self.thresholds.tip_age)]
+            .into_iter()
+            .filter_map(|(since, limit)| since?.checked_add(limit)?.checked_add(TICK))
+            .filter(|at| *at > now)
+            .fold(latest, SystemTime::min)
     }
 
     /// Says the status as of now.
@@ -59,6 +74,7 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
                 since: seen.contact.map(age),
                 lag,
                 tip_age,
+                settled: seen.settled,
                 complete: seen.complete,
                 conflicted: seen.conflicted,
             };

@@ -32,21 +32,21 @@ impl Mode {
     /// Every block from genesis.
     pub const GENESIS: Self = Self::Blocks { start: Start::Genesis, skip_finalized: false };
 
-    /// The first height to deliver to a view that stands on `head`.
+    /// The first height to deliver to a view whose last delivered block is `head`.
     pub(super) fn first_height(&self, head: Option<BlockRef>, tips: &TipSet) -> Height {
-        let above = head.map_or(0, |head| head.height.get()).saturating_add(1);
-        let Self::Blocks { skip_finalized, .. } = self else { return Height::new(above) };
-        // A view that was pruned down to where it started starts again.
-        let start = if above == 1 { self.lowest(tips).get() } else { 1 };
-        let finalized = tips.block(Tier::Finalized).map_or(0, |tip| tip.height.get());
-        let skip = if *skip_finalized { finalized } else { 0 };
-        Height::new(above.max(start).max(skip))
+        let next = head.map_or_else(|| self.lowest(tips), |head| head.height.next());
+        match (self, tips.block(Tier::Finalized)) {
+            (Self::Blocks { skip_finalized: true, .. }, Some(finalized)) => {
+                next.max(finalized.height)
+            }
+            _ => next,
+        }
     }
 
-    /// The lowest height that was asked for: below it, tiers are announced without blocks.
+    /// The lowest height whose block was asked for: below it, tiers are announced without.
     pub(super) fn lowest(&self, tips: &TipSet) -> Height {
         let height = match self {
-            Self::TipsOnly => 0,
+            Self::TipsOnly => u64::MAX,
             Self::Blocks { start, .. } => match start {
                 Start::Genesis => 1,
                 Start::Height(height) => height.get().max(1),

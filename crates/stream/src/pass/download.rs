@@ -2,7 +2,7 @@
 
 use super::{Guard, Mode, Pass};
 use crate::reconcile::{Unlinked, link};
-use futures::future::join;
+use futures::future::{join, ready};
 use tidewatch_core::{
     BlockRef, Change, Fault, FaultKind, Height, LocalView, Marks, Snapshot, Source, Tier,
 };
@@ -81,17 +81,20 @@ where
                 return self.finish(marks, tip, last, blocks).await;
             }
             from = last.height.next();
-            // Fetching goes on while the disk is busy.
-            self.cost.download += 1;
-            let (committed, fetched) = join(
-                self.view.commit(vec![Change::Blocks(blocks)]),
-                fetch(self.source, &self.guard, from, tip),
-            )
-            .await;
-            committed?;
-            blocks = fetched?;
             marks.delivered = Some(last);
-            self.monitor.moved(&marks);
+            self.cost.download += 1;
+            let (view, monitor) = (&mut *self.view, self.monitor);
+            let commit = async {
+                view.commit(vec![Change::Blocks(blocks)]).await?;
+                monitor.moved(&marks);
+                Ok(())
+            };
+            // Fetching goes on while the disk is busy.
+            let (committed, fetched) =
+                join(commit, fetch(self.source, &self.guard, from, tip)).await;
+            committed?;
+            // A stop that came meanwhile comes before the next commit.
+            blocks = self.guard.wait(ready(fetched)).await?;
             below = Some(last);
         }
     }

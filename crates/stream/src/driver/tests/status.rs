@@ -1,0 +1,158 @@
+//! What a driver says about the tip, and when.
+
+use super::{Running, millis, secs, simulate};
+use crate::{
+    driver::Config,
+    tests::{
+        chain::Chain,
+        source::{Answer, Kind, ScriptedSource},
+    },
+};
+use commonware_runtime::Metrics as _;
+use std::time::{Duration, SystemTime};
+use tidewatch_core::{FaultKind, State};
+
+/// When `state` was first said.
+fn said(driver: &Running, state: State) -> Duration {
+    let states = driver.monitor.states.lock();
+    let (at, _) = states.iter().find(|(_, said)| *said == state).expect("was said");
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap()
+}
+
+#[test]
+fn a_follower_catches_up_is_live_goes_stale_and_then_blind() {
+    simulate(|context| async move {
+        let source = ScriptedSource::new(&Chain::new('a', 200), [200, 0, 0, 0]);
+        source.change(|world| world.snapshot.time_ms = Some(0));
+        let gate = source.hold(Kind::Blocks, 5);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(1)).await;
+        assert_eq!(driver.state(), Some(State::CatchingUp));
+        assert_eq!(driver.monitor.last.lock().unwrap().lag, 160);
+        gate.open();
+        driver.sleep(secs(1)).await;
+        assert_eq!(driver.state(), Some(State::Live));
+        driver.sleep(secs(60)).await;
+        assert_eq!(driver.state(), Some(State::Stale));
+        source.chaos(Some(Box::new(|_, _| Some(FaultKind::Unreachable))));
+        driver.sleep(secs(60)).await;
+        use State::{Blind, CatchingUp, Lagging, Live, Stale};
+        let states = driver.states();
+        let states: Vec<_> = states.iter().filter(|state| **state != Lagging).collect();
+        assert_eq!(states, [&Blind, &CatchingUp, &Live, &Stale, &Blind]);
+        source.chaos(None);
+        source.change(|world| world.snapshot.time_ms = Some(123_000));
+        driver.sleep(secs(30)).await;
+        assert_eq!(driver.state(), Some(State::Live), "and back");
+        driver.stop().await;
+    });
+}
+
+/// Time alone makes a follower blind: it does not take the end of the pass that waits.
+#[test]
+fn a_hung_source_is_called_blind_as_soon_as_contact_is_old() {
+    simulate(|context| async move {
+        let source = ScriptedSource::new(&Chain::new('a', 5), [5, 0, 0, 0]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(millis(1500)).await;
+        source.answer(Kind::Snapshot, 1, Answer::Hang);
+        driver.sleep(secs(20)).await;
+        assert_eq!(driver.state(), Some(State::Blind));
+        let states = driver.monitor.states.lock().clone();
+        let (at, _) = states.last().unwrap();
+        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(at >= secs(16) && at < millis(16_300), "{at:?}");
+        driver.stop().await;
+    });
+}
+
+/// The same between passes, and for the age of the tip.
+#[test]
+fn a_long_poll_does_not_delay_the_verdict() {
+    simulate(|context| async move {
+        let source = ScriptedSource::new(&Chain::new('a', 5), [5, 0, 0, 0]);
+        source.change(|world| world.snapshot.time_ms = Some(0));
+        let config = Config { poll: secs(600), ..Config::default() };
+        let config = Config {
+            thresholds: crate::Thresholds { contact: secs(100), ..config.thresholds },
+            ..config
+        };
+        let driver = Running::new(&context, &source, config);
+        driver.sleep(secs(590)).await;
+        assert_eq!(driver.passes(), 1);
+        assert_eq!(driver.states().last(), Some(&State::Blind));
+        let stale = said(&driver, State::Stale);
+        assert!(stale >= secs(60) && stale < millis(60_100), "{stale:?}");
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn a_source_that_contradicts_finalized_is_conflicted_until_it_does_not() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [9, 0, 0, 5]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        assert_eq!(driver.state(), Some(State::Live));
+        source.stand(&chain.fork(4, 'b', 12), [12, 0, 0, 5]);
+        driver.sleep(secs(5)).await;
+        assert_eq!(driver.state(), Some(State::Conflicted));
+        assert!(driver.faults().len() >= 4, "said on every pass");
+        source.answer(Kind::Snapshot, 1, Answer::Fault(FaultKind::Timeout));
+        driver.sleep(secs(1)).await;
+        assert_eq!(driver.state(), Some(State::Conflicted), "a fault does not clear it");
+        source.stand(&chain, [9, 0, 0, 5]);
+        driver.sleep(secs(3)).await;
+        assert_eq!(driver.state(), Some(State::Live));
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn a_known_gap_is_not_live_however_small() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [8, 0, 0, 0]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        source.stand(&chain, [9, 0, 0, 0]);
+        for nth in 1..=100 {
+            source.answer(Kind::Blocks, nth, Answer::Blocks(Vec::new()));
+        }
+        driver.sleep(secs(5)).await;
+        let last = driver.monitor.last.lock().unwrap();
+        assert_eq!((last.state, last.lag), (State::Lagging, 1));
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn what_a_pass_costs_and_how_it_ended_is_counted() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 45);
+        let source = ScriptedSource::new(&chain, [45, 0, 0, 30]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(millis(500)).await;
+        source.stand(&chain.fork(43, 'b', 44), [44, 0, 0, 30]);
+        driver.sleep(secs(2)).await;
+        source.answer(Kind::Snapshot, 1, Answer::Fault(FaultKind::Timeout));
+        driver.sleep(secs(1)).await;
+        let text = context.encode();
+        for line in [
+            "driver_passes_total{kind=\"complete\"} 2",
+            "driver_passes_total{kind=\"failed\"} 1",
+            "driver_source_calls_total{kind=\"reorg\"} 2",
+            "driver_source_calls_total{kind=\"download\"} 6",
+            "driver_faults_total{kind=\"timeout\"} 1",
+            "driver_tip_height{kind=\"proposed\"} 44",
+            "driver_tip_height{kind=\"finalized\"} 30",
+            "driver_delivered_height 44",
+            "driver_prunes_total 1",
+            "driver_prune_depth_blocks_sum 3.0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        driver.stop().await;
+    });
+}

@@ -1,0 +1,94 @@
+//! Tiers, from one snapshot, together with the last blocks.
+
+use super::{Ended, Guard, Pass, Report};
+use crate::reconcile::{Move, Moves, Situation, moves};
+use tidewatch_core::{
+    Block as _, BlockRef, Change, Fault, FaultKind, LocalView, Marks, Snapshot, Source, Tier,
+    TipSet,
+};
+
+impl<S, V, G> Pass<'_, S, V, G>
+where
+    S: Source,
+    V: LocalView<Block = S::Block>,
+    G: Guard,
+{
+    /// Moves the tiers, in one commit with `last`, the blocks that lead to the tip.
+    pub(super) async fn announce(
+        &mut self,
+        marks: Marks,
+        baseline: Option<BlockRef>,
+        snapshot: &Snapshot,
+        last: Vec<S::Block>,
+    ) -> Result<Report, Fault> {
+        let known = self.known(&marks, &snapshot.tips, &last).await?;
+        let decided = moves(&Situation {
+            ladder: self.source.ladder(),
+            marks: &marks,
+            baseline,
+            source: &snapshot.tips,
+            start: self.mode.lowest(&snapshot.tips),
+            known,
+        });
+        let mut changes = Vec::new();
+        if !last.is_empty() {
+            changes.push(Change::Blocks(last));
+        }
+        changes.extend(decided.moves.iter().map(|step| Self::change(step, snapshot)));
+        if !changes.is_empty() {
+            self.commit(changes).await?;
+        }
+        self.settle(decided, snapshot.clone()).await
+    }
+
+    fn change(step: &Move, snapshot: &Snapshot) -> Change<S::Block> {
+        let proof = snapshot
+            .proof
+            .clone()
+            .filter(|proof| step.tier == Tier::Finalized && proof.block == step.tip.block);
+        Change::Moved { tier: step.tier, tip: step.tip, back: step.back, proof }
+    }
+
+    async fn settle(&mut self, decided: Moves, snapshot: Snapshot) -> Result<Report, Fault> {
+        for (tier, block) in decided.withheld {
+            let detail =
+                format!("its {tier} tip {block} does not fit the chain of its proposed tip");
+            self.faults.push(self.fault(FaultKind::Torn, detail));
+        }
+        let ended = match decided.conflict {
+            Some(conflict) => {
+                self.conflict(conflict).await?;
+                Ended::Conflicted
+            }
+            None => Ended::Complete,
+        };
+        Ok(self.report(ended, snapshot))
+    }
+
+    /// The view's own blocks at the heights of the source's tips, where it knows them, with `last`
+    /// taken in already.
+    pub(super) async fn known(
+        &self,
+        marks: &Marks,
+        tips: &TipSet,
+        last: &[S::Block],
+    ) -> Result<[Option<BlockRef>; 4], Fault> {
+        let start = last.first().map(|block| block.reference().height);
+        let mut known = [None; 4];
+        for tier in Tier::ALL {
+            let Some(theirs) = tips.block(tier).filter(|tip| marks.tips.block(tier) != Some(*tip))
+            else {
+                continue;
+            };
+            let within = start.and_then(|start| theirs.height.get().checked_sub(start.get()));
+            let ours = match within {
+                Some(at) => {
+                    usize::try_from(at).ok().and_then(|at| last.get(at)).map(|b| b.reference())
+                }
+                None => self.witnesses(&[theirs.height]).await?.first().copied().flatten(),
+            };
+            known[tier.index()] = ours.filter(|ours| ours.height == theirs.height);
+        }
+        Ok(known)
+    }
+}

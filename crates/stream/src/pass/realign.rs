@@ -1,0 +1,255 @@
+//! Back to a block that both sides have: ancestor search, second look, prune.
+
+use super::{Ended, Guard, Pass, Report};
+use crate::{
+    reconcile::{clamp, coherent},
+    search::{Found, Search},
+};
+use tidewatch_core::{
+    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Marks, Snapshot,
+    Source, Tier, TipSet,
+};
+
+/// What became of a view whose head is not known to be on the source's chain.
+#[expect(clippy::large_enum_variant, reason = "made once in a pass that pruned")]
+pub(super) enum Realigned {
+    /// It stands on the source's chain now, or always did: go on from here.
+    Aligned(Snapshot, Marks),
+    /// The source contradicts what is finalized: the view was pruned as far as that allows, and
+    /// nothing may follow.
+    Conflicted(Snapshot),
+}
+
+impl<S, V, G> Pass<'_, S, V, G>
+where
+    S: Source,
+    V: LocalView<Block = S::Block>,
+    G: Guard,
+{
+    /// A source whose whole chain ends below what is finalized here is an old answer, or another
+    /// chain: neither is a reason to drop anything.
+    pub(super) async fn behind(
+        &mut self,
+        marks: &Marks,
+        snapshot: &Snapshot,
+        proposed: BlockRef,
+    ) -> Result<Option<Report>, Fault> {
+        let Some(finalized) = marks.tips.block(Tier::Finalized) else { return Ok(None) };
+        if proposed.height >= finalized.height {
+            return Ok(None);
+        }
+        let ours = self.witness(proposed.height).await?;
+        match ours.filter(|ours| ours.height == proposed.height && *ours != proposed) {
+            Some(ours) if ours.height.get() == 0 => Err(self.wrong_genesis(proposed)),
+            Some(ours) => {
+                self.conflict(Conflict { ours, theirs: proposed }).await?;
+                Ok(Some(self.report(Ended::Conflicted, snapshot.clone())))
+            }
+            None => {
+                let detail = format!("its tip {proposed} is below {finalized}, finalized here");
+                Err(self.fault(FaultKind::Behind, detail))
+            }
+        }
+    }
+
+    /// Finds the ancestor and prunes to it.
+    pub(super) async fn realign(
+        &mut self,
+        marks: &Marks,
+        snapshot: Snapshot,
+    ) -> Result<Realigned, Fault> {
+        let (Some(head), Some(proposed)) = (marks.head(), snapshot.tips.block(Tier::Proposed))
+        else {
+            return Ok(Realigned::Aligned(snapshot, *marks));
+        };
+        let top = head.height.min(proposed.height);
+        match self.search(marks, proposed, top).await? {
+            Found::Ancestor(ancestor) if ancestor == head => {
+                Ok(Realigned::Aligned(snapshot, *marks))
+            }
+            Found::Ancestor(ancestor) => self.prune(marks, ancestor).await,
+            Found::FloorDiffers { ours, theirs } if ours.height.get() == 0 => {
+                Err(self.wrong_genesis(theirs))
+            }
+            Found::FloorDiffers { ours, theirs } => {
+                self.conflict(Conflict { ours, theirs }).await?;
+                if head.height > ours.height {
+                    // Whatever the source says of its tiers is of a chain that is not ours.
+                    self.drop_above(marks, ours, &TipSet::unknown()).await?;
+                }
+                Ok(Realigned::Conflicted(snapshot))
+            }
+            Found::Nothing { lowest } => {
+                let below = lowest.and_then(|(ours, _)| ours.height.previous());
+                self.rebase(marks, below.unwrap_or(top)).await
+            }
+        }
+    }
+
+    fn wrong_genesis(&self, theirs: BlockRef) -> Fault {
+        let ours = self.identity.genesis;
+        let detail = format!("genesis here is {ours}, the source has {theirs}: check its address");
+        self.fault(FaultKind::WrongChain, detail)
+    }
+
+    /// Keeps both sides of a contradiction, and says so.
+    pub(super) async fn conflict(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.faults.push(Fault::finality_conflict(self.source.name(), conflict));
+        self.view.keep_evidence(conflict).await
+    }
+
+    /// The highest block that both sides have, not below finalized.
+    async fn search(
+        &mut self,
+        marks: &Marks,
+        proposed: BlockRef,
+        top: Height,
+    ) -> Result<Found, Fault> {
+        let finalized = marks.tips.block(Tier::Finalized);
+        let floor = finalized.map_or(Height::zero(), |block| block.height);
+        let mut search = Search::new(floor, top, self.source.limits().digests_max.get());
+        loop {
+            let heights = search.question();
+            if heights.is_empty() {
+                return Ok(search.found());
+            }
+            let mut ours = self.witnesses(&heights).await?;
+            for (height, ours) in heights.iter().zip(&mut ours) {
+                *ours = remembered(marks, *height).into_iter().chain(*ours).max_by_key(by_height);
+            }
+            let named: Vec<_> = ours.iter().flatten().map(|block| block.height).collect();
+            // The tip's own digest is in the snapshot: a shorter chain is told from another one
+            // without a call.
+            let theirs = match ours[0] {
+                Some(ours) if ours == proposed => vec![Some(proposed.digest)],
+                _ if named.is_empty() => Vec::new(),
+                _ => self.digests(&named).await?,
+            };
+            let mut theirs = theirs.into_iter();
+            let answers: Vec<_> = heights
+                .iter()
+                .zip(&ours)
+                .map(|(height, ours)| (*height, ours.map(|ours| (ours, theirs.next().flatten()))))
+                .collect();
+            search.answer(&answers).map_err(|unanswered| {
+                let height = unanswered.0;
+                let detail = format!("no digest at {height}, below its own tip {proposed}");
+                self.fault(FaultKind::Missing, detail)
+            })?;
+        }
+    }
+
+    pub(super) async fn witnesses(
+        &self,
+        heights: &[Height],
+    ) -> Result<Vec<Option<BlockRef>>, Fault> {
+        let witnesses = self.view.witnesses(heights).await?;
+        if witnesses.len() != heights.len() {
+            let (got, want) = (witnesses.len(), heights.len());
+            return Err(FaultKind::Bug.fault("view", format!("{got} witnesses for {want} heights")));
+        }
+        Ok(witnesses)
+    }
+
+    async fn witness(&self, height: Height) -> Result<Option<BlockRef>, Fault> {
+        Ok(self.witnesses(&[height]).await?.pop().flatten())
+    }
+
+    /// The source's digests at `heights`, in their order.
+    async fn digests(&mut self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+        self.cost.reorg += 1;
+        let digests = self.guard.wait(self.source.digests(heights)).await?;
+        if digests.len() != heights.len() {
+            let (got, want) = (digests.len(), heights.len());
+            let detail = format!("{got} digests for {want} heights");
+            return Err(self.fault(FaultKind::Malformed, detail));
+        }
+        Ok(digests)
+    }
+
+    async fn digest(&mut self, height: Height) -> Result<Option<Digest>, Fault> {
+        Ok(self.digests(&[height]).await?.pop().flatten())
+    }
+
+    /// A second look at the source, after the divergence was established: what a prune says about the
+    /// tiers is read here.
+    async fn look_again(&mut self) -> Result<(Snapshot, BlockRef), Fault> {
+        let again = self.snapshot().await?;
+        match again.tips.block(Tier::Proposed) {
+            Some(proposed) => Ok((again, proposed)),
+            None => Err(self.fault(FaultKind::Torn, "its proposed tip was there, and is gone")),
+        }
+    }
+
+    /// Prunes to `ancestor`, which must still be there at the second look; or to the source's tip,
+    /// where that has come down below it on the same chain.
+    async fn prune(&mut self, marks: &Marks, ancestor: BlockRef) -> Result<Realigned, Fault> {
+        let (again, proposed) = self.look_again().await?;
+        let (to, theirs) = match proposed.height.cmp(&ancestor.height) {
+            std::cmp::Ordering::Less => {
+                (self.witness(proposed.height).await?, Some(proposed.digest))
+            }
+            std::cmp::Ordering::Equal => (Some(ancestor), Some(proposed.digest)),
+            std::cmp::Ordering::Greater => (Some(ancestor), self.digest(ancestor.height).await?),
+        };
+        let there = to.filter(|to| theirs == Some(to.digest) && to.height <= proposed.height);
+        let Some(to) = there else {
+            let detail = format!("{ancestor} was on its chain, and is not on that of {proposed}");
+            return Err(self.fault(FaultKind::Torn, detail));
+        };
+        let finalized = marks.tips.block(Tier::Finalized);
+        if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
+            let detail = format!("its tip {proposed} is below {finalized}, finalized here");
+            return Err(self.fault(FaultKind::Behind, detail));
+        }
+        let known = self.known(marks, &again.tips, &[]).await?;
+        let marks = self.drop_above(marks, to, &coherent(&again.tips, &known)).await?;
+        Ok(Realigned::Aligned(again, marks))
+    }
+
+    /// Prunes everything: no block that the view knows is on the source's chain, and it knows none at
+    /// `below` or under it. What remains is a block that the view never had: the source's at that
+    /// height, or its tip where that is lower still.
+    async fn rebase(&mut self, marks: &Marks, below: Height) -> Result<Realigned, Fault> {
+        let (again, proposed) = self.look_again().await?;
+        let to = if proposed.height <= below {
+            proposed
+        } else {
+            let digest = self.digest(below).await?;
+            let gone = || self.fault(FaultKind::Missing, format!("no digest at {below}"));
+            BlockRef::new(below, digest.ok_or_else(gone)?)
+        };
+        if to.height.get() == 0 && to != self.identity.genesis {
+            return Err(self.wrong_genesis(to));
+        }
+        let marks = self.drop_above(marks, to, &again.tips).await?;
+        Ok(Realigned::Aligned(again, marks))
+    }
+
+    /// Prunes to `to` and clamps the tiers, in one step.
+    async fn drop_above(
+        &mut self,
+        marks: &Marks,
+        to: BlockRef,
+        source: &TipSet,
+    ) -> Result<Marks, Fault> {
+        let tips = clamp(self.source.ladder(), &marks.tips, source, to);
+        self.commit(vec![Change::Pruned { to, tips }]).await
+    }
+}
+
+const fn by_height(block: &BlockRef) -> u64 {
+    block.height.get()
+}
+
+/// The highest block at or below `height` that the marks themselves name. A view that lost digests, or
+/// keeps few, still has these.
+fn remembered(marks: &Marks, height: Height) -> Option<BlockRef> {
+    let tips = Tier::ALL.into_iter().filter_map(|tier| marks.tips.block(tier));
+    marks
+        .delivered
+        .into_iter()
+        .chain(tips)
+        .filter(|block| block.height <= height)
+        .max_by_key(by_height)
+}

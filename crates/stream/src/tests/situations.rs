@@ -1,0 +1,304 @@
+//! The rows of the situation tables that are not among the published cases, and sources that fail,
+//! contradict themselves or lie.
+
+use super::{
+    chain::Chain,
+    follower::Follower,
+    source::{Answer, Call, Kind},
+};
+use crate::{Ended, Mode};
+use bytes::Bytes;
+use futures::executor::block_on;
+use tidewatch_core::{FaultKind, Height, Ladder, Proof, Tier, TipSet};
+
+const ALL: Mode = Mode::GENESIS;
+
+/// A follower that stands at 9 of chain `a`, with tiers at 9, 8, 6 and 3.
+fn at_nine() -> (Chain, Follower) {
+    let chain = Chain::new('a', 30);
+    let follower = Follower::synced(ALL, &chain, [9, 8, 6, 3]);
+    (chain, follower)
+}
+
+///
+#[test]
+fn a_prune_that_failed_is_the_same_prune_again() {
+    let chain = Chain::new('a', 10);
+    let mut follower = Follower::synced(ALL, &chain, [10, 0, 0, 0]);
+    follower.source.stand(&chain.fork(10, 'a', 9), [9, 0, 0, 0]);
+    follower.view.fail(1, FaultKind::Consumer, 0);
+    let pass = follower.pass();
+    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Consumer), 0));
+    assert_eq!(follower.pass().events, ["prune 9a: 1 dropped, 9a - - -", "back proposed 9a"]);
+}
+
+///
+#[test]
+fn what_arrived_before_the_source_moved_away_is_pruned_by_the_next_pass() {
+    let chain = Chain::new('a', 20);
+    let mut follower = Follower::new(ALL, &chain, [20, 0, 0, 0]);
+    let shorter = chain.fork(8, 'a', 7);
+    follower.source.after(Kind::Blocks, 1, move |world| world.stand(&shorter, [7, 0, 0, 0]));
+    let pass = follower.pass();
+    assert_eq!(pass.fault(), Some(FaultKind::Missing));
+    assert_eq!(pass.events, ["blocks 1a-10a"]);
+    assert_eq!(follower.pass().events, ["prune 7a: 3 dropped, - - - -", "proposed 7a"]);
+    follower.assert_settled();
+}
+
+#[test]
+fn the_budgets_of_catching_up_and_of_a_prune_are_kept() {
+    for blocks in 1..=41_u64 {
+        let mut follower = Follower::new(ALL, &Chain::new('a', blocks), [blocks, 0, 0, 0]);
+        assert_eq!(follower.pass().cost.total(), 1 + blocks.div_ceil(10), "{blocks} blocks");
+    }
+    let (chain, mut follower) = at_nine();
+    follower.source.stand(&chain, [10, 8, 6, 3]);
+    assert_eq!(follower.pass().cost.total(), 2, "one new block");
+    follower.source.stand(&chain.fork(9, 'b', 11), [11, 8, 6, 3]);
+    let pass = follower.pass();
+    let cost = (pass.cost.tip, pass.cost.reorg, pass.cost.download);
+    assert_eq!(cost, (2, 2, 2), "the first range was on the other fork");
+}
+
+#[test]
+fn a_source_that_knows_no_tip_is_quiet() {
+    let (_, mut follower) = at_nine();
+    let before = follower.stands();
+    follower.source.change(|world| world.tips = TipSet::unknown());
+    let pass = follower.pass();
+    assert_eq!(pass.result.unwrap().ended, Ended::Quiet);
+    assert_eq!((follower.stands(), pass.events.len()), (before, 0));
+}
+
+#[test]
+fn a_tier_that_the_source_no_longer_knows_stays_where_it_was_announced() {
+    let (chain, mut follower) = at_nine();
+    follower.source.stand(&chain, [9, 0, 0, 3]);
+    let pass = follower.pass();
+    assert_eq!((pass.calls.len(), pass.events.len()), (1, 0));
+    assert_eq!(follower.stands(), "9a: 9a 8a/8 6a/6 3a/3");
+}
+
+#[test]
+fn a_snapshot_that_breaks_its_ladder_is_refused_whole() {
+    let (chain, mut follower) = at_nine();
+    follower.source.stand(&chain, [12, 5, 6, 3]);
+    let pass = follower.pass();
+    assert_eq!(pass.fault(), Some(FaultKind::LadderBroken));
+    assert_eq!((pass.calls, pass.events.len()), (vec![Call::Snapshot], 0));
+}
+
+#[test]
+fn finalized_behind_ours_is_an_old_answer_and_other_tiers_move_back() {
+    let (chain, mut follower) = at_nine();
+    follower.source.stand(&chain, [9, 7, 5, 2]);
+    assert_eq!(follower.pass().events, ["back proven 5a/5", "back checkpointed 7a/7"]);
+    let pass = follower.pass();
+    assert_eq!((pass.calls.len(), pass.events.len(), pass.faults().len()), (1, 0, 0));
+    assert_eq!(follower.stands(), "9a: 9a 7a/7 5a/5 3a/3");
+}
+
+#[test]
+fn a_source_whose_tip_is_below_finalized_is_behind_and_nothing_is_dropped() {
+    let (chain, mut follower) = at_nine();
+    follower.source.stand(&chain, [2, 2, 2, 2]);
+    let pass = follower.pass();
+    assert_eq!((pass.fault(), pass.calls.len()), (Some(FaultKind::Behind), 1));
+    follower.source.stand(&chain.fork(2, 'b', 2), [2, 0, 0, 0]);
+    let pass = follower.pass();
+    assert_eq!(pass.faults(), [FaultKind::FinalityConflict]);
+    assert_eq!(pass.result.unwrap().ended, Ended::Conflicted);
+    assert_eq!(follower.stands(), "9a: 9a 8a/8 6a/6 3a/3");
+}
+
+#[test]
+fn a_finalized_tip_off_the_proposed_chain_is_held_and_the_other_tiers_go_on() {
+    let (chain, mut follower) = at_nine();
+    let foreign = chain.fork(2, 'b', 9);
+    for (finalized, kind) in [(3, FaultKind::FinalityConflict), (5, FaultKind::Torn)] {
+        let height = chain.at(9).height.get() + finalized;
+        let tips =
+            chain.tips([height, 8, 7, 0]).with(Tier::Finalized, foreign.checkpoint(finalized));
+        follower.source.change(|world| world.tips = tips);
+        let pass = follower.pass();
+        assert_eq!(pass.faults(), [kind]);
+        assert!(pass.events.contains(&format!("proposed {height}a")), "{:?}", pass.events);
+        assert_eq!(follower.view.stands().tips.block(Tier::Finalized), Some(chain.at(3)));
+    }
+    assert_eq!(follower.view.evidence().len(), 1, "a torn answer contradicts nothing finalized");
+}
+
+#[test]
+fn a_tier_off_the_proposed_chain_is_withheld_and_the_others_go_on() {
+    let (chain, mut follower) = at_nine();
+    let foreign = chain.fork(5, 'b', 9);
+    let tips = chain.tips([9, 9, 0, 4]).with(Tier::Proven, foreign.checkpoint(7));
+    follower.source.change(|world| world.tips = tips);
+    let pass = follower.pass();
+    assert_eq!(pass.events, ["checkpointed 9a/9", "finalized 4a/4"]);
+    assert_eq!(pass.faults(), [FaultKind::Torn]);
+}
+
+#[test]
+fn a_prune_never_moves_a_tier_to_a_block_off_the_pruned_chain() {
+    let chain = Chain::new('a', 9);
+    let foreign = chain.fork(3, 'x', 9);
+    for height in 4..=8 {
+        let mut follower = Follower::synced(ALL, &chain, [9, 9, 9, 3]);
+        let fork = chain.fork(9, 'b', 9);
+        let tips = fork.tips([9, 0, 0, 3]).with(Tier::Checkpointed, foreign.checkpoint(height));
+        follower.source.change(|world| {
+            world.chain = fork.clone();
+            world.tips = tips;
+        });
+        let pass = follower.pass();
+        assert_eq!(pass.events[0], "prune 8a: 1 dropped, 8a 8a 8a 3a/3");
+        assert_eq!(pass.faults(), [FaultKind::Torn]);
+    }
+}
+
+#[test]
+fn ranges_that_are_not_what_was_asked_for_are_refused_by_kind() {
+    let chain = Chain::new('a', 20);
+    let other = chain.fork(6, 'b', 20);
+    let cases = [
+        (Vec::new(), FaultKind::Missing),
+        (chain.range(5, 16), FaultKind::Oversized),
+        (chain.range(7, 9), FaultKind::WrongPosition),
+        (chain.range(5, 6), FaultKind::WrongPosition),
+        (chain.range(6, 13), FaultKind::WrongPosition),
+        ([chain.range(6, 7), chain.range(9, 9)].concat(), FaultKind::WrongPosition),
+        ([chain.range(6, 7), other.range(8, 8)].concat(), FaultKind::NotLinked),
+    ];
+    for (blocks, kind) in cases {
+        let mut follower = Follower::synced(ALL, &chain, [5, 0, 0, 0]);
+        follower.source.stand(&chain, [12, 0, 0, 0]);
+        follower.source.answer(Kind::Blocks, 1, Answer::Blocks(blocks.clone()));
+        let pass = follower.pass();
+        assert_eq!((pass.fault(), pass.events.len()), (Some(kind), 0), "{blocks:?}");
+        assert_eq!(follower.pass().events, ["blocks 6a-12a", "proposed 12a"]);
+    }
+}
+
+#[test]
+fn a_short_range_is_accepted_and_the_next_one_starts_after_it() {
+    let chain = Chain::new('a', 12);
+    let mut follower = Follower::new(ALL, &chain, [12, 0, 0, 0]);
+    follower.source.answer(Kind::Blocks, 1, Answer::Blocks(chain.range(1, 3)));
+    let pass = follower.pass();
+    assert_eq!(pass.events, ["blocks 1a-3a", "blocks 4a-12a", "proposed 12a"]);
+    assert_eq!(pass.calls[1..], [Call::Blocks(1, 12), Call::Blocks(4, 12)]);
+}
+
+#[test]
+fn a_first_block_on_another_genesis_is_the_wrong_chain() {
+    let chain = Chain::new('a', 5);
+    let mut follower = Follower::new(ALL, &chain, [5, 0, 0, 0]);
+    follower.source.stand(&Chain::of_network('h', 'a', 5), [5, 0, 0, 0]);
+    let pass = follower.pass();
+    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongChain), 0));
+}
+
+/// The reference calls a missing block 0 a genesis mismatch. Here no missing answer is evidence.
+#[test]
+fn a_source_without_an_answer_for_genesis_is_not_another_network() {
+    let chain = Chain::new('a', 3);
+    let mut follower = Follower::synced(ALL, &chain, [3, 0, 0, 0]);
+    follower.source.stand(&Chain::new('b', 3), [3, 0, 0, 0]);
+    let fork = Chain::new('b', 3);
+    let digests = [3, 2, 1].map(|height| Some(fork.at(height).digest));
+    let digests = digests.into_iter().chain([None]).collect();
+    follower.source.answer(Kind::Digests, 1, Answer::Digests(digests));
+    let pass = follower.pass();
+    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Missing), 0));
+}
+
+#[test]
+fn more_or_fewer_digests_than_asked_for_are_malformed() {
+    for n in [0, 3, 11] {
+        let (chain, mut follower) = at_nine();
+        follower.source.stand(&chain.fork(9, 'b', 9), [9, 8, 6, 3]);
+        follower.source.answer(Kind::Digests, 1, Answer::Digests(vec![None; n]));
+        let pass = follower.pass();
+        assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Malformed), 0));
+    }
+}
+
+#[test]
+fn a_call_that_fails_ends_the_pass_and_the_next_one_makes_up_for_it() {
+    let calls = [
+        (Kind::Snapshot, 1),
+        (Kind::Blocks, 1),
+        (Kind::Digests, 1),
+        (Kind::Snapshot, 2),
+        (Kind::Digests, 2),
+        (Kind::Blocks, 2),
+        (Kind::Blocks, 3),
+    ];
+    for (kind, nth) in calls {
+        let (chain, mut follower) = at_nine();
+        follower.source.stand(&chain.fork(8, 'b', 22), [22, 20, 9, 4]);
+        follower.source.answer(kind, nth, Answer::Fault(FaultKind::Unreachable));
+        assert_eq!(follower.pass().fault(), Some(FaultKind::Unreachable), "{kind:?} {nth}");
+        follower.settle();
+        assert_eq!(follower.stands(), "22b: 22b 20b/20 9b/9 4a/4", "{kind:?} {nth}");
+    }
+}
+
+#[test]
+fn whatever_the_second_snapshot_says_counts() {
+    let (chain, fresh) = at_nine();
+    drop(fresh);
+    let fork = chain.fork(8, 'b', 12);
+    let shorter = chain.fork(6, 'a', 5);
+    let cases: [(TipSet, Chain, Option<FaultKind>, &str); 5] = [
+        (TipSet::unknown(), fork.clone(), Some(FaultKind::Torn), ""),
+        (fork.tips([12, 5, 6, 0]), fork.clone(), Some(FaultKind::LadderBroken), ""),
+        (chain.tips([2, 0, 0, 0]), shorter.clone(), Some(FaultKind::Behind), ""),
+        (shorter.tips([5, 4, 4, 3]), shorter, None, "prune 5a: 4 dropped, 5a 4a/4 4a/4 3a/3"),
+        (chain.tips([9, 8, 6, 3]), chain, None, "prune 7a: 2 dropped, 7a 7a 6a/6 3a/3"),
+    ];
+    for (tips, next, fault, first) in cases {
+        let (_, mut follower) = at_nine();
+        follower.source.stand(&fork, [12, 8, 6, 3]);
+        follower.source.before(Kind::Snapshot, 2, move |world| {
+            world.chain = next;
+            world.tips = tips;
+        });
+        let pass = follower.pass();
+        assert_eq!(pass.fault(), fault, "{tips:?}");
+        assert_eq!(pass.events.first().map_or("", String::as_str), first);
+    }
+}
+
+#[test]
+fn a_proof_goes_with_the_finalized_tip_that_it_proves_and_with_no_other() {
+    let chain = Chain::new('a', 9);
+    for (proven, kept) in [(6, true), (5, false)] {
+        let mut follower = Follower::on(Ladder::Certified, ALL, &chain, [9, 0, 0, 6]);
+        let proof = Proof { block: chain.at(proven), bytes: Bytes::from_static(b"proof") };
+        follower.source.change(|world| world.snapshot.proof = Some(proof.clone()));
+        follower.pass();
+        let stored = block_on(follower.view.memory().proof(Height::zero())).unwrap();
+        assert_eq!(stored, kept.then_some(proof));
+    }
+}
+
+#[test]
+fn on_a_certified_chain_finalized_comes_before_the_tiers_below_it() {
+    let chain = Chain::new('a', 20);
+    let mut follower = Follower::on(Ladder::Certified, ALL, &chain, [10, 4, 2, 8]);
+    let events =
+        ["blocks 1a-10a", "proposed 10a", "finalized 8a/8", "checkpointed 4a/4", "proven 2a/2"];
+    assert_eq!(follower.pass().events, events);
+    follower.source.stand(&chain.fork(9, 'b', 12), [12, 12, 2, 12]);
+    let events = [
+        "prune 8a: 2 dropped, 8a 4a/4 2a/2 8a/8",
+        "blocks 9b-12b",
+        "proposed 12b",
+        "finalized 12b/12",
+        "checkpointed 12b/12",
+    ];
+    assert_eq!(follower.pass().events, events);
+}

@@ -1,0 +1,204 @@
+//! Every decision in every small world: four heights, two forks, both ladders.
+
+use super::words::{tips_words, word};
+use crate::reconcile::{Moves, Situation, clamp, coherent, moves};
+use tidewatch_core::{BlockRef, Digest, Height, Ladder, Marks, Tier, TipSet};
+
+const LADDERS: [Ladder; 2] = [Ladder::Rollup, Ladder::Certified];
+const TOP: u64 = 3;
+
+/// The block of `fork` at `height`; both forks have one genesis.
+fn block(height: u64, fork: u8) -> BlockRef {
+    let fork = if height == 0 { b'g' } else { fork };
+    BlockRef::new(Height::new(height), Digest([fork; 32]))
+}
+
+/// Every tip set on blocks of `forks` that keeps to `ladder`.
+fn tip_sets(ladder: Ladder, forks: &[u8]) -> Vec<TipSet> {
+    let mut tips = vec![None, Some(block(0, b'g'))];
+    for height in 1..=TOP {
+        tips.extend(forks.iter().map(|fork| Some(block(height, *fork))));
+    }
+    let mut sets = vec![TipSet::unknown()];
+    for tier in Tier::ALL {
+        let with =
+            |set: &TipSet, tip: &Option<BlockRef>| tip.map_or(*set, |tip| set.with(tier, tip));
+        sets = sets.iter().flat_map(|set| tips.iter().map(move |tip| with(set, tip))).collect();
+    }
+    sets.retain(|set| set.check(ladder).is_ok());
+    sets
+}
+
+/// What a view of fork `a` knows at the heights of the tips of `source`: every block up to the one
+/// that was delivered, or only its own tips.
+fn known(marks: &Marks, source: &TipSet) -> [Option<BlockRef>; 4] {
+    Tier::ALL.map(|tier| {
+        let theirs = source.block(tier)?;
+        if marks.tips.block(tier) == Some(theirs) {
+            return None;
+        }
+        let ours = block(theirs.height.get(), b'a');
+        match marks.delivered {
+            Some(head) => Some(ours).filter(|ours| ours.height <= head.height),
+            None => Tier::ALL.iter().any(|t| marks.tips.block(*t) == Some(ours)).then_some(ours),
+        }
+    })
+}
+
+/// Every situation of a view of fork `a` and a source of both.
+fn situations(mut each: impl FnMut(&Situation<'_>)) -> usize {
+    let mut count = 0;
+    for ladder in LADDERS {
+        let sources = tip_sets(ladder, b"ab");
+        for tips in tip_sets(ladder, b"a") {
+            let proposed = tips.block(Tier::Proposed);
+            let lowest = proposed.map_or(0, |block| block.height.get());
+            let given = (lowest..=TOP).map(|height| Some(block(height, b'a')));
+            for delivered in given.chain([None]) {
+                let marks = Marks { delivered, tips };
+                for source in &sources {
+                    let known = known(&marks, source);
+                    for (start, baseline) in [
+                        (0, proposed),
+                        (2, proposed),
+                        (u64::MAX, proposed),
+                        (0, proposed.map(|_| block(TOP, b'b'))),
+                    ] {
+                        let start = Height::new(start);
+                        each(&Situation { ladder, marks: &marks, baseline, source, start, known });
+                        count += 1;
+                    }
+                }
+            }
+        }
+    }
+    count
+}
+
+/// Whether the view was given the block at `height`, or asked not to be.
+fn given(situation: &Situation<'_>, height: Height) -> bool {
+    let delivered = situation.marks.delivered.map(|block| block.height);
+    delivered.map_or(height < situation.start, |delivered| height <= delivered)
+}
+
+fn describe(situation: &Situation<'_>, decided: &Moves) -> String {
+    let Situation { ladder, marks, source, start, .. } = situation;
+    let ours = super::words::marks_words(marks);
+    format!("{ladder:?} {ours}, source {}, start {start}: {decided:?}", tips_words(source))
+}
+
+#[test]
+fn no_prefix_of_any_decision_breaks_an_invariant() {
+    let count = situations(|situation| {
+        let decided = moves(situation);
+        let about = || describe(situation, &decided);
+        let mut tips = situation.marks.tips;
+        for step in &decided.moves {
+            assert_eq!(Some(step.tip), situation.source.get(step.tier), "{}", about());
+            let was = tips.block(step.tier);
+            let height = step.tip.block.height;
+            assert!(given(situation, height), "above what was given: {}", about());
+            tips.set(step.tier, Some(step.tip));
+            assert_eq!(tips.check(situation.ladder), Ok(()), "{}", about());
+            if step.tier == Tier::Finalized {
+                assert!(!step.back && was.is_none_or(|was| height > was.height), "{}", about());
+            } else if situation.baseline == situation.marks.tips.block(Tier::Proposed) {
+                assert_eq!(step.back, was.is_some_and(|was| height <= was.height), "{}", about());
+            }
+        }
+    });
+    assert!(count > 500_000, "{count} situations");
+}
+
+#[test]
+fn no_difference_is_passed_over_without_a_reason() {
+    situations(|situation| {
+        let decided = moves(situation);
+        let about = || describe(situation, &decided);
+        for tier in Tier::ALL {
+            let Some(theirs) = situation.source.block(tier) else { continue };
+            let ours = situation.marks.tips.block(tier);
+            let moved = decided.moves.iter().any(|step| step.tier == tier);
+            let withheld = decided.withheld.contains(&(tier, theirs));
+            assert!(!(moved && withheld), "{}", about());
+            let old = tier == Tier::Finalized
+                && (decided.conflict.is_some() || ours.is_some_and(|o| theirs.height <= o.height));
+            if ours != Some(theirs) && given(situation, theirs.height) && !old {
+                assert!(moved || withheld, "{tier}: {}", about());
+            }
+        }
+        if let Some(conflict) = decided.conflict {
+            assert_ne!(conflict.ours, conflict.theirs);
+            assert_eq!(conflict.ours.height, conflict.theirs.height, "{}", about());
+        }
+    });
+}
+
+#[test]
+fn a_source_on_our_own_chain_is_never_held_up() {
+    situations(|situation| {
+        let on_ours = |tier: &Tier| {
+            situation.source.block(*tier).is_none_or(|tip| tip == block(tip.height.get(), b'a'))
+        };
+        if !Tier::ALL.iter().all(on_ours) {
+            return;
+        }
+        let decided = moves(situation);
+        assert_eq!(decided.conflict, None);
+        let finalized = |tips: &TipSet| tips.block(Tier::Finalized).map(|tip| tip.height);
+        let old = finalized(&situation.marks.tips) > finalized(situation.source);
+        let unknown = |tier: &Tier| {
+            situation.source.block(*tier).is_none() && situation.marks.tips.block(*tier).is_some()
+        };
+        let ungiven = |tier: &Tier| {
+            situation.source.block(*tier).is_some_and(|tip| !given(situation, tip.height))
+        };
+        // What stands still, because the answer is old or short, can be in the way of the others.
+        if !old && !Tier::ALL.iter().any(|tier| unknown(tier) || ungiven(tier)) {
+            assert_eq!(decided.withheld, [], "{}", describe(situation, &decided));
+        }
+    });
+}
+
+#[test]
+fn a_clamp_never_raises_a_tier_nor_touches_finalized_nor_breaks_the_ladder() {
+    let mut count = 0;
+    for ladder in LADDERS {
+        let sources = tip_sets(ladder, b"ab");
+        for local in tip_sets(ladder, b"a") {
+            let height = |tier| local.block(tier).map_or(0, |block| block.height.get());
+            for to in height(Tier::Finalized)..=height(Tier::Proposed) {
+                let to = block(to, b'a');
+                for source in &sources {
+                    let marks = Marks { delivered: Some(block(TOP, b'a')), tips: local };
+                    let source = coherent(source, &known(&marks, source));
+                    check_clamp(ladder, &local, &source, to);
+                    count += 1;
+                }
+                check_clamp(ladder, &local, &TipSet::unknown(), to);
+            }
+        }
+    }
+    assert!(count > 50_000, "{count} clamps");
+}
+
+fn check_clamp(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) {
+    let clamped = clamp(ladder, local, source, to);
+    let about = || {
+        let [ours, theirs, after] = [local, source, &clamped].map(tips_words);
+        format!("{ladder:?} {ours}, source {theirs}, to {}: {after}", word(to))
+    };
+    assert_eq!(clamped.check(ladder), Ok(()), "{}", about());
+    assert_eq!(clamped.get(Tier::Finalized), local.get(Tier::Finalized), "{}", about());
+    for tier in Tier::ALL {
+        let (before, after) = (local.block(tier), clamped.block(tier));
+        assert_eq!(before.is_some(), after.is_some(), "{}", about());
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        assert!(after.height <= to.height, "{tier} is above the prune: {}", about());
+        assert!(after == before || after.height < before.height, "{tier} was raised: {}", about());
+        assert_eq!(after, block(after.height.get(), b'a'), "{tier} left the chain: {}", about());
+        let own = source.block(tier).filter(|own| tier != Tier::Proposed && own.height < to.height);
+        let limit = own.map_or(to.height, |own| own.height);
+        assert!(before.height > limit || after == before, "{tier} moved for nothing: {}", about());
+    }
+}

@@ -1,0 +1,233 @@
+//! The store's in-memory view, watched: every commit is checked against the invariants of the stream,
+//! and can be made to fail.
+
+use super::{chain::TestBlock, source::Gate, words::words};
+use commonware_utils::sync::Mutex;
+use std::{collections::BTreeSet, sync::Arc};
+use tidewatch_core::{
+    Block as _, BlockRef, Change, Conflict, Event, Fault, FaultKind, Height, Identity, Ladder,
+    LocalView, Marks, Tier,
+};
+use tidewatch_store::Memory;
+
+/// What happens to a commit.
+#[derive(Clone, Debug)]
+enum Accident {
+    /// The first so many changes are made, the others are not.
+    Fails(FaultKind, usize),
+    /// It waits at a gate, and is made then.
+    Held(Gate),
+}
+
+type Chaos = Box<dyn FnMut(usize) -> Option<(FaultKind, usize)> + Send>;
+
+#[derive(Default)]
+struct Seen {
+    ladder: Option<Ladder>,
+    /// The fold of everything that was committed.
+    marks: Marks,
+    events: Vec<Event>,
+    commits: usize,
+    /// Digests looked up in the view, in questions.
+    lookups: usize,
+    forgotten: BTreeSet<u64>,
+    evidence: Vec<Conflict>,
+    accidents: Vec<(usize, Accident)>,
+    chaos: Option<Chaos>,
+}
+
+/// A view that records and checks every event. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    inner: Memory<TestBlock>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Watched {
+    pub(crate) fn new(identity: Identity, ladder: Ladder) -> Self {
+        let seen = Seen { ladder: Some(ladder), ..Seen::default() };
+        Self { inner: Memory::new(identity), seen: Arc::new(Mutex::new(seen)) }
+    }
+
+    /// Where it stands.
+    pub(crate) fn stands(&self) -> Marks {
+        self.seen.lock().marks
+    }
+
+    /// The view inside, which is the log too.
+    pub(crate) const fn memory(&self) -> &Memory<TestBlock> {
+        &self.inner
+    }
+
+    /// Every event so far.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.seen.lock().events.clone()
+    }
+
+    /// Every event so far, in words.
+    pub(crate) fn words(&self) -> Vec<String> {
+        words(&self.events())
+    }
+
+    /// Every contradiction that was kept.
+    pub(crate) fn evidence(&self) -> Vec<Conflict> {
+        self.seen.lock().evidence.clone()
+    }
+
+    /// How often the view was asked for digests.
+    pub(crate) fn lookups(&self) -> usize {
+        self.seen.lock().lookups
+    }
+
+    /// How many commits were begun.
+    pub(crate) fn commits(&self) -> usize {
+        self.seen.lock().commits
+    }
+
+    /// The view no longer knows the block at `height`.
+    pub(crate) fn forget(&self, height: u64) {
+        self.seen.lock().forgotten.insert(height);
+    }
+
+    /// The `nth` commit from now fails, after the first `made` of its changes.
+    pub(crate) fn fail(&self, nth: usize, kind: FaultKind, made: usize) {
+        let mut seen = self.seen.lock();
+        let nth = seen.commits + nth;
+        seen.accidents.push((nth, Accident::Fails(kind, made)));
+    }
+
+    /// The `nth` commit from now waits at a gate.
+    pub(crate) fn hold(&self, nth: usize) -> Gate {
+        let gate = Gate::new();
+        let mut seen = self.seen.lock();
+        let nth = seen.commits + nth;
+        seen.accidents.push((nth, Accident::Held(gate.clone())));
+        gate
+    }
+
+    /// Every commit fails for which `chaos`, given how many changes it has, says so.
+    pub(crate) fn chaos(&self, chaos: Option<Chaos>) {
+        self.seen.lock().chaos = chaos;
+    }
+
+    /// What every committed event must keep to, whatever the source did.
+    fn check(seen: &mut Seen, change: &Change<TestBlock>) {
+        let Some(event) = change.event(&seen.marks) else { panic!("a change without an event") };
+        let before = seen.marks;
+        seen.marks.apply(&event);
+        let (marks, ladder) = (&seen.marks, seen.ladder.expect("set"));
+        if let Err(broken) = marks.tips.check(ladder) {
+            panic!("after {:?}: {broken}", words(&[event]));
+        }
+        let finalized = |marks: &Marks| marks.tips.block(Tier::Finalized);
+        if let Some(was) = finalized(&before) {
+            let is = finalized(marks).expect("finalized is never unknown again");
+            assert!(is.height > was.height || is == was, "finalized moved from {was} to {is}");
+        }
+        let head = marks.delivered.map(|head| head.height);
+        for tip in Tier::ALL.iter().filter_map(|tier| marks.tips.block(*tier)) {
+            assert!(head.is_none_or(|head| tip.height <= head), "{tip} was not delivered");
+        }
+        let Change::Blocks(blocks) = change else {
+            seen.events.push(event);
+            return;
+        };
+        let mut below: Option<BlockRef> = before.delivered;
+        for block in blocks {
+            let at = block.reference();
+            if let Some(below) = below {
+                assert!(at.height > below.height, "{at} replaces {below}, which was not pruned");
+                let next = at.height.previous() == Some(below.height);
+                assert!(!next || block.parent() == below.digest, "{at} is not on {below}");
+            }
+            below = Some(at);
+        }
+        seen.events.push(event);
+    }
+
+    async fn make(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
+        self.inner.commit(changes.clone()).await?;
+        let marks = LocalView::marks(&self.inner).await?;
+        {
+            let mut seen = self.seen.lock();
+            for change in &changes {
+                Self::check(&mut seen, change);
+            }
+            assert_eq!(marks, seen.marks, "the replay law");
+        }
+        self.check_chain(&marks).await
+    }
+
+    /// Every tier is on the chain that the view has.
+    async fn check_chain(&self, marks: &Marks) -> Result<(), Fault> {
+        for tip in Tier::ALL.iter().filter_map(|tier| marks.tips.block(*tier)) {
+            let known = LocalView::witnesses(&self.inner, &[tip.height]).await?[0];
+            let other = known.filter(|known| known.height == tip.height && *known != tip);
+            assert_eq!(other, None, "{tip} is announced, and not on the chain");
+        }
+        Ok(())
+    }
+}
+
+impl LocalView for Watched {
+    type Block = TestBlock;
+
+    async fn marks(&self) -> Result<Marks, Fault> {
+        LocalView::marks(&self.inner).await
+    }
+
+    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        let forgotten = {
+            let mut seen = self.seen.lock();
+            seen.lookups += 1;
+            seen.forgotten.clone()
+        };
+        let mut answers = Vec::new();
+        for height in heights {
+            let mut at = Some(*height);
+            let answer = loop {
+                let Some(height) = at else { break None };
+                let known = LocalView::witnesses(&self.inner, &[height]).await?[0];
+                match known {
+                    Some(known) if forgotten.contains(&known.height.get()) => {
+                        at = known.height.previous();
+                    }
+                    known => break known,
+                }
+            };
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
+        let accident = {
+            let mut seen = self.seen.lock();
+            seen.commits += 1;
+            let now = seen.commits;
+            let wild = seen.chaos.as_mut().and_then(|chaos| chaos(changes.len()));
+            let wild = wild.map(|(kind, made)| Accident::Fails(kind, made));
+            let at = seen.accidents.iter().position(|(nth, _)| *nth == now);
+            wild.or_else(|| at.map(|at| seen.accidents.remove(at).1))
+        };
+        match accident {
+            None => self.make(changes).await,
+            Some(Accident::Held(gate)) => {
+                gate.pass().await;
+                self.make(changes).await
+            }
+            Some(Accident::Fails(kind, made)) => {
+                let made: Vec<_> = changes.into_iter().take(made).collect();
+                if !made.is_empty() {
+                    self.make(made).await?;
+                }
+                Err(kind.fault("view", "as told"))
+            }
+        }
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.seen.lock().evidence.push(conflict);
+        self.inner.keep_evidence(conflict).await
+    }
+}
