@@ -226,7 +226,7 @@ fn stale_tier_tips_do_not_stop_the_search_too_high() {
         world.stand(&theirs, [6, 0, 0, 0]);
         world.careless = true;
     });
-    follower.source.answer(Kind::Snapshot, 1, Answer::Tips(ours.tips([11, 8, 8, 8])));
+    follower.source.answer(Kind::Snapshot, 1, Answer::Tips(ours.tips([11, 8, 8, 8]).into()));
     let pass = follower.pass();
     let events = ["prune 5a: 5 dropped, 5a - - -", "blocks 6b-6b", "proposed 6b"];
     assert_eq!(pass.events, events);
@@ -315,7 +315,7 @@ fn after_a_divergence_only_the_second_snapshot_counts() {
     let fork = chain.fork(4, 'b', 8);
     let mut follower = Follower::synced(ALL, &chain, [5, 0, 0, 0]);
     follower.source.stand(&fork, [5, 0, 4, 0]);
-    let later = fork.clone();
+    let later = fork;
     follower.source.before(Kind::Snapshot, 2, move |world| world.stand(&later, [8, 0, 6, 0]));
     let pass = follower.pass();
     let events = ["prune 3a: 2 dropped, 3a - - -", "blocks 4b-8b", "proposed 8b", "proven 6b/6"];

@@ -19,7 +19,7 @@ fn gap_a_a_range_of_another_fork_does_not_link_and_is_not_taken_in() {
     let theirs = ours.fork(8, 'b', 20);
     let mut follower = Follower::new(ALL, &ours, [20, 0, 0, 0]);
     follower.source.change(|world| world.careless = true);
-    let moved = theirs.clone();
+    let moved = theirs;
     follower.source.after(Kind::Blocks, 1, move |world| world.stand(&moved, [20, 0, 0, 0]));
     let pass = follower.pass();
     assert_eq!(pass.fault(), Some(FaultKind::NotLinked));

@@ -47,9 +47,10 @@ impl Call {
 
 /// What the source answers in place of the truth.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a test makes a handful")]
 pub(crate) enum Answer {
     Fault(FaultKind),
-    Tips(TipSet),
+    Tips(Box<TipSet>),
     Digests(Vec<Option<Digest>>),
     Blocks(Vec<TestBlock>),
     /// Never.
@@ -320,7 +321,7 @@ impl Source for ScriptedSource {
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
         let told = |answer| match answer {
-            Answer::Tips(tips) => Some(Snapshot::from(tips)),
+            Answer::Tips(tips) => Some(Snapshot::from(*tips)),
             _ => None,
         };
         let truth = |world: &mut World| {

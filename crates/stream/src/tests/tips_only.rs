@@ -84,7 +84,7 @@ fn a_tier_whose_digest_was_corrected_is_announced_again() {
     let other = chain.fork(6, 'b', 9);
     let mut follower = Follower::new(TIPS, &chain, [9, 0, 0, 3]);
     let wrong = chain.tips([9, 0, 0, 3]).with(tidewatch_core::Tier::Proven, other.checkpoint(6));
-    follower.source.answer(Kind::Snapshot, 1, Answer::Tips(wrong));
+    follower.source.answer(Kind::Snapshot, 1, Answer::Tips(wrong.into()));
     assert_eq!(follower.pass().events, ["proposed 9a", "proven 6b/6", "finalized 3a/3"]);
     follower.source.stand(&chain, [9, 0, 6, 3]);
     assert_eq!(follower.pass().events, ["back proven 6a/6"]);

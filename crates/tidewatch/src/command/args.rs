@@ -1,0 +1,227 @@
+//! What may be said on the command line, and in a configuration file.
+
+use super::Problem;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+use tidewatch_core::Height;
+use tidewatch_stream::{Mode, Start};
+
+/// Follows the tip of a chain and says how final it is: proposed, checkpointed, proven, finalized.
+///
+/// Without a command it follows `devnet:`, a real BLS-certified chain that runs inside this process.
+#[derive(Debug, Parser)]
+#[command(name = "tidewatch", version, about, long_about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Follow a chain until it is stopped, or until a height is final.
+    Follow(Box<Follow>),
+}
+
+/// Options of `follow`. Each may also stand in the file of `--config`, under the same name with `_`
+/// for `-`; what is said here counts more.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Follow {
+    /// What to follow; several addresses are several upstreams of one chain.
+    ///
+    /// `devnet:` is the embedded network (`devnet:?mode=vrf` for its other kind of certificates),
+    /// `alto+http://HOST:PORT?mode=standard|vrf` an alto network by its indexer (also
+    /// `alto+https://`). [default: devnet:]
+    #[arg(long, value_name = "URL")]
+    pub(crate) source: Vec<String>,
+
+    /// The public key of the network, in hex: everything is verified against it. The devnet needs none.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) identity: Option<String>,
+
+    /// Where to start in an empty data directory: `genesis`, `tip` or a height. One that has blocks
+    /// is followed on from there. [default: genesis]
+    #[arg(long, value_name = "genesis|tip|HEIGHT", allow_negative_numbers = true)]
+    pub(crate) start: Option<StartAt>,
+
+    /// End with exit code 0 once this height is finalized and on disk.
+    #[arg(long, value_name = "HEIGHT", allow_negative_numbers = true)]
+    pub(crate) until: Option<u64>,
+
+    /// Where blocks, certificates and events are kept. [default: ./tidewatch-data; the devnet's is
+    /// temporary]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// What to print: for people, or one JSON object a line. [default: human]
+    #[arg(long, value_name = "human|json")]
+    pub(crate) format: Option<Format>,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics, such as `127.0.0.1:9100`.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// Read options from this TOML file.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidewatch follow
+      follow the embedded devnet and print its tip
+  tidewatch follow --until 20 --format json
+      the first 20 finalized blocks of it, as events
+  tidewatch follow --source 'alto+http://127.0.0.1:8080?mode=standard' --identity 8f4c…
+      follow an alto network, keeping it in ./tidewatch-data
+
+Logs go to standard error; RUST_LOG=debug shows more of them.";
+
+/// Where to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StartAt(pub(crate) Start);
+
+impl FromStr for StartAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(match text {
+            "genesis" => Start::Genesis,
+            "tip" => Start::Tip,
+            height => Start::Height(Height::new(
+                height.parse().map_err(|_| "expected `genesis`, `tip` or a height".to_string())?,
+            )),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for StartAt {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Height(u64),
+            Name(String),
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw::Height(height) => Ok(Self(Start::Height(Height::new(height)))),
+            Raw::Name(name) => name.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    #[default]
+    Human,
+    Json,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Human => "human",
+            Self::Json => "json",
+        })
+    }
+}
+
+impl Follow {
+    /// These options, over those of the configuration file where one is named.
+    pub(crate) fn resolve(self) -> Result<Self, Problem> {
+        let Some(path) = self.config.clone() else { return Ok(self) };
+        Ok(self.over(Self::read(&path)?))
+    }
+
+    fn read(path: &Path) -> Result<Self, Problem> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Problem::usage(format!(
+                "cannot read the configuration file {}: {error}",
+                path.display()
+            ))
+        })?;
+        toml::from_str(&text).map_err(|error| {
+            Problem::usage(format!("the configuration file {} is wrong: {error}", path.display()))
+        })
+    }
+
+    fn over(self, file: Self) -> Self {
+        Self {
+            source: if self.source.is_empty() { file.source } else { self.source },
+            identity: self.identity.or(file.identity),
+            start: self.start.or(file.start),
+            until: self.until.or(file.until),
+            data_dir: self.data_dir.or(file.data_dir),
+            format: self.format.or(file.format),
+            metrics: self.metrics.or(file.metrics),
+            config: self.config,
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        let start = self.start.map_or(Start::Genesis, |start| start.0);
+        Mode::Blocks { start, skip_finalized: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_follow_with_defaults() {
+        let cli = Cli::try_parse_from(["tidewatch"]).unwrap();
+        assert!(cli.command.is_none());
+    }
+
+    #[test]
+    fn a_start_is_genesis_the_tip_or_a_height() {
+        let table = [
+            ("genesis", Some(Start::Genesis)),
+            ("tip", Some(Start::Tip)),
+            ("17", Some(Start::Height(Height::new(17)))),
+            ("-1", None),
+            ("latest", None),
+            ("", None),
+        ];
+        for (text, start) in table {
+            assert_eq!(text.parse::<StartAt>().ok().map(|start| start.0), start, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_counts_more_than_the_file() {
+        let file: Follow = toml::from_str(
+            "source = ['devnet:']\nstart = 7\nuntil = 9\nformat = 'json'\ndata_dir = 'here'",
+        )
+        .unwrap();
+        let line = Follow { until: Some(12), ..Follow::default() };
+        let both = line.over(file);
+        assert_eq!(both.until, Some(12));
+        assert_eq!(both.format, Some(Format::Json));
+        assert_eq!(both.start, Some(StartAt(Start::Height(Height::new(7)))));
+        assert_eq!(both.source, ["devnet:"]);
+    }
+
+    #[test]
+    fn an_unknown_name_in_the_file_is_refused() {
+        assert!(toml::from_str::<Follow>("untill = 9").is_err());
+        assert!(toml::from_str::<Follow>("start = 'yesterday'").is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! The command: what was asked for, checked; then a follower, until it is told to end.
+//!
+//! | file | what |
+//! |---|---|
+//! | `args` | options, from the command line and from a file |
+//! | `data_dir` | the data directory, locked for one process |
+//! | `follow` | `tidewatch follow`, from options to exit code |
+//! | `logs`, `metrics` | what operators see besides the output |
+//! | `problem` | why it ends without success, and what to do |
+//! | `upstream` | addresses, and what is behind them |
+
+mod args;
+mod data_dir;
+mod follow;
+mod logs;
+mod metrics;
+mod problem;
+mod upstream;
+
+pub(crate) use args::Cli;
+pub(crate) use problem::Problem;
+
+use crate::Outcome;
+use args::Command;
+
+/// Does what was asked for.
+pub(crate) fn run(cli: Cli) -> Outcome<()> {
+    match cli.command {
+        None => follow::run(args::Follow::default()),
+        Some(Command::Follow(options)) => follow::run(options.resolve()?),
+    }
+}

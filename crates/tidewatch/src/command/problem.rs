@@ -1,0 +1,47 @@
+//! Why the command ends without success, in words that say what to do.
+
+use std::process::ExitCode;
+use tidewatch_core::{Fault, Severity};
+
+/// A message for whoever typed the command, and how the process ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Problem {
+    message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    code: u8,
+}
+
+impl Problem {
+    /// Something that was typed cannot work.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: 2 }
+    }
+
+    /// Something went wrong on the way.
+    pub(crate) fn failure(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: 1 }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let problem = Self::failure(fault.to_string());
+        match fault.severity() {
+            Severity::Config => Self { code: 2, ..problem },
+            Severity::Corrupt => problem
+                .hint("move the data directory aside and follow from genesis again, or restore it"),
+            _ => problem,
+        }
+    }
+}

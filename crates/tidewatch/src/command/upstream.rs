@@ -1,0 +1,193 @@
+//! Addresses, and what is behind them.
+
+use super::{Problem, args::Follow};
+use crate::Outcome;
+use commonware_formatting::from_hex;
+use commonware_macros::select;
+use commonware_runtime::Clock;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use std::{fmt, time::Duration};
+use tidewatch_certified::Transport as _;
+use tidewatch_core::{Fault, FaultKind};
+use tidewatch_devnet::Devnet;
+use tidewatch_sources::alto::{self, CertificateMode, Endpoint, HttpTransport};
+
+/// The scheme of the embedded network.
+const DEVNET: &str = "devnet:";
+
+/// What the options ask to follow.
+#[derive(Debug)]
+pub(super) enum Target {
+    Devnet { mode: CertificateMode },
+    Alto(Upstreams),
+}
+
+impl Target {
+    pub(super) fn parse(options: &Follow) -> Outcome<Self> {
+        let sources: Vec<&str> = options.source.iter().map(String::as_str).collect();
+        match sources[..] {
+            [] => Ok(Self::Devnet { mode: CertificateMode::Standard }),
+            [source] if source.starts_with(DEVNET) => Self::devnet(source, options),
+            _ => Upstreams::parse(&sources, options.identity.as_deref()).map(Self::Alto),
+        }
+    }
+
+    fn devnet(source: &str, options: &Follow) -> Outcome<Self> {
+        if options.identity.is_some() {
+            return Err(Problem::usage("the devnet makes its own identity")
+                .hint("leave --identity out, or name a network with --source"));
+        }
+        let mode = match source.strip_prefix(DEVNET) {
+            Some("" | "?mode=standard") => CertificateMode::Standard,
+            Some("?mode=vrf") => CertificateMode::Vrf,
+            _ => {
+                return Err(Problem::usage(format!("there is no such devnet: {source}"))
+                    .hint("write devnet: or devnet:?mode=vrf"));
+            }
+        };
+        Ok(Self::Devnet { mode })
+    }
+}
+
+/// One or several upstreams of one chain.
+#[derive(Clone, Debug)]
+pub(super) struct Upstreams {
+    endpoints: Vec<Endpoint>,
+    mode: CertificateMode,
+    identity: Vec<u8>,
+}
+
+impl Upstreams {
+    fn parse(sources: &[&str], identity: Option<&str>) -> Outcome<Self> {
+        let endpoints = sources
+            .iter()
+            .map(|source| {
+                source.parse::<Endpoint>().map_err(|error| {
+                    Problem::usage(format!("--source: {error}"))
+                        .hint("the embedded network is devnet:")
+                })
+            })
+            .collect::<Outcome<Vec<_>>>()?;
+        let Some(mode) = endpoints.first().map(Endpoint::mode) else {
+            return Err(Problem::usage("there is nothing to follow"));
+        };
+        if endpoints.iter().any(|endpoint| endpoint.mode() != mode) {
+            return Err(Problem::usage("the sources are of different certificate modes")
+                .hint("several --source are several upstreams of one network"));
+        }
+        let identity = identity.ok_or_else(|| {
+            Problem::usage("the network's identity is missing")
+                .hint("give its public key with --identity: `deploy` printed it for the validators")
+        })?;
+        let identity = from_hex(identity).ok_or_else(|| {
+            Problem::usage("the identity is not hex")
+                .hint("give the network's public key with --identity, in hex")
+        })?;
+        alto::public_key(&identity)
+            .map_err(|fault| Problem::usage(format!("--identity: {}", fault.detail)))?;
+        Ok(Self { endpoints, mode, identity })
+    }
+
+    /// The devnet as an upstream.
+    pub(super) fn devnet(devnet: &Devnet) -> Outcome<Self> {
+        let address = format!("alto+{}?mode={}", devnet.url(), devnet.mode().as_str());
+        Self::parse(&[&address], Some(&devnet.identity()))
+    }
+
+    pub(super) const fn mode(&self) -> CertificateMode {
+        self.mode
+    }
+
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    pub(super) fn identity(&self) -> &[u8] {
+        &self.identity
+    }
+}
+
+/// How long an endpoint may take to say that it is there.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Asks all endpoints at once whether they are there; one that is suffices.
+pub(super) async fn probe(clock: &impl Clock, endpoints: &[HttpTransport]) -> Outcome<()> {
+    let mut answers: FuturesUnordered<_> =
+        endpoints.iter().map(|endpoint| probe_one(clock, endpoint)).collect();
+    let mut refused = Vec::new();
+    while let Some(answer) = answers.next().await {
+        match answer {
+            Ok(()) => return Ok(()),
+            Err(fault) => refused.push(fault.to_string()),
+        }
+    }
+    Err(Problem::failure(format!("cannot reach the source: {}", refused.join("; "))))
+}
+
+async fn probe_one(clock: &impl Clock, endpoint: &HttpTransport) -> Result<(), Fault> {
+    select! {
+        answer = endpoint.probe() => answer,
+        () = clock.sleep(PROBE_LIMIT) => {
+            let detail = format!(
+                "no answer within {PROBE_LIMIT:?}: start the indexer, or check the address that it \
+                 listens on"
+            );
+            Err(FaultKind::Timeout.fault(endpoint.name(), detail))
+        },
+    }
+}
+
+impl fmt::Display for Upstreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
+        write!(f, "{} ({} certificates)", names.join(", "), self.mode.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(sources: &[&str], identity: Option<&str>) -> Outcome<Target> {
+        Target::parse(&Follow {
+            source: sources.iter().map(ToString::to_string).collect(),
+            identity: identity.map(Into::into),
+            ..Follow::default()
+        })
+    }
+
+    #[test]
+    fn the_default_is_the_devnet() {
+        for sources in [&[][..], &["devnet:"], &["devnet:?mode=standard"]] {
+            let target = parse(sources, None).unwrap();
+            assert!(matches!(target, Target::Devnet { mode: CertificateMode::Standard }));
+        }
+        let vrf = parse(&["devnet:?mode=vrf"], None).unwrap();
+        assert!(matches!(vrf, Target::Devnet { mode: CertificateMode::Vrf }));
+    }
+
+    #[test]
+    fn wrong_input_is_refused_with_what_to_do() {
+        let http = "alto+http://127.0.0.1:1?mode=standard";
+        let table: [(&[&str], Option<&str>, &str); 9] = [
+            (&["ftp://host"], Some("00"), "alto+http://HOST:PORT?mode="),
+            (&["alto+http://host:1"], Some("00"), "certificate mode is missing"),
+            (&["alto+http://host:1?mode=fast"], Some("00"), "standard or vrf"),
+            (&[http], None, "identity is missing"),
+            (&[http], Some("zz"), "not hex"),
+            (&[http], Some("00ff"), "not a group public key"),
+            (
+                &[http, "alto+http://127.0.0.1:2?mode=vrf"],
+                Some("00"),
+                "different certificate modes",
+            ),
+            (&["devnet:?mode=fast"], None, "no such devnet"),
+            (&["devnet:"], Some("00"), "makes its own identity"),
+        ];
+        for (sources, identity, words) in table {
+            let problem = parse(sources, identity).unwrap_err();
+            let text = format!("{problem} {:?}", problem.hint);
+            assert!(text.contains(words), "{sources:?}: {text}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The public contract of `--format json`: one object a line.
+
+use super::{Printer, Reached};
+use commonware_utils::sync::Mutex;
+use serde_json::{Value, json};
+use tidewatch_core::{
+    Ack, BlockRef, CheckpointRef, Consumer, Cursor, Event, Fault, FaultKind, Marks, Monitor,
+    Record, State, Status, Tier, Tip, TipSet,
+};
+
+/// The name of the durable position of standard output.
+pub(crate) const CONSUMER: &str = "stdout";
+
+/// Prints events, and acknowledges what was written.
+#[derive(Debug)]
+pub(crate) struct Events {
+    printer: Printer,
+    reached: Reached,
+}
+
+impl Events {
+    pub(crate) const fn new(printer: Printer, reached: Reached) -> Self {
+        Self { printer, reached }
+    }
+
+    fn failed(error: &std::io::Error) -> Fault {
+        let slow = error.kind() == std::io::ErrorKind::WouldBlock;
+        // Without a reader there is nothing left to do.
+        let kind = if slow { FaultKind::Consumer } else { FaultKind::Setting };
+        kind.fault("standard output", error)
+    }
+}
+
+impl Consumer for Events {
+    fn name(&self) -> &str {
+        CONSUMER
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        let text: String = records.iter().map(|record| line(&event(record))).collect();
+        self.printer.print(text).await.map_err(|error| Self::failed(&error))?;
+        if let Some(last) = records.last() {
+            self.reached.printed(last.marks.tips.block(Tier::Finalized));
+        }
+        Ok(Ack::Durable)
+    }
+
+    async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
+        // Whoever reads the lines is told where they go on: everything is dropped, then the tiers.
+        let marks = &oldest.marks;
+        let Some(head) = marks.head() else { return Ok(()) };
+        let pruned = json!({
+            "event": "pruned", "to": block(head), "depth": 0, "tips": tips(&marks.tips),
+            "cursor": oldest.cursor.to_string(),
+        });
+        self.printer.print(line(&pruned)).await.map_err(|error| Self::failed(&error))
+    }
+}
+
+/// Prints faults and changes of state.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    printer: Printer,
+    reached: Reached,
+    last: Mutex<Option<State>>,
+}
+
+impl Lines {
+    pub(crate) const fn new(printer: Printer, reached: Reached) -> Self {
+        Self { printer, reached, last: Mutex::new(None) }
+    }
+}
+
+impl Monitor for Lines {
+    fn moved(&self, marks: &Marks) {
+        self.reached.kept(marks.tips.block(Tier::Finalized));
+    }
+
+    fn fault(&self, fault: &Fault) {
+        self.printer.hint(line(&json!({
+            "event": "fault", "kind": fault.kind.as_str(), "source": fault.about,
+            "detail": fault.detail,
+        })));
+    }
+
+    fn status(&self, status: &Status) {
+        if self.last.lock().replace(status.state) != Some(status.state) {
+            self.printer.hint(line(&json!({
+                "event": "status", "state": status.state.as_str(), "lag": status.lag,
+                "source_height": status.source_height.map(|height| height.get()),
+            })));
+        }
+    }
+}
+
+fn line(value: &Value) -> String {
+    format!("{value}\n")
+}
+
+fn block(block: BlockRef) -> Value {
+    json!({ "height": block.height.get(), "digest": block.digest.to_string() })
+}
+
+fn checkpoint(checkpoint: Option<CheckpointRef>) -> Value {
+    checkpoint.map_or(Value::Null, |checkpoint| {
+        json!({ "number": checkpoint.number, "digest": checkpoint.digest.to_string() })
+    })
+}
+
+/// All tiers by name; `null` where one is not known.
+fn tips(tips: &TipSet) -> Value {
+    let tip = |tier| tips.get(tier).map_or(Value::Null, |tip| self::tip(&tip));
+    Tier::ALL.map(|tier| (tier.as_str().to_string(), tip(tier))).into_iter().collect()
+}
+
+fn tip(tip: &Tip) -> Value {
+    json!({ "block": block(tip.block), "checkpoint": checkpoint(tip.checkpoint) })
+}
+
+fn moved(event: &str, tier: Tier, tip: &Tip, cursor: &Cursor) -> Value {
+    json!({
+        "event": event, "tier": tier.as_str(), "block": block(tip.block),
+        "checkpoint": checkpoint(tip.checkpoint), "cursor": cursor.to_string(),
+    })
+}
+
+fn event(record: &Record) -> Value {
+    let cursor = &record.cursor;
+    match &record.event {
+        Event::Blocks { from, to } => json!({
+            "event": "blocks", "from": block(*from), "to": block(*to),
+            "count": to.height.get() - from.height.get() + 1, "cursor": cursor.to_string(),
+        }),
+        Event::Advanced { tier, tip } => moved("advanced", *tier, tip, cursor),
+        Event::Regressed { tier, tip } => moved("regressed", *tier, tip, cursor),
+        Event::Pruned { to, depth, tips } => json!({
+            "event": "pruned", "to": block(*to), "depth": depth, "tips": self::tips(tips),
+            "cursor": cursor.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewatch_core::{ChainId, Digest, Height};
+
+    fn at(height: u64, fill: u8) -> BlockRef {
+        BlockRef::new(Height::new(height), Digest([fill; 32]))
+    }
+
+    fn record(event: Event) -> Record {
+        let mut marks = Marks::none();
+        marks.apply(&event);
+        let cursor = Cursor::new(&ChainId::new("test:1").unwrap(), 1, &marks, &[]);
+        Record { event, marks, cursor }
+    }
+
+    /// The contract, field by field and in the words of the README.
+    #[test]
+    fn every_event_has_the_fields_of_the_contract() {
+        let hex = |fill: u8| format!("{fill:02x}").repeat(32);
+        let checkpoint = CheckpointRef { number: 3, digest: Digest([9; 32]) };
+        let tip = Tip { block: at(5, 1), checkpoint: Some(checkpoint) };
+        let table = [
+            (
+                Event::Blocks { from: at(1, 2), to: at(50, 3) },
+                json!({
+                    "event": "blocks", "from": {"height": 1, "digest": hex(2)},
+                    "to": {"height": 50, "digest": hex(3)}, "count": 50,
+                }),
+            ),
+            (
+                Event::Advanced { tier: Tier::Checkpointed, tip },
+                json!({
+                    "event": "advanced", "tier": "checkpointed",
+                    "block": {"height": 5, "digest": hex(1)},
+                    "checkpoint": {"number": 3, "digest": hex(9)},
+                }),
+            ),
+            (
+                Event::Regressed { tier: Tier::Proposed, tip: at(4, 4).into() },
+                json!({
+                    "event": "regressed", "tier": "proposed",
+                    "block": {"height": 4, "digest": hex(4)}, "checkpoint": null,
+                }),
+            ),
+            (
+                Event::Pruned {
+                    to: at(2, 5),
+                    depth: 3,
+                    tips: TipSet::unknown().with(Tier::Proposed, at(2, 5)),
+                },
+                json!({
+                    "event": "pruned", "to": {"height": 2, "digest": hex(5)}, "depth": 3,
+                    "tips": {
+                        "proposed": {"block": {"height": 2, "digest": hex(5)}, "checkpoint": null},
+                        "checkpointed": null, "proven": null, "finalized": null,
+                    },
+                }),
+            ),
+        ];
+        for (event, mut want) in table {
+            let record = record(event);
+            want["cursor"] = record.cursor.to_string().into();
+            assert_eq!(super::event(&record), want);
+        }
+    }
+}

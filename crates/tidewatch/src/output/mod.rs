@@ -1,0 +1,24 @@
+//! What the command prints: events as JSON lines, or progress and one live line for people.
+//!
+//! Everything goes through one [`Printer`]: a thread that owns standard output, so that a reader who
+//! does not read holds up neither the follower nor its end.
+
+mod human;
+mod json;
+mod printer;
+mod reached;
+
+pub(crate) use human::Human;
+pub(crate) use json::{CONSUMER, Events, Lines};
+pub(crate) use printer::Printer;
+pub(crate) use reached::Reached;
+
+use crate::Problem;
+
+/// Says on standard error why the command ends.
+pub(crate) fn report(problem: &Problem) {
+    eprintln!("tidewatch: {problem}");
+    if let Some(hint) = &problem.hint {
+        eprintln!("  {hint}");
+    }
+}

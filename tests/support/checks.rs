@@ -1,0 +1,100 @@
+//! What must hold of every store and every log, whatever happened.
+
+use alto_types::{Finalization, Identity as PublicKey, NAMESPACE};
+use commonware_codec::DecodeExt as _;
+use commonware_parallel::Sequential;
+use commonware_runtime::tokio::Context;
+use commonware_utils::NZUsize;
+use rand::{SeedableRng as _, rngs::StdRng};
+use tidewatch::{
+    core::{
+        Block as _, BlockRef, Event, EventLog as _, Height, Identity, Ladder, LocalView as _,
+        Marks, Proof, Record, Tier,
+    },
+    sources::alto::{AltoBlock, Scheme},
+    store::Store,
+};
+
+/// Every event of a log that has dropped none.
+pub async fn history(store: &Store<Context, AltoBlock>) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        let more = store.read(records.len() as u64, NZUsize!(512)).await.expect("is kept");
+        if more.is_empty() {
+            return records;
+        }
+        records.extend(more);
+    }
+}
+
+/// A whole history is one: no event is missing or there twice, folding the events gives the marks of
+/// each, blocks are dense and linked to what is below, no tier is above what was delivered, the ladder
+/// holds at each event, and finality never moves back.
+pub fn assert_lawful(records: &[Record], identity: &Identity) {
+    let mut marks = Marks::none();
+    for (sequence, record) in records.iter().enumerate() {
+        let at = format!("event {sequence}, {:?}", record.event);
+        assert_eq!(record.sequence(), sequence as u64, "{at}");
+        assert!(record.cursor.is_of(&identity.chain), "{at}");
+        assert!(record.cursor.stands_at(&record.marks), "{at}");
+        if let (Event::Blocks { from, .. }, Some(delivered)) = (&record.event, marks.delivered) {
+            assert_eq!(from.height, delivered.height.next(), "{at}");
+        }
+        let before = marks.tips.block(Tier::Finalized);
+        marks.apply(&record.event);
+        assert_eq!(marks, record.marks, "{at}");
+        marks.tips.check(Ladder::Certified).unwrap_or_else(|broken| panic!("{at}: {broken}"));
+        let delivered = marks.delivered.map_or(identity.genesis.height, |block| block.height);
+        for tip in Tier::ALL.into_iter().filter_map(|tier| marks.tips.block(tier)) {
+            assert!(tip.height <= delivered, "{at}: {tip} was not delivered");
+        }
+        let after = marks.tips.block(Tier::Finalized);
+        if let Some(before) = before {
+            let after = after.expect("finality is still known");
+            assert!(after == before || after.height > before.height, "{at}: after {before}");
+        }
+    }
+}
+
+/// Blocks `first..=last` are kept, linked to each other and to genesis where they start there, and each
+/// final one is proved by a kept certificate that the group's key verifies.
+pub async fn assert_kept<S: Scheme>(
+    store: &Store<Context, AltoBlock>,
+    public: &[u8],
+    first: u64,
+    last: u64,
+) {
+    let scheme = S::certificate_verifier(NAMESPACE, PublicKey::decode(public).expect("a key"));
+    let genesis = store.identity().genesis;
+    let mut below: Option<BlockRef> = (first == 1).then_some(genesis);
+    let mut blocks = Vec::new();
+    for height in (first..=last).map(Height::new) {
+        let block = store.block(height).await.expect("reads");
+        let block = block.unwrap_or_else(|| panic!("there is no block {height}"));
+        assert_eq!(block.reference().height, height);
+        assert!(below.is_none_or(|below| below.digest == block.parent()), "{height} is not linked");
+        below = Some(block.reference());
+        blocks.push(block);
+    }
+    let marks = store.marks().await.expect("reads");
+    let finalized = marks.tips.block(Tier::Finalized).map_or(0, |block| block.height.get());
+    let mut height = first;
+    while height <= finalized.min(last) {
+        let proof = store.proof(Height::new(height)).await.expect("reads");
+        let proof = proof.unwrap_or_else(|| panic!("nothing proves {height}"));
+        assert_proves(&scheme, &proof);
+        let proven = proof.block.height.get();
+        assert!(proven >= height);
+        // Down to `height`, each block is the one that the proved one vouches for: they are linked.
+        let block = store.block(proof.block.height).await.expect("reads").expect("is kept");
+        assert_eq!(block.reference(), proof.block);
+        height = proven + 1;
+    }
+}
+
+fn assert_proves<S: Scheme>(scheme: &S, proof: &Proof) {
+    let certificate = Finalization::<S>::decode(proof.bytes.clone()).expect("a certificate");
+    assert_eq!(certificate.proposal.payload, proof.block.digest);
+    let mut rng = StdRng::seed_from_u64(0);
+    assert!(certificate.verify(&mut rng, scheme, &Sequential), "{} is not proved", proof.block);
+}

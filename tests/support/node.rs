@@ -1,0 +1,150 @@
+//! A follower as the command composes it, with a witness at every port.
+
+use crate::{Counted, Reader, Witness};
+use commonware_runtime::{Supervisor as _, tokio::Context};
+use std::{sync::Arc, time::Duration};
+use tidewatch::{
+    Config as Driver, Follower,
+    core::{Identity, Source as _},
+    sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme},
+    store::{Config as StoreConfig, Store},
+    stream::{Mode, Start, Thresholds, delivery},
+};
+use tidewatch_certified::{Config as Certified, Work};
+use tidewatch_devnet::{Devnet, readymade::Server};
+
+/// How long a follower may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a node follows, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The upstreams.
+    pub endpoints: Vec<Endpoint>,
+    /// The group's public key.
+    pub identity: Vec<u8>,
+    /// Settings of the driver.
+    pub driver: Driver,
+    /// Settings of the source.
+    pub alto: alto::Config,
+}
+
+impl Settings {
+    fn new(url: &str, mode: CertificateMode, identity: &str) -> Self {
+        let endpoint = format!("alto+{url}?mode={}", mode.as_str());
+        let identity = (0..identity.len()).step_by(2).map(|at| identity.get(at..at + 2));
+        let identity = identity.map(|byte| u8::from_str_radix(byte.expect("in pairs"), 16));
+        // Waits that are short for a test, deadlines that a busy machine keeps.
+        let certified = Certified {
+            request_timeout: Duration::from_secs(10),
+            backoff_base: Duration::from_millis(50),
+            backoff_cap: Duration::from_millis(200),
+            ..Certified::default()
+        };
+        let driver = Driver {
+            poll: Duration::from_millis(100),
+            backoff_max: Duration::from_millis(400),
+            ..Driver::default()
+        };
+        Self {
+            endpoints: vec![endpoint.parse().expect("an endpoint")],
+            identity: identity.collect::<Result<_, _>>().expect("hex"),
+            driver,
+            alto: alto::Config { certified, ..alto::Config::default() },
+        }
+    }
+
+    /// Follows `devnet`.
+    pub fn devnet(devnet: &Devnet) -> Self {
+        Self::new(&devnet.url(), devnet.mode(), &devnet.identity())
+    }
+
+    /// Follows `server`, whose blocks are as old as they were signed.
+    pub fn readymade(server: &Server) -> Self {
+        let settings = Self::new(&server.url(), server.mode(), server.identity());
+        settings.with_thresholds(|thresholds| thresholds.tip_age = Duration::MAX)
+    }
+
+    /// Starts at `start` in an empty directory.
+    #[must_use]
+    pub fn with_start(mut self, start: Start) -> Self {
+        self.driver.mode = Mode::Blocks { start, skip_finalized: false };
+        self
+    }
+
+    /// Changes what counts as live.
+    #[must_use]
+    pub fn with_thresholds(mut self, change: impl FnOnce(&mut Thresholds)) -> Self {
+        change(&mut self.driver.thresholds);
+        self
+    }
+
+    /// Changes the limits of the source.
+    #[must_use]
+    pub fn with_certified(mut self, change: impl FnOnce(&mut Certified)) -> Self {
+        change(&mut self.alto.certified);
+        self
+    }
+}
+
+/// A running follower.
+#[derive(Debug)]
+pub struct Node<S: Scheme> {
+    /// The source, with the calls that were made.
+    pub source: Arc<Counted<AltoSource<Context, S>>>,
+    /// What is kept.
+    pub store: Store<Context, AltoBlock>,
+    /// The follower.
+    pub follower: Follower<Context, Store<Context, AltoBlock>>,
+    /// What it said.
+    pub witness: Arc<Witness>,
+    /// The chain.
+    pub identity: Identity,
+}
+
+impl<S: Scheme> Node<S> {
+    /// Opens source and store in the storage of `context`, and follows.
+    pub async fn start(context: &Context, settings: &Settings) -> Self {
+        let Settings { endpoints, identity, driver, alto } = settings.clone();
+        let witness = Arc::new(Witness::default());
+        let codec = AltoBlock::codec(alto.block_size_max);
+        let opened = alto::open::<_, S>(
+            context.child("source"),
+            &endpoints,
+            &identity,
+            witness.clone(),
+            alto,
+        );
+        let (source, upstream) = opened.expect("the source opens");
+        let source = Arc::new(Counted::new(source));
+        let identity = source.identity().await.expect("needs no network");
+        let config = StoreConfig::new(identity.clone(), codec);
+        let store = Store::open(context.child("store"), config).await.expect("the store opens");
+        let mut follower = Follower::start(
+            context.child("follower"),
+            source.clone(),
+            store.clone(),
+            identity.clone(),
+            witness.clone(),
+            driver,
+        );
+        follower.supervise("upstream", upstream.start());
+        Self { source, store, follower, witness, identity }
+    }
+
+    /// Hands all events to `reader`.
+    pub fn attach(&mut self, reader: &Reader) {
+        self.follower.attach(reader.clone(), self.witness.clone(), delivery::Config::default());
+    }
+
+    /// What the source did.
+    pub fn work(&self) -> Work {
+        self.source.inner().work()
+    }
+
+    /// Stops cleanly, and gives what was kept.
+    pub async fn stop(self) -> Store<Context, AltoBlock> {
+        self.follower.stop(STOP_LIMIT).await.expect("stops in time");
+        self.store
+    }
+}
