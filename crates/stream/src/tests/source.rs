@@ -47,7 +47,6 @@ impl Call {
 
 /// What the source answers in place of the truth.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a test makes a handful")]
 pub(crate) enum Answer {
     Fault(FaultKind),
     Tips(Box<TipSet>),
