@@ -336,7 +336,9 @@ fn another_finalized_block_at_our_finalized_height_is_a_conflict() {
     follow(|context| async move {
         let settings = Settings::readymade(&server);
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        contradicted(&node, &server, 19, 1).await;
+        let conflict = contradicted(&node, &server, 19, 1).await;
+        node.witness.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
+        assert_eq!(node.store.evidence().await, Ok(vec![conflict]));
         assert_is_chain(node, &settings, &STANDARD, 20).await;
     });
 }

@@ -234,6 +234,9 @@ where
             Err(fault) => {
                 warn!(kind = fault.kind.as_str(), %fault, "pass failed");
                 self.tracker.fault(&fault);
+                if fault.conflict.is_some() {
+                    self.tracker.contradicted();
+                }
                 self.tracker.ended(false, None);
                 match fault.severity() {
                     Severity::Corrupt | Severity::Config | Severity::Bug => Err(fault),

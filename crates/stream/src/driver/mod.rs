@@ -32,6 +32,9 @@
 //! Told to stop, by its mailbox or by the runtime, it gives up the source call at hand, completes the
 //! commit at hand, and makes no other. A driver whose mailboxes were all dropped goes on.
 //!
+//! A conflict about finality that a pass found lasts as long as passes find it. One that the source
+//! proved by itself, with two proofs that both verify, stays in the status until a restart.
+//!
 //! # Restart safety
 //!
 //! That of the view. A driver that is started on what another one left goes on there.

@@ -16,6 +16,8 @@ struct Seen {
     settled: bool,
     complete: bool,
     conflicted: bool,
+    /// The source has proved a conflict: that does not pass.
+    contradicted: bool,
 }
 
 /// Stands between a pass and the driver's monitor: passes everything on, counts it, and adds the
@@ -48,6 +50,12 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         self.refresh();
     }
 
+    /// The source proved a contradiction of what is finalized: two certificates that both verify. No
+    /// later answer makes that undone, so the status stays until somebody has looked.
+    pub(super) fn contradicted(&self) {
+        self.seen.lock().contradicted = true;
+    }
+
     /// When to say the status next, at `latest`: the moment at which contact or the tip grow too old.
     pub(super) fn due(&self, latest: SystemTime) -> SystemTime {
         /// What is exactly as old as a threshold is not older.
@@ -76,7 +84,7 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
                 tip_age,
                 settled: seen.settled,
                 complete: seen.complete,
-                conflicted: seen.conflicted,
+                conflicted: seen.conflicted || seen.contradicted,
             };
             Status {
                 state: assess(&self.thresholds, &contact),

@@ -33,6 +33,7 @@
 //! | genesis differs | `WrongChain`, no event |
 //! | divergence reaches below local finalized | prune to finalized at the deepest, `FinalityConflict` with evidence, nothing is appended; again on every pass |
 //! | source is shorter than everything that the view knows | prune to its tip |
+//! | source proves a contradiction of finalized by itself | `FinalityConflict` with evidence, no event |
 //! | source contradicts finalized, but not on the proposed chain | `FinalityConflict`, finalized is held, the other tiers go on |
 //! | divergence reaches below everything that the view knows | prune to the block under that, as the source has it |
 //! | source moves between the two snapshots of a prune | the second one counts; if it lacks the ancestor, `Torn` and the next pass |
@@ -181,6 +182,15 @@ where
     /// As safe as the view's `commit`: dropped during one, any prefix of its changes may have been
     /// made. Prefer a [`Guard`] that ends the waits on the source.
     pub async fn run(&mut self) -> Result<Report, Fault> {
+        let result = self.attempt().await;
+        // A source that can prove a contradiction by itself says so by a fault, and maybe only once.
+        if let Some(conflict) = result.as_ref().err().and_then(|fault| fault.conflict) {
+            self.view.keep_evidence(conflict).await?;
+        }
+        result
+    }
+
+    async fn attempt(&mut self) -> Result<Report, Fault> {
         let snapshot = self.snapshot().await?;
         let marks = self.view.marks().await?;
         self.check_mode(&marks, &snapshot.tips)?;

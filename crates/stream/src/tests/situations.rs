@@ -9,7 +9,7 @@ use super::{
 use crate::{Ended, Mode};
 use bytes::Bytes;
 use futures::executor::block_on;
-use tidewatch_core::{FaultKind, Height, Ladder, Proof, Tier, TipSet};
+use tidewatch_core::{Conflict, FaultKind, Height, Ladder, Proof, Tier, TipSet};
 
 const ALL: Mode = Mode::GENESIS;
 
@@ -127,6 +127,17 @@ fn a_finalized_tip_off_the_proposed_chain_is_held_and_the_other_tiers_go_on() {
         assert_eq!(follower.view.stands().tips.block(Tier::Finalized), Some(chain.at(3)));
     }
     assert_eq!(follower.view.evidence().len(), 1, "a torn answer contradicts nothing finalized");
+}
+
+/// Two certificates that both verify, say: the pass cannot know better, and keeps both sides.
+#[test]
+fn a_contradiction_that_the_source_proves_by_itself_is_kept_and_drops_nothing() {
+    let (chain, mut follower) = at_nine();
+    let conflict = Conflict { ours: chain.at(3), theirs: chain.fork(3, 'b', 3).at(3) };
+    follower.source.answer(Kind::Snapshot, 1, Answer::Conflict(conflict));
+    let pass = follower.pass();
+    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::FinalityConflict), 0));
+    assert_eq!(follower.view.evidence(), [conflict]);
 }
 
 #[test]

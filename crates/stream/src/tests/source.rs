@@ -15,7 +15,8 @@ use std::{
     task::{Poll, Waker},
 };
 use tidewatch_core::{
-    BlockRef, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Snapshot, Source, TipSet,
+    BlockRef, Conflict, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Snapshot,
+    Source, TipSet,
 };
 
 /// A question that the source was asked.
@@ -49,6 +50,8 @@ impl Call {
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Fault(FaultKind),
+    /// It proves a contradiction by itself.
+    Conflict(Conflict),
     Tips(Box<TipSet>),
     Digests(Vec<Option<Digest>>),
     Blocks(Vec<TestBlock>),
@@ -283,6 +286,9 @@ impl ScriptedSource {
         let told = match answer {
             None => None,
             Some(Answer::Fault(kind)) => return Err(kind.fault("scripted", "as told")),
+            Some(Answer::Conflict(conflict)) => {
+                return Err(Fault::finality_conflict("scripted", conflict));
+            }
             Some(Answer::Hang) => return pending().await,
             Some(Answer::Held(gate)) => {
                 gate.pass().await;

@@ -10,7 +10,7 @@ use crate::{
 };
 use commonware_runtime::Metrics as _;
 use std::time::{Duration, SystemTime};
-use tidewatch_core::{FaultKind, State};
+use tidewatch_core::{Conflict, FaultKind, State};
 
 /// When `state` was first said.
 fn said(driver: &Running, state: State) -> Duration {
@@ -105,6 +105,22 @@ fn a_source_that_contradicts_finalized_is_conflicted_until_it_does_not() {
         source.stand(&chain, [9, 0, 0, 5]);
         driver.sleep(secs(3)).await;
         assert_eq!(driver.state(), Some(State::Live));
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn a_conflict_that_the_source_proved_is_kept_and_does_not_pass() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [9, 0, 0, 5]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        let conflict = Conflict { ours: chain.at(5), theirs: chain.fork(4, 'b', 9).at(5) };
+        source.answer(Kind::Snapshot, 1, Answer::Conflict(conflict));
+        driver.sleep(secs(10)).await;
+        assert_eq!(driver.state(), Some(State::Conflicted), "although the source said it once");
+        assert_eq!(driver.view.evidence(), [conflict]);
         driver.stop().await;
     });
 }
