@@ -54,7 +54,8 @@
 //! # Cost
 //!
 //! In source calls: quiet 1; one new block 2; catching up `n` blocks `1 + ceil(n / blocks_max)`; a
-//! prune 4 more at the most, besides the search (see [`search`](crate::search)).
+//! prune 3 more at the most, besides the search (see [`search`](crate::search)): the range that did not
+//! link, the second snapshot, and the ancestor's digest under it.
 
 mod announce;
 mod config;

@@ -3,7 +3,7 @@
 
 use super::{
     chain::Chain,
-    follower::Follower,
+    follower::{Follower, from},
     source::{Answer, Call, Kind},
 };
 use crate::{Ended, Mode};
@@ -211,6 +211,16 @@ fn a_first_block_on_another_genesis_is_the_wrong_chain() {
     assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongChain), 0));
 }
 
+/// Where no delivered block reaches down to genesis, it is looked at before everything is dropped.
+#[test]
+fn a_view_that_starts_above_genesis_is_not_rebased_onto_another_network() {
+    let chain = Chain::new('a', 5);
+    let mut follower = Follower::synced(from(2), &chain, [5, 0, 0, 0]);
+    follower.source.stand(&Chain::of_network('h', 'a', 7), [7, 0, 0, 0]);
+    let pass = follower.pass();
+    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongChain), 0));
+}
+
 /// The reference calls a missing block 0 a genesis mismatch. Here no missing answer is evidence.
 #[test]
 fn a_source_without_an_answer_for_genesis_is_not_another_network() {
@@ -263,7 +273,9 @@ fn whatever_the_second_snapshot_says_counts() {
     drop(fresh);
     let fork = chain.fork(8, 'b', 12);
     let shorter = chain.fork(6, 'a', 5);
-    let cases: [(TipSet, Chain, Option<FaultKind>, &str); 5] = [
+    let swapped = chain.fork(7, 'c', 7);
+    let cases: [(TipSet, Chain, Option<FaultKind>, &str); 6] = [
+        (swapped.tips([7, 0, 0, 0]), swapped, Some(FaultKind::Torn), ""),
         (TipSet::unknown(), fork.clone(), Some(FaultKind::Torn), ""),
         (fork.tips([12, 5, 6, 0]), fork.clone(), Some(FaultKind::LadderBroken), ""),
         (chain.tips([2, 0, 0, 0]), shorter.clone(), Some(FaultKind::Behind), ""),
