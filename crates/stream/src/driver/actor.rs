@@ -167,9 +167,8 @@ where
     fn collect(&mut self, answers: &mut Vec<Answer>) {
         let _ = self.source.doorbell().now_or_never();
         while let Ok(message) = self.inbox.try_recv() {
-            match message {
-                Message::Sync(answer) if !answer.is_closed() => answers.push(answer),
-                Message::Sync(_) | Message::Ring => {}
+            if let Message::Sync(answer) = message {
+                answers.push(answer);
             }
         }
     }

@@ -90,6 +90,22 @@ fn a_consumer_that_fails_is_given_the_same_events_again_further_and_further_apar
 }
 
 #[test]
+fn a_consumer_that_fails_now_and_then_waits_the_shortest_time_each_time() {
+    simulate(|context| async move {
+        let mut log = Log::new();
+        let now_and_then = [Manner::Fails(FaultKind::Consumer), Manner::Takes];
+        let manners = vec![now_and_then; 20].concat();
+        let delivery = Running::new(&context, &log, Of { manners, ..Of::default() });
+        for taken in 1..=20 {
+            log.grow(1).await;
+            context.sleep(millis(150)).await;
+            assert_eq!(delivery.taken().len(), 2 * taken);
+        }
+        delivery.stop().await;
+    });
+}
+
+#[test]
 fn a_consumer_that_panics_does_not_take_the_follower_with_it() {
     simulate(|context| async move {
         let mut log = Log::new();

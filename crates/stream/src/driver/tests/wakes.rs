@@ -208,6 +208,10 @@ fn an_unreachable_source_is_asked_less_and_less() {
         let healed = driver.passes();
         driver.sleep(secs(10)).await;
         assert!(driver.passes() - healed >= 9, "it polls as before");
+        source.answer(Kind::Snapshot, 1, Answer::Fault(FaultKind::Unreachable));
+        let again = driver.passes();
+        driver.sleep(secs(10)).await;
+        assert!(driver.passes() - again >= 8, "one more fault is a first one again");
         driver.stop().await;
     });
 }
