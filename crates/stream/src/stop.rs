@@ -1,11 +1,12 @@
 //! Telling an actor to stop, without dropping what it is in the middle of.
 
+use commonware_runtime::{Spawner, signal::Signal};
 use commonware_utils::{channel::oneshot, sync::Mutex};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 /// Resolves when the actor was told to stop.
 pub(crate) type StopSignal = Shared<BoxFuture<'static, ()>>;
@@ -28,10 +29,11 @@ impl Stopper {
     }
 }
 
-/// Resolves when either does.
-pub(crate) fn either(
-    signal: &StopSignal,
-    other: impl Future<Output = ()> + Send + Unpin + 'static,
-) -> StopSignal {
-    futures::future::select(signal.clone(), other).map(drop).boxed().shared()
+/// A signal that resolves when `signal` does or the runtime is told to stop, and what the actor has to
+/// hold until its end: whoever stops the runtime waits until that is dropped. It is never polled,
+/// because a signal that has resolved holds nobody up.
+pub(crate) fn with_runtime(signal: &StopSignal, context: &impl Spawner) -> (StopSignal, Signal) {
+    let shutdown = context.stopped().map(drop).boxed();
+    let either = futures::future::select(signal.clone(), shutdown).map(drop).boxed().shared();
+    (either, context.stopped())
 }

@@ -3,7 +3,7 @@
 use super::{Config, metrics::Metrics};
 use crate::{
     Stopper,
-    stop::{StopSignal, either},
+    stop::{StopSignal, with_runtime},
 };
 use commonware_macros::select;
 use commonware_runtime::{
@@ -82,11 +82,8 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        // Never polled, because a signal that has resolved holds nobody up; dropped at the end, so that
-        // whoever stops the runtime waits until here.
-        let held = self.context.stopped();
-        let shutdown = self.context.stopped().map(drop).boxed();
-        self.stop = either(&self.stop, shutdown);
+        let (stop, held) = with_runtime(&self.stop, &*self.context);
+        self.stop = stop;
         let mut next = self.resume().await?;
         loop {
             let ready = select! {

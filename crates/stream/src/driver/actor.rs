@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Cost, Ended, Guard, Pass, Stopper,
-    stop::{StopSignal, either},
+    stop::{StopSignal, with_runtime},
 };
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::select;
@@ -142,12 +142,8 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        // Never polled, because a signal that has resolved holds nobody up; dropped at the end, so that
-        // whoever stops the runtime waits until here.
-        let held = self.context.stopped();
-        let shutdown = self.context.stopped().map(drop).boxed();
-        // The runtime's own stop is one of ours too.
-        self.stop = either(&self.stop, shutdown);
+        let (stop, held) = with_runtime(&self.stop, &*self.context);
+        self.stop = stop;
         let marks = self.view.marks().await?;
         self.tracker.moved(&marks);
         let mut answers = Vec::new();
