@@ -4,7 +4,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `chain`, `source`, `view`, `words`, `follower` | the doubles: chains that link, a source that can be told what to do, a view that checks every event, events in words |
+//! | `chain`, `source`, `view`, `words` of `tidewatch_sim::scripted`, and `follower` | the doubles: chains that link, a source that can be told what to do, a view that checks every event, events in words |
 //! | `blocks`, `tips_only` | the published cases of a stream with and without blocks (`BS-*`) |
 //! | `gaps`, `situations` | the seven gaps, the extra cases (`X-*`), and sources that fail or lie |
 //! | `small_worlds` | every decision in every small world |
@@ -45,13 +45,11 @@
 //! | skip finalized, a local digest is missing | `gaps::gap_g_a_view_with_holes_recovers_from_a_reorganisation_by_itself` |
 
 mod blocks;
-pub(crate) mod chain;
 pub(crate) mod follower;
 mod gaps;
 mod random_worlds;
 mod situations;
 mod small_worlds;
-pub(crate) mod source;
 mod tips_only;
-pub(crate) mod view;
-pub(crate) mod words;
+
+pub(crate) use tidewatch_sim::scripted::{chain, source, view, words};

@@ -7,7 +7,7 @@
 use tidewatch_core::{BlockRef, Event, Marks, Tier, Tip, TipSet};
 
 /// A block in words.
-pub(crate) fn word(block: BlockRef) -> String {
+pub fn word(block: BlockRef) -> String {
     format!("{}{}", block.height, char::from(block.digest.0[0]))
 }
 
@@ -17,18 +17,18 @@ fn tip_word(tip: Tip) -> String {
 }
 
 /// All tiers in words.
-pub(crate) fn tips_words(tips: &TipSet) -> String {
+pub fn tips_words(tips: &TipSet) -> String {
     Tier::ALL.map(|tier| tips.get(tier).map_or("-".into(), tip_word)).join(" ")
 }
 
 /// Where a view stands, in words: what was delivered, then all tiers.
-pub(crate) fn marks_words(marks: &Marks) -> String {
+pub fn marks_words(marks: &Marks) -> String {
     let delivered = marks.delivered.map_or("-".into(), word);
     format!("{delivered}: {}", tips_words(&marks.tips))
 }
 
 /// Events in words.
-pub(crate) fn words(events: &[Event]) -> Vec<String> {
+pub fn words(events: &[Event]) -> Vec<String> {
     let in_words = |event: &Event| match event {
         Event::Blocks { from, to } => format!("blocks {}-{}", word(*from), word(*to)),
         Event::Advanced { tier, tip } => format!("{tier} {}", tip_word(*tip)),

@@ -21,8 +21,10 @@ use tidewatch_core::{
 
 /// A question that the source was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub enum Call {
+    /// For all tiers.
     Snapshot,
+    /// For the digests at these heights.
     Digests(Vec<u64>),
     /// From this height, under the tip at that one.
     Blocks(u64, u64),
@@ -30,9 +32,12 @@ pub(crate) enum Call {
 
 /// Questions by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// For all tiers.
     Snapshot,
+    /// For digests.
     Digests,
+    /// For a range of blocks.
     Blocks,
 }
 
@@ -48,12 +53,16 @@ impl Call {
 
 /// What the source answers in place of the truth.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub enum Answer {
+    /// A fault of this kind.
     Fault(FaultKind),
     /// It proves a contradiction by itself.
     Conflict(Conflict),
+    /// These tips.
     Tips(Box<TipSet>),
+    /// These digests.
     Digests(Vec<Option<Digest>>),
+    /// These blocks.
     Blocks(Vec<TestBlock>),
     /// Never.
     Hang,
@@ -63,7 +72,7 @@ pub(crate) enum Answer {
 
 /// Holds a call until a test lets it go.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub struct Gate {
     entered: Shared<BoxFuture<'static, ()>>,
     enter: Arc<Mutex<Option<oneshot::Sender<()>>>>,
     opened: Shared<BoxFuture<'static, ()>>,
@@ -76,8 +85,15 @@ impl fmt::Debug for Gate {
     }
 }
 
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Gate {
-    pub(crate) fn new() -> Self {
+    /// A closed gate.
+    pub fn new() -> Self {
         let (enter, entered) = oneshot::channel();
         let (open, opened) = oneshot::channel();
         Self {
@@ -89,17 +105,17 @@ impl Gate {
     }
 
     /// Resolves when a call has come to the gate.
-    pub(crate) async fn entered(&self) {
+    pub async fn entered(&self) {
         self.entered.clone().await;
     }
 
     /// Lets the call go.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         self.open.lock().take();
     }
 
     /// Comes to the gate, and waits until it opens.
-    pub(crate) async fn pass(&self) {
+    pub async fn pass(&self) {
         self.enter.lock().take();
         self.opened.clone().await;
     }
@@ -107,7 +123,7 @@ impl Gate {
 
 /// When the doorbell of a source resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bell {
+pub enum Bell {
     /// Once for each ring, also for one before it was listened to.
     Rings,
     /// At once, always: an upstream that flaps.
@@ -118,22 +134,26 @@ type Hook = Box<dyn FnOnce(&mut World) + Send>;
 type Chaos = Box<dyn FnMut(&mut World, &Call) -> Option<FaultKind> + Send>;
 
 /// What is true at the source, and what it was told to do.
-pub(crate) struct World {
+pub struct World {
     /// The chain that digests and blocks are of.
-    pub(crate) chain: Chain,
+    pub chain: Chain,
     /// What a snapshot says.
-    pub(crate) tips: TipSet,
-    pub(crate) ladder: Ladder,
-    pub(crate) digests_max: usize,
-    pub(crate) blocks_max: usize,
+    pub tips: TipSet,
+    /// The order in which its tiers stand.
+    pub ladder: Ladder,
+    /// Heights that one question for digests may name.
+    pub digests_max: usize,
+    /// Blocks that one answer has at the most.
+    pub blocks_max: usize,
     /// Answers ranges from whatever chain it is on now, although the tip that it was asked under is
     /// on another: what a good source never does.
-    pub(crate) careless: bool,
+    pub careless: bool,
     /// What a snapshot has besides the tips.
-    pub(crate) snapshot: Snapshot,
+    pub snapshot: Snapshot,
     /// What the next snapshot says instead.
-    pub(crate) say: Option<TipSet>,
-    pub(crate) bell: Bell,
+    pub say: Option<TipSet>,
+    /// When the doorbell resolves.
+    pub bell: Bell,
     rung: bool,
     wakers: Vec<Waker>,
     calls: Vec<Call>,
@@ -143,9 +163,16 @@ pub(crate) struct World {
     chaos: Option<Chaos>,
 }
 
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tips = super::words::tips_words(&self.tips);
+        f.debug_struct("World").field("tips", &tips).field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
 impl World {
     /// The source is on `chain`, with tiers at `heights` (0: it does not have the tier yet).
-    pub(crate) fn stand(&mut self, chain: &Chain, heights: [u64; 4]) {
+    pub fn stand(&mut self, chain: &Chain, heights: [u64; 4]) {
         self.chain = chain.clone();
         self.tips = chain.tips(heights);
     }
@@ -165,13 +192,13 @@ impl World {
 }
 
 /// The source of a [`World`]. Clones share it.
-#[derive(Clone)]
-pub(crate) struct ScriptedSource(Arc<Mutex<World>>);
+#[derive(Clone, Debug)]
+pub struct ScriptedSource(Arc<Mutex<World>>);
 
 impl ScriptedSource {
     /// A source of `chain` with tiers at `heights` (0: it does not have the tier yet). It answers ten
     /// blocks at once, and 64 digests.
-    pub(crate) fn new(chain: &Chain, heights: [u64; 4]) -> Self {
+    pub fn new(chain: &Chain, heights: [u64; 4]) -> Self {
         Self(Arc::new(Mutex::new(World {
             chain: chain.clone(),
             tips: chain.tips(heights),
@@ -193,27 +220,27 @@ impl ScriptedSource {
     }
 
     /// Changes what is true.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut World)) {
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
         change(&mut self.0.lock());
     }
 
     /// Moves to `chain` with tiers at `heights`.
-    pub(crate) fn stand(&self, chain: &Chain, heights: [u64; 4]) {
+    pub fn stand(&self, chain: &Chain, heights: [u64; 4]) {
         self.change(|world| world.stand(chain, heights));
     }
 
     /// Every call so far, in order.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Call> {
         self.0.lock().calls.clone()
     }
 
     /// How many calls of `kind` came so far.
-    pub(crate) fn count(&self, kind: Kind) -> usize {
+    pub fn count(&self, kind: Kind) -> usize {
         self.0.lock().count(kind)
     }
 
     /// Right before the `nth` call of `kind` from now is answered, the world changes.
-    pub(crate) fn before(
+    pub fn before(
         &self,
         kind: Kind,
         nth: usize,
@@ -225,7 +252,7 @@ impl ScriptedSource {
     }
 
     /// Right after the `nth` call of `kind` from now was answered, the world changes.
-    pub(crate) fn after(
+    pub fn after(
         &self,
         kind: Kind,
         nth: usize,
@@ -237,14 +264,14 @@ impl ScriptedSource {
     }
 
     /// The `nth` call of `kind` from now is answered so.
-    pub(crate) fn answer(&self, kind: Kind, nth: usize, answer: Answer) {
+    pub fn answer(&self, kind: Kind, nth: usize, answer: Answer) {
         let mut world = self.0.lock();
         let nth = world.count(kind) + nth;
         world.answers.push((kind, nth, answer));
     }
 
     /// Holds the `nth` call of `kind` from now.
-    pub(crate) fn hold(&self, kind: Kind, nth: usize) -> Gate {
+    pub fn hold(&self, kind: Kind, nth: usize) -> Gate {
         let gate = Gate::new();
         self.answer(kind, nth, Answer::Held(gate.clone()));
         gate
@@ -252,12 +279,12 @@ impl ScriptedSource {
 
     /// Every call fails for which `chaos` names a fault, and it may change the world before; `None`
     /// for peace.
-    pub(crate) fn chaos(&self, chaos: Option<Chaos>) {
+    pub fn chaos(&self, chaos: Option<Chaos>) {
         self.0.lock().chaos = chaos;
     }
 
     /// Rings the doorbell.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         let mut world = self.0.lock();
         world.rung = true;
         for waker in world.wakers.drain(..) {

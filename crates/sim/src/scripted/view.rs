@@ -3,7 +3,7 @@
 
 use super::{chain::TestBlock, source::Gate, words::words};
 use commonware_utils::sync::Mutex;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
     Block as _, BlockRef, Change, Conflict, Event, Fault, FaultKind, Height, Identity, Ladder,
     LocalView, Marks, Tier,
@@ -36,68 +36,75 @@ struct Seen {
     chaos: Option<Chaos>,
 }
 
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seen").field("events", &words(&self.events)).finish_non_exhaustive()
+    }
+}
+
 /// A view that records and checks every event. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Watched {
+#[derive(Clone, Debug)]
+pub struct Watched {
     inner: Memory<TestBlock>,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Watched {
-    pub(crate) fn new(identity: Identity, ladder: Ladder) -> Self {
+    /// An empty view of a chain with this ladder.
+    pub fn new(identity: Identity, ladder: Ladder) -> Self {
         let seen = Seen { ladder: Some(ladder), ..Seen::default() };
         Self { inner: Memory::new(identity), seen: Arc::new(Mutex::new(seen)) }
     }
 
     /// Where it stands.
-    pub(crate) fn stands(&self) -> Marks {
+    pub fn stands(&self) -> Marks {
         self.seen.lock().marks
     }
 
     /// The view inside, which is the log too.
-    pub(crate) const fn memory(&self) -> &Memory<TestBlock> {
+    pub const fn memory(&self) -> &Memory<TestBlock> {
         &self.inner
     }
 
     /// Every event so far.
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<Event> {
         self.seen.lock().events.clone()
     }
 
     /// Every event so far, in words.
-    pub(crate) fn words(&self) -> Vec<String> {
+    pub fn words(&self) -> Vec<String> {
         words(&self.events())
     }
 
     /// Every contradiction that was kept.
-    pub(crate) fn evidence(&self) -> Vec<Conflict> {
+    pub fn evidence(&self) -> Vec<Conflict> {
         self.seen.lock().evidence.clone()
     }
 
     /// How often the view was asked for digests.
-    pub(crate) fn lookups(&self) -> usize {
+    pub fn lookups(&self) -> usize {
         self.seen.lock().lookups
     }
 
     /// How many commits were begun.
-    pub(crate) fn commits(&self) -> usize {
+    pub fn commits(&self) -> usize {
         self.seen.lock().commits
     }
 
     /// The view no longer knows the block at `height`.
-    pub(crate) fn forget(&self, height: u64) {
+    pub fn forget(&self, height: u64) {
         self.seen.lock().forgotten.insert(height);
     }
 
     /// The `nth` commit from now fails, after the first `made` of its changes.
-    pub(crate) fn fail(&self, nth: usize, kind: FaultKind, made: usize) {
+    pub fn fail(&self, nth: usize, kind: FaultKind, made: usize) {
         let mut seen = self.seen.lock();
         let nth = seen.commits + nth;
         seen.accidents.push((nth, Accident::Fails(kind, made)));
     }
 
     /// The `nth` commit from now waits at a gate.
-    pub(crate) fn hold(&self, nth: usize) -> Gate {
+    pub fn hold(&self, nth: usize) -> Gate {
         let gate = Gate::new();
         let mut seen = self.seen.lock();
         let nth = seen.commits + nth;
@@ -106,7 +113,7 @@ impl Watched {
     }
 
     /// Every commit fails for which `chaos`, given how many changes it has, says so.
-    pub(crate) fn chaos(&self, chaos: Option<Chaos>) {
+    pub fn chaos(&self, chaos: Option<Chaos>) {
         self.seen.lock().chaos = chaos;
     }
 
