@@ -65,7 +65,7 @@ pub(crate) async fn resume<H: History>(
     if handled < oldest {
         return Err(too_old(history).await?);
     }
-    if handled == 0 && cursor.head().is_none() {
+    if handled == 0 && cursor.stands_at(&Marks::none()) {
         return Ok(Resume::Exact { next: 0 });
     }
     if let Some(sequence) = handled.checked_sub(1).filter(|sequence| *sequence < end) {

@@ -166,7 +166,10 @@ pub struct World {
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tips = super::words::tips_words(&self.tips);
-        f.debug_struct("World").field("tips", &tips).field("calls", &self.calls).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("tips", &tips)
+            .field("calls", &self.calls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -240,24 +243,14 @@ impl ScriptedSource {
     }
 
     /// Right before the `nth` call of `kind` from now is answered, the world changes.
-    pub fn before(
-        &self,
-        kind: Kind,
-        nth: usize,
-        hook: impl FnOnce(&mut World) + Send + 'static,
-    ) {
+    pub fn before(&self, kind: Kind, nth: usize, hook: impl FnOnce(&mut World) + Send + 'static) {
         let mut world = self.0.lock();
         let nth = world.count(kind) + nth;
         world.before.push((kind, nth, Box::new(hook)));
     }
 
     /// Right after the `nth` call of `kind` from now was answered, the world changes.
-    pub fn after(
-        &self,
-        kind: Kind,
-        nth: usize,
-        hook: impl FnOnce(&mut World) + Send + 'static,
-    ) {
+    pub fn after(&self, kind: Kind, nth: usize, hook: impl FnOnce(&mut World) + Send + 'static) {
         let mut world = self.0.lock();
         let nth = world.count(kind) + nth;
         world.after.push((kind, nth, Box::new(hook)));

@@ -25,9 +25,10 @@ pub enum EndpointError {
     /// There is no such certificate mode.
     #[error("unknown certificate mode {0:?}: it is standard or vrf")]
     Mode(String),
-    /// A parameter that means nothing here, or comes twice.
-    #[error("unexpected parameter {0:?}: the only one is mode, once")]
-    Parameter(String),
+    /// A parameter that means nothing here, or comes twice. Its name is not repeated: a key in a query
+    /// may stand alone.
+    #[error("unexpected parameter: the only one is mode, once")]
+    Parameter,
     /// A part behind `#`.
     #[error("the address has a part behind #, which means nothing here: leave it out")]
     Fragment,
@@ -74,7 +75,7 @@ impl FromStr for Endpoint {
         let mut mode = None;
         for (name, value) in url.query_pairs() {
             if name != "mode" || mode.is_some() {
-                return Err(EndpointError::Parameter(name.into_owned()));
+                return Err(EndpointError::Parameter);
             }
             let parsed = value.parse().map_err(|_| EndpointError::Mode(value.into_owned()))?;
             mode = Some(parsed);
@@ -135,8 +136,9 @@ mod tests {
             ("alto+http://host?", NoMode),
             ("alto+http://host?mode=", Mode(String::new())),
             ("alto+http://host?mode=threshold", Mode("threshold".into())),
-            ("alto+http://host?mode=vrf&mode=vrf", Parameter("mode".into())),
-            ("alto+http://host?token=hunter2&mode=vrf", Parameter("token".into())),
+            ("alto+http://host?mode=vrf&mode=vrf", Parameter),
+            ("alto+http://host?token=hunter2&mode=vrf", Parameter),
+            ("alto+http://host?hunter2&mode=vrf", Parameter),
             ("alto+http://host?mode=vrf#part", Fragment),
         ];
         for (text, error) in table {

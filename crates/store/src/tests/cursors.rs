@@ -7,6 +7,7 @@ use tidewatch_core::{
 
 twins! {
     a_cursor_of_this_log_is_resumed_exactly,
+    a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start,
     five_bad_cursors_get_five_answers,
     the_restart_point_can_be_resumed_from,
     a_cursor_of_a_shorter_fork_is_led_over_the_ancestor,
@@ -66,6 +67,20 @@ async fn a_cursor_of_this_log_is_resumed_exactly<S: Twin>(open: impl AsyncFn(u64
         let read_back = record.cursor.to_string().parse().unwrap();
         assert_eq!(store.resume(&read_back).await, Ok(Resume::Exact { next }));
     }
+}
+
+async fn a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start<S: Twin>(
+    open: impl AsyncFn(u64) -> S,
+) {
+    let (mut store, chain) = (open(ALL).await, Chain::of(5));
+    let tips = TipSet::unknown().with(Tier::Finalized, chain.at(3));
+    let cursor = Cursor::new(&identity().chain, 0, &Marks { delivered: None, tips }, &[]);
+    let ahead = Err(ResumeError::Ahead { theirs: None, ours: None });
+    assert_eq!(store.resume(&cursor).await, ahead);
+    commit(&mut store, vec![chain.blocks(1, 5), chain.up(Tier::Proposed, 5), chain.finalize(4)])
+        .await;
+    let (_, bridge, _) = forked(store.resume(&cursor).await.unwrap());
+    assert_leads(&cursor, &bridge, &store.marks().await.unwrap());
 }
 
 async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S) {

@@ -150,9 +150,13 @@ impl Follow {
                 path.display()
             ))
         })?;
-        toml::from_str(&text).map_err(|error| {
-            Problem::usage(format!("the configuration file {} is wrong: {error}", path.display()))
+        Self::parse(&text).map_err(|wrong| {
+            Problem::usage(format!("the configuration file {} is wrong: {wrong}", path.display()))
         })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| wrong(text, &error))
     }
 
     fn over(self, file: Self) -> Self {
@@ -172,6 +176,29 @@ impl Follow {
         let start = self.start.map_or(Start::Genesis, |start| start.0);
         Mode::Blocks { start, skip_finalized: false }
     }
+}
+
+/// What is wrong in a configuration file, and where, without repeating what was written there: an
+/// address may hold a password.
+fn wrong(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count();
+    let name = text.split('\n').nth(line).and_then(|line| line.split_once('='));
+    let name = name.map(|(name, _)| name.trim()).filter(|name| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    });
+    let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+    // A value that was refused is told before what was expected in its place.
+    let message = error.message();
+    let told = ["invalid type: ", "invalid value: ", "unknown variant "];
+    let message = match message.rsplit_once("expected ") {
+        Some((_, expected)) if told.iter().any(|told| message.starts_with(told)) => {
+            format!("expected {expected}")
+        }
+        _ => message.to_owned(),
+    };
+    format!("line {}{name}: {message}", line + 1)
 }
 
 #[cfg(test)]
@@ -217,6 +244,27 @@ mod tests {
         assert_eq!(both.format, Some(Format::Json));
         assert_eq!(both.start, Some(StartAt(Start::Height(Height::new(7)))));
         assert_eq!(both.source, ["devnet:"]);
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_told_without_repeating_an_address() {
+        const ADDRESS: &str = "alto+http://alice:hunter2@host:1?mode=vrf";
+        let table = [
+            (format!("until = 9\nsource = '{ADDRESS}'"), "line 2 (source): expected a sequence"),
+            (format!("source = ['{ADDRESS}"), "line 1 (source): "),
+            (format!("source = {ADDRESS}"), "line 1 (source): "),
+            (format!("source = [\n  '{ADDRESS}',\n  9,\n]"), "line 3: expected a string"),
+            (format!("source = [\n  '{ADDRESS}'\n  '{ADDRESS}'\n]"), "line 3: "),
+            (format!("until = '{ADDRESS}'"), "line 1 (until): expected u64"),
+            (format!("format = '{ADDRESS}'"), "line 1 (format): expected `human` or `json`"),
+            (format!("untill = '{ADDRESS}'"), "line 1 (untill): unknown field `untill`"),
+            ("start = 'yesterday'".into(), "line 1 (start): expected `genesis`"),
+        ];
+        for (text, words) in table {
+            let wrong = Follow::parse(&text).unwrap_err();
+            assert!(wrong.starts_with(words), "{text}: {wrong}");
+            assert!(!wrong.contains("alice") && !wrong.contains("hunter2"), "{text}: {wrong}");
+        }
     }
 
     #[test]
