@@ -83,6 +83,11 @@ impl Chain {
         Self(Arc::new(vec![TestBlock::new(0, genesis, Digest([0; 32]))])).fork(1, fork, tip)
     }
 
+    /// A chain of these blocks, which start at genesis and link.
+    pub fn from_blocks(blocks: Vec<TestBlock>) -> Self {
+        Self(Arc::new(blocks))
+    }
+
     /// This chain below `at`, and blocks of `fork` from there up to `tip`.
     pub fn fork(&self, at: u64, fork: char, tip: u64) -> Self {
         let mut blocks = self.0[..at as usize].to_vec();

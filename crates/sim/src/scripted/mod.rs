@@ -1,7 +1,7 @@
 //! A chain, a source and a view that do exactly what a test tells them to.
 //!
-//! What is true, what is answered and what fails is said step by step, and every question is written
-//! down.
+//! For tests of one situation: what is true, what is answered and what fails is said step by step, and
+//! every question is written down. Worlds that are drawn from a seed are in [`world`](crate::world).
 
 #![allow(
     clippy::unwrap_used,

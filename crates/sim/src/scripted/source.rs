@@ -378,7 +378,7 @@ impl Source for ScriptedSource {
         let (from, to) = (from.get(), tip.height.get());
         let truth = |world: &mut World| {
             let moved = !world.careless && !world.chain.has(tip);
-            let last = to.min(from + world.blocks_max as u64 - 1);
+            let last = to.min(from.saturating_add(world.blocks_max as u64 - 1));
             if moved { Vec::new() } else { world.chain.range(from, last) }
         };
         self.ask(Call::Blocks(from, to), told, truth).await

@@ -1,0 +1,96 @@
+//! The disk of a host.
+
+use super::{Change, Trouble};
+use commonware_runtime::{
+    Blob, Clock, Error, Handle, IoBufs, IoBufsMut, ReadOptions, Storage, WriteOptions,
+};
+use std::{fmt, future::pending, sync::Arc};
+
+/// One change of the disk: it takes its time, fails, or never comes back.
+pub(super) async fn change(clock: &impl Clock, trouble: &Trouble, sync: bool) -> Result<(), Error> {
+    match trouble.change(sync) {
+        Change::Goes(None) => Ok(()),
+        Change::Goes(Some(time)) => {
+            clock.sleep(time).await;
+            Ok(())
+        }
+        Change::Fails => Err(Error::WriteFailed),
+        Change::Crashes => pending().await,
+    }
+}
+
+/// A blob on the disk of a host.
+pub struct DiskBlob<E: Storage> {
+    inner: E::Blob,
+    clock: Arc<E>,
+    trouble: Trouble,
+}
+
+impl<E: Storage> Clone for DiskBlob<E> {
+    fn clone(&self) -> Self {
+        let (inner, clock, trouble) =
+            (self.inner.clone(), self.clock.clone(), self.trouble.clone());
+        Self { inner, clock, trouble }
+    }
+}
+
+impl<E: Storage> fmt::Debug for DiskBlob<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskBlob").finish_non_exhaustive()
+    }
+}
+
+impl<E: Storage> DiskBlob<E> {
+    pub(super) const fn new(inner: E::Blob, clock: Arc<E>, trouble: Trouble) -> Self {
+        Self { inner, clock, trouble }
+    }
+}
+
+impl<E: Storage + Clock> Blob for DiskBlob<E> {
+    async fn read_at_buf(
+        &self,
+        offset: u64,
+        len: usize,
+        bufs: impl Into<IoBufsMut> + Send,
+        options: ReadOptions,
+    ) -> Result<IoBufsMut, Error> {
+        self.inner.read_at_buf(offset, len, bufs, options).await
+    }
+
+    async fn read_at(
+        &self,
+        offset: u64,
+        len: usize,
+        options: ReadOptions,
+    ) -> Result<IoBufsMut, Error> {
+        self.inner.read_at(offset, len, options).await
+    }
+
+    async fn write_at(
+        &self,
+        offset: u64,
+        bufs: impl Into<IoBufs> + Send,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        let sync = options.contains(WriteOptions::SYNC);
+        change(&*self.clock, &self.trouble, sync).await?;
+        self.inner.write_at(offset, bufs, options).await
+    }
+
+    async fn resize(&self, len: u64) -> Result<(), Error> {
+        change(&*self.clock, &self.trouble, false).await?;
+        self.inner.resize(len).await
+    }
+
+    async fn sync(&self) -> Result<(), Error> {
+        change(&*self.clock, &self.trouble, true).await?;
+        self.inner.sync().await
+    }
+
+    async fn start_sync(&self) -> Handle<()> {
+        match change(&*self.clock, &self.trouble, true).await {
+            Ok(()) => self.inner.start_sync().await,
+            Err(error) => Handle::ready(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! A machine that can be trusted with nothing: its clock jumps, its disk is slow, fails, or loses the
+//! process in the middle of a write, and its scheduler starves tasks.
+//!
+//! # Overview
+//!
+//! [`Host`] is a runtime context around another one. What runs on it is the code as it is; what goes
+//! wrong is said through [`Trouble`], which all contexts of one host share.
+//!
+//! | trouble | what happens |
+//! |---|---|
+//! | [`Trouble::jump`] | the wall clock moves, forwards or back; sleeps last as long as before |
+//! | [`Trouble::starve`] | a task that could go on is not polled for a while |
+//! | [`Trouble::slow_disk`] | changes of the disk take their time |
+//! | [`Trouble::fail_disk_after`] | every change of the disk fails, after so many |
+//! | [`Trouble::crash_after`] | a change of the disk never comes back, after so many: see [`Trouble::crashed`] |
+//!
+//! What a crash leaves of writes that were not synced is set in the runtime below.
+
+mod disk;
+mod tasks;
+
+pub use disk::DiskBlob;
+
+use commonware_runtime::{
+    BlobVersion, BufferPool, BufferPooler, Clock, Error, Handle, Metrics, Name, Spawner, Storage,
+    Supervisor,
+    signal::Signal,
+    telemetry::metrics::{Metric, Registered},
+};
+use commonware_utils::sync::Mutex;
+use futures::{
+    FutureExt as _,
+    channel::oneshot,
+    future::{BoxFuture, Shared},
+};
+use rand::{RngExt as _, SeedableRng as _, TryCryptoRng, TryRng, rngs::StdRng};
+use std::{
+    fmt,
+    future::Future,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How often something goes wrong, and for how long at the most.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Odds {
+    /// Of each chance, how often.
+    pub rate: f64,
+    /// For how long at the most.
+    pub longest: Duration,
+}
+
+/// What was done to the disk of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Everything that changed it: opens, writes, resizes, syncs, removals.
+    pub changes: u64,
+    /// Barriers: syncs, and writes that are one.
+    pub syncs: u64,
+}
+
+struct State {
+    rng: StdRng,
+    /// Of the wall clock, in milliseconds.
+    skew: i64,
+    starve: Odds,
+    slow_disk: Odds,
+    fail_after: Option<u64>,
+    crash_after: Option<u64>,
+    crash: Option<oneshot::Sender<()>>,
+    done: Done,
+    running: usize,
+}
+
+/// What goes wrong on a [`Host`]. Cheap to clone; clones speak of the same host.
+#[derive(Clone)]
+pub struct Trouble {
+    state: Arc<Mutex<State>>,
+    crashed: Shared<BoxFuture<'static, ()>>,
+}
+
+impl fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Trouble")
+            .field("skew_ms", &state.skew)
+            .field("starve", &state.starve)
+            .field("slow_disk", &state.slow_disk)
+            .field("done", &state.done)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of a change of the disk.
+enum Change {
+    Goes(Option<Duration>),
+    Fails,
+    Crashes,
+}
+
+impl Trouble {
+    fn new(seed: u64) -> Self {
+        let (crash, crashed) = oneshot::channel();
+        let state = State {
+            rng: StdRng::seed_from_u64(seed),
+            skew: 0,
+            starve: Odds::default(),
+            slow_disk: Odds::default(),
+            fail_after: None,
+            crash_after: None,
+            crash: Some(crash),
+            done: Done::default(),
+            running: 0,
+        };
+        Self { state: Arc::new(Mutex::new(state)), crashed: crashed.map(drop).boxed().shared() }
+    }
+
+    /// Nothing goes wrong from now on. The clock stays where it jumped to.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
+        (state.starve, state.slow_disk) = (Odds::default(), Odds::default());
+        (state.fail_after, state.crash_after) = (None, None);
+    }
+
+    /// Moves the wall clock by so many milliseconds.
+    pub fn jump(&self, by_ms: i64) {
+        self.state.lock().skew += by_ms;
+    }
+
+    /// Starves tasks.
+    pub fn starve(&self, odds: Odds) {
+        self.state.lock().starve = odds;
+    }
+
+    /// Makes the disk slow.
+    pub fn slow_disk(&self, odds: Odds) {
+        self.state.lock().slow_disk = odds;
+    }
+
+    /// Lets so many changes of the disk through, and fails every one after them.
+    pub fn fail_disk_after(&self, changes: u64) {
+        self.state.lock().fail_after = Some(changes);
+    }
+
+    /// Lets so many changes of the disk through; the one after them never comes back.
+    pub fn crash_after(&self, changes: u64) {
+        self.state.lock().crash_after = Some(changes);
+    }
+
+    /// Resolves when a change of the disk was reached that never comes back: whoever owns the process
+    /// ends it now.
+    pub async fn crashed(&self) {
+        self.crashed.clone().await;
+    }
+
+    /// What was done to the disk so far.
+    pub fn done(&self) -> Done {
+        self.state.lock().done
+    }
+
+    /// Tasks that run on this host.
+    pub fn running(&self) -> usize {
+        self.state.lock().running
+    }
+
+    fn skewed(&self, now: SystemTime) -> SystemTime {
+        let skew = self.state.lock().skew;
+        let by = Duration::from_millis(skew.unsigned_abs());
+        let moved = if skew < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        moved.unwrap_or(now)
+    }
+
+    fn nap(&self) -> Option<Duration> {
+        let state = &mut *self.state.lock();
+        roll(&mut state.rng, state.starve)
+    }
+
+    fn change(&self, sync: bool) -> Change {
+        let state = &mut *self.state.lock();
+        if let Some(left) = &mut state.crash_after {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => {
+                    state.crash.take();
+                    return Change::Crashes;
+                }
+            }
+        }
+        if let Some(left) = &mut state.fail_after {
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => return Change::Fails,
+            }
+        }
+        state.done.changes += 1;
+        state.done.syncs += u64::from(sync);
+        Change::Goes(roll(&mut state.rng, state.slow_disk))
+    }
+}
+
+fn roll(rng: &mut StdRng, odds: Odds) -> Option<Duration> {
+    let longest = u64::try_from(odds.longest.as_millis()).unwrap_or(u64::MAX);
+    (odds.rate > 0.0 && rng.random_bool(odds.rate.min(1.0)))
+        .then(|| Duration::from_millis(rng.random_range(0..=longest)))
+}
+
+/// A runtime context on which things go wrong. See the [module](self).
+#[derive(Debug)]
+pub struct Host<E> {
+    inner: E,
+    trouble: Trouble,
+}
+
+impl<E> Host<E> {
+    /// A host on `inner`, on which nothing goes wrong until it is told to. What goes wrong at random
+    /// is drawn from `seed`.
+    pub fn new(inner: E, seed: u64) -> (Self, Trouble) {
+        let trouble = Trouble::new(seed);
+        (Self { inner, trouble: trouble.clone() }, trouble)
+    }
+}
+
+impl<E: Supervisor> Supervisor for Host<E> {
+    fn name(&self) -> Name {
+        self.inner.name()
+    }
+
+    fn child(&self, label: &'static str) -> Self {
+        Self { inner: self.inner.child(label), trouble: self.trouble.clone() }
+    }
+
+    fn with_attribute(self, key: &'static str, value: impl fmt::Display) -> Self {
+        Self { inner: self.inner.with_attribute(key, value), trouble: self.trouble }
+    }
+}
+
+impl<E: Clock> Clock for Host<E> {
+    fn current(&self) -> SystemTime {
+        self.trouble.skewed(self.inner.current())
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.inner.sleep(duration)
+    }
+
+    /// As timers of operating systems do, it takes the time that is left when it is called.
+    fn sleep_until(&self, deadline: SystemTime) -> impl Future<Output = ()> + Send + 'static {
+        let left = deadline.duration_since(self.current()).unwrap_or(Duration::ZERO);
+        self.inner.sleep(left)
+    }
+}
+
+impl<E: Clock> governor::clock::Clock for Host<E> {
+    type Instant = SystemTime;
+
+    fn now(&self) -> SystemTime {
+        self.current()
+    }
+}
+
+impl<E: Clock> governor::clock::ReasonablyRealtime for Host<E> {}
+
+impl<E: Metrics> Metrics for Host<E> {
+    fn register<N: Into<String>, H: Into<String>, M: Metric>(
+        &self,
+        name: N,
+        help: H,
+        metric: M,
+    ) -> Registered<M> {
+        self.inner.register(name, help, metric)
+    }
+
+    fn encode(&self) -> String {
+        self.inner.encode()
+    }
+}
+
+impl<E: BufferPooler> BufferPooler for Host<E> {
+    fn network_buffer_pool(&self) -> &BufferPool {
+        self.inner.network_buffer_pool()
+    }
+
+    fn storage_buffer_pool(&self) -> &BufferPool {
+        self.inner.storage_buffer_pool()
+    }
+}
+
+impl<E: TryRng> TryRng for Host<E> {
+    type Error = E::Error;
+
+    fn try_next_u32(&mut self) -> Result<u32, E::Error> {
+        self.inner.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, E::Error> {
+        self.inner.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), E::Error> {
+        self.inner.try_fill_bytes(bytes)
+    }
+}
+
+impl<E: TryCryptoRng> TryCryptoRng for Host<E> {}
+
+impl<E: Spawner + Clock> Spawner for Host<E> {
+    fn shared(self, blocking: bool) -> Self {
+        Self { inner: self.inner.shared(blocking), trouble: self.trouble }
+    }
+
+    fn dedicated(self) -> Self {
+        Self { inner: self.inner.dedicated(), trouble: self.trouble }
+    }
+
+    fn spawn<F, Fut, T>(self, task: F) -> Handle<T>
+    where
+        F: FnOnce(Self) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let trouble = self.trouble;
+        self.inner.spawn(move |inner| {
+            let clock = inner.child("scheduler");
+            let task = task(Self { inner, trouble: trouble.clone() });
+            tasks::Starving::new(clock, trouble, task)
+        })
+    }
+
+    async fn stop(self, value: i32, timeout: Option<Duration>) -> Result<(), Error> {
+        self.inner.stop(value, timeout).await
+    }
+
+    fn stopped(&self) -> Signal {
+        self.inner.stopped()
+    }
+}
+
+impl<E: Storage + Clock + Supervisor> Storage for Host<E> {
+    type Blob = DiskBlob<E>;
+
+    async fn open_versioned(
+        &self,
+        partition: &str,
+        name: &[u8],
+        versions: RangeInclusive<BlobVersion>,
+    ) -> Result<(Self::Blob, u64, BlobVersion), Error> {
+        let clock = Arc::new(self.inner.child("disk"));
+        disk::change(&*clock, &self.trouble, false).await?;
+        let (inner, len, version) = self.inner.open_versioned(partition, name, versions).await?;
+        Ok((DiskBlob::new(inner, clock, self.trouble.clone()), len, version))
+    }
+
+    async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
+        disk::change(&self.inner, &self.trouble, false).await?;
+        self.inner.remove(partition, name).await
+    }
+
+    async fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
+        self.inner.scan(partition).await
+    }
+}

@@ -1,0 +1,181 @@
+//! `tidewatch-sim`: runs worlds that try to break the follower.
+
+#![allow(clippy::disallowed_types, reason = "how fast worlds run is told in real time")]
+
+use clap::Parser;
+use eyre::{Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tidewatch_sim::world::{Outcome, Tally, run};
+use tracing_subscriber::EnvFilter;
+
+/// Runs simulated worlds, one for each seed: a chain that reorganises, upstreams that lie, lag and hang,
+/// consumers that fail, a machine that crashes in the middle of a write, and the follower as it is. Every
+/// rule is checked at every step; a world that breaks one is named by its seed, and that seed replays it
+/// exactly.
+///
+/// Examples:
+///
+///   tidewatch-sim --seeds 1000        the worlds of the seeds 0 to 999
+///   tidewatch-sim --minutes 30        as many worlds as go into half an hour
+///   tidewatch-sim --seed 4711         one world, with everything that is seen
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Args {
+    /// Run this many worlds.
+    #[arg(long, default_value_t = 1_000, conflicts_with_all = ["seed", "minutes"])]
+    seeds: u64,
+
+    /// The first seed.
+    #[arg(long, default_value_t = 0, conflicts_with = "seed")]
+    from: u64,
+
+    /// Replay the world of this seed, twice, and print everything that is seen.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Run worlds for this long.
+    #[arg(long, conflicts_with = "seed")]
+    minutes: Option<u64>,
+
+    /// Worlds that run side by side. By default as many as the machine has cores.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
+    jobs: Option<u64>,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    match args.seed {
+        Some(seed) => replay(seed),
+        None => sweep(&args),
+    }
+}
+
+/// One world with full tracing, and once more to see that it is the same.
+fn replay(seed: u64) -> Result<ExitCode> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).without_time().with_target(false).init();
+    let outcome = run(seed, true);
+    if run(seed, false).audit != outcome.audit {
+        bail!("the world of seed {seed} is not the same twice: it depends on something else");
+    }
+    let mut out = std::io::stdout().lock();
+    write_tally(&mut out, 1, &outcome.tally, None)?;
+    Ok(report(&mut out, &outcome)?)
+}
+
+/// Where a sweep stands.
+#[derive(Default)]
+struct Standing {
+    worlds: u64,
+    tally: Tally,
+    failed: Option<Outcome>,
+}
+
+fn sweep(args: &Args) -> Result<ExitCode> {
+    let began = Instant::now();
+    let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let seeds = if limit.is_some() { u64::MAX } else { args.seeds };
+    let bar = progress(limit.is_none().then_some(args.seeds));
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let standing = Mutex::new(Standing::default());
+    let jobs =
+        args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    let over = limit.is_some_and(|limit| began.elapsed() >= limit);
+                    if nth >= seeds || over || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let outcome = run(args.from.wrapping_add(nth), false);
+                    bar.inc(1);
+                    let mut standing = standing.lock().unwrap_or_else(PoisonError::into_inner);
+                    standing.worlds += 1;
+                    standing.tally.add(&outcome.tally);
+                    if outcome.violation.is_some() {
+                        stop.store(true, Ordering::Relaxed);
+                        standing.failed.get_or_insert(outcome);
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let standing = standing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut out = std::io::stdout().lock();
+    write_tally(&mut out, standing.worlds, &standing.tally, Some(began.elapsed()))?;
+    match standing.failed {
+        Some(outcome) => Ok(report(&mut out, &outcome)?),
+        None => {
+            writeln!(out, "no rule was broken")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn progress(seeds: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(seeds, ProgressDrawTarget::hidden());
+    }
+    let template = match seeds {
+        Some(_) => "{elapsed} {wide_bar} {pos}/{len} worlds, {per_sec}, {eta} left",
+        None => "{elapsed} {spinner} {pos} worlds, {per_sec}",
+    };
+    let bar = seeds.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn write_tally(
+    out: &mut impl std::io::Write,
+    worlds: u64,
+    tally: &Tally,
+    took: Option<Duration>,
+) -> std::io::Result<()> {
+    let Tally { simulated, blocks, deepest, crashes, events, observations, calls } = tally;
+    let hours = simulated.as_secs_f64() / 3_600.0;
+    writeln!(
+        out,
+        "{worlds} worlds, {hours:.1} simulated hours, {blocks} blocks, {crashes} crashes, deepest \
+         reorganisation {deepest}, {calls} source calls, {events} events, {observations} observations"
+    )?;
+    if let Some(took) = took {
+        let seconds = took.as_secs_f64().max(f64::EPSILON);
+        let rate = worlds as f64 / seconds;
+        writeln!(
+            out,
+            "{seconds:.1} s: {rate:.1} worlds, {:.2} simulated hours a second",
+            hours / seconds
+        )?;
+    }
+    Ok(())
+}
+
+fn report(out: &mut impl std::io::Write, outcome: &Outcome) -> std::io::Result<ExitCode> {
+    let Some(violation) = &outcome.violation else {
+        writeln!(out, "seed {}: no rule was broken", outcome.seed)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    writeln!(out, "\nlast seen:")?;
+    for line in &violation.trail {
+        writeln!(out, "  {line}")?;
+    }
+    writeln!(out, "\nseed {} breaks {}: {}", outcome.seed, violation.checker, violation.detail)?;
+    writeln!(out, "replay it with: tidewatch-sim --seed {}", outcome.seed)?;
+    Ok(ExitCode::FAILURE)
+}

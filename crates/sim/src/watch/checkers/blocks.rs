@@ -1,0 +1,72 @@
+//! Rules about blocks.
+
+use super::{Checker, Observation};
+use crate::{
+    scripted::{chain::TestBlock, words::word},
+    watch::Answer,
+    world::Truth,
+};
+use std::collections::BTreeSet;
+use tidewatch_core::{Block as _, BlockRef, Change, Digest};
+
+/// Delivered blocks stand on each other, replace nothing that was not pruned, and came from the source.
+#[derive(Default)]
+pub(super) struct Linked {
+    head: Option<BlockRef>,
+    seen: BTreeSet<Digest>,
+}
+
+impl Linked {
+    fn take(&mut self, block: &TestBlock) -> Result<(), String> {
+        let at = block.reference();
+        if !self.seen.contains(&at.digest) {
+            return Err(format!("{} came from nowhere", word(at)));
+        }
+        if let Some(below) = self.head {
+            if at.height <= below.height {
+                return Err(format!("{} replaces {}, which was not pruned", word(at), word(below)));
+            }
+            if at.height == below.height.next() && block.parent() != below.digest {
+                return Err(format!("{} does not stand on {}", word(at), word(below)));
+            }
+        }
+        self.head = Some(at);
+        Ok(())
+    }
+}
+
+impl Checker for Linked {
+    fn name(&self) -> &'static str {
+        "linked"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        match observation {
+            Observation::Answered { answer: Answer::Blocks(blocks), .. } => {
+                self.seen.extend(blocks.iter().map(|block| block.reference().digest));
+            }
+            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
+                self.head = marks.delivered;
+            }
+            Observation::Committed { changes, .. } => {
+                for change in changes {
+                    match change {
+                        Change::Blocks(blocks) => {
+                            blocks.iter().try_for_each(|block| self.take(block))?;
+                            let consecutive = |pair: &[TestBlock]| {
+                                pair[0].reference().height.next() == pair[1].reference().height
+                            };
+                            if !blocks.windows(2).all(consecutive) {
+                                return Err("a hole inside of one delivery".into());
+                            }
+                        }
+                        Change::Pruned { to, .. } => self.head = self.head.map(|_| *to),
+                        Change::Moved { .. } => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

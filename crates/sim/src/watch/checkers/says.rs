@@ -1,0 +1,89 @@
+//! Rules about what a follower says of itself.
+
+use super::{Checker, Observation, Rules};
+use crate::{watch::Answer, world::Truth};
+use std::time::Duration;
+use tidewatch_core::{FaultKind, Marks, State, Tier, TipSet};
+
+/// `Live` is said only when contact is fresh, lag is small, the tip is not old, and nothing of finality
+/// is contradicted.
+pub(super) struct Honest {
+    rules: Rules,
+    contact: Option<Duration>,
+    tips: TipSet,
+    marks: Marks,
+}
+
+/// A clock that was set back is noticed at the next look: until then an age may count once more.
+const LOOKS: u32 = 2;
+
+/// What starved tasks may add.
+const SLACK: Duration = Duration::from_secs(15);
+
+impl Honest {
+    pub(super) const fn new(rules: Rules) -> Self {
+        let (tips, marks) = (TipSet::unknown(), Marks::none());
+        Self { rules, contact: None, tips, marks }
+    }
+
+    fn live(&self, at: Duration) -> Result<(), String> {
+        let contact = self.contact.ok_or("live is said without any contact")?;
+        let since = at.saturating_sub(contact);
+        if since > self.rules.thresholds.contact * LOOKS + SLACK {
+            return Err(format!("live is said {since:?} after the last contact"));
+        }
+        let head = self.marks.head().map_or(0, |block| block.height.get());
+        let tip = self.tips.block(Tier::Proposed).map_or(0, |block| block.height.get());
+        let lag = tip.saturating_sub(head);
+        if lag > self.rules.thresholds.lag {
+            return Err(format!("live is said {lag} blocks behind"));
+        }
+        Ok(())
+    }
+}
+
+impl Checker for Honest {
+    fn name(&self) -> &'static str {
+        "status"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        match observation {
+            Observation::Answered { answer: Answer::Snapshot(snapshot), at, .. }
+                if snapshot.tips.check(self.rules.ladder).is_ok() =>
+            {
+                (self.contact, self.tips) = (Some(*at), snapshot.tips);
+            }
+            Observation::Opened { marks, .. } => {
+                (self.marks, self.contact) = (*marks, None);
+            }
+            Observation::MarksRead(marks) | Observation::Committed { marks, .. } => {
+                self.marks = *marks;
+            }
+            Observation::Said(status, at) if status.state == State::Live => self.live(*at)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What goes wrong outside is never called a bug of our own, and never ends an actor.
+pub(super) struct Faults;
+
+impl Checker for Faults {
+    fn name(&self) -> &'static str {
+        "faults"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        let fault = match observation {
+            Observation::Refused(fault) | Observation::NotCommitted(Some(fault)) => fault,
+            Observation::Ended { actor, result: Err(fault) } if fault.kind != FaultKind::Disk => {
+                return Err(format!("{actor} ended: {fault}"));
+            }
+            _ => return Ok(()),
+        };
+        let ours = matches!(fault.kind, FaultKind::Bug | FaultKind::CorruptRecord);
+        if ours { Err(fault.to_string()) } else { Ok(()) }
+    }
+}

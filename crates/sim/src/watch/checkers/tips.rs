@@ -1,0 +1,209 @@
+//! Rules about tiers.
+
+use super::{Checker, Observation, Rules};
+use crate::{
+    scripted::words::{marks_words, word, words},
+    world::Truth,
+};
+use tidewatch_core::{Change, Event, Height, Marks, Record, Tier, TipSet};
+
+/// What came into the history, and what the store says where it stands.
+fn records(observation: &Observation) -> &[Record] {
+    match observation {
+        Observation::Recorded(records) | Observation::Opened { records, .. } => records,
+        _ => &[],
+    }
+}
+
+/// After every event, what is announced obeys the ladder.
+pub(super) struct LadderKept(pub(super) Rules);
+
+impl Checker for LadderKept {
+    fn name(&self) -> &'static str {
+        "ladder"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        for record in records(observation) {
+            record
+                .marks
+                .tips
+                .check(self.0.ladder)
+                .map_err(|broken| format!("after {}: {broken}", words(&[record.event]).join("")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Every tier is an ancestor-or-self of the next higher one, as far as the view was given the blocks to
+/// know it.
+pub(super) struct Ancestry {
+    rules: Rules,
+    /// Where the run of delivered blocks starts.
+    first: Option<Height>,
+    delivered: Option<Height>,
+}
+
+impl Ancestry {
+    pub(super) const fn new(rules: Rules) -> Self {
+        Self { rules, first: None, delivered: None }
+    }
+
+    fn check(&self, tips: &TipSet, truth: &Truth) -> Result<(), String> {
+        let known = self.rules.ladder.tiers().into_iter().filter_map(|tier| tips.block(tier));
+        let given = |height: Height| self.first.is_some_and(|first| height >= first);
+        let tips: Vec<_> = known.filter(|tip| self.rules.certified || given(tip.height)).collect();
+        for pair in tips.windows(2) {
+            if !truth.descends(pair[0], pair[1]) {
+                return Err(format!("{} does not stand on {}", word(pair[0]), word(pair[1])));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checker for Ancestry {
+    fn name(&self) -> &'static str {
+        "ancestry"
+    }
+
+    fn see(&mut self, observation: &Observation, truth: &Truth) -> Result<(), String> {
+        for record in records(observation) {
+            if let Event::Blocks { from, .. } = record.event
+                && self.delivered.map(Height::next) != Some(from.height)
+            {
+                self.first = Some(from.height);
+            }
+            self.delivered = record.marks.delivered.map(|block| block.height);
+            self.check(&record.marks.tips, truth)?;
+        }
+        Ok(())
+    }
+}
+
+/// Finalized never moves back and never changes its digest; on a certified chain it is always the
+/// truth.
+pub(super) struct Finality {
+    rules: Rules,
+    finalized: TipSet,
+}
+
+impl Finality {
+    pub(super) const fn new(rules: Rules) -> Self {
+        Self { rules, finalized: TipSet::unknown() }
+    }
+
+    fn check(&mut self, marks: &Marks, truth: &Truth) -> Result<(), String> {
+        let was = self.finalized.block(Tier::Finalized);
+        let is = marks.tips.block(Tier::Finalized);
+        if let Some(was) = was {
+            let is = is.ok_or_else(|| format!("{} is unknown again", word(was)))?;
+            if is.height < was.height || (is.height == was.height && is != was) {
+                return Err(format!("finalized moved from {} to {}", word(was), word(is)));
+            }
+        }
+        if let Some(is) = is.filter(|is| self.rules.certified && !truth.is_final(*is)) {
+            return Err(format!("{} is announced as finalized, and was not", word(is)));
+        }
+        self.finalized.set(Tier::Finalized, marks.tips.get(Tier::Finalized));
+        Ok(())
+    }
+}
+
+impl Checker for Finality {
+    fn name(&self) -> &'static str {
+        "finality"
+    }
+
+    fn see(&mut self, observation: &Observation, truth: &Truth) -> Result<(), String> {
+        match observation {
+            Observation::Recorded(records) => {
+                records.iter().try_for_each(|record| self.check(&record.marks, truth))
+            }
+            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
+                self.check(marks, truth)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A tier moves up by `Advanced` alone, and back by `Regressed` or `Pruned` alone. A prune only
+/// shortens.
+#[derive(Default)]
+pub(super) struct Regressions {
+    marks: Marks,
+}
+
+impl Regressions {
+    fn check(&self, event: &Event) -> Result<(), String> {
+        let height = |tips: &TipSet, tier| tips.block(tier).map(|tip| tip.height);
+        let before = &self.marks;
+        let legal = match event {
+            Event::Blocks { from, to } => {
+                from.height <= to.height
+                    && before.delivered.is_none_or(|head| head.height < from.height)
+            }
+            Event::Advanced { tier, tip } => {
+                height(&before.tips, *tier).is_none_or(|was| was < tip.block.height)
+            }
+            Event::Regressed { tier, tip } => {
+                height(&before.tips, *tier).is_some_and(|was| tip.block.height <= was)
+            }
+            Event::Pruned { to, tips, .. } => {
+                before.delivered.is_none_or(|head| to.height < head.height)
+                    && Tier::ALL
+                        .iter()
+                        .all(|tier| height(tips, *tier) <= height(&before.tips, *tier))
+            }
+        };
+        let event = words(&[*event]).join("");
+        legal.then_some(()).ok_or_else(|| format!("{event} at {}", marks_words(before)))
+    }
+}
+
+impl Checker for Regressions {
+    fn name(&self) -> &'static str {
+        "regressions"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        match observation {
+            Observation::Opened { marks, .. } => self.marks = *marks,
+            Observation::Recorded(records) => {
+                for record in records {
+                    self.check(&record.event)?;
+                    self.marks = record.marks;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// No tier above what was delivered.
+pub(super) struct Given;
+
+impl Checker for Given {
+    fn name(&self) -> &'static str {
+        "given"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        for record in records(observation) {
+            let Some(head) = record.marks.delivered else { continue };
+            let tips = Tier::ALL.iter().filter_map(|tier| record.marks.tips.block(*tier));
+            if let Some(tip) = tips.into_iter().find(|tip| tip.height > head.height) {
+                return Err(format!("{} is announced, {} is delivered", word(tip), word(head)));
+            }
+        }
+        if let Observation::Committed { changes, .. } = observation {
+            let empty = |change: &_| matches!(change, Change::Blocks(blocks) if blocks.is_empty());
+            if changes.is_empty() || changes.iter().any(empty) {
+                return Err("a commit of nothing".into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The border to the local view.
+
+use super::{Observation, Watch};
+use crate::scripted::chain::TestBlock;
+use commonware_utils::NZUsize;
+use tidewatch_core::{
+    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, LogError, Marks, Record,
+};
+
+/// A view whose commits are written down.
+#[derive(Clone, Debug)]
+pub struct Kept<V> {
+    inner: V,
+    watch: Watch,
+    /// The first event that was not seen yet.
+    next: u64,
+}
+
+impl<V> Kept<V> {
+    /// Stands in front of `inner`, whose events below `next` were seen.
+    pub const fn new(inner: V, watch: Watch, next: u64) -> Self {
+        Self { inner, watch, next }
+    }
+}
+
+impl<V: EventLog> Kept<V> {
+    /// Tells of the events that came since.
+    async fn look(&mut self) {
+        while let Ok(records) = read_from(&self.inner, self.next).await {
+            let Some(last) = records.last() else { return };
+            self.next = last.cursor.handled();
+            self.watch.see(Observation::Recorded(records));
+        }
+    }
+}
+
+/// Events from `next`, or from the oldest one that is kept.
+pub(crate) async fn read_from(log: &impl EventLog, next: u64) -> Result<Vec<Record>, LogError> {
+    match log.read(next, NZUsize!(256)).await {
+        Err(LogError::TooOld { oldest, .. }) => log.read(oldest, NZUsize!(256)).await,
+        answer => answer,
+    }
+}
+
+/// A commit that has begun. Dropped, it was not waited for.
+struct Begun(Watch, bool);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.see(Observation::NotCommitted(None));
+        }
+    }
+}
+
+impl<V: LocalView<Block = TestBlock> + EventLog> LocalView for Kept<V> {
+    type Block = TestBlock;
+
+    async fn marks(&self) -> Result<Marks, Fault> {
+        let marks = self.inner.marks().await?;
+        self.watch.see(Observation::MarksRead(marks));
+        Ok(marks)
+    }
+
+    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.inner.witnesses(heights).await
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
+        let mut begun = Begun(self.watch.clone(), true);
+        let result = self.inner.commit(changes.clone()).await;
+        let result = match result {
+            Ok(()) => self.inner.marks().await,
+            Err(fault) => Err(fault),
+        };
+        begun.1 = false;
+        drop(begun);
+        match result {
+            Ok(marks) => {
+                self.watch.see(Observation::Committed { changes, marks });
+                self.look().await;
+                Ok(())
+            }
+            Err(fault) => {
+                self.watch.see(Observation::NotCommitted(Some(fault.clone())));
+                self.look().await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.inner.keep_evidence(conflict).await
+    }
+}

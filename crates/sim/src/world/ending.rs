@@ -1,0 +1,99 @@
+//! The end of a world: what it costs to follow when nothing goes wrong, and that nothing is left.
+
+use super::{
+    World,
+    life::{Process, STOP},
+    millis,
+};
+use crate::watch::Asked;
+use commonware_macros::select;
+use commonware_runtime::{Clock as _, deterministic};
+use tidewatch_core::LocalView as _;
+
+impl World {
+    /// On a healed world, a pass costs what it may cost.
+    pub(super) async fn cost(
+        &mut self,
+        context: &deterministic::Context,
+        process: &mut Process,
+    ) -> bool {
+        let now = millis(context.current());
+        let quiet = self.pass(process).await;
+        if !self.within("a quiet pass", quiet, Asked { snapshots: 1, digests: 0, ranges: 0 }) {
+            return false;
+        }
+        let given = process.store.marks().await.is_ok_and(|marks| marks.delivered.is_some());
+        if !given {
+            return true; // Without blocks there is nothing to link: a search tells what is new.
+        }
+        let max = self.mix.blocks_max as u64;
+        for blocks in [1, max, 2 * max + 1] {
+            self.truth.lock().grow(blocks, now);
+            let cost = self.pass(process).await;
+            let ranges = blocks.div_ceil(max);
+            let may = Asked { snapshots: 1, digests: 0, ranges };
+            if !self.within(&format!("{blocks} new blocks"), cost, may) {
+                return false;
+            }
+        }
+        for depth in [1, 2, 7, 40] {
+            let depth = self.truth.lock().reorganise(depth, now);
+            let cost = self.pass(process).await;
+            // The range that did not link, and the new blocks.
+            let ranges = 1 + (depth + 1).div_ceil(max);
+            let digests = self.search(depth) + 1;
+            let may = Asked { snapshots: 2, digests, ranges };
+            if !self.within(&format!("a reorganisation {depth} deep"), cost, may) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Questions for digests that a search over `depth` blocks may cost: a gallop and a bisection.
+    fn search(&self, depth: u64) -> u64 {
+        let log2 = u64::from(u64::BITS - depth.leading_zeros());
+        match self.mix.digests_max {
+            1 => 2 * log2 + 2,
+            many => (log2 + 2).div_ceil(many as u64) + log2 + 1,
+        }
+    }
+
+    async fn pass(&self, process: &Process) -> Asked {
+        let before = self.watch.asked();
+        let _ = process.mailbox.sync().await;
+        self.watch.asked().since(&before)
+    }
+
+    fn within(&self, what: &str, cost: Asked, may: Asked) -> bool {
+        let kept = cost.snapshots <= may.snapshots
+            && cost.digests <= may.digests
+            && cost.ranges <= may.ranges;
+        if !kept {
+            self.watch.broken("cost", format!("{what} cost {cost:?}, and may cost {may:?}"));
+        }
+        kept && self.watch.violation().is_none()
+    }
+
+    /// Everything ends when it is told to, and nothing is left.
+    pub(super) async fn stop(&mut self, context: &deterministic::Context, process: Process) {
+        process.mailbox.stop();
+        for stopper in &process.stoppers {
+            stopper.stop();
+        }
+        for (actor, handle) in process.actors {
+            let ended = select! {
+                ended = handle => format!("{ended:?}"),
+                () = context.sleep(STOP) => format!("nothing within {STOP:?}"),
+            };
+            if ended != "Ok(Ok(()))" {
+                self.watch
+                    .broken("leaks", format!("{actor} was told to stop, and there was {ended}"));
+            }
+        }
+        let running = process.trouble.running();
+        if running > 0 {
+            self.watch.broken("leaks", format!("{running} tasks are left"));
+        }
+    }
+}

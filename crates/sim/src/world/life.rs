@@ -1,0 +1,372 @@
+//! One life of the process.
+
+use super::{End, Health, Node, PASSES, Reader, RpcSource, Temper, World, millis, since_begin};
+use crate::{
+    host::{Host, Odds, Trouble},
+    scripted::{
+        chain::TestBlock,
+        words::{marks_words, tips_words},
+    },
+    watch::{Heard, Kept, Observation, Spied, Told},
+};
+use commonware_macros::select;
+use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
+use commonware_utils::NZUsize;
+use futures::FutureExt as _;
+use rand::RngExt as _;
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+use tidewatch_core::{
+    EventLog as _, Fault, FaultKind, Identity, LocalView as _, LogError, Record, Source, Tier,
+};
+use tidewatch_store::Store;
+use tidewatch_stream::{Delivery, Driver, Mailbox, Mode, Stopper, delivery, driver};
+
+const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
+
+/// How long the world goes on between two looks at it.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long everything may take to end.
+pub(super) const STOP: Duration = Duration::from_secs(60);
+
+pub(super) type Db = Store<Host<deterministic::Context>, TestBlock>;
+
+/// What runs in a life.
+pub(super) struct Process {
+    pub(super) mailbox: Mailbox,
+    pub(super) store: Db,
+    pub(super) actors: Vec<(&'static str, Handle<Result<(), Fault>>)>,
+    pub(super) stoppers: Vec<Stopper>,
+    nodes: Vec<Arc<Node<deterministic::Context>>>,
+    pub(super) trouble: Trouble,
+    calm: Arc<AtomicBool>,
+}
+
+impl World {
+    /// Starts the process and lets it live until it crashes, or, in its last life, to its end.
+    pub(super) async fn live(mut self, context: deterministic::Context, life: u32) -> (End, Self) {
+        let began = context.current();
+        let last = life >= self.mix.lives;
+        let (host, trouble) = Host::new(context.child("host"), self.rng.random());
+        self.upset(&trouble, last);
+        let crash = trouble.clone();
+        let end = select! {
+            () = crash.crashed() => End::Crashed,
+            end = self.lived(&context, host, trouble, last) => end,
+        };
+        self.tally.simulated += context.current().duration_since(began).unwrap_or_default();
+        (end, self)
+    }
+
+    /// What goes wrong with the machine in this life.
+    fn upset(&mut self, trouble: &Trouble, last: bool) {
+        let machine = self.mix.machine;
+        trouble.starve(machine.starve);
+        trouble.slow_disk(machine.slow_disk);
+        if !last && self.rng.random_bool(machine.crash_at_write) {
+            trouble.crash_after(self.rng.random_range(0..3_000));
+        }
+        if !last && self.rng.random_bool(machine.fail_disk) {
+            trouble.fail_disk_after(self.rng.random_range(0..3_000));
+        }
+    }
+
+    async fn lived(
+        &mut self,
+        context: &deterministic::Context,
+        host: Host<deterministic::Context>,
+        trouble: Trouble,
+        last: bool,
+    ) -> End {
+        let mut process = match self.start(context, host, trouble).await {
+            Ok(process) => process,
+            // A disk that fails while the store opens: the process ends, and is started again.
+            Err(fault) if fault.kind == FaultKind::Disk && !last => return End::Crashed,
+            Err(fault) => {
+                self.watch.broken("durability", format!("the store does not open: {fault}"));
+                return End::Over;
+            }
+        };
+        if !self.safety(context, &mut process).await {
+            return if last { End::Over } else { End::Crashed };
+        }
+        if !last || self.watch.violation().is_some() {
+            return End::Crashed;
+        }
+        self.liveness(context, process).await;
+        End::Over
+    }
+
+    async fn start(
+        &mut self,
+        context: &deterministic::Context,
+        host: Host<deterministic::Context>,
+        trouble: Trouble,
+    ) -> Result<Process, Fault> {
+        let mix = self.mix.clone();
+        let identity = self.truth.lock().now().chain.identity();
+        let restless = mix.hostility * 0.3;
+        let nodes: Vec<_> = (0..mix.nodes.len())
+            .map(|nth| {
+                let clock = context.child("node").with_attribute("nth", nth);
+                let (who, seed) = (mix.nodes[nth], self.rng.random());
+                Arc::new(Node::new(nth, who, restless, seed, clock, self.truth.clone()))
+            })
+            .collect();
+        let (ladder, truth) = (mix.ladder, self.truth.clone());
+        let source = RpcSource::new(nodes.clone(), truth, ladder, mix.digests_max, mix.blocks_max);
+        self.compose(context, host, trouble, Arc::new(source), identity, nodes).await
+    }
+
+    async fn compose<S: Source<Block = TestBlock>>(
+        &mut self,
+        context: &deterministic::Context,
+        host: Host<deterministic::Context>,
+        trouble: Trouble,
+        source: Arc<S>,
+        identity: Identity,
+        nodes: Vec<Arc<Node<deterministic::Context>>>,
+    ) -> Result<Process, Fault> {
+        let config = tidewatch_store::Config {
+            retention: NonZeroU64::new(self.mix.retention).unwrap_or(NonZeroU64::MIN),
+            page_cache_pages: NZUsize!(16),
+            ..tidewatch_store::Config::new(identity.clone(), ())
+        };
+        let store: Db = Store::open(host.child("store"), config).await?;
+        let (marks, records) = (store.marks().await?, everything(&store).await?);
+        let next = records.last().map_or(0, |last| last.cursor.handled());
+        self.watch.see(Observation::Opened { marks, records });
+
+        let clock = context.child("monitor");
+        let told = Told::new(self.watch.clone(), move || since_begin(clock.current()));
+        let spied = Spied::new(source, context.child("spy"), self.watch.clone());
+        let kept = Kept::new(store.clone(), self.watch.clone(), next);
+        let config = driver::Config {
+            mode: self.mix.mode,
+            poll: self.mix.poll,
+            backoff_max: self.mix.backoff_max,
+            deadline: self.mix.deadline,
+            thresholds: self.mix.thresholds,
+            ..driver::Config::default()
+        };
+        let (driver, mailbox) =
+            Driver::new(host.child("driver"), Arc::new(spied), kept, identity, told, config);
+        let mut actors = vec![("driver", driver.start())];
+        let (mut stoppers, calm) = (Vec::new(), Arc::new(AtomicBool::new(false)));
+        for (nth, temper) in self.mix.consumers.clone().into_iter().enumerate() {
+            let (handle, stopper) = self.attach(context, &host, &store, (nth, temper), &calm);
+            actors.push((NAMES[nth], handle));
+            stoppers.push(stopper);
+        }
+        Ok(Process { mailbox, store, actors, stoppers, nodes, trouble, calm })
+    }
+
+    fn attach(
+        &mut self,
+        context: &deterministic::Context,
+        host: &Host<deterministic::Context>,
+        store: &Db,
+        (nth, temper): (usize, Temper),
+        calm: &Arc<AtomicBool>,
+    ) -> (Handle<Result<(), Fault>>, Stopper) {
+        let name = NAMES[nth];
+        let clock = context.child("consumer").with_attribute("nth", nth);
+        let books = self.books[nth].clone();
+        let reader = Reader::new(
+            (name, temper),
+            books,
+            calm.clone(),
+            self.rng.random(),
+            clock,
+            self.watch.clone(),
+        );
+        let config = delivery::Config {
+            batch_max: NonZeroUsize::new(self.mix.batch_max).unwrap_or(NonZeroUsize::MIN),
+            ..delivery::Config::default()
+        };
+        let log = Heard::new(store.clone(), self.watch.clone());
+        let child = host.child("delivery").with_attribute("nth", nth);
+        let (delivery, stopper) = Delivery::new(child, log, reader, (), config);
+        (delivery.start(), stopper)
+    }
+
+    /// Everything goes wrong that the mix holds. False where the process ended.
+    async fn safety(&mut self, context: &deterministic::Context, process: &mut Process) -> bool {
+        let life = self.mix.life.mul_f64(self.rng.random_range(0.1..1.0));
+        let end = context.current() + life;
+        while context.current() < end {
+            context.sleep(TICK.mul_f64(self.rng.random_range(0.1..2.0))).await;
+            self.watch.see(Observation::Clock(since_begin(context.current())));
+            if self.watch.violation().is_some() || self.ended(process) {
+                return false;
+            }
+            self.stir(context, process);
+        }
+        true
+    }
+
+    /// One thing happens in the world.
+    fn stir(&mut self, context: &deterministic::Context, process: &Process) {
+        let Odds { rate, longest } = self.mix.machine.jump;
+        if rate > 0.0 && self.rng.random_bool(rate) {
+            let far = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+            process.trouble.jump(self.rng.random_range(-far..=far));
+        }
+        if self.rng.random_bool(0.5) {
+            let (how, rings) = {
+                let mut truth = self.truth.lock();
+                let how = truth.step(millis(context.current()));
+                (how, self.mix.rings > 0.0 && self.rng.random_bool(self.mix.rings))
+            };
+            self.watch.see(Observation::Moved(how));
+            if rings {
+                self.truth.lock().ring();
+            }
+        }
+        if self.rng.random_bool(0.05) {
+            process.mailbox.ring();
+        }
+    }
+
+    /// Whether an actor has ended. A disk that fails ends them; the process is started again.
+    fn ended(&mut self, process: &mut Process) -> bool {
+        for (actor, handle) in &mut process.actors {
+            let Some(result) = handle.now_or_never() else { continue };
+            let result = result.unwrap_or_else(|error| {
+                Err(FaultKind::Bug.fault(*actor, format!("its task ended: {error}")))
+            });
+            self.watch.see(Observation::Ended { actor, result });
+            return true;
+        }
+        false
+    }
+
+    /// Faults have stopped: everything must come to where the chain stands.
+    async fn liveness(&mut self, context: &deterministic::Context, mut process: Process) {
+        process.trouble.end();
+        process.calm.store(true, Ordering::Relaxed);
+        self.heal(&process);
+        if self.converge(context, &mut process).await && self.cost(context, &mut process).await {
+            self.stop(context, process).await;
+        }
+    }
+
+    /// At least one upstream is healed; of the others, any may be dead.
+    fn heal(&mut self, process: &Process) {
+        let core = self.rng.random_range(0..process.nodes.len());
+        for (nth, node) in process.nodes.iter().enumerate() {
+            let healed = nth == core || self.rng.random_bool(0.5);
+            node.set(if healed { Health::Healed } else { Health::Dead });
+        }
+    }
+
+    async fn converge(&mut self, context: &deterministic::Context, process: &mut Process) -> bool {
+        // One pass may be under way since before, and each dead upstream costs one.
+        let passes = PASSES + process.nodes.len();
+        let mut outcomes = Vec::new();
+        for _ in 0..passes {
+            outcomes.push(format!("{:?}", process.mailbox.sync().await));
+            if self.watch.violation().is_some() || self.ended(process) {
+                return false;
+            }
+            if self.stands(process).await {
+                return self.consumers_follow(context, process).await;
+            }
+        }
+        let detail = self.waiting(process, &outcomes).await;
+        self.watch.broken("liveness", detail);
+        false
+    }
+
+    /// Whether the view stands where the chain does.
+    async fn stands(&self, process: &Process) -> bool {
+        let Ok(marks) = process.store.marks().await else { return false };
+        let now = self.truth.lock().now().clone();
+        let told = Tier::ALL.iter().all(|tier| {
+            let tip = now.tips.block(*tier);
+            tip.is_none() || marks.tips.block(*tier) == tip
+        });
+        let proposed = now.tips.block(Tier::Proposed);
+        match self.mix.mode {
+            Mode::TipsOnly => told,
+            // Nothing is delivered while the chain is below the start.
+            Mode::Blocks { .. } => {
+                told && marks.delivered.is_none_or(|head| Some(head) == proposed)
+            }
+        }
+    }
+
+    async fn consumers_follow(
+        &mut self,
+        context: &deterministic::Context,
+        process: &mut Process,
+    ) -> bool {
+        let end = context.current() + STOP;
+        loop {
+            let Ok(marks) = process.store.marks().await else { return false };
+            let behind: Vec<_> = self
+                .books
+                .iter()
+                .zip(NAMES)
+                .filter(|(books, _)| books.lock().held.marks != marks)
+                .map(|(books, name)| {
+                    format!("{name} holds {}", marks_words(&books.lock().held.marks))
+                })
+                .collect();
+            if behind.is_empty() {
+                return true;
+            }
+            if context.current() > end || self.ended(process) {
+                let detail = format!("{}, the view {}", behind.join(", "), marks_words(&marks));
+                self.watch.broken("liveness", detail);
+                return false;
+            }
+            context.sleep(TICK).await;
+        }
+    }
+
+    /// What each actor waits for.
+    async fn waiting(&self, process: &Process, outcomes: &[String]) -> String {
+        let marks = process.store.marks().await;
+        let stands = marks.map_or_else(|fault| fault.to_string(), |marks| marks_words(&marks));
+        let upstreams: Vec<_> = process
+            .nodes
+            .iter()
+            .map(|node| format!("{} {:?} asked {}", node.name(), node.health(), node.asked()))
+            .collect();
+        let consumers: Vec<_> = self
+            .books
+            .iter()
+            .zip(NAMES)
+            .map(|(books, name)| format!("{name} waits for event {}", books.lock().held.next))
+            .collect();
+        format!(
+            "the chain stands at {}, the view at {stands}; passes: {}; upstreams: {}; {}",
+            tips_words(&self.truth.lock().now().tips),
+            outcomes.join(" | "),
+            upstreams.join(", "),
+            consumers.join(", "),
+        )
+    }
+}
+
+/// Every event that can be read.
+async fn everything(store: &Db) -> Result<Vec<Record>, Fault> {
+    let mut records: Vec<Record> = Vec::new();
+    let mut next = 0;
+    loop {
+        match store.read(next, NZUsize!(1_024)).await {
+            Ok(more) if more.is_empty() => return Ok(records),
+            Ok(more) => {
+                next = more.last().map_or(next, |last| last.cursor.handled());
+                records.extend(more);
+            }
+            Err(LogError::TooOld { oldest, .. }) => next = oldest,
+            Err(LogError::Fault(fault)) => return Err(fault),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! A world: a chain, upstreams, a machine, a follower and its consumers, drawn from one seed.
+//!
+//! # Overview
+//!
+//! ```text
+//!  Truth ──▶ Node, Node, Node ──▶ RpcSource | CertifiedSource ──▶ Driver ──▶ Store ──▶ Delivery ──▶ Reader
+//!  moves     personalities        Spied                           as it is   Kept on   as it is    tempers
+//!                                                                            a Host
+//! ```
+//!
+//! [`Mix::of`] draws what a seed stands for. [`run`] lets it happen: some lives of the process, each
+//! ended by a crash at whatever it is doing, and a last one in which, after a while, nothing goes wrong
+//! any more. Everything between is watched (see [`watch`](crate::watch)).
+//!
+//! # Phases
+//!
+//! 1. *Safety*: upstreams act up, the machine fails, the chain moves. No checker may object.
+//! 2. *Liveness*: faults stop, at least one upstream is healed, the others are healed or dead, the chain
+//!    stands still. Within [`PASSES`] passes the view must stand where the chain does, and every
+//!    consumer with it; if not, the report says what each actor waits for.
+//! 3. *Cost*: on the healed world, what a quiet pass, a new block, a stretch of blocks and a
+//!    reorganisation cost is counted and compared with the budget.
+//! 4. *End*: everything is told to stop; no task and no connection may be left.
+
+mod consumer;
+mod ending;
+mod life;
+mod mix;
+mod node;
+mod rpc;
+mod truth;
+
+pub use consumer::{Book, Books, Reader, Temper};
+pub use mix::{Machine, Mix};
+pub use node::{Health, Node, Personality};
+pub use rpc::RpcSource;
+pub use truth::{Habits, Truth, View};
+
+use crate::watch::{Observation, Rules, Violation, Watch};
+use commonware_runtime::deterministic;
+use commonware_utils::{Probability, sync::Mutex};
+use rand::{SeedableRng as _, rngs::StdRng};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Passes after which a healed world must have converged.
+pub const PASSES: usize = 5;
+
+/// When a simulated world begins: late enough that a clock may be set back.
+const BEGIN: Duration = Duration::from_secs(1_000_000_000);
+
+/// What became of a world.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// The first rule that was broken.
+    pub violation: Option<Violation>,
+    /// The state of the runtime's auditor: the same seed gives the same.
+    pub audit: String,
+    /// What happened in it.
+    pub tally: Tally,
+}
+
+/// What happened in a world, or in many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Blocks that were made.
+    pub blocks: u64,
+    /// The deepest reorganisation.
+    pub deepest: u64,
+    /// Lives that a crash ended.
+    pub crashes: u64,
+    /// Events that came into the history.
+    pub events: u64,
+    /// Observations that were checked.
+    pub observations: u64,
+    /// Questions to the source.
+    pub calls: u64,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        self.simulated += other.simulated;
+        self.blocks += other.blocks;
+        self.deepest = self.deepest.max(other.deepest);
+        self.crashes += other.crashes;
+        self.events += other.events;
+        self.observations += other.observations;
+        self.calls += other.calls;
+    }
+}
+
+/// What outlives a process: the world, and what was seen.
+struct World {
+    mix: Mix,
+    truth: Arc<Mutex<Truth>>,
+    watch: Watch,
+    books: Vec<Arc<Mutex<Books>>>,
+    rng: StdRng,
+    tally: Tally,
+}
+
+/// How a life ended.
+enum End {
+    /// The process is gone.
+    Crashed,
+    /// The world came to its end.
+    Over,
+}
+
+/// Runs the world of `seed`. With `traced`, everything that is seen is told to the log.
+pub fn run(seed: u64, traced: bool) -> Outcome {
+    run_mix(Mix::of(seed), traced)
+}
+
+/// Runs a world that was drawn, and maybe changed.
+pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
+    let seed = mix.seed;
+    if traced {
+        tracing::info!("{mix:#?}");
+    }
+    let mut rng = StdRng::seed_from_u64(seed);
+    let truth = Truth::new(StdRng::from_rng(&mut rng), mix.ladder, mix.has, mix.young, mix.habits);
+    let truth = Arc::new(Mutex::new(truth));
+    let watch = Watch::new(rules(&mix), truth.clone(), traced);
+    let books = mix.consumers.iter().map(|_| Arc::default()).collect();
+    let config = deterministic::Config::new()
+        .with_rng(Box::new(StdRng::from_rng(&mut rng)) as deterministic::BoxDynRng)
+        .with_start_time(UNIX_EPOCH + BEGIN)
+        .with_storage_fault_config(left_by_a_crash(&mix));
+    let mut world = World { mix, truth, watch, books, rng, tally: Tally::default() };
+    let mut runner = deterministic::Runner::new(config);
+    let mut life = 0;
+    loop {
+        life += 1;
+        let ((end, lived), checkpoint) =
+            runner.start_and_recover(|context| world.live(context, life));
+        world = lived;
+        let auditor = checkpoint.auditor();
+        match end {
+            End::Crashed if world.watch.violation().is_none() => {
+                world.watch.see(Observation::Crashed);
+                world.tally.crashes += 1;
+                runner = deterministic::Runner::from(checkpoint);
+            }
+            _ => return world.outcome(auditor.state()),
+        }
+    }
+}
+
+impl World {
+    fn outcome(mut self, audit: String) -> Outcome {
+        let truth = self.truth.lock();
+        (self.tally.blocks, self.tally.deepest) = (truth.blocks(), truth.deepest());
+        drop(truth);
+        let asked = self.watch.asked();
+        self.tally.calls = asked.snapshots + asked.digests + asked.ranges;
+        (self.tally.observations, self.tally.events) = self.watch.counts();
+        Outcome { seed: self.mix.seed, violation: self.watch.violation(), audit, tally: self.tally }
+    }
+}
+
+fn rules(mix: &Mix) -> Rules {
+    Rules {
+        ladder: mix.ladder,
+        blocks: mix.mode != tidewatch_stream::Mode::TipsOnly,
+        certified: mix.certified,
+        digests_max: mix.digests_max as u64,
+        deadline: mix.deadline + mix.backoff_max,
+        thresholds: mix.thresholds,
+    }
+}
+
+fn left_by_a_crash(mix: &Mix) -> deterministic::FaultConfig {
+    let (kept, in_pieces) = mix.machine.kept;
+    let mode = if in_pieces {
+        deterministic::PartialWriteMode::Subset
+    } else {
+        deterministic::PartialWriteMode::Prefix
+    };
+    let rate = |share: f64| Probability::new((share * 100.0) as u64, 100);
+    let (Some(retention_rate), Some(failure_rate)) = (rate(kept), rate(0.0)) else {
+        return deterministic::FaultConfig::default();
+    };
+    let write = deterministic::WriteConfig { failure_rate, retention_rate, mode };
+    deterministic::FaultConfig::default().write(write)
+}
+
+/// Simulated time since the world began.
+pub(crate) fn since_begin(now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH + BEGIN).unwrap_or_default()
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,375 @@
+//! Upstreams, each with a personality.
+
+use super::truth::{Truth, View};
+use crate::scripted::chain::{Chain, TestBlock};
+use commonware_runtime::Clock;
+use commonware_utils::sync::Mutex;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::{future::pending, sync::Arc, time::Duration};
+use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Tier, TipSet};
+
+/// What an upstream is like, whenever it acts up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Personality {
+    /// It answers what is true.
+    Honest,
+    /// It answers what was true a while ago.
+    Laggard,
+    /// Three nodes behind one address, at different heights.
+    Balanced,
+    /// Blocks that do not stand on each other, at other heights, above the tip, or too many.
+    ForgesBlocks,
+    /// Digests that are wrong, too few, or of other heights.
+    ForgesDigests,
+    /// Tiers in an order that cannot be.
+    BreaksLadder,
+    /// Another chain below what is finalized.
+    ContradictsFinality,
+    /// A connection that stays open, and says nothing.
+    Silent,
+    /// Two tips of one height in turn, and a doorbell that never stops.
+    Flapping,
+    /// Answers without anything in them.
+    Empty,
+    /// Answers that end too early.
+    Truncated,
+    /// Tiers of different moments in one answer.
+    Torn,
+    /// A cache from long ago, now and then.
+    TimeTraveller,
+    /// Answers that take longer than anybody waits.
+    Slow,
+    /// Errors.
+    Erring,
+}
+
+impl Personality {
+    /// Every one that is not honest.
+    pub const ALL: [Self; 14] = [
+        Self::Laggard,
+        Self::Balanced,
+        Self::ForgesBlocks,
+        Self::ForgesDigests,
+        Self::BreaksLadder,
+        Self::ContradictsFinality,
+        Self::Silent,
+        Self::Flapping,
+        Self::Empty,
+        Self::Truncated,
+        Self::Torn,
+        Self::TimeTraveller,
+        Self::Slow,
+        Self::Erring,
+    ];
+}
+
+/// What became of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is as it is.
+    Wild,
+    /// It answers what is true, at once.
+    Healed,
+    /// It never answers again.
+    Dead,
+}
+
+struct State {
+    rng: StdRng,
+    health: Health,
+    /// Another chain that it tells of until the next snapshot.
+    other: Option<View>,
+    asked: u64,
+}
+
+/// One remote endpoint.
+pub struct Node<E> {
+    name: String,
+    personality: Personality,
+    /// How often it acts up.
+    rate: f64,
+    /// How often the world moves while it answers.
+    restless: f64,
+    clock: E,
+    truth: Arc<Mutex<Truth>>,
+    state: Mutex<State>,
+}
+
+impl<E> std::fmt::Debug for Node<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How an answer is made.
+struct Mood {
+    view: View,
+    acts_up: bool,
+}
+
+impl<E: Clock> Node<E> {
+    /// An endpoint that tells of `truth`.
+    pub fn new(
+        nth: usize,
+        (personality, rate): (Personality, f64),
+        restless: f64,
+        seed: u64,
+        clock: E,
+        truth: Arc<Mutex<Truth>>,
+    ) -> Self {
+        let rng = StdRng::seed_from_u64(seed ^ (nth as u64 + 1).wrapping_mul(0x9e37_79b9));
+        let state = State { rng, health: Health::Wild, other: None, asked: 0 };
+        let name = format!("{nth}-{personality:?}").to_lowercase();
+        Self { name, personality, rate, restless, clock, truth, state: Mutex::new(state) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is like.
+    pub const fn personality(&self) -> Personality {
+        self.personality
+    }
+
+    /// Changes what becomes of it.
+    pub fn set(&self, health: Health) {
+        let mut state = self.state.lock();
+        (state.health, state.other) = (health, None);
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        self.state.lock().health
+    }
+
+    /// Questions that it was asked.
+    pub fn asked(&self) -> u64 {
+        self.state.lock().asked
+    }
+
+    fn now_ms(&self) -> u64 {
+        super::millis(self.clock.current())
+    }
+
+    fn chance(&self, rate: f64) -> bool {
+        rate > 0.0 && self.state.lock().rng.random_bool(rate.min(1.0))
+    }
+
+    fn pick(&self, below: usize) -> usize {
+        self.state.lock().rng.random_range(0..below.max(1))
+    }
+
+    /// The world moves on while the question is on its way; then the node makes up its mind.
+    pub async fn meet(&self) -> Result<(View, bool), Fault> {
+        let health = {
+            let mut state = self.state.lock();
+            state.asked += 1;
+            state.health
+        };
+        if health == Health::Dead {
+            return pending().await;
+        }
+        let wild = health == Health::Wild;
+        let latency = self.pick(if wild { 60 } else { 3 }) as u64;
+        self.clock.sleep(Duration::from_millis(latency)).await;
+        if wild && self.chance(self.restless) {
+            let now = self.now_ms();
+            self.truth.lock().step(now);
+        }
+        let acts_up = wild && self.chance(self.rate);
+        let Mood { view, acts_up } = self.mood(acts_up).await?;
+        Ok((view, acts_up))
+    }
+
+    async fn mood(&self, acts_up: bool) -> Result<Mood, Fault> {
+        let ago = |moves| self.truth.lock().ago(moves).clone();
+        let view = match self.personality {
+            _ if !acts_up => ago(0),
+            Personality::Laggard => ago(2),
+            Personality::Balanced => ago([0, 1, 4][self.pick(3)]),
+            Personality::Flapping => ago(self.pick(2)),
+            Personality::TimeTraveller => ago(20),
+            Personality::Silent => return pending().await,
+            Personality::Slow => {
+                self.clock.sleep(Duration::from_secs(self.pick(40) as u64)).await;
+                ago(0)
+            }
+            Personality::Erring => {
+                let kinds = [
+                    FaultKind::Unreachable,
+                    FaultKind::Timeout,
+                    FaultKind::Unavailable,
+                    FaultKind::Missing,
+                    FaultKind::Behind,
+                    FaultKind::Malformed,
+                    FaultKind::UnexpectedContent,
+                    FaultKind::Oversized,
+                    FaultKind::WrongDigest,
+                ];
+                let kind = kinds[self.pick(kinds.len())];
+                return Err(kind.fault(self.name.clone(), "as it does now and then"));
+            }
+            _ => ago(0),
+        };
+        Ok(Mood { view, acts_up })
+    }
+
+    /// All tiers, as it tells of them.
+    pub async fn tips(&self, ladder_top: [Tier; 4]) -> Result<(TipSet, u64), Fault> {
+        let (view, acts_up) = self.meet().await?;
+        self.state.lock().other = None;
+        if !acts_up {
+            return Ok((view.tips, view.time_ms));
+        }
+        let tips = match self.personality {
+            Personality::Empty => TipSet::unknown(),
+            Personality::Truncated => {
+                let mut tips = view.tips;
+                for tier in ladder_top.into_iter().skip(1 + self.pick(3)) {
+                    tips.set(tier, None);
+                }
+                tips
+            }
+            Personality::BreaksLadder => {
+                let mut tips = view.tips;
+                let [top, .., low] = ladder_top;
+                let low = Tier::ALL
+                    .into_iter()
+                    .rev()
+                    .find(|tier| tips.get(*tier).is_some())
+                    .unwrap_or(low);
+                let (high, below) = (tips.get(top), tips.get(low));
+                tips.set(top, below);
+                tips.set(low, high);
+                tips
+            }
+            Personality::Torn => {
+                let mut tips = view.tips;
+                for tier in Tier::ALL {
+                    let moves = self.pick(4);
+                    tips.set(tier, self.truth.lock().ago(moves).tips.get(tier));
+                }
+                tips
+            }
+            Personality::ContradictsFinality => self.other_chain(&view),
+            _ => view.tips,
+        };
+        Ok((tips, view.time_ms))
+    }
+
+    /// A chain that leaves the true one below what is finalized there. It claims no finality: of that an
+    /// uncertified source is believed.
+    fn other_chain(&self, view: &View) -> TipSet {
+        let tip = view.chain.tip();
+        let floor = self.truth.lock().finalized().min(tip);
+        if floor == 0 {
+            return view.tips;
+        }
+        let at = self.pick(floor as usize) as u64 + 1;
+        let chain = view.chain.fork(at, '!', tip + 1);
+        let tips = chain.tips_at([Some(tip + 1), None, None, None]);
+        self.truth.lock().tell_of(&chain, at);
+        self.state.lock().other = Some(View { chain, tips, time_ms: view.time_ms });
+        tips
+    }
+
+    /// Digests at heights, as it tells of them.
+    pub async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+        let (view, acts_up) = self.meet().await?;
+        let chain =
+            self.state.lock().other.as_ref().map_or(view.chain, |other| other.chain.clone());
+        let at = |height: &Height| chain.get(height.get()).map(|block| block.digest);
+        let mut digests: Vec<_> = heights.iter().map(at).collect();
+        if !acts_up {
+            return Ok(digests);
+        }
+        match self.personality {
+            Personality::Empty => digests.fill(None),
+            Personality::Truncated => {
+                digests.pop();
+            }
+            Personality::ForgesDigests => match self.pick(4) {
+                0 => digests.push(Some(Digest([7; 32]))),
+                1 => digests.rotate_left(1),
+                2 => digests.clear(),
+                _ => {
+                    // Genesis is left alone: who lies about that is another network, and refused for good.
+                    for (height, digest) in heights.iter().zip(&mut digests) {
+                        if height.get() > 0 {
+                            *digest = Some(Digest([self.pick(256) as u8; 32]));
+                        }
+                    }
+                }
+            },
+            _ => {}
+        }
+        Ok(digests)
+    }
+
+    /// Blocks from `from` up to `tip`, as it tells of them.
+    pub async fn blocks(
+        &self,
+        from: Height,
+        tip: BlockRef,
+        max: usize,
+    ) -> Result<Vec<TestBlock>, Fault> {
+        let (view, acts_up) = self.meet().await?;
+        let chain =
+            self.state.lock().other.as_ref().map_or(view.chain, |other| other.chain.clone());
+        let careless = acts_up && self.personality == Personality::Balanced;
+        if !(careless || chain.has(tip)) {
+            return Ok(Vec::new());
+        }
+        let last = tip.height.get().min(from.get() + max as u64 - 1);
+        let mut blocks = chain.range(from.get(), last);
+        if !acts_up {
+            return Ok(blocks);
+        }
+        match self.personality {
+            Personality::Empty => blocks.clear(),
+            Personality::Truncated => blocks.truncate(self.pick(blocks.len())),
+            Personality::ForgesBlocks => self.forge(&mut blocks, &chain, tip, max),
+            _ => {}
+        }
+        Ok(blocks)
+    }
+
+    fn forge(&self, blocks: &mut Vec<TestBlock>, chain: &Chain, tip: BlockRef, max: usize) {
+        let many = blocks.len();
+        if many == 0 {
+            return;
+        }
+        let nth = self.pick(many);
+        let height = blocks[nth].reference().height.get();
+        let roll = self.pick(6);
+        match roll {
+            // A block that stands on nothing.
+            0 => blocks[nth] = TestBlock::new(height, '?', Digest([9; 32])),
+            // A hole.
+            1 => drop(blocks.remove(nth)),
+            // Blocks above the tip.
+            2 => {
+                let parent = blocks[many - 1].reference().digest;
+                let next = blocks[many - 1].reference().height.get() + 1;
+                blocks.push(TestBlock::new(next.max(tip.height.get() + 1), '?', parent));
+            }
+            // Too many.
+            3 => {
+                let top = blocks[0].reference().height.get() + 2 * max as u64;
+                *blocks = chain.range(blocks[0].reference().height.get(), top);
+            }
+            // Upside down.
+            4 => blocks.reverse(),
+            // A chain that links, and does not lead to the tip.
+            _ => {
+                let mut parent = blocks[nth].parent();
+                for block in &mut blocks[nth..] {
+                    *block = TestBlock::new(block.reference().height.get(), '?', parent);
+                    parent = block.reference().digest;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A source over several upstreams whose word is taken, as one is made for a chain without
+//! certificates.
+
+use super::node::Node;
+use crate::scripted::chain::TestBlock;
+use commonware_runtime::Clock;
+use commonware_utils::sync::Mutex;
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use tidewatch_core::{BlockRef, Digest, Fault, Height, Identity, Ladder, Limits, Snapshot, Source};
+
+use super::{node::Personality, truth::Truth};
+
+/// Asks one upstream at a time, and the next one after a failure.
+#[derive(Debug)]
+pub struct RpcSource<E> {
+    nodes: Vec<Arc<Node<E>>>,
+    current: AtomicUsize,
+    /// The call at hand has not succeeded.
+    suspect: AtomicBool,
+    truth: Arc<Mutex<Truth>>,
+    identity: Identity,
+    ladder: Ladder,
+    limits: Limits,
+}
+
+impl<E: Clock> RpcSource<E> {
+    /// Over `nodes`, of which there is at least one.
+    pub fn new(
+        nodes: Vec<Arc<Node<E>>>,
+        truth: Arc<Mutex<Truth>>,
+        ladder: Ladder,
+        digests_max: usize,
+        blocks_max: usize,
+    ) -> Self {
+        let at_least_one = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        let limits =
+            Limits { digests_max: at_least_one(digests_max), blocks_max: at_least_one(blocks_max) };
+        let identity = truth.lock().now().chain.identity();
+        let (current, suspect) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { nodes, current, suspect, truth, identity, ladder, limits }
+    }
+
+    fn node(&self) -> &Node<E> {
+        if self.suspect.swap(true, Ordering::Relaxed) {
+            self.current.fetch_add(1, Ordering::Relaxed);
+        }
+        &self.nodes[self.current.load(Ordering::Relaxed) % self.nodes.len()]
+    }
+
+    fn settle<T>(&self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        self.suspect.store(answer.is_err(), Ordering::Relaxed);
+        answer
+    }
+}
+
+impl<E: Clock> Source for RpcSource<E> {
+    type Block = TestBlock;
+
+    fn name(&self) -> &str {
+        "rpc"
+    }
+
+    fn ladder(&self) -> Ladder {
+        self.ladder
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    async fn identity(&self) -> Result<Identity, Fault> {
+        Ok(self.identity.clone())
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let told = self.node().tips(self.ladder.tiers()).await;
+        let (tips, time_ms) = self.settle(told)?;
+        Ok(Snapshot { time_ms: Some(time_ms), ..tips.into() })
+    }
+
+    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+        let told = self.node().digests(heights).await;
+        self.settle(told)
+    }
+
+    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
+        let told = self.node().blocks(from, tip, self.limits.blocks_max.get()).await;
+        self.settle(told)
+    }
+
+    async fn doorbell(&self) {
+        let node = &self.nodes[self.current.load(Ordering::Relaxed) % self.nodes.len()];
+        if node.personality() == Personality::Flapping && node.health() == super::node::Health::Wild
+        {
+            return;
+        }
+        let bell = self.truth.lock().bell();
+        bell.await;
+    }
+}
