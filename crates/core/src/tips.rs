@@ -55,7 +55,7 @@ impl TipSet {
         let slot = &mut self.tips[tier.index()];
         if *slot != tip {
             *slot = tip;
-            self.version += 1;
+            self.version = self.version.saturating_add(1);
         }
     }
 
@@ -125,6 +125,7 @@ impl Read for TipSet {
 mod tests {
     use super::*;
     use crate::{Digest, Height};
+    use commonware_codec::{Decode as _, Encode as _};
 
     fn block(height: u64, fork: u8) -> BlockRef {
         BlockRef::new(Height::new(height), Digest([fork; 32]))
@@ -190,6 +191,14 @@ mod tests {
         assert_eq!(set.version(), 1);
         set.set(Tier::Proposed, None);
         assert_eq!(set.version(), 2);
+    }
+
+    #[test]
+    fn the_last_version_is_not_followed_by_the_first() {
+        let last = [UInt(u64::MAX).encode().as_ref(), &[0; 4]].concat();
+        let mut set = TipSet::decode_cfg(last.as_slice(), &()).unwrap();
+        set.set(Tier::Proposed, Some(block(1, 1).into()));
+        assert_eq!((set.version(), set.block(Tier::Proposed)), (u64::MAX, Some(block(1, 1))));
     }
 
     #[test]
