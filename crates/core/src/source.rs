@@ -70,7 +70,8 @@ pub trait Source: Send + Sync + 'static {
     /// How much it answers at once.
     fn limits(&self) -> Limits;
 
-    /// Which chain this is. Asked once, at start.
+    /// Which chain this is. Asked at start, and again before an answer that contradicts genesis is taken
+    /// for that of another chain.
     fn identity(&self) -> impl Future<Output = Result<Identity, Fault>> + Send;
 
     /// All tiers at one moment. A tier that is not known is `None`.

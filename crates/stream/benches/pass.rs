@@ -176,7 +176,7 @@ fn reorganisation(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
     let start = Instant::now();
     let cost = pass(&source, &mut view, &identity, Ended::Complete);
     let millis = start.elapsed().as_secs_f64() * 1e3;
-    let Cost { tip, reorg, download } = cost;
+    let Cost { tip, reorg, download, .. } = cost;
     println!(
         "reorganisation of {DEPTH} blocks: {} source calls to find and prune it ({tip} snapshots, \
          {reorg} questions for digests), {download} ranges to download what replaced it, {millis:.1} ms",

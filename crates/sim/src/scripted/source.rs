@@ -22,6 +22,8 @@ use tidewatch_core::{
 /// A question that the source was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
+    /// Which chain it is.
+    Identity,
     /// For all tiers.
     Snapshot,
     /// For the digests at these heights.
@@ -33,6 +35,8 @@ pub enum Call {
 /// Questions by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Which chain it is.
+    Identity,
     /// For all tiers.
     Snapshot,
     /// For digests.
@@ -44,6 +48,7 @@ pub enum Kind {
 impl Call {
     const fn kind(&self) -> Kind {
         match self {
+            Self::Identity => Kind::Identity,
             Self::Snapshot => Kind::Snapshot,
             Self::Digests(_) => Kind::Digests,
             Self::Blocks(..) => Kind::Blocks,
@@ -341,7 +346,7 @@ impl Source for ScriptedSource {
     }
 
     async fn identity(&self) -> Result<Identity, Fault> {
-        Ok(self.0.lock().chain.identity())
+        self.ask(Call::Identity, |_| None, |world| world.chain.identity()).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

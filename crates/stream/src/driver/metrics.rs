@@ -67,8 +67,9 @@ impl Metrics {
             Err(_) => "failed",
         };
         self.passes.get_or_create(&label(ended)).inc();
+        let Cost { tip, reorg, download, identity } = cost;
         for (reason, calls) in
-            [("tip", cost.tip), ("reorg", cost.reorg), ("download", cost.download)]
+            [("tip", tip), ("reorg", reorg), ("download", download), ("identity", identity)]
         {
             self.source_calls.get_or_create(&label(reason)).inc_by(calls);
         }

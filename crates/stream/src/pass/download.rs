@@ -70,13 +70,16 @@ where
             None => self.blocks(from, tip).await?,
         };
         loop {
-            let last = link(below, from, tip, &blocks).map_err(|unlinked| match unlinked {
+            let last = match link(below, from, tip, &blocks) {
+                Ok(last) => last,
                 // Only a chain from genesis has a block below its first one that is not delivered.
-                Unlinked::Parent { below, .. } if below == self.identity.genesis => {
-                    self.fault(FaultKind::WrongChain, unlinked)
+                Err(unlinked @ Unlinked::Parent { below, .. })
+                    if below == self.identity.genesis =>
+                {
+                    return Err(self.other_genesis(unlinked).await);
                 }
-                unlinked => self.unlinked(unlinked),
-            })?;
+                Err(unlinked) => return Err(self.unlinked(unlinked)),
+            };
             if last.height == tip.height {
                 return self.finish(marks, tip, last, blocks).await;
             }

@@ -30,7 +30,8 @@
 //! | same height, other digest; or deeper | search, prune to the highest agreement, blocks from there |
 //! | digest unknown locally | passed over: a deeper agreement is taken, never a higher one |
 //! | digest unknown at the source, at or below its tip | `Missing`, nothing is pruned |
-//! | genesis differs | `WrongChain`, no event |
+//! | genesis differs, and the source says that it is of another chain | `WrongChain`, no event |
+//! | genesis differs, and the source says that it is of this chain | `WrongDigest`, no event |
 //! | divergence reaches below local finalized | prune to finalized at the deepest, `FinalityConflict` with evidence, nothing is appended; again on every pass |
 //! | source is shorter than everything that the view knows | prune to its tip |
 //! | source proves a contradiction of finalized by itself | `FinalityConflict` with evidence, no event |
@@ -55,7 +56,7 @@
 //!
 //! In source calls: quiet 1; one new block 2; catching up `n` blocks `1 + ceil(n / blocks_max)`; a
 //! prune 3 more at the most, besides the search (see [`search`](crate::search)): the range that did not
-//! link, the second snapshot, and the ancestor's digest under it.
+//! link, the second snapshot, and the ancestor's digest under it; a genesis that differs 1 more.
 
 mod announce;
 mod config;
@@ -81,12 +82,14 @@ pub struct Cost {
     pub reorg: u64,
     /// Ranges of blocks.
     pub download: u64,
+    /// Which chain it is, after an answer that contradicts genesis.
+    pub identity: u64,
 }
 
 impl Cost {
     /// All calls.
     pub const fn total(&self) -> u64 {
-        self.tip + self.reorg + self.download
+        self.tip + self.reorg + self.download + self.identity
     }
 }
 
@@ -158,7 +161,7 @@ where
         guard: G,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        let cost = Cost { tip: 0, reorg: 0, download: 0 };
+        let cost = Cost { tip: 0, reorg: 0, download: 0, identity: 0 };
         Self { source, view, identity, mode, guard, monitor, cost, faults: Vec::new() }
     }
 

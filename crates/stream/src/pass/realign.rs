@@ -40,7 +40,7 @@ where
         }
         let ours = self.witness(proposed.height).await?;
         match ours.filter(|ours| ours.height == proposed.height && *ours != proposed) {
-            Some(ours) if ours.height.get() == 0 => Err(self.wrong_genesis(proposed)),
+            Some(ours) if ours.height.get() == 0 => Err(self.other_genesis(proposed).await),
             Some(ours) => {
                 self.conflict(Conflict { ours, theirs: proposed }).await?;
                 Ok(Some(self.report(Ended::Conflicted, snapshot.clone())))
@@ -69,7 +69,7 @@ where
             }
             Found::Ancestor(ancestor) => self.prune(marks, ancestor).await,
             Found::FloorDiffers { ours, theirs } if ours.height.get() == 0 => {
-                Err(self.wrong_genesis(theirs))
+                Err(self.other_genesis(theirs).await)
             }
             Found::FloorDiffers { ours, theirs } => {
                 self.conflict(Conflict { ours, theirs }).await?;
@@ -86,10 +86,23 @@ where
         }
     }
 
-    fn wrong_genesis(&self, theirs: BlockRef) -> Fault {
+    /// An answer has another genesis under it. That this is another chain only the source itself can
+    /// say: a single answer may as well be a lie, and a lie must not end a follower.
+    pub(super) async fn other_genesis(&mut self, theirs: impl std::fmt::Display) -> Fault {
+        self.cost.identity += 1;
         let ours = self.identity.genesis;
-        let detail = format!("genesis here is {ours}, the source has {theirs}: check its address");
-        self.fault(FaultKind::WrongChain, detail)
+        match self.guard.wait(self.source.identity()).await {
+            Ok(identity) if identity == *self.identity => {
+                let detail = format!("genesis is {ours}, also for the source, which sent {theirs}");
+                self.fault(FaultKind::WrongDigest, detail)
+            }
+            Ok(_) => {
+                let detail =
+                    format!("genesis here is {ours}, the source has {theirs}: check its address");
+                self.fault(FaultKind::WrongChain, detail)
+            }
+            Err(fault) => fault,
+        }
     }
 
     /// Keeps both sides of a contradiction, and says so.
@@ -220,7 +233,7 @@ where
             BlockRef::new(below, digest.ok_or_else(gone)?)
         };
         if to.height.get() == 0 && to != self.identity.genesis {
-            return Err(self.wrong_genesis(to));
+            return Err(self.other_genesis(to).await);
         }
         let marks = self.drop_above(marks, to, &again.tips).await?;
         Ok(Realigned::Aligned(again, marks))

@@ -36,6 +36,7 @@ impl Outcome {
     /// How many calls of `kind` it made.
     pub(crate) fn count(&self, kind: Kind) -> usize {
         let n = match kind {
+            Kind::Identity => self.cost.identity,
             Kind::Snapshot => self.cost.tip,
             Kind::Digests => self.cost.reorg,
             Kind::Blocks => self.cost.download,

@@ -211,6 +211,25 @@ fn a_first_block_on_another_genesis_is_the_wrong_chain() {
     assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongChain), 0));
 }
 
+/// One wrong answer about genesis is a lie, whoever tells it: which chain it is, the source says itself.
+#[test]
+fn a_lie_about_genesis_is_not_another_chain() {
+    let chain = Chain::new('a', 5);
+    let other = Chain::of_network('h', 'b', 5);
+    let fresh = Follower::new(ALL, &chain, [5, 0, 0, 0]);
+    fresh.source.answer(Kind::Blocks, 1, Answer::Blocks(other.range(1, 5)));
+    let synced = Follower::synced(ALL, &chain, [5, 0, 0, 0]);
+    synced.source.change(|world| world.say = Some(other.tips([5, 0, 0, 0])));
+    let digests = (0..=5).rev().map(|height| Some(other.at(height).digest)).collect();
+    synced.source.answer(Kind::Digests, 1, Answer::Digests(digests));
+    for mut follower in [fresh, synced] {
+        let pass = follower.pass();
+        assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongDigest), 0));
+        assert_eq!(pass.calls.last(), Some(&Call::Identity));
+        follower.settle();
+    }
+}
+
 /// Where no delivered block reaches down to genesis, it is looked at before everything is dropped.
 #[test]
 fn a_view_that_starts_above_genesis_is_not_rebased_onto_another_network() {
