@@ -17,9 +17,9 @@ use commonware_cryptography::{
     Hasher as _, Sha256, bls12381::primitives::variant::MinSig, ed25519,
 };
 use commonware_parallel::Sequential;
-use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
+use commonware_runtime::{Clock, Metrics, Spawner, Supervisor as _, deterministic};
 use commonware_utils::{channel::mpsc, non_empty, sync::Mutex};
-use rand::{SeedableRng as _, rngs::StdRng};
+use rand::{CryptoRng, SeedableRng as _, rngs::StdRng};
 use std::{
     collections::VecDeque,
     sync::{Arc, OnceLock},
@@ -389,17 +389,17 @@ impl Monitor for Witness {
     }
 }
 
-pub(crate) type TestSource =
-    CertifiedSource<deterministic::Context, Arc<Scripted>, OneEpoch<TestScheme>, TestBlock>;
-pub(crate) type TestUpstream =
-    Upstream<deterministic::Context, Arc<Scripted>, OneEpoch<TestScheme>, TestBlock>;
+pub(crate) type TestSource<E = deterministic::Context> =
+    CertifiedSource<E, Arc<Scripted>, OneEpoch<TestScheme>, TestBlock>;
+pub(crate) type TestUpstream<E = deterministic::Context> =
+    Upstream<E, Arc<Scripted>, OneEpoch<TestScheme>, TestBlock>;
 
 /// A source over `transport`, for the test chain.
-pub(crate) fn follow(
-    context: &deterministic::Context,
+pub(crate) fn follow<E: Clock + Metrics + Spawner + CryptoRng>(
+    context: &E,
     transport: &Arc<Scripted>,
     config: Config,
-) -> (TestSource, TestUpstream, Arc<Witness>) {
+) -> (TestSource<E>, TestUpstream<E>, Arc<Witness>) {
     let witness = Arc::new(Witness::default());
     let parts = Parts {
         chain: ChainId::new("test:certified").unwrap(),

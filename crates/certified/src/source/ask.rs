@@ -1,7 +1,7 @@
 //! Whether a snapshot asks for the tip or answers from memory.
 
 use crate::{Config, known::Link};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// When the tip was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub(crate) enum Plan {
 
 impl Asked {
     pub(crate) fn plan(&self, now: SystemTime, link: &Link, config: &Config) -> Plan {
-        let since = |then: SystemTime| now.duration_since(then).unwrap_or_default();
+        // What seems to lie in the future was before a clock was set back: nobody knows how long ago.
+        let since = |then: SystemTime| now.duration_since(then).unwrap_or(Duration::MAX);
         let answered = self.answered.is_some_and(|(at, generation)| {
             generation == link.generation && since(at) < config.ask_interval
         });
@@ -45,7 +46,7 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn memory_answers_only_while_a_connection_that_was_asked_after_is_open() {
@@ -54,6 +55,7 @@ mod tests {
         let now = at(100);
         let open = Link { generation: 2, open: true, event: None };
         let pushing = Link { event: Some(at(95)), ..open };
+        let future = Link { event: Some(at(200)), ..open };
         let silent = Link { event: Some(at(80)), ..open };
         let closed = Link { open: false, ..pushing };
         let answered = |seconds, generation| Asked {
@@ -74,7 +76,9 @@ mod tests {
             ("could not ask just now, pushes verify", failed(100), pushing, Plan::Remember),
             ("could not ask a while ago, pushes verify", failed(98), pushing, Plan::Try),
             ("could not ask, silent", failed(100), silent, Plan::Ask),
-            ("asked in the future, by a clock set back", answered(200, 2), open, Plan::Remember),
+            ("asked in the future, by a clock set back", answered(200, 2), open, Plan::Ask),
+            ("tried in the future, pushes verify", failed(200), pushing, Plan::Try),
+            ("pushes verified in the future", failed(100), future, Plan::Ask),
         ];
         for (case, asked, link, plan) in table {
             assert_eq!(asked.plan(now, &link, &config), plan, "{case}");

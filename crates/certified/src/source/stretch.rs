@@ -3,7 +3,7 @@
 use super::CertifiedSource;
 use crate::{CertifiedBlock, Check, Epochs, Grade, Key, Transport, Verified, known::Issued};
 use commonware_runtime::Clock;
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tidewatch_core::{Block, BlockRef, Fault, FaultKind, Height, Severity};
 
@@ -165,7 +165,8 @@ where
         let config = &self.config;
         let clock = &*self.requests.clock;
         let enough = AtomicBool::new(false);
-        let deadline = clock.current() + config.stretch_time_max;
+        let time_is_up = clock.sleep(config.stretch_time_max);
+        pin_mut!(time_is_up);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
         let heights = (from.get()..=top.get())
             .take(count)
@@ -198,7 +199,10 @@ where
                 break;
             }
             // What is in flight is waited for: dropping it would close its connection.
-            if bytes >= config.stretch_bytes_max || clock.current() >= deadline {
+            if !enough.load(Ordering::Relaxed)
+                && (bytes >= config.stretch_bytes_max
+                    || time_is_up.as_mut().now_or_never().is_some())
+            {
                 enough.store(true, Ordering::Relaxed);
             }
         }

@@ -3,11 +3,11 @@
 use super::{CertifiedSource, ask::Plan};
 use crate::{
     Certified, CertifiedBlock, Check, Epochs, Grade, Key, Transport, Verified, known::Relevance,
-    requests::within,
 };
 use bytes::Bytes;
+use commonware_macros::select;
 use commonware_runtime::Clock;
-use futures::join;
+use futures::{FutureExt as _, join};
 use tidewatch_core::{BlockRef, Fault, FaultKind, Proof, Snapshot, Tier, TipSet};
 
 impl<E, T, X, B> CertifiedSource<E, T, X, B>
@@ -100,21 +100,18 @@ where
     /// The newest notarized block whose ancestry down to `base` is at hand.
     async fn proposed(&self, base: Verified<BlockRef>) -> Option<Verified<Certified<B>>> {
         let limit = self.config.ancestors_time_max;
-        let clock = &*self.requests.clock;
-        let deadline = clock.current() + limit;
+        let deadline = self.requests.clock.sleep(limit).shared();
         let candidates = self.shared.known.lock().candidates();
         for candidate in candidates {
-            let left = deadline.duration_since(clock.current()).unwrap_or_default();
-            let descends = self.descends(&candidate, *base);
-            let fault = match within(clock, left, descends).await {
-                Some(Ok(())) => return Some(candidate),
-                Some(Err(fault)) => fault,
-                None => {
+            let descends = select! {
+                descends = self.descends(&candidate, *base) => descends,
+                () = deadline.clone() => {
                     let tip = candidate.block.reference();
                     let detail = format_args!("no ancestry of the notarized {tip} in {limit:?}");
-                    self.ledger.fault(FaultKind::Timeout, detail)
-                }
+                    Err(self.ledger.fault(FaultKind::Timeout, detail))
+                },
             };
+            let Err(fault) = descends else { return Some(candidate) };
             self.ledger.absorbed(&fault);
             self.shared.known.lock().discard(candidate.round);
         }

@@ -3,6 +3,7 @@ use crate::{
     known::{Outcome, Relevance, Shared},
     requests::within,
 };
+use commonware_macros::select;
 use commonware_runtime::{Clock, Handle, Spawner};
 use rand::CryptoRng;
 use std::{sync::Arc, time::SystemTime};
@@ -111,22 +112,25 @@ where
     /// Takes pushes in until the connection is to be replaced, and says why.
     async fn listen(&self, mut feed: T::Feed, backoff: &mut Backoff) -> Fault {
         let silence = self.config.silence;
-        let mut deadline = self.context.current() + silence;
+        // Measured by sleeping: the wall clock may be set back meanwhile.
+        let mut silent = Box::pin(self.context.sleep(silence));
         let mut refused = 0;
         loop {
-            let left = deadline.duration_since(self.context.current()).unwrap_or_default();
-            let Some(pushed) = within(&self.context, left, feed.next()).await else {
-                self.ledger.silent();
-                let detail = format_args!("nothing new that verifies was pushed for {silence:?}");
-                return self.ledger.fault(FaultKind::Timeout, detail);
+            let pushed = select! {
+                pushed = feed.next() => pushed,
+                () = &mut silent => {
+                    self.ledger.silent();
+                    let detail =
+                        format_args!("nothing new that verifies was pushed for {silence:?}");
+                    return self.ledger.fault(FaultKind::Timeout, detail);
+                },
             };
             let fault = match pushed.map_err(|fault| self.ledger.refused(fault)) {
                 Ok(push) => match self.take(push) {
                     Ok(false) => continue,
                     Ok(true) => {
-                        let now = self.context.current();
-                        self.event(now);
-                        deadline = now + silence;
+                        self.event(self.context.current());
+                        silent = Box::pin(self.context.sleep(silence));
                         refused = 0;
                         backoff.succeed();
                         continue;

@@ -9,6 +9,7 @@ use commonware_runtime::{
 };
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{FaultKind, Source as _, Tier};
+use tidewatch_sim::host::Host;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -253,4 +254,22 @@ fn one_seed_gives_one_history() {
     };
     assert_eq!(history(5), history(5));
     assert_ne!(history(5), history(6));
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_silent_connection() {
+    run(|context| async move {
+        let transport = Arc::new(Scripted::new(&context, |_| Answer::Missing));
+        let pushes = transport.accept();
+        let (host, trouble) = Host::new(context.child("host"), 0);
+        let config = Config::default();
+        let silence = config.silence;
+        let (_source, upstream, witness) = follow(&host, &transport, config);
+        let _handle = upstream.start();
+        context.sleep(SECOND).await;
+        trouble.jump(-3_600_000);
+        pushes.send(Ok(Push::Irrelevant)).await.unwrap();
+        context.sleep(silence).await;
+        assert_eq!(witness.kinds().first(), Some(&FaultKind::Timeout));
+    });
 }

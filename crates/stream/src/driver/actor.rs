@@ -18,7 +18,7 @@ use rand::Rng;
 use std::{
     future::{Future, pending},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tidewatch_core::{Backoff, Fault, FaultKind, Identity, LocalView, Monitor, Severity, Source};
 use tracing::{debug, info, warn};
@@ -61,21 +61,21 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
         &self,
         call: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
-        let deadline = later(self.context.current(), self.deadline);
-        pin_mut!(call);
+        // Measured by sleeping: the wall clock may be set back meanwhile.
+        let deadline = self.context.sleep(self.deadline);
+        pin_mut!(call, deadline);
         loop {
             select! {
                 () = self.stop.clone() => {
                     return Err(FaultKind::Stopped.fault(self.about, "the driver was told to stop"));
                 },
                 result = &mut call => return result,
-                () = self.context.sleep_until(self.tracker.due(deadline)) => {
+                () = &mut deadline => {
                     self.tracker.refresh();
-                    if self.context.current() >= deadline {
-                        let detail = format!("no answer within {:?}", self.deadline);
-                        return Err(FaultKind::Timeout.fault(self.about, detail));
-                    }
+                    let detail = format!("no answer within {:?}", self.deadline);
+                    return Err(FaultKind::Timeout.fault(self.about, detail));
                 },
+                () = self.tracker.turn() => {},
             }
         }
     }
@@ -94,7 +94,10 @@ enum Wake {
     Stop,
     Message(Option<Message>),
     Doorbell,
-    Time,
+    /// The next pass is due.
+    Due,
+    /// The status turned, because time passed.
+    Turn,
 }
 
 impl<E, S, V, M> Driver<E, S, V, M>
@@ -248,13 +251,13 @@ where
     /// Waits until the next pass is due, or earlier if there is a reason, but never sooner than the
     /// pace allows unless somebody waits for it. False when told to stop.
     async fn idle(&mut self, pause: &Pause, answers: &mut Vec<Answer>) -> bool {
-        let now = self.context.current();
-        let earliest = later(now, pause.pace.min(pause.wait));
-        let mut due = later(now, pause.wait);
+        let due = self.context.sleep(pause.wait);
+        let earliest = self.context.sleep(pause.pace.min(pause.wait));
+        pin_mut!(due, earliest);
         // One hint is as good as many: after the first, nobody listens until the pass.
         let mut rung = false;
         loop {
-            match self.wake(due, rung).await {
+            match self.wake(due.as_mut(), earliest.as_mut(), rung).await {
                 Wake::Stop | Wake::Message(None) => return false,
                 Wake::Message(Some(Message::Sync(answer))) => {
                     if !answer.is_closed() {
@@ -262,19 +265,19 @@ where
                         return true;
                     }
                 }
-                Wake::Message(Some(Message::Ring)) | Wake::Doorbell => {
-                    rung = true;
-                    due = due.min(earliest);
-                }
-                Wake::Time => self.tracker.refresh(),
-            }
-            if self.context.current() >= due {
-                return true;
+                Wake::Message(Some(Message::Ring)) | Wake::Doorbell => rung = true,
+                Wake::Due => return true,
+                Wake::Turn => {}
             }
         }
     }
 
-    async fn wake(&mut self, due: SystemTime, rung: bool) -> Wake {
+    async fn wake(
+        &mut self,
+        due: impl Future<Output = ()> + Send,
+        earliest: impl Future<Output = ()> + Send,
+        rung: bool,
+    ) -> Wake {
         let doorbell = async {
             if rung {
                 pending::<()>().await;
@@ -282,16 +285,21 @@ where
                 self.source.doorbell().await;
             }
         };
+        let hinted = async {
+            if rung {
+                earliest.await;
+            } else {
+                pending::<()>().await;
+            }
+        };
         select! {
             // A stop comes before anything else, a request before a mere hint.
             () = self.stop.clone() => Wake::Stop,
             message = self.inbox.recv() => Wake::Message(message),
             () = doorbell => Wake::Doorbell,
-            () = self.context.sleep_until(self.tracker.due(due)) => Wake::Time,
+            () = due => Wake::Due,
+            () = hinted => Wake::Due,
+            () = self.tracker.turn() => Wake::Turn,
         }
     }
-}
-
-fn later(now: SystemTime, wait: Duration) -> SystemTime {
-    now.checked_add(wait).unwrap_or(now)
 }

@@ -4,7 +4,11 @@ use super::metrics::Metrics;
 use crate::{Contact, Thresholds, assess};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::{
+    future::pending,
+    ops::Deref,
+    time::{Duration, SystemTime},
+};
 use tidewatch_core::{Fault, Height, Marks, Monitor, Snapshot, Status, Tier};
 
 #[derive(Default)]
@@ -56,24 +60,45 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         self.seen.lock().contradicted = true;
     }
 
-    /// When to say the status next, at `latest`: the moment at which contact or the tip grow too old.
-    pub(super) fn due(&self, latest: SystemTime) -> SystemTime {
+    /// Resolves when contact or the tip may have grown too old, after it said the status as of then.
+    /// Never, where neither can.
+    pub(super) async fn turn(&self) {
+        match self.until_turn() {
+            Some(wait) => {
+                self.clock.sleep(wait).await;
+                self.refresh();
+            }
+            None => pending().await,
+        }
+    }
+
+    fn until_turn(&self) -> Option<Duration> {
         /// What is exactly as old as a threshold is not older.
         const TICK: Duration = Duration::from_millis(1);
-        let now = self.clock.current();
-        let seen = self.seen.lock();
+        let (seen, now) = self.look();
         [(seen.contact, self.thresholds.contact), (seen.tip_time, self.thresholds.tip_age)]
             .into_iter()
-            .filter_map(|(since, limit)| since?.checked_add(limit)?.checked_add(TICK))
-            .filter(|at| *at > now)
-            .fold(latest, SystemTime::min)
+            .filter_map(|(since, limit)| {
+                let limit = limit.checked_add(TICK)?;
+                let left = since?.checked_add(limit)?.duration_since(now).ok()?;
+                // A clock that was set back meanwhile is looked at all the same.
+                Some(left.min(limit)).filter(|left| !left.is_zero())
+            })
+            .min()
+    }
+
+    /// What is remembered, and the time. A clock that was set back makes no contact younger than now.
+    fn look(&self) -> (impl Deref<Target = Seen> + '_, SystemTime) {
+        let now = self.clock.current();
+        let mut seen = self.seen.lock();
+        seen.contact = seen.contact.map(|contact| contact.min(now));
+        (seen, now)
     }
 
     /// Says the status as of now.
     pub(super) fn refresh(&self) {
-        let now = self.clock.current();
         let status = {
-            let seen = self.seen.lock();
+            let (seen, now) = self.look();
             let age = |time: SystemTime| now.duration_since(time).unwrap_or(Duration::ZERO);
             let head = seen.marks.head().map_or(0, |block| block.height.get());
             let lag = seen.source_height.map_or(0, |height| height.get().saturating_sub(head));

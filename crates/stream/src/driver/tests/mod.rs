@@ -1,5 +1,6 @@
 //! The driver, in the deterministic runtime: when passes run, how it ends, and what it says.
 
+mod clock;
 mod ends;
 mod status;
 mod wakes;
@@ -10,8 +11,11 @@ use crate::tests::{
     source::{Kind, ScriptedSource},
     view::Watched,
 };
-use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
+use commonware_runtime::{
+    Clock, Handle, Metrics, Runner as _, Spawner, Supervisor as _, deterministic,
+};
 use commonware_utils::sync::Mutex;
+use rand::Rng;
 use std::{
     future::Future,
     sync::Arc,
@@ -64,6 +68,17 @@ impl Running {
         view: Watched,
         config: Config,
     ) -> Self {
+        Self::run(context, context.child("driver"), source, view, config)
+    }
+
+    /// A driver that runs on `host`, seen from `context`.
+    fn run<E: Spawner + Clock + Metrics + Rng>(
+        context: &deterministic::Context,
+        host: E,
+        source: &ScriptedSource,
+        view: Watched,
+        config: Config,
+    ) -> Self {
         let monitor = Arc::new(Recorder {
             clock: context.child("recorder"),
             faults: Mutex::default(),
@@ -71,7 +86,7 @@ impl Running {
             last: Mutex::default(),
         });
         let (driver, mailbox) = Driver::new(
-            context.child("driver"),
+            host,
             Arc::new(source.clone()),
             view.clone(),
             Chain::new('a', 0).identity(),
