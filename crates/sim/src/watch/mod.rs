@@ -304,8 +304,10 @@ pub struct Rules {
     pub certified: bool,
     /// Heights in one question.
     pub digests_max: u64,
-    /// A call to the source ends after this, with what a starved task adds.
+    /// A call to the source ends after this.
     pub deadline: Duration,
+    /// The next pass begins after this at the latest.
+    pub wait: Duration,
     /// Status thresholds of the driver.
     pub thresholds: tidewatch_stream::Thresholds,
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::watch::Asked;
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
-use tidewatch_core::LocalView as _;
+use tidewatch_core::{Height, LocalView as _};
 
 impl World {
     /// On a healed world, a pass costs what it may cost.
@@ -38,6 +38,10 @@ impl World {
         }
         for depth in [1, 2, 7, 40] {
             let depth = self.truth.lock().reorganise(depth, now);
+            let fork = self.truth.lock().now().chain.tip().saturating_sub(depth + 1);
+            if !knows(process, fork).await {
+                return true; // It goes below the first block that was given: more is fetched than was replaced.
+            }
             let cost = self.pass(process).await;
             // The range that did not link, and the new blocks.
             let ranges = 1 + (depth + 1).div_ceil(max);
@@ -96,4 +100,11 @@ impl World {
             self.watch.broken("leaks", format!("{running} tasks are left"));
         }
     }
+}
+
+/// Whether the view knows a block at `height`.
+async fn knows(process: &Process, height: u64) -> bool {
+    let height = Height::new(height);
+    let known = process.store.witnesses(&[height]).await;
+    known.is_ok_and(|known| known.iter().flatten().any(|block| block.height == height))
 }

@@ -12,7 +12,7 @@ use crate::{
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, pin_mut};
 use rand::RngExt as _;
 use std::{
     num::{NonZeroU64, NonZeroUsize},
@@ -269,7 +269,8 @@ impl World {
         let passes = PASSES + process.nodes.len();
         let mut outcomes = Vec::new();
         for _ in 0..passes {
-            outcomes.push(format!("{:?}", process.mailbox.sync().await));
+            let outcome = self.synced(context, process).await;
+            outcomes.push(outcome);
             if self.watch.violation().is_some() || self.ended(process) {
                 return false;
             }
@@ -280,6 +281,23 @@ impl World {
         let detail = self.waiting(process, &outcomes).await;
         self.watch.broken("liveness", detail);
         false
+    }
+
+    /// Waits for a pass, while time is told to pass.
+    async fn synced(&self, context: &deterministic::Context, process: &Process) -> String {
+        let pass = process.mailbox.sync();
+        pin_mut!(pass);
+        loop {
+            select! {
+                outcome = &mut pass => return format!("{outcome:?}"),
+                () = context.sleep(TICK) => {
+                    self.watch.see(Observation::Clock(since_begin(context.current())));
+                    if self.watch.violation().is_some() {
+                        return "it does not end".into();
+                    }
+                },
+            }
+        }
     }
 
     /// Whether the view stands where the chain does.

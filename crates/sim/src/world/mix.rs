@@ -113,7 +113,7 @@ impl Mix {
             batch_max: *[1, 3, 256].choose(rng).unwrap_or(&256),
             retention: *[24, 300, 65_536].choose(rng).unwrap_or(&65_536),
             lives: if hostility > 0.0 { rng.random_range(1..=4) } else { 1 },
-            life: seconds(rng, 5, 40),
+            life: if rng.random_bool(0.1) { seconds(rng, 40, 240) } else { seconds(rng, 5, 40) },
             machine: machine(rng, hostility),
         }
     }
@@ -178,7 +178,7 @@ fn machine(rng: &mut StdRng, hostility: f64) -> Machine {
     };
     let starve = odds(0.5, 0.05, Duration::from_secs(3));
     let slow_disk = odds(0.5, 0.2, Duration::from_millis(150));
-    let jump = odds(0.4, 0.02, Duration::from_secs(7_200));
+    let jump = odds(0.6, 0.2, Duration::from_secs(7_200));
     Machine {
         starve,
         slow_disk,

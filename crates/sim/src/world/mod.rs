@@ -172,7 +172,8 @@ fn rules(mix: &Mix) -> Rules {
         blocks: mix.mode != tidewatch_stream::Mode::TipsOnly,
         certified: mix.certified,
         digests_max: mix.digests_max as u64,
-        deadline: mix.deadline + mix.backoff_max,
+        deadline: mix.deadline,
+        wait: mix.poll.max(mix.backoff_max),
         thresholds: mix.thresholds,
     }
 }

@@ -115,8 +115,11 @@ pub(super) struct Deadlines {
     up: bool,
 }
 
-/// What starved tasks, a slow disk and a busy view may add to a wait.
-const SLACK: Duration = Duration::from_secs(120);
+/// What starved tasks may add to a wait for a call.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// What a slow disk may add to it between two passes.
+const BUSY: Duration = Duration::from_secs(30);
 
 impl Deadlines {
     pub(super) const fn new(rules: Rules) -> Self {
@@ -137,7 +140,8 @@ impl Checker for Deadlines {
                 if let Some(asked) = self.asked.filter(|asked| now.saturating_sub(*asked) > late) {
                     return Err(format!("a call is under way since {asked:?}, now is {now:?}"));
                 }
-                if self.up && now.saturating_sub(self.active) > late {
+                let away = self.rules.deadline.max(self.rules.wait) + SLACK + BUSY;
+                if self.up && now.saturating_sub(self.active) > away {
                     let since = self.active;
                     return Err(format!("no pass since {since:?}, now is {now:?}"));
                 }
@@ -146,9 +150,12 @@ impl Checker for Deadlines {
                 self.asked = Some(self.now);
                 self.active = self.now;
             }
-            Observation::Answered { .. } => {
+            Observation::Answered { question, took, .. } => {
                 self.asked = None;
                 self.active = self.now;
+                if *took > self.rules.deadline + SLACK {
+                    return Err(format!("a call {question} was waited for {took:?}"));
+                }
             }
             Observation::Committed { .. } => self.active = self.now,
             Observation::Opened { .. } => (self.active, self.up) = (self.now, true),
