@@ -2,7 +2,10 @@
 
 use crate::{Key, Transport};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 use tidewatch_core::{Fault, FaultKind};
 use tracing::debug;
 
@@ -10,8 +13,9 @@ use tracing::debug;
 /// has an answer. Since nothing is believed that does not verify, an endpoint that lies or lags costs
 /// a request, and the second attempt goes elsewhere.
 ///
-/// An endpoint that failed comes last for the next 256 requests: one that is silent would
-/// otherwise cost every second request of a long history its deadline.
+/// An endpoint that failed, or was not waited for any longer, comes last for the next 256 requests: one
+/// that is silent would otherwise cost every second request of a long history its deadline. An answer
+/// ends its rest.
 ///
 /// The newest of a tip is not looked for among all of them: the source keeps the highest that
 /// verified, and asks again, somewhere else.
@@ -48,20 +52,60 @@ impl<T: Transport> Failover<T> {
         &self.endpoints
     }
 
-    /// The endpoints with their places: from the one whose turn it is, and last those that rest.
-    fn in_turn(&self, turn: &AtomicUsize) -> impl Iterator<Item = (usize, &T)> {
+    /// The endpoints with their places, and whether they rest: from the one whose turn it is, and last
+    /// those that do.
+    fn in_turn(&self, turn: &AtomicUsize) -> impl Iterator<Item = (usize, &T, bool)> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let first = turn.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
         let rests = |at: &usize| self.rests_until[*at].load(Ordering::Relaxed) > asked;
         // Looked at once: an endpoint that fails on the way is not asked again in the same round.
         let places = (first..self.endpoints.len()).chain(0..first);
-        let (resting, ready): (Vec<_>, Vec<_>) = places.partition(rests);
-        ready.into_iter().chain(resting).map(|at| (at, &self.endpoints[at]))
+        let (mut resting, ready): (Vec<_>, Vec<_>) = places.partition(rests);
+        // Whichever failed last comes last.
+        resting.sort_by_key(|at| self.rests_until[*at].load(Ordering::Relaxed));
+        let ready = ready.into_iter().map(|at| (at, false));
+        let resting = resting.into_iter().map(|at| (at, true));
+        ready.chain(resting).map(|(at, rests)| (at, &self.endpoints[at], rests))
     }
 
     fn rest(&self, at: usize) {
         let until = self.asked.load(Ordering::Relaxed).saturating_add(REST);
         self.rests_until[at].store(until, Ordering::Relaxed);
+    }
+
+    /// Lets the endpoint rest that fails, or whose answer is not waited for.
+    async fn ask<A>(
+        &self,
+        at: usize,
+        answer: impl Future<Output = Result<A, Fault>>,
+    ) -> Result<A, Fault> {
+        let given_up = Unanswered { failover: self, at: Some(at) };
+        let answer = answer.await;
+        given_up.answered(answer.is_ok());
+        answer
+    }
+}
+
+/// A request to an endpoint. Dropped, the answer did not come in time.
+struct Unanswered<'a, T: Transport> {
+    failover: &'a Failover<T>,
+    at: Option<usize>,
+}
+
+impl<T: Transport> Unanswered<'_, T> {
+    fn answered(mut self, well: bool) {
+        if let Some(at) = self.at.filter(|_| well) {
+            self.failover.rests_until[at].store(0, Ordering::Relaxed);
+            self.at = None;
+        }
+    }
+}
+
+impl<T: Transport> Drop for Unanswered<'_, T> {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            self.failover.rest(at);
+        }
     }
 }
 
@@ -73,18 +117,20 @@ impl<T: Transport> Transport for Failover<T> {
     }
 
     /// The first answer; `None` if at least one endpoint says that it does not have it and no other
-    /// has it either.
+    /// has it either. One that rests is then not asked.
     async fn fetch(&self, key: Key) -> Result<Option<Bytes>, Fault> {
         let mut missing = false;
         let mut failed = None;
         let kind = Key::KINDS.iter().position(|kind| *kind == key.kind()).unwrap_or_default();
-        for (at, endpoint) in self.in_turn(&self.turns[kind]) {
-            match endpoint.fetch(key).await {
+        for (at, endpoint, rests) in self.in_turn(&self.turns[kind]) {
+            if missing && rests {
+                break;
+            }
+            match self.ask(at, endpoint.fetch(key)).await {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => missing = true,
                 Err(fault) => {
                     debug!(%fault, %key, "asking the next endpoint");
-                    self.rest(at);
                     failed = Some(fault);
                 }
             }
@@ -99,13 +145,10 @@ impl<T: Transport> Transport for Failover<T> {
     /// at the next one.
     async fn listen(&self) -> Result<T::Feed, Fault> {
         let mut failed = None;
-        for (at, endpoint) in self.in_turn(&self.listens) {
-            match endpoint.listen().await {
+        for (at, endpoint, _) in self.in_turn(&self.listens) {
+            match self.ask(at, endpoint.listen()).await {
                 Ok(feed) => return Ok(feed),
-                Err(fault) => {
-                    self.rest(at);
-                    failed = Some(fault);
-                }
+                Err(fault) => failed = Some(fault),
             }
         }
         // There is always a first endpoint, so that something failed where nothing was opened.
@@ -118,13 +161,13 @@ mod tests {
     use super::*;
     use crate::{Feed, Push};
     use commonware_utils::sync::Mutex;
-    use futures::executor::block_on;
+    use futures::{FutureExt as _, executor::block_on};
     use tidewatch_core::Height;
 
-    /// Answers always the same, and counts how often it was asked.
+    /// Answers always the same, or never, and counts how often it was asked.
     struct Endpoint {
         name: &'static str,
-        answer: Result<Option<Bytes>, Fault>,
+        answer: Option<Result<Option<Bytes>, Fault>>,
         calls: Mutex<u32>,
     }
 
@@ -145,17 +188,27 @@ mod tests {
 
         async fn fetch(&self, _: Key) -> Result<Option<Bytes>, Fault> {
             *self.calls.lock() += 1;
-            self.answer.clone()
+            match self.answer.clone() {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
         }
 
         async fn listen(&self) -> Result<Silent, Fault> {
             *self.calls.lock() += 1;
-            self.answer.clone().map(|_| Silent)
+            match self.answer.clone() {
+                Some(answer) => answer.map(|_| Silent),
+                None => std::future::pending().await,
+            }
         }
     }
 
     fn endpoint(name: &'static str, answer: Result<Option<Bytes>, Fault>) -> Endpoint {
-        Endpoint { name, answer, calls: Mutex::default() }
+        Endpoint { name, answer: Some(answer), calls: Mutex::default() }
+    }
+
+    fn silent(name: &'static str) -> Endpoint {
+        Endpoint { name, answer: None, calls: Mutex::default() }
     }
 
     fn down(name: &'static str) -> Endpoint {
@@ -185,6 +238,38 @@ mod tests {
             block_on(failover.fetch(KEY)).unwrap();
         }
         assert_eq!(*failover.endpoints[0].calls.lock(), 3);
+    }
+
+    /// Three requests a pass, and the silent one of three endpoints first in every pass: history would
+    /// never be longer than nothing.
+    #[test]
+    fn an_endpoint_whose_answer_is_not_waited_for_rests() {
+        let failover = Failover::new(silent("a"), vec![has("b"), has("c")]);
+        assert_eq!(failover.fetch(KEY).now_or_never(), None);
+        for _ in 0..9 {
+            assert!(matches!(failover.fetch(KEY).now_or_never(), Some(Ok(Some(_)))));
+        }
+        assert!(failover.listen().now_or_never().is_some(), "it rests from feeds too");
+        assert_eq!(*failover.endpoints[0].calls.lock(), 1);
+    }
+
+    /// Heights without a certificate of their own are ordinary: each would cost a deadline.
+    #[test]
+    fn what_another_one_lacks_is_not_asked_of_one_that_rests() {
+        let failover = Failover::new(silent("a"), vec![endpoint("b", Ok(None))]);
+        assert_eq!(failover.fetch(KEY).now_or_never(), None);
+        for _ in 0..9 {
+            assert_eq!(failover.fetch(KEY).now_or_never(), Some(Ok(None)));
+        }
+    }
+
+    /// A request that was given up for a reason of our own lets an endpoint rest that is well.
+    #[test]
+    fn of_two_that_rest_the_one_that_answers_is_asked_from_then_on() {
+        let failover = Failover::new(silent("a"), vec![has("b")]);
+        failover.rest(1);
+        let given_up = (0..9).filter(|_| failover.fetch(KEY).now_or_never().is_none()).count();
+        assert!(given_up <= 1, "{given_up} requests went to the silent one first");
     }
 
     #[test]
