@@ -36,7 +36,8 @@
 //! [`Config`]. Nothing that comes from outside panics, and what is refused is a
 //! [`Fault`](tidewatch_core::Fault), counted by reason.
 //!
-//! One epoch is followed at a time for now: [`OneEpoch`] is the one implementation of [`Epochs`].
+//! A chain whose validators change needs a table of its [`Epochs`] from whoever opens it; the only one
+//! here is [`OneEpoch`]. A height of an epoch that the table does not know is refused until it does.
 
 mod block;
 mod config;

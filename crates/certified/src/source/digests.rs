@@ -1,7 +1,7 @@
 //! Digests at heights.
 
 use super::CertifiedSource;
-use crate::{CertifiedBlock, Check, Epochs, Transport};
+use crate::{CertifiedBlock, Check, Epochs, Transport, Verified, known::Issued};
 use commonware_runtime::Clock;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ where
     B: CertifiedBlock,
 {
     /// Digests at `heights`: those that memory links to the tip cost nothing, each other one a request
-    /// and a certificate check.
+    /// and, at or below finality, a certificate check.
     pub(super) async fn digests_at(
         &self,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
         let Some(lowest) = heights.iter().min() else { return Ok(Vec::new()) };
-        let linked = self.linked(*lowest);
+        let linked = self.linked(*lowest).await?;
         let ceiling = linked.keys().next_back().copied().unwrap_or_else(Height::zero);
         let digests = heights.iter().map(|height| {
             let known = linked.get(height).copied();
@@ -41,20 +41,38 @@ where
         stream::iter(digests).buffered(self.config.concurrency.get()).try_collect().await
     }
 
-    /// Digests that memory links to the tip that was given out last, down to `lowest`, and genesis.
-    fn linked(&self, lowest: Height) -> BTreeMap<Height, Digest> {
+    /// Digests that the tip that was given out last is linked to, down to `lowest`, and genesis: as far
+    /// as memory goes, and down to finality in any case. Above it nothing but the hash chain proves a
+    /// digest, so what memory lacks there is asked for.
+    async fn linked(&self, lowest: Height) -> Result<BTreeMap<Height, Digest>, Fault> {
         let genesis = self.identity.genesis;
         let mut linked = BTreeMap::from([(genesis.height, genesis.digest)]);
-        let known = self.shared.known.lock();
-        let mut name = known.newest_issued().map(|tip| *tip);
-        while let Some(block) = name.filter(|name| name.height >= lowest) {
-            linked.insert(block.height, block.digest);
-            name = known.block(&block.digest).and_then(|child| {
-                let height = block.height.previous()?;
-                Some(tidewatch_core::BlockRef::new(height, child.parent()))
-            });
+        let issued = {
+            let known = self.shared.known.lock();
+            known.newest_issued().and_then(|tip| known.issued(*tip))
+        };
+        let Some(Issued { tip, base }) = issued else { return Ok(linked) };
+        let above = Height::new(lowest.get().saturating_add(1));
+        let mut next = Some(tip);
+        while let Some(name) = next {
+            linked.insert(name.height, name.digest);
+            // The name of a block is in the one above it: that at `lowest` is not needed.
+            let (lacking, path) = self.remembered(name, above);
+            let names = path.iter().filter_map(Verified::vouched);
+            linked.extend(names.map(|name| (name.height, name.digest)));
+            next = match lacking.filter(|lacking| lacking.height > base) {
+                None => None,
+                Some(lacking) => match self.ancestor(&lacking).await {
+                    Ok(block) => block.vouched(),
+                    Err(fault) if fault.severity() == Severity::Transient => return Err(fault),
+                    Err(fault) => {
+                        self.ledger.absorbed(&fault);
+                        None
+                    }
+                },
+            };
         }
-        linked
+        Ok(linked)
     }
 
     /// The digest at `height`, from its own certificate, or from the nearest one above and the blocks in

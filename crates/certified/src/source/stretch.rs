@@ -81,7 +81,7 @@ where
 
     /// The blocks that memory has from `tip` downwards, and the name of the first that it lacks; `None`
     /// if it lacks none down to `from`.
-    fn remembered(
+    pub(super) fn remembered(
         &self,
         tip: Verified<BlockRef>,
         from: Height,

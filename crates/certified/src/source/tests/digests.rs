@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Grade, mocks::honest};
+use commonware_utils::NZUsize;
 use tidewatch_core::{Digest, FaultKind};
 
 async fn digests(source: &TestSource, heights: &[u64]) -> Vec<Option<Digest>> {
@@ -58,6 +59,24 @@ fn a_height_without_a_certificate_is_proved_by_one_a_little_above() {
         assert_eq!(digests(&source, &[20]).await, expected(&chain, &[20]));
         assert_eq!(digests(&source, &[30]).await, [None], "too far from any");
         assert_eq!(witness.kinds(), [FaultKind::InvalidCertificate]);
+    });
+}
+
+#[test]
+fn digests_above_finality_are_known_however_little_is_remembered() {
+    run(|context| async move {
+        let chain = Chain::new(60);
+        let config = Config { recent_max: NZUsize!(2), ..Config::default() };
+        let script = except(honest(&chain, 50), |key| match key {
+            Key::Height(at) if at.get() > 50 => Some(Answer::Missing),
+            _ => None,
+        });
+        let (source, _, _) = source(&context, config, script);
+        tips(&source).await;
+        for heights in [&[50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60][..], &[55], &[51, 0]] {
+            assert_eq!(digests(&source, heights).await, expected(&chain, heights));
+        }
+        assert_eq!(digests(&source, &[u64::MAX]).await, [None]);
     });
 }
 
