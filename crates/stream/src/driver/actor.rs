@@ -69,7 +69,12 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
                 () = self.stop.clone() => {
                     return Err(FaultKind::Stopped.fault(self.about, "the driver was told to stop"));
                 },
-                result = &mut call => return result,
+                result = &mut call => {
+                    if result.is_ok() {
+                        self.tracker.contact();
+                    }
+                    return result;
+                },
                 () = &mut deadline => {
                     self.tracker.refresh();
                     let detail = format!("no answer within {:?}", self.deadline);

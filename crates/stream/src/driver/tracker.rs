@@ -13,7 +13,10 @@ use tidewatch_core::{Fault, Height, Marks, Monitor, Snapshot, Status, Tier};
 
 #[derive(Default)]
 struct Seen {
+    /// When the source answered last, whatever it was asked.
     contact: Option<SystemTime>,
+    /// When it named its tips last: what they are compared with is as old.
+    named: Option<SystemTime>,
     source_height: Option<Height>,
     tip_time: Option<SystemTime>,
     marks: Marks,
@@ -54,6 +57,11 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         self.refresh();
     }
 
+    /// The source answered.
+    pub(super) fn contact(&self) {
+        self.seen.lock().contact = Some(self.clock.current());
+    }
+
     /// The source proved a contradiction of what is finalized: two certificates that both verify. No
     /// later answer makes that undone, so the status stays until somebody has looked.
     pub(super) fn contradicted(&self) {
@@ -76,7 +84,8 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         /// What is exactly as old as a threshold is not older.
         const TICK: Duration = Duration::from_millis(1);
         let (seen, now) = self.look();
-        [(seen.contact, self.thresholds.contact), (seen.tip_time, self.thresholds.tip_age)]
+        let Thresholds { contact, tip_age, .. } = self.thresholds;
+        [(seen.contact, contact), (seen.named, contact), (seen.tip_time, tip_age)]
             .into_iter()
             .filter_map(|(since, limit)| {
                 let limit = limit.checked_add(TICK)?;
@@ -92,6 +101,7 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         let now = self.clock.current();
         let mut seen = self.seen.lock();
         seen.contact = seen.contact.map(|contact| contact.min(now));
+        seen.named = seen.named.map(|named| named.min(now));
         (seen, now)
     }
 
@@ -103,11 +113,13 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
             let head = seen.marks.head().map_or(0, |block| block.height.get());
             let lag = seen.source_height.map_or(0, |height| height.get().saturating_sub(head));
             let tip_age = seen.tip_time.map(age);
+            // A lag that is measured against an old tip is no reason to say `Live`.
+            let named = seen.named.is_some_and(|at| age(at) <= self.thresholds.contact);
             let contact = Contact {
                 since: seen.contact.map(age),
                 lag,
                 tip_age,
-                settled: seen.settled,
+                settled: seen.settled && named,
                 complete: seen.complete,
                 conflicted: seen.conflicted || seen.contradicted,
             };
@@ -127,7 +139,8 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
     fn snapshot(&self, snapshot: &Snapshot) {
         {
             let mut seen = self.seen.lock();
-            seen.contact = Some(self.clock.current());
+            let now = Some(self.clock.current());
+            (seen.contact, seen.named) = (now, now);
             seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);
             let time = snapshot.time_ms.map(Duration::from_millis);
             seen.tip_time = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));
