@@ -6,6 +6,7 @@ use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{DecodeExt as _, Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_storage::{Context, metadata};
+use std::collections::BTreeMap;
 use tidewatch_core::{Cursor, Digest, Fault};
 
 /// Larger than any position: a name and a cursor.
@@ -38,9 +39,16 @@ impl<E: Context> Consumers<E> {
         limits::consumers(consumer, known, self.0.keys().count())
     }
 
-    pub(super) async fn put(self, consumer: &str, cursor: &Cursor) -> Result<Self, Fault> {
-        let position = Position { consumer: consumer.into(), cursor: cursor.clone() };
-        let stored = self.0.put_sync(key(consumer), position.encode()).await;
+    /// Durably replaces the positions of those among `positions` that there is room for, in one write.
+    pub(super) async fn put(mut self, positions: BTreeMap<String, Cursor>) -> Result<Self, Fault> {
+        for (consumer, cursor) in positions {
+            if self.admit(&consumer).is_ok() {
+                let key = key(&consumer);
+                let position = Position { consumer: consumer.into(), cursor };
+                self.0.put(key, position.encode());
+            }
+        }
+        let stored = self.0.sync().await;
         Ok(Self(stored.map_err(|error| Part::Consumers.failed(error))?))
     }
 }

@@ -22,11 +22,11 @@ mod writer;
 use crate::{Config, limits, resume};
 use commonware_codec::Codec;
 use commonware_storage::Context;
-use commonware_utils::sync::AsyncMutex;
+use commonware_utils::sync::{AsyncMutex, Mutex};
 use consumers::Consumers;
 use fault::{Part, closed};
 use log::Log;
-use std::{fmt, num::NonZeroUsize, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
     Block, BlockRef, Change, Conflict, Cursor, EventLog, Fault, Height, Identity, LocalView,
     LogError, Marks, Proof, Record, Resume, ResumeError,
@@ -56,6 +56,8 @@ struct Shared<E: Context, B: Block + Codec> {
     writer: AsyncMutex<Option<Writer<E>>>,
     /// `None` once a write failed or was cut off.
     consumers: AsyncMutex<Option<Consumers<E>>>,
+    /// Positions that wait for the next write: however many wait, they are one.
+    waiting: Mutex<BTreeMap<String, Cursor>>,
     log: Log<E>,
 }
 
@@ -92,6 +94,7 @@ impl<E: Context, B: Block + Codec> Store<E, B> {
             codec: config.codec,
             writer: AsyncMutex::new(Some(writer)),
             consumers: AsyncMutex::new(Some(consumers)),
+            waiting: Mutex::default(),
             log,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -204,11 +207,22 @@ impl<E: Context, B: Block + Codec> EventLog for Store<E, B> {
     async fn acknowledge(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
         let end = self.shared.log.moment()?.end;
         limits::acknowledgement(&self.shared.identity, consumer, cursor, end)?;
+        self.shared.waiting.lock().insert(consumer.into(), cursor.clone());
         let mut slot = self.shared.consumers.lock().await;
-        slot.as_ref().ok_or_else(closed)?.admit(consumer)?;
-        let consumers = slot.take().ok_or_else(closed)?;
-        *slot = Some(consumers.put(consumer, cursor).await?);
-        Ok(())
+        // Whoever wrote meanwhile wrote this one too: it is there, or there was no room for it.
+        let waiting = {
+            let mut waiting = self.shared.waiting.lock();
+            if waiting.contains_key(consumer) {
+                std::mem::take(&mut *waiting)
+            } else {
+                BTreeMap::new()
+            }
+        };
+        if !waiting.is_empty() {
+            let consumers = slot.take().ok_or_else(closed)?;
+            *slot = Some(consumers.put(waiting).await?);
+        }
+        slot.as_ref().ok_or_else(closed)?.admit(consumer)
     }
 
     async fn acknowledged(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
