@@ -51,6 +51,12 @@ impl<E: Clock> ToyChain<E> {
         Self { clock, blocks }
     }
 
+    /// Height of the newest block by now.
+    fn newest(&self) -> Height {
+        let now = self.clock.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Height::new(now.as_secs().min(self.blocks.len() as u64 - 1))
+    }
+
     fn block(&self, height: Height) -> Option<&ToyBlock> {
         self.blocks.get(usize::try_from(height.get()).ok()?)
     }
@@ -78,8 +84,7 @@ impl<E: Clock> Source for ToyChain<E> {
 
     /// All tiers from one look at the clock: never from two.
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
-        let now = self.clock.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let newest = now.as_secs().min(self.blocks.len() as u64 - 1);
+        let newest = self.newest().get();
         let behind =
             [(Tier::Proposed, 0), (Tier::Checkpointed, 2), (Tier::Proven, 4), (Tier::Finalized, 8)];
         let tips = behind.into_iter().fold(TipSet::unknown(), |tips, (tier, behind)| {
@@ -92,10 +97,16 @@ impl<E: Clock> Source for ToyChain<E> {
     }
 
     async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        Ok(heights.iter().map(|h| self.block(*h).map(|block| block.reference().digest)).collect())
+        let newest = self.newest();
+        let at = |height: &Height| self.block(*height).filter(|block| block.height <= newest);
+        Ok(heights.iter().map(|height| Some(at(height)?.reference().digest)).collect())
     }
 
     async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<ToyBlock>, Fault> {
+        // No block of this chain leads to a tip that is not on it.
+        if self.block(tip.height).map(Block::reference) != Some(tip) {
+            return Ok(Vec::new());
+        }
         let wanted = self.blocks.iter().filter(|b| b.height >= from && b.height <= tip.height);
         Ok(wanted.take(self.limits().blocks_max.get()).cloned().collect())
     }

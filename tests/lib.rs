@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `devnet` | validators that make blocks: from genesis, from the tip, across restarts of the indexer |
 //! | `restart` | crashes and restarts of the follower, with validators and without |
+//! | `conformance` | a committee that grows, replaces and finalizes blocks: the source alone, in the suite for sources |
 //! | `readymade` | upstreams that lie, break, fall silent or contradict themselves; the cost of catching up |
 //!
 //! A test waits for what it is about by watching the follower ([`Witness::until`]), never for a while.

@@ -95,7 +95,8 @@ pub trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Self::Block>, Fault>> + Send;
 
     /// Resolves when the source may have moved. It carries nothing: a pass asks. A source without
-    /// pushes never rings, and is polled.
+    /// pushes never rings, and is polled. It has one listener: where several drivers share a source, a ring
+    /// wakes one of them, and the others see what moved at their next poll.
     fn doorbell(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }

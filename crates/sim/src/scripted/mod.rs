@@ -11,6 +11,7 @@
 )]
 
 pub mod chain;
+pub mod committee;
 pub mod source;
 pub mod view;
 pub mod words;

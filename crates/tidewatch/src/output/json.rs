@@ -143,7 +143,13 @@ fn event(record: &Record) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use commonware_runtime::{Runner as _, tokio};
+    use std::{
+        io::Write,
+        sync::{Arc, mpsc},
+    };
     use tidewatch_core::{ChainId, Digest, Height};
+    use tidewatch_sim::conformance::{Subject, Verdict, consumer};
 
     fn at(height: u64, fill: u8) -> BlockRef {
         BlockRef::new(Height::new(height), Digest([fill; 32]))
@@ -204,6 +210,88 @@ mod tests {
             let record = record(event);
             want["cursor"] = record.cursor.to_string().into();
             assert_eq!(super::event(&record), want);
+        }
+    }
+
+    /// What a reader at the other end of the pipe has, and keeps when the command ends.
+    #[derive(Default)]
+    struct Reader {
+        lines: Arc<Mutex<Vec<u8>>>,
+        /// Disconnected when the last printer is gone.
+        printer: Option<mpsc::Receiver<()>>,
+    }
+
+    struct Pipe {
+        lines: Arc<Mutex<Vec<u8>>>,
+        _open: mpsc::Sender<()>,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.lines.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Reader {
+        /// A process that is gone writes no more: waits for its thread.
+        fn close(&mut self) {
+            if let Some(printer) = self.printer.take() {
+                assert_eq!(printer.recv(), Err(mpsc::RecvError));
+            }
+        }
+    }
+
+    impl Subject for Reader {
+        type Consumer = Events;
+        /// The highest block, and all tiers.
+        type Held = (Value, Value);
+
+        async fn open(&mut self) -> Result<Events, Fault> {
+            self.close();
+            let (open, printer) = mpsc::channel();
+            self.printer = Some(printer);
+            let pipe = Pipe { lines: self.lines.clone(), _open: open };
+            let printer = Printer::start(pipe).map_err(|error| Events::failed(&error))?;
+            Ok(Events::new(printer, Reached::new(None, true)))
+        }
+
+        /// Folds the lines in the words of the README.
+        async fn holds(&mut self) -> (Value, Value) {
+            self.close();
+            let (mut head, mut tiers) = self.expects(&Marks::none());
+            for line in self.lines.lock().split(|byte| *byte == b'\n').filter(|l| !l.is_empty()) {
+                let line: Value = serde_json::from_slice(line).unwrap();
+                match line["event"].as_str().unwrap() {
+                    "blocks" => head = line["to"].clone(),
+                    "pruned" => {
+                        head = line["to"].clone();
+                        tiers = line["tips"].clone();
+                    }
+                    _ => {
+                        let tip = json!({"block": line["block"], "checkpoint": line["checkpoint"]});
+                        tiers[line["tier"].as_str().unwrap()] = tip;
+                    }
+                }
+            }
+            (head, tiers)
+        }
+
+        fn expects(&self, marks: &Marks) -> (Value, Value) {
+            (marks.delivered.map_or(Value::Null, block), tips(&marks.tips))
+        }
+    }
+
+    #[test]
+    fn a_reader_of_the_lines_is_where_the_events_lead_whenever_the_command_crashes() {
+        let report = tokio::Runner::default()
+            .start(|context| async move { consumer(context, Reader::default).await });
+        for check in report.checks() {
+            assert_eq!(check.verdict, Verdict::Held, "{report}");
         }
     }
 }

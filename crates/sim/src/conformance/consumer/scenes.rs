@@ -1,0 +1,210 @@
+//! What consumers are put through. Each scene is one check, on fresh state.
+
+use super::{
+    history::{History, Step, TALE},
+    name,
+    play::{Ended, Look, NOTHING_DURABLE, Play, Stage},
+    subject::Subject,
+    watched::Crash,
+};
+use crate::conformance::{Runtime, report::Flaw};
+use commonware_utils::{NZU64, NZUsize};
+use rand::{SeedableRng as _, rngs::StdRng};
+use std::{num::NonZeroUsize, time::Duration};
+use tidewatch_core::{EventLog as _, Fault};
+
+/// Sizes of batches.
+const BATCHES: [NonZeroUsize; 4] = [NZUsize!(256), NZUsize!(1), NZUsize!(2), NZUsize!(7)];
+
+/// The size of those that a crash ends.
+const BATCH: NonZeroUsize = NZUsize!(5);
+
+/// Sizes of those that come again.
+const OTHERS: [NonZeroUsize; 2] = [NZUsize!(3), NZUsize!(8)];
+
+/// Awaits of a consumer at which it has a crash, at the most.
+const AWAITS_MAX: u32 = 12;
+
+/// Drawn steps after those of the tale.
+const DRAWN: usize = 20;
+
+/// Events that a log keeps that has dropped the older ones.
+const FEW: u64 = 8;
+
+/// For so long nothing comes: connections break meanwhile, and timers run out.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// More than any history here has.
+const MANY: u64 = 1 << 16;
+
+fn untold(fault: &Fault) -> Flaw {
+    Flaw::not_shown(format_args!("the history could not be told: {fault}"))
+}
+
+/// A whole history, and how many events it has. The same one for the same seed, in a log of its own:
+/// a log remembers how far a consumer of a name has come.
+async fn whole(seed: u64) -> Look<(History, u64)> {
+    let mut history = History::new(NZU64!(MANY));
+    history.tell(&TALE).await.map_err(|fault| untold(&fault))?;
+    history.draw(&mut StdRng::seed_from_u64(seed), DRAWN).await.map_err(|fault| untold(&fault))?;
+    let end = end(&history).await;
+    Ok((history, end))
+}
+
+/// What a scene has shown in the end.
+fn shown(shown: bool, otherwise: &str) -> Look {
+    if shown { Ok(()) } else { Err(Flaw::not_shown(otherwise)) }
+}
+
+async fn end(history: &History) -> u64 {
+    history.last().await.map_or(0, |last| last.cursor.handled())
+}
+
+/// Everything at once, in batches of different sizes, and bit by bit.
+pub(super) async fn takes<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+    seed: u64,
+) -> Look {
+    let mut told = false;
+    for batch in BATCHES {
+        let (history, end) = whole(seed).await?;
+        let mut play = Play::new(stage, fresh());
+        play.live(&history.log, batch, Crash::Never, end).await?;
+        told |= play.judge_end().await?;
+    }
+    // Stopped, and opened again, after every few events: none of them hides what another one did.
+    let mut history = History::new(NZU64!(MANY));
+    let mut play = Play::new(stage, fresh());
+    for step in TALE {
+        history.step(step).await.map_err(|fault| untold(&fault))?;
+        play.live(&history.log, BATCH, Crash::Never, end(&history).await).await?;
+        told |= play.judge_end().await?;
+    }
+    shown(told, NOTHING_DURABLE)
+}
+
+/// Events that come while it is there, with nothing to do in between.
+pub(super) async fn live<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+) -> Look {
+    let mut history = History::new(NZU64!(MANY));
+    let mut play = Play::new(stage, fresh());
+    let mut life = play.begin(&history.log, BATCH, Crash::Never).await?;
+    let mut ended = Ok(Ended::Stopped);
+    for step in TALE {
+        history.step(step).await.map_err(|fault| untold(&fault))?;
+        ended = play.reach(&mut life, end(&history).await).await;
+        if ended.is_err() {
+            break;
+        }
+        play.pause(QUIET).await;
+    }
+    play.end(life, if ended.is_err() { Ended::Crashed } else { Ended::Stopped }).await?;
+    ended?;
+    shown(play.judge_end().await?, NOTHING_DURABLE)
+}
+
+/// A crash after the consumer has taken events in, before that is known: they come again, in the same
+/// batches or, if `cut`, in others.
+pub(super) async fn again<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+    seed: u64,
+    cut: bool,
+) -> Look {
+    let batches = whole(seed).await?.1.div_ceil(BATCH.get() as u64);
+    let mut told = false;
+    for batch in [1, 2, batches / 2, 1 + seed % batches, batches] {
+        for then in if cut { &OTHERS[..] } else { &[BATCH] } {
+            let (history, end) = whole(seed).await?;
+            let mut play = Play::new(stage, fresh());
+            play.live(&history.log, BATCH, Crash::After { batch }, end).await?;
+            play.live(&history.log, *then, Crash::Never, end).await?;
+            told |= play.judge_end().await?;
+        }
+    }
+    shown(told, NOTHING_DURABLE)
+}
+
+/// A crash at every await of the consumer.
+pub(super) async fn inside<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+    seed: u64,
+) -> Look {
+    let batches = whole(seed).await?.1.div_ceil(BATCH.get() as u64);
+    let mut told = false;
+    for batch in [1, 2, 3, batches / 2, batches] {
+        for awaits in 1..=AWAITS_MAX {
+            let (history, end) = whole(seed).await?;
+            let mut play = Play::new(stage, fresh());
+            let crash = Crash::Inside { batch, awaits };
+            if play.live(&history.log, BATCH, crash, end).await? != Ended::Crashed {
+                break; // It has no such await.
+            }
+            play.live(&history.log, BATCH, Crash::Never, end).await?;
+            told |= play.judge_end().await?;
+        }
+    }
+    shown(told, "it was never seen to wait while it handles events that it keeps")
+}
+
+/// A consumer that was away while events were dropped.
+pub(super) async fn restarts<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+) -> Look {
+    let mut told = false;
+    for crash in [Crash::Never, Crash::AfterRestart] {
+        let mut history = History::new(NZU64!(FEW));
+        history.tell(&TALE[..2]).await.map_err(|fault| untold(&fault))?;
+        let mut play = Play::new(stage, fresh());
+        play.live(&history.log, BATCH, Crash::Never, end(&history).await).await?;
+        history.tell(&TALE[2..]).await.map_err(|fault| untold(&fault))?;
+        // The events that are kept say nothing of the lower tiers.
+        history.tell(&[Step::Grow(1); FEW as usize]).await.map_err(|fault| untold(&fault))?;
+        let end = end(&history).await;
+        let ended = play.live(&history.log, BATCH, crash, end).await?;
+        match ended {
+            Ended::Refused => {
+                // What it had is what it has.
+                told |= play.judge_end().await?;
+                continue;
+            }
+            Ended::Crashed => drop(play.live(&history.log, BATCH, Crash::Never, end).await?),
+            Ended::Stopped => {}
+        }
+        if play.seen(|seen| seen.restarts == 0) {
+            return Err(Flaw::broken("it was handed events with others missing before them"));
+        }
+        told |= play.judge_end().await?;
+    }
+    shown(told, NOTHING_DURABLE)
+}
+
+/// A consumer whose position is one of another log, on a fork that this one does not have.
+pub(super) async fn bridges<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+) -> Look {
+    let mut first = History::new(NZU64!(MANY));
+    first.tell(&TALE[..8]).await.map_err(|fault| untold(&fault))?;
+    let mut other = History::new(NZU64!(MANY));
+    other.tell(&[Step::Grow(5)]).await.map_err(|fault| untold(&fault))?;
+    other.fork_off();
+    other.tell(&[Step::Grow(7), Step::Tiers([9, 7, 4])]).await.map_err(|fault| untold(&fault))?;
+    other.tell(&[Step::Grow(1); 16]).await.map_err(|fault| untold(&fault))?;
+
+    let mut play = Play::new(stage, fresh());
+    play.live(&first.log, BATCH, Crash::Never, end(&first).await).await?;
+    let Some(name) = play.name() else { return Err(Flaw::see(name::NAME)) };
+    let position = first.log.acknowledged(&name).await.map_err(|fault| untold(&fault))?;
+    let Some(position) = position else {
+        return Err(Flaw::not_shown(NOTHING_DURABLE));
+    };
+    other.log.acknowledge(&name, &position).await.map_err(|fault| untold(&fault))?;
+    play.live(&other.log, BATCH, Crash::Never, end(&other).await).await?;
+    shown(play.judge_end().await?, NOTHING_DURABLE)
+}

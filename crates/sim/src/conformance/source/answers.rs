@@ -1,0 +1,157 @@
+//! Checks of single answers: identity, snapshots and digests.
+
+use super::exam::{Exam, Look, digest_words, lowest, tip, tips_words};
+use crate::conformance::report::Flaw;
+use commonware_runtime::Clock;
+use tidewatch_core::{Height, Source, Tier};
+
+/// Snapshots that are compared with each other.
+const SNAPSHOTS: usize = 5;
+
+/// Digests that are asked for at once, at the most, whatever the source's limit is.
+const DIGESTS: usize = 1024;
+
+impl<E: Clock, S: Source> Exam<'_, E, S> {
+    pub(super) async fn identity_stays(&self) -> Look {
+        let first = self.identity().await?;
+        let again = self.identity().await?;
+        if first != again {
+            return Err(Flaw::broken(format_args!("{first:?} at first, then {again:?}")));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn genesis_is_at_0(&self) -> Look {
+        let genesis = self.identity().await?.genesis;
+        if genesis.height != Height::zero() {
+            return Err(Flaw::broken(format_args!("its genesis is {genesis}")));
+        }
+        match self.digests(&[0]).await?.first().copied().flatten() {
+            Some(digest) if digest == genesis.digest => Ok(()),
+            Some(digest) => {
+                Err(Flaw::broken(format_args!("its genesis is {genesis}, at 0 it has {digest}")))
+            }
+            None => Err(Flaw::not_shown("it does not know its block at height 0")),
+        }
+    }
+
+    pub(super) async fn ladder_is_kept(&self) -> Look {
+        let snapshot = self.snapshot().await?;
+        snapshot.tips.check(self.source.ladder()).map_err(Flaw::broken)
+    }
+
+    pub(super) async fn proof_is_of_finalized(&self) -> Look {
+        let snapshot = self.snapshot().await?;
+        let Some(proof) = snapshot.proof else {
+            return Err(Flaw::not_shown("its snapshots have no proof"));
+        };
+        if Some(proof.block) == snapshot.tips.block(Tier::Finalized) {
+            return Ok(());
+        }
+        let (proves, tips) = (proof.block, tips_words(&snapshot.tips));
+        Err(Flaw::broken(format_args!("it proves {proves} in a snapshot of {tips}")))
+    }
+
+    pub(super) async fn snapshots_are_same(&self) -> Look {
+        let first = self.snapshot().await?;
+        for _ in 1..SNAPSHOTS {
+            let again = self.snapshot().await?;
+            if first.tips.same_blocks(&again.tips) {
+                continue;
+            }
+            if !self.still {
+                return Err(Flaw::not_shown("the chain does not stand still"));
+            }
+            let (first, again) = (tips_words(&first.tips), tips_words(&again.tips));
+            return Err(Flaw::broken(format_args!("{first} at first, then {again}")));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn tiers_are_on_chain(&self) -> Look {
+        self.steady(async |snapshot| {
+            let tips: Vec<_> = Tier::ALL
+                .into_iter()
+                .filter_map(|tier| Some((tier, snapshot.tips.block(tier)?)))
+                .collect();
+            if tips.is_empty() {
+                return Err(Flaw::not_shown("the source knows no tier"));
+            }
+            let heights: Vec<_> = tips.iter().map(|(_, tip)| tip.height.get()).collect();
+            for ((tier, tip), digest) in tips.into_iter().zip(self.digests_of(&heights).await?) {
+                if digest != Some(tip.digest) {
+                    let found = digest_words(digest);
+                    return Err(Flaw::broken(format_args!(
+                        "its {tier} tip is {tip}, on its chain there is {found}"
+                    )));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn digests_are_in_order(&self) -> Look {
+        self.steady(async |snapshot| {
+            let tip = tip(snapshot)?;
+            let (top, low) = (tip.height.get(), lowest(tip));
+            let mut heights = vec![low, top, (low + top) / 2, top, low, top - 1];
+            heights.truncate(self.source.limits().digests_max.get());
+            let together = self.digests(&heights).await?;
+            for (height, digest) in heights.iter().zip(together) {
+                let alone = self.digests(&[*height]).await?[0];
+                if alone != digest {
+                    let (there, alone) = (digest_words(digest), digest_words(alone));
+                    return Err(Flaw::broken(format_args!(
+                        "asked for {heights:?}, it has {there} at {height}; asked for that alone, \
+                         {alone}"
+                    )));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn digests_up_to_limit(&self) -> Look {
+        let max = self.source.limits().digests_max.get();
+        self.steady(async |snapshot| {
+            let tip = tip(snapshot)?;
+            let below = (lowest(tip)..=tip.height.get()).rev().cycle();
+            let heights: Vec<_> = below.take(max.min(DIGESTS)).collect();
+            let digests = self.digests(&heights).await?;
+            if digests[0] == Some(tip.digest) {
+                return Ok(());
+            }
+            let first = digest_words(digests[0]);
+            Err(Flaw::broken(format_args!(
+                "of {} digests, the one at the tip {tip} is {first}",
+                heights.len()
+            )))
+        })
+        .await
+    }
+
+    pub(super) async fn nothing_is_above(&self) -> Look {
+        self.steady(async |snapshot| {
+            let tip = tip(snapshot)?;
+            let top = tip.height.get();
+            for height in [top + 1, top + 1000, u64::MAX] {
+                if let Some(digest) = self.digests(&[height]).await?[0] {
+                    return Err(Flaw::broken(format_args!(
+                        "its tip is {tip}, and it has {digest} at {height}"
+                    )));
+                }
+                // A fault says as clearly that there is no block.
+                let blocks = self.source.blocks(Height::new(height), tip).await;
+                if blocks.is_ok_and(|blocks| !blocks.is_empty()) {
+                    return Err(Flaw::broken(format_args!(
+                        "its tip is {tip}, and it has blocks from {height}"
+                    )));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,299 @@
+//! A source that is wrong in one thing.
+
+use crate::scripted::{
+    chain::{Chain, TestBlock},
+    source::ScriptedSource,
+};
+use bytes::Bytes;
+use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
+use commonware_utils::sync::Mutex;
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tidewatch_core::{
+    Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits,
+    Proof, Snapshot, Source, Tier, Tip, TipSet,
+};
+
+/// What is wrong with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    Nothing,
+    OtherIdentity,
+    OtherGenesis,
+    LadderBroken,
+    ProofOfAnother,
+    Flickers,
+    TierOffChain,
+    SortsDigests,
+    OneDigestAtOnce,
+    DigestsAboveTip,
+    BlocksAboveTip,
+    SkipsABlock,
+    BlocksOfAnotherFork,
+    TooManyBlocks,
+    StopsBelowTip,
+    Careless,
+    StaysBusy,
+    OneAtATime,
+    DeafAfterOne,
+    NoBlocks,
+    Frozen,
+    FinalityFrozen,
+    DigestsCached,
+    TipCachedByHeight,
+    NeverShorter,
+    FailsWhenTorn,
+    TierSways,
+    OtherDigest,
+    AsksNeverQuiet,
+    LadderSways,
+    ForgetsDigests,
+    Hangs,
+    Panics,
+}
+
+/// A scripted source that takes its time, and is wrong in one thing.
+pub(super) struct Flawed {
+    inner: ScriptedSource,
+    clock: deterministic::Context,
+    wrong: Wrong,
+    asked: AtomicU64,
+    busy: AtomicBool,
+    /// Whether blocks were asked for since the last snapshot, and between it and the one before.
+    fetched: AtomicBool,
+    sways: AtomicBool,
+    running: AtomicU64,
+    first: Mutex<Option<TipSet>>,
+    tips: Mutex<BTreeMap<Height, Tip>>,
+    digests: Mutex<BTreeMap<Height, Option<Digest>>>,
+}
+
+/// A call that runs.
+struct Running<'a>(&'a AtomicU64);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Flawed {
+    pub(super) fn new(
+        context: &deterministic::Context,
+        inner: &ScriptedSource,
+        wrong: Wrong,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inner: inner.clone(),
+            clock: context.child("flawed"),
+            wrong,
+            asked: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+            fetched: AtomicBool::new(false),
+            sways: AtomicBool::new(false),
+            running: AtomicU64::new(0),
+            first: Mutex::new(None),
+            tips: Mutex::default(),
+            digests: Mutex::default(),
+        })
+    }
+
+    fn is(&self, wrong: Wrong) -> bool {
+        self.wrong == wrong
+    }
+
+    /// Takes its time, in two steps.
+    async fn think(&self) -> Result<(), Fault> {
+        let before = self.running.fetch_add(1, Ordering::Relaxed);
+        let _running = Running(&self.running);
+        if self.is(Wrong::OneAtATime) && before > 0 {
+            return Err(FaultKind::Bug.fault("flawed", "one at a time"));
+        }
+        if self.is(Wrong::StaysBusy) && self.busy.swap(true, Ordering::Relaxed) {
+            return Err(FaultKind::Bug.fault("flawed", "still busy"));
+        }
+        self.clock.sleep(Duration::from_millis(1)).await;
+        self.clock.sleep(Duration::from_millis(1)).await;
+        self.busy.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn top(&self) -> u64 {
+        let mut top = 0;
+        self.inner.change(|world| top = world.chain.tip());
+        top
+    }
+
+    fn nth(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn bend(&self, mut tips: TipSet) -> TipSet {
+        let Some(proposed) = tips.get(Tier::Proposed) else { return tips };
+        let other = |tip: Tip| Tip::from(BlockRef::new(tip.block.height, Digest([7; 32])));
+        match self.wrong {
+            Wrong::LadderBroken => {
+                let above = BlockRef::new(proposed.block.height.next(), Digest([7; 32]));
+                tips.with(Tier::Finalized, above)
+            }
+            Wrong::Flickers if self.nth().is_multiple_of(2) => {
+                tips.with(Tier::Proposed, other(proposed))
+            }
+            // In the order of the ladder, and of no block of the chain.
+            Wrong::TierOffChain | Wrong::AsksNeverQuiet => {
+                let below = BlockRef::new(Height::new(1), Digest([7; 32]));
+                tips.with(Tier::Checkpointed, below)
+            }
+            Wrong::Frozen => *self.first.lock().get_or_insert(tips),
+            Wrong::FinalityFrozen => {
+                tips.set(Tier::Finalized, None);
+                tips
+            }
+            Wrong::TipCachedByHeight => {
+                let mut known = self.tips.lock();
+                tips.with(Tier::Proposed, *known.entry(proposed.block.height).or_insert(proposed))
+            }
+            Wrong::NeverShorter => {
+                let mut highest = self.first.lock();
+                let height = |tips: &TipSet| tips.block(Tier::Proposed).map(|tip| tip.height);
+                if highest.is_none_or(|highest| height(&highest) <= height(&tips)) {
+                    *highest = Some(tips);
+                }
+                highest.unwrap_or(tips)
+            }
+            Wrong::TierSways if self.nth().is_multiple_of(5) => {
+                tips.set(Tier::Proven, tips.get(Tier::Finalized));
+                tips
+            }
+            _ => tips,
+        }
+    }
+
+    fn bend_digest(&self, height: Height, digest: Option<Digest>) -> Option<Digest> {
+        match self.wrong {
+            Wrong::DigestsAboveTip => digest.or(Some(Digest([7; 32]))),
+            // Of blocks that the tip is well above.
+            Wrong::DigestsCached if digest.is_some() && height.get() + 2 <= self.top() => {
+                *self.digests.lock().entry(height).or_insert(digest)
+            }
+            // Of blocks that were the tip's a little before.
+            Wrong::ForgetsDigests if height.get() < self.top().saturating_sub(20) => None,
+            Wrong::OtherDigest if height.get() == 2 => Some(Digest([7; 32])),
+            _ => digest,
+        }
+    }
+
+    async fn bend_blocks(
+        &self,
+        from: Height,
+        tip: BlockRef,
+        mut blocks: Vec<TestBlock>,
+    ) -> Result<Vec<TestBlock>, Fault> {
+        match self.wrong {
+            Wrong::BlocksAboveTip if from > tip.height => {
+                blocks.push(TestBlock::new(from.get(), 'x', tip.digest));
+            }
+            Wrong::SkipsABlock if blocks.len() > 2 => drop(blocks.remove(1)),
+            Wrong::BlocksOfAnotherFork if !blocks.is_empty() => {
+                let last = blocks.last().map_or(from, |block| block.reference().height);
+                blocks = Chain::new('x', tip.height.get() + 1).range(from.get(), last.get());
+            }
+            Wrong::StopsBelowTip => blocks.retain(|block| block.reference() != tip),
+            Wrong::NoBlocks => blocks.clear(),
+            Wrong::FailsWhenTorn if blocks.is_empty() && from <= tip.height => {
+                return Err(FaultKind::WrongDigest.fault("flawed", format!("{tip} is gone")));
+            }
+            Wrong::Hangs => pending().await,
+            _ => {}
+        }
+        Ok(blocks)
+    }
+}
+
+impl Source for Flawed {
+    type Block = TestBlock;
+
+    fn name(&self) -> &str {
+        "flawed"
+    }
+
+    fn ladder(&self) -> Ladder {
+        match self.wrong {
+            Wrong::LadderSways if self.sways.load(Ordering::Relaxed) => Ladder::Certified,
+            _ => self.inner.ladder(),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    async fn identity(&self) -> Result<Identity, Fault> {
+        self.think().await?;
+        let mut identity = self.inner.identity().await?;
+        if self.is(Wrong::OtherIdentity) {
+            identity.chain = ChainId::new(format!("test:{}", self.nth())).unwrap();
+        }
+        if self.is(Wrong::OtherGenesis) {
+            identity.genesis = Chain::of_network('x', 'a', 0).at(0);
+        }
+        Ok(identity)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        self.think().await?;
+        let fetched = self.fetched.swap(false, Ordering::Relaxed);
+        self.sways.store(fetched, Ordering::Relaxed);
+        let snapshot = self.inner.snapshot().await?;
+        let tips = self.bend(snapshot.tips);
+        let of = |tier| tips.block(tier);
+        let block =
+            if self.is(Wrong::ProofOfAnother) { of(Tier::Proposed) } else { of(Tier::Finalized) };
+        let proof = block.map(|block| Proof { block, bytes: Bytes::from_static(b"proof") });
+        Ok(Snapshot { tips, proof, time_ms: None })
+    }
+
+    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+        assert!(!self.is(Wrong::Panics), "as told");
+        self.think().await?;
+        if self.is(Wrong::OneDigestAtOnce) && heights.len() > 8 {
+            return Err(FaultKind::Oversized.fault("flawed", "one at a time"));
+        }
+        let mut heights = heights.to_vec();
+        if self.is(Wrong::SortsDigests) {
+            heights.sort();
+        }
+        let digests = self.inner.digests(&heights).await?;
+        let bend = |(height, digest): (&Height, Option<Digest>)| self.bend_digest(*height, digest);
+        Ok(heights.iter().zip(digests).map(bend).collect())
+    }
+
+    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
+        self.think().await?;
+        self.fetched.store(true, Ordering::Relaxed);
+        self.sways.store(false, Ordering::Relaxed);
+        let mut blocks = self.inner.blocks(from, tip).await?;
+        if self.is(Wrong::TooManyBlocks) {
+            while let Some(last) = blocks.last().map(|block| block.reference())
+                && last != tip
+            {
+                blocks.extend(self.inner.blocks(last.height.next(), tip).await?);
+            }
+        }
+        self.bend_blocks(from, tip, blocks).await
+    }
+
+    async fn doorbell(&self) {
+        if self.is(Wrong::DeafAfterOne) && self.nth() > 0 {
+            return pending().await;
+        }
+        self.inner.doorbell().await;
+    }
+}

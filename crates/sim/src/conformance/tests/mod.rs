@@ -1,0 +1,16 @@
+//! The suites, of what is right and of what is wrong in one thing each.
+
+mod consumers;
+mod flawed;
+mod sources;
+
+use commonware_runtime::{Runner as _, deterministic};
+use std::{future::Future, time::Duration};
+
+/// Runs `test` in a runtime of its own that gives up after a day.
+fn simulate<F: Future>(seed: u64, test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
+    let config = deterministic::Config::new()
+        .with_seed(seed)
+        .with_timeout(Some(Duration::from_secs(86_400)));
+    deterministic::Runner::new(config).start(test)
+}

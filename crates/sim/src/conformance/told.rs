@@ -1,0 +1,100 @@
+//! A scripted chain that moves as it is told.
+
+use super::Stage;
+use crate::scripted::{chain::Chain, source::ScriptedSource};
+use tidewatch_core::{Identity, Ladder};
+
+/// A chain and its tiers, and a source that says so.
+pub(super) struct Told {
+    pub(super) source: ScriptedSource,
+    ladder: Ladder,
+    chain: Chain,
+    /// Of proposed, checkpointed, proven and finalized.
+    heights: [u64; 4],
+    fork: u8,
+}
+
+impl Told {
+    /// A chain of nothing but genesis.
+    pub(super) fn new(ladder: Ladder) -> Self {
+        let chain = Chain::new('a', 0);
+        let source = ScriptedSource::new(&chain, [0; 4]);
+        source.change(|world| world.ladder = ladder);
+        Self { source, ladder, chain, heights: [0; 4], fork: 0 }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.chain.identity()
+    }
+
+    pub(super) const fn heights(&self) -> [u64; 4] {
+        self.heights
+    }
+
+    /// Puts `blocks` blocks on top.
+    pub(super) fn append(&mut self, blocks: u64) {
+        self.branch(0, blocks);
+    }
+
+    /// Takes the highest `depth` blocks away, none that is final, and puts `blocks` others there.
+    pub(super) fn replace(&mut self, depth: u64, blocks: u64) {
+        self.next_fork(1);
+        self.branch(depth, blocks);
+    }
+
+    /// Moves the tiers below proposed to `heights`.
+    pub(super) fn settle(&mut self, heights: [u64; 3]) {
+        self.heights[1..].copy_from_slice(&heights);
+        self.say();
+    }
+
+    /// What is put on top from here on is on another fork.
+    pub(super) const fn next_fork(&mut self, by: u8) {
+        self.fork = (self.fork + by) % 26;
+    }
+
+    fn branch(&mut self, depth: u64, blocks: u64) {
+        let [tip, .., finalized] = self.heights;
+        let ancestor = tip.saturating_sub(depth).max(finalized);
+        let fork = char::from(b'a' + self.fork);
+        self.chain = self.chain.fork(ancestor + 1, fork, ancestor + blocks);
+        self.heights = self.heights.map(|height| height.min(ancestor));
+        self.heights[0] = self.chain.tip();
+        self.say();
+    }
+
+    fn say(&self) {
+        self.source.stand(&self.chain, self.heights);
+        self.source.ring();
+    }
+}
+
+impl Stage for Told {
+    fn is_still(&self) -> bool {
+        true
+    }
+
+    fn rings(&self) -> bool {
+        true
+    }
+
+    async fn grow(&mut self, blocks: u64) -> bool {
+        self.append(blocks);
+        true
+    }
+
+    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+        self.replace(depth, blocks);
+        true
+    }
+
+    async fn finalize(&mut self, blocks: u64) -> bool {
+        let [_, checkpointed, proven, finalized] = self.heights;
+        let finalized = finalized + blocks;
+        self.settle(match self.ladder {
+            Ladder::Rollup => [checkpointed.max(finalized), proven.max(finalized), finalized],
+            Ladder::Certified => [checkpointed, proven, finalized],
+        });
+        true
+    }
+}

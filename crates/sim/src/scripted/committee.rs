@@ -1,0 +1,109 @@
+//! Validators that certify whatever they are told to, with real signatures.
+
+use bytes::Bytes;
+use commonware_codec::Encode as _;
+use commonware_consensus::{
+    simplex::{
+        scheme::bls12381_threshold::standard,
+        types::{Finalization, Finalize, Notarization, Notarize, Proposal},
+    },
+    types::{Epoch, Round, View},
+};
+use commonware_cryptography::{bls12381::primitives::variant::MinSig, ed25519};
+use commonware_parallel::Sequential;
+use commonware_utils::non_empty;
+use rand::{SeedableRng as _, rngs::StdRng};
+use std::sync::Arc;
+use tidewatch_certified::{Epochs, Grade, Term};
+use tidewatch_core::{Digest, Height};
+
+/// The certificate scheme: BLS threshold signatures.
+pub type Scheme = standard::Scheme<ed25519::PublicKey, MinSig>;
+
+const NAMESPACE: &[u8] = b"_TIDEWATCH_SIM";
+
+/// Validators who hold one key together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Committee {
+    signers: Arc<Vec<Scheme>>,
+    verifier: Arc<Scheme>,
+}
+
+impl Committee {
+    /// The committee of `seed`, with so many validators.
+    pub fn new(seed: u64, validators: u32) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let signers = standard::fixture::<MinSig, _>(&mut rng, NAMESPACE, validators).schemes;
+        let identity = *signers[0].identity();
+        let verifier = Arc::new(Scheme::certificate_verifier(NAMESPACE, identity));
+        Self { signers: Arc::new(signers), verifier }
+    }
+
+    /// What its certificates verify under.
+    pub fn verifier(&self) -> Arc<Scheme> {
+        self.verifier.clone()
+    }
+
+    /// Its certificate over the block with `digest`, encoded.
+    pub fn certify(&self, grade: Grade, round: Round, digest: Digest) -> Bytes {
+        let signers = &*self.signers;
+        let parent = round.view().previous().unwrap_or_else(View::zero);
+        let proposal = Proposal::new(round, parent, digest);
+        let signed = "every validator holds its share";
+        match grade {
+            Grade::Finalized => {
+                let votes: Vec<_> = signers
+                    .iter()
+                    .map(|signer| Finalize::sign(signer, proposal.clone()).expect(signed))
+                    .collect();
+                Finalization::from_finalizes(&signers[0], non_empty![@&votes], &Sequential)
+                    .expect("all of them are a quorum")
+                    .encode()
+            }
+            Grade::Notarized => {
+                let votes: Vec<_> = signers
+                    .iter()
+                    .map(|signer| Notarize::sign(signer, proposal.clone()).expect(signed))
+                    .collect();
+                Notarization::from_notarizes(&signers[0], non_empty![@&votes], &Sequential)
+                    .expect("all of them are a quorum")
+                    .encode()
+            }
+        }
+    }
+}
+
+/// Committees that take turns: each holds so many heights at a time.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    committees: Vec<Committee>,
+    length: u64,
+}
+
+impl Terms {
+    /// `committees` in turn, `length` heights each; of both there is at least one.
+    pub fn new(committees: Vec<Committee>, length: u64) -> Self {
+        assert!(!committees.is_empty() && length > 0, "somebody holds some heights");
+        Self { committees, length }
+    }
+
+    /// The epoch that `height` belongs to.
+    pub const fn epoch(&self, height: Height) -> Epoch {
+        Epoch::new(height.get() / self.length)
+    }
+
+    /// The committee of `epoch`.
+    pub fn committee(&self, epoch: Epoch) -> &Committee {
+        let nth = epoch.get() % self.committees.len() as u64;
+        &self.committees[nth as usize]
+    }
+}
+
+impl Epochs for Terms {
+    type Scheme = Scheme;
+
+    fn at(&self, height: Height) -> Option<Term<Scheme>> {
+        let epoch = self.epoch(height);
+        Some(Term { epoch, scheme: self.committee(epoch).verifier() })
+    }
+}

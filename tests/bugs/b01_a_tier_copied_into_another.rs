@@ -1,0 +1,99 @@
+//! B01. A follower filled one tier from what another source said of a *different* tier, and the
+//! component downstream acted on a finality that nobody had stated.
+//!
+//! Here: what a tier becomes is what the source said of that very tier, or the clamp of a prune.
+//! Nothing is carried over from a neighbour, in height or in digest.
+
+use crate::support::{ALL, Steps};
+use tidewatch_core::{BlockRef, Event, Ladder, Tier, TipSet};
+use tidewatch_sim::scripted::{
+    chain::Chain,
+    words::{tips_words, words},
+};
+
+/// The tip sets of all heights up to `max` that obey the ladder, where any lower tier may be unknown.
+fn every(ladder: Ladder, chain: &Chain, max: u64) -> Vec<TipSet> {
+    let values: Vec<_> = std::iter::once(None).chain((1..=max).map(Some)).collect();
+    let mut sets = Vec::new();
+    for &a in &values {
+        for &b in &values {
+            for &c in &values {
+                for &d in &values {
+                    let tips = chain.tips_at([a, b, c, d]);
+                    if a.is_some() && tips.check(ladder).is_ok() {
+                        sets.push(tips);
+                    }
+                }
+            }
+        }
+    }
+    sets
+}
+
+#[test]
+fn only_the_tier_that_the_source_raised_moves_and_the_others_keep_height_and_digest() {
+    let chain = Chain::new('a', 20);
+    let mut steps = Steps::synced(&chain, [20, 15, 10, 5]);
+    let before = steps.view.stands().tips;
+    steps.source.stand(&chain, [20, 15, 12, 5]);
+    assert_eq!(steps.pass().events, ["proven 12a/12"]);
+    let after = steps.view.stands().tips;
+    for tier in [Tier::Proposed, Tier::Checkpointed, Tier::Finalized] {
+        assert_eq!(after.get(tier), before.get(tier), "{tier}");
+    }
+    assert_eq!(steps.settle(), [""; 0]);
+}
+
+/// Every picture of up to three blocks after every other one, on the same chain and on a fork: where a
+/// tier stands is what was said of it, now or before, or the block that a prune went to.
+#[test]
+fn in_every_small_world_a_tier_becomes_what_was_said_of_it_or_is_clamped() {
+    let ours = Chain::new('a', 3);
+    for ladder in [Ladder::Rollup, Ladder::Certified] {
+        for theirs in [ours.clone(), ours.fork(3, 'b', 3)] {
+            let (first, second) = (every(ladder, &ours, 3), every(ladder, &theirs, 3));
+            for was in &first {
+                for said in &second {
+                    follow(ladder, (&ours, was), (&theirs, said));
+                }
+            }
+        }
+    }
+}
+
+fn follow(ladder: Ladder, (ours, was): (&Chain, &TipSet), (theirs, said): (&Chain, &TipSet)) {
+    let mut steps = Steps::on(ladder, ALL, ours, [0; 4]);
+    for (chain, tips) in [(ours, was), (theirs, said)] {
+        let top = tips.block(Tier::Proposed).expect("known").height.get();
+        steps.source.change(|world| {
+            world.chain = chain.fork(top + 1, 'z', top);
+            world.tips = *tips;
+        });
+        for _ in 0..3 {
+            let _ = steps.pass(); // Whether it is refused does not matter: where it ends does.
+        }
+    }
+    let pruned_to: Vec<BlockRef> = steps
+        .view
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Pruned { to, .. } => Some(*to),
+            _ => None,
+        })
+        .collect();
+    let stands = steps.view.stands().tips;
+    for tier in Tier::ALL {
+        let is = stands.block(tier);
+        let own = [None, was.block(tier), said.block(tier)];
+        let clamped = is.is_some_and(|is| pruned_to.contains(&is));
+        assert!(
+            own.contains(&is) || clamped,
+            "{tier} of {} after {} and {}: {:?}",
+            tips_words(&stands),
+            tips_words(was),
+            tips_words(said),
+            words(&steps.view.events())
+        );
+    }
+}

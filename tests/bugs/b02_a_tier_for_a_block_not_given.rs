@@ -1,0 +1,57 @@
+//! B02. A consumer was told that a block is proven before it had been given the block, because tiers
+//! and blocks travelled separately and the blocks had failed half-way.
+//!
+//! Here: blocks first, tiers after, each from the highest down; and whatever fails in between, no tier
+//! is ever above what was delivered. What failed is made up for by the next pass, in the same order.
+
+use crate::support::Steps;
+use tidewatch_core::{Event, FaultKind, Marks};
+use tidewatch_sim::scripted::chain::Chain;
+
+/// At proposed 10, of a source that has come to 15 with every tier, in ranges of three blocks.
+fn at_ten() -> Steps {
+    let chain = Chain::new('a', 15);
+    let steps = Steps::synced(&chain, [10, 0, 0, 0]);
+    steps.source.change(|world| world.blocks_max = 3);
+    steps.source.stand(&chain, [15, 15, 15, 12]);
+    steps
+}
+
+const THE_REST: [&str; 5] =
+    ["blocks 14a-15a", "proposed 15a", "checkpointed 15a/15", "proven 15a/15", "finalized 12a/12"];
+
+#[test]
+fn a_delivery_that_fails_half_way_moves_no_tier_until_it_is_complete() {
+    let mut steps = at_ten();
+    steps.view.fail(2, FaultKind::Consumer, 0);
+    let pass = steps.pass();
+    assert_eq!(pass.fault(), Some(FaultKind::Consumer));
+    assert_eq!(pass.events, ["blocks 11a-13a"], "and no tier");
+    assert_eq!(steps.stands(), "13a: 10a - - -");
+    assert_eq!(steps.pass().events, THE_REST);
+}
+
+/// Every place at which the last commit can break off.
+#[test]
+fn wherever_it_fails_the_rest_comes_in_the_same_order_and_nothing_comes_twice() {
+    for made in 0..=THE_REST.len() {
+        let mut steps = at_ten();
+        steps.view.fail(2, FaultKind::Consumer, made);
+        let mut events = steps.pass().events;
+        assert_eq!(events.len(), 1 + made);
+        events.extend(steps.settle());
+        assert_eq!(events[1..], THE_REST, "after {made} changes of the commit");
+        assert_no_tier_is_above_what_was_given(&steps.view.events());
+    }
+}
+
+fn assert_no_tier_is_above_what_was_given(events: &[Event]) {
+    let mut marks = Marks::none();
+    for event in events {
+        if let Event::Advanced { tip, .. } | Event::Regressed { tip, .. } = event {
+            let given = marks.delivered.expect("blocks came first").height;
+            assert!(tip.block.height <= given, "{event} with blocks up to {given}");
+        }
+        marks.apply(event);
+    }
+}

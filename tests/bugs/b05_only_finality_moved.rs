@@ -1,0 +1,47 @@
+//! B05. An answer without a new block was dropped as empty, although finality had moved in it.
+//!
+//! Here: what counts is whether any tier's block differs from what was announced. A picture in which
+//! only finality moved is one event, at the cost of the one call that brought it.
+
+use crate::support::{Live, Sink, Steps, hand_over, secs, simulate};
+use tidewatch_sim::scripted::{
+    chain::Chain,
+    source::{Call, ScriptedSource},
+};
+use tidewatch_stream::{delivery, driver};
+
+#[test]
+fn a_snapshot_in_which_only_finality_moved_is_one_event() {
+    let chain = Chain::new('a', 100);
+    let mut steps = Steps::synced(&chain, [100, 0, 0, 90]);
+    steps.source.stand(&chain, [100, 0, 0, 95]);
+    let pass = steps.pass();
+    assert_eq!(pass.events, ["finalized 95a/95"]);
+    assert_eq!(pass.calls, [Call::Snapshot]);
+    assert_eq!(steps.settle(), [""; 0]);
+}
+
+#[test]
+fn it_reaches_the_consumer_once() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 100);
+        let source = ScriptedSource::new(&chain, [100, 0, 0, 90]);
+        let live = Live::new(&context, &source, driver::Config::default());
+        let (taken, stopper, delivery) = hand_over(
+            &context,
+            live.view.memory().clone(),
+            Sink::new("bridge"),
+            (),
+            delivery::Config::default(),
+        );
+        live.sleep(secs(2)).await;
+        let before = taken.words().len();
+        source.stand(&chain, [100, 0, 0, 95]);
+        source.ring();
+        live.sleep(secs(10)).await;
+        assert_eq!(taken.words()[before..], ["finalized 95a/95"]);
+        stopper.stop();
+        delivery.await.unwrap().unwrap();
+        live.stop().await;
+    });
+}

@@ -1,0 +1,55 @@
+//! B10. Several clients call a block final because enough blocks stand on it, and give that number the
+//! same name as a finality that somebody has stated.
+//!
+//! Here: a tier that the source does not state is unknown, and stays unknown however far the head is
+//! above it. There is no setting that turns a depth into a tier: what can be set is written out below,
+//! so that a new setting does not compile here until somebody has looked at it.
+
+use crate::support::{ALL, SKIP, Steps, from};
+use tidewatch_core::{Ladder, Tier};
+use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_stream::{Mode, Start, driver};
+
+#[test]
+fn without_a_statement_finalized_is_unknown_however_deep_a_block_lies() {
+    let chain = Chain::new('a', 2_000);
+    let tip = Mode::Blocks { start: Start::Tip, skip_finalized: true };
+    for ladder in [Ladder::Rollup, Ladder::Certified] {
+        for mode in [ALL, SKIP, from(900), tip, Mode::TipsOnly] {
+            let mut steps = Steps::on(ladder, mode, &chain, [1_000, 0, 0, 0]);
+            steps.source.change(|world| world.blocks_max = 1_000);
+            steps.settle();
+            for head in [1_001, 1_064, 2_000] {
+                steps.source.stand(&chain, [head, 0, 0, 0]);
+                steps.settle();
+                let tips = steps.view.stands().tips;
+                assert_eq!(tips.block(Tier::Proposed), Some(chain.at(head)), "{mode:?}");
+                for tier in [Tier::Checkpointed, Tier::Proven, Tier::Finalized] {
+                    assert_eq!(tips.get(tier), None, "{tier} in {mode:?}");
+                }
+            }
+            assert!(!steps.view.words().iter().any(|event| event.contains("finalized")));
+        }
+    }
+}
+
+#[test]
+fn no_setting_of_a_driver_speaks_of_depth() {
+    let driver::Config {
+        mode,
+        poll: _,
+        pace: _,
+        backoff_max: _,
+        deadline: _,
+        // When to say that the follower lags: of the status, never of a tier.
+        thresholds: _,
+        mailbox_size: _,
+    } = driver::Config::default();
+    match mode {
+        Mode::TipsOnly => {}
+        // Where delivery of blocks starts: tiers are announced all the same, as they are stated.
+        Mode::Blocks { start, skip_finalized: true | false } => match start {
+            Start::Genesis | Start::Height(_) | Start::Tip => {}
+        },
+    }
+}

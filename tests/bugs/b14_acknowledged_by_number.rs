@@ -1,0 +1,69 @@
+//! B14. What a consumer had finished was remembered as a number. After a reorganisation the blocks of
+//! the new chain had numbers at or below it, and were taken for done.
+//!
+//! Here: a position is a cursor, which names blocks by height and digest. New blocks at old heights are
+//! new blocks, to a consumer that is running and to one that comes back with its cursor.
+
+use crate::support::{ALL, Live, Sink, hand_over, pass, secs, simulate};
+use commonware_utils::NZUsize;
+use tidewatch_core::{EventLog as _, Record, Resume};
+use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::word};
+use tidewatch_store::Memory;
+use tidewatch_stream::{delivery, driver};
+
+#[test]
+fn blocks_of_a_new_chain_come_although_their_heights_were_acknowledged() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 10);
+        let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
+        let live = Live::new(&context, &source, driver::Config::default());
+        let log = live.view.memory().clone();
+        let (taken, stopper, delivery) =
+            hand_over(&context, log.clone(), Sink::new("sink"), (), delivery::Config::default());
+        live.sleep(secs(2)).await;
+        let position = log.acknowledged("sink").await.unwrap().unwrap();
+        assert_eq!(position.head().map(word), Some("10a".into()));
+        source.stand(&chain.fork(9, 'b', 11), [11, 0, 0, 0]);
+        live.sleep(secs(2)).await;
+        let came = ["prune 8a: 2 dropped, 8a - - -", "blocks 9b-11b", "proposed 11b"];
+        assert_eq!(taken.words()[2..], came);
+        stopper.stop();
+        delivery.await.unwrap().unwrap();
+        live.stop().await;
+    });
+}
+
+/// The log that the consumer comes back to never saw the old chain. Every depth, every length.
+#[test]
+fn a_cursor_of_the_old_chain_is_led_to_the_new_one_block_by_block() {
+    simulate(|_| async move {
+        let old = Chain::new('a', 10);
+        let identity = old.identity();
+        let mut seen = Memory::new(identity.clone());
+        let source = ScriptedSource::new(&old, [10, 0, 0, 0]);
+        pass(&source, &mut seen, &identity, ALL).await.unwrap();
+        let last: Vec<Record> = seen.read(1, NZUsize!(9)).await.unwrap();
+        let cursor = &last.last().unwrap().cursor;
+        for fork in 1..=10 {
+            for tip in 10..=12 {
+                let new = old.fork(fork, 'b', tip);
+                let mut other = Memory::new(identity.clone());
+                let source = ScriptedSource::new(&new, [tip, 0, 0, 0]);
+                source.change(|world| world.blocks_max = 100);
+                pass(&source, &mut other, &identity, ALL).await.unwrap();
+                let resumed = other.resume(cursor).await.unwrap();
+                let Resume::Forked { ancestor, bridge, next } = resumed else {
+                    panic!("{resumed:?} for a cursor of another chain");
+                };
+                // Witnesses of a cursor are sparse: the ancestor may be deeper, never higher.
+                assert!(old.has(ancestor) && ancestor.height.get() < fork, "{ancestor}");
+                let mut marks = last.last().unwrap().marks;
+                for record in &bridge {
+                    marks.apply(&record.event);
+                }
+                assert_eq!(marks.delivered, Some(new.at(tip)), "the bridge leads to the new chain");
+                assert_eq!(next, 2, "and then the log goes on");
+            }
+        }
+    });
+}

@@ -1,0 +1,72 @@
+//! B31. A follower waited for a block whose parent had been reorganised away. Nobody would ever send it,
+//! nothing ended the wait, and only a restart helped.
+//!
+//! Here: what is waited for is a range under the tip of the pass at hand, and no longer than the
+//! deadline. The next pass plans anew from the tip as it is then, with nothing left over from before.
+
+use crate::support::{ALL, Live, millis, secs, simulate};
+use tidewatch_core::{FaultKind, State};
+use tidewatch_sim::scripted::{
+    chain::Chain,
+    source::{Answer, Kind, ScriptedSource},
+    words::marks_words,
+};
+use tidewatch_stream::driver;
+
+fn config() -> driver::Config {
+    driver::Config { mode: ALL, deadline: secs(5), ..driver::Config::default() }
+}
+
+#[test]
+fn a_wait_for_a_block_that_is_gone_ends_by_the_deadline_and_is_planned_anew() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 11);
+        let source = ScriptedSource::new(&chain, [11, 0, 0, 0]);
+        let live = Live::new(&context, &source, config());
+        live.sleep(secs(2)).await;
+        // Block 12 stands on 11a; while it is asked for, 11 is replaced, and no answer comes.
+        source.stand(&chain.fork(12, 'a', 12), [12, 0, 0, 0]);
+        source.answer(Kind::Blocks, 1, Answer::Hang);
+        source.ring();
+        live.sleep(millis(100)).await;
+        source.stand(&chain.fork(11, 'b', 13), [13, 0, 0, 0]);
+        live.sleep(config().deadline + config().poll + millis(100)).await;
+        assert_eq!(live.witness.kinds(), [FaultKind::Timeout]);
+        assert_eq!(marks_words(&live.view.stands()), "13b: 13b - - -");
+        assert_eq!(live.witness.state(), Some(State::Live));
+        live.stop().await;
+    });
+}
+
+/// Whatever it was about to do when the ground moved, and however often: once the source rests, it is
+/// where the source is within a poll and a back-off.
+#[test]
+fn however_often_the_ground_moves_it_arrives_once_the_source_rests() {
+    simulate(|context| async move {
+        for kind in [Kind::Snapshot, Kind::Digests, Kind::Blocks] {
+            let chain = Chain::new('a', 11);
+            let source = ScriptedSource::new(&chain, [11, 0, 0, 5]);
+            let live = Live::new(&context, &source, config());
+            live.sleep(secs(2)).await;
+            for (turn, fork) in ('b'..='k').enumerate() {
+                let at = 7 + turn as u64 % 5;
+                let next = chain.fork(at, fork, 12 + turn as u64 % 3);
+                let tip = next.tip();
+                source.stand(&next, [tip, 0, 0, 5]);
+                source.answer(
+                    kind,
+                    1,
+                    if turn % 2 == 0 { Answer::Hang } else { Answer::Fault(FaultKind::Missing) },
+                );
+                source.ring();
+                live.sleep(millis(1_700)).await;
+            }
+            let last = chain.fork(9, 'z', 12);
+            source.stand(&last, [12, 0, 0, 6]);
+            live.sleep(config().deadline + secs(60)).await;
+            assert_eq!(marks_words(&live.view.stands()), "12z: 12z - - 6a/6", "{kind:?}");
+            assert_eq!(live.witness.state(), Some(State::Live));
+            live.stop().await;
+        }
+    });
+}

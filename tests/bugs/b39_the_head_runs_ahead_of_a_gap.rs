@@ -1,0 +1,48 @@
+//! B39. The head was moved by a live block while the blocks below it were still being fetched, and
+//! whoever asked how far the chain is at hand was told the head.
+//!
+//! Here these are two values: the source's tip is in the status, with the lag; what was delivered, and
+//! every announced tier, stays where there is no gap below it.
+
+use crate::support::{Live, secs, simulate};
+use tidewatch_core::{Height, State, Tier};
+use tidewatch_sim::scripted::{
+    chain::Chain,
+    source::{Kind, ScriptedSource},
+};
+use tidewatch_stream::driver::Config;
+
+#[test]
+fn with_a_gap_of_50_to_90_below_the_head_49_is_contiguous_until_it_is_filled() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 91);
+        let source = ScriptedSource::new(&chain, [49, 0, 0, 0]);
+        let live = Live::new(&context, &source, Config::default());
+        live.sleep(secs(2)).await;
+        assert_eq!(live.view.words().last().unwrap(), "proposed 49a");
+
+        // The head comes at once, the ranges of ten below it one by one.
+        let gates: Vec<_> = (1..=5).map(|nth| source.hold(Kind::Blocks, nth)).collect();
+        source.stand(&chain, [91, 0, 0, 0]);
+        source.ring();
+        for (gate, contiguous) in gates.iter().zip([49, 59, 69, 79, 89]) {
+            gate.entered().await;
+            live.settle().await;
+            let marks = live.view.stands();
+            let status = live.witness.status().unwrap();
+            assert_eq!(marks.delivered, Some(chain.at(contiguous)));
+            assert_eq!(marks.tips.block(Tier::Proposed), Some(chain.at(49)), "as announced");
+            assert_eq!(status.source_height, Some(Height::new(91)));
+            assert_eq!(status.lag, 91 - contiguous);
+            // Two blocks of lag are still live by the settings.
+            assert_eq!(status.state == State::Live, status.lag <= 2, "{status:?}");
+            gate.open();
+        }
+        live.settle().await;
+        let marks = live.view.stands();
+        assert_eq!(marks.delivered, Some(chain.at(91)));
+        assert_eq!(marks.tips.block(Tier::Proposed), Some(chain.at(91)));
+        assert_eq!(live.witness.status().unwrap().lag, 0);
+        live.stop().await;
+    });
+}

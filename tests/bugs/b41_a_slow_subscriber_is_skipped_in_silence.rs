@@ -1,0 +1,111 @@
+//! B41. A broadcast of bounded size skipped what a slow subscriber had not read yet, and told nobody.
+//!
+//! Here a consumer reads the log at its own pace, and a slow one misses nothing that is kept. One that
+//! falls behind what is kept is told the event to start again from, with everything that stood after it:
+//! what it was given, and what it was told to take over, add up to the history without a gap.
+
+use crate::support::{Sink, Witness, announced, hand_over, history, millis, secs, simulate};
+use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, deterministic};
+use commonware_utils::{NZU64, NZUsize, sync::Mutex};
+use std::sync::Arc;
+use tidewatch_core::{Ack, Change, Consumer, Fault, LocalView as _, Marks, Record, Tier};
+use tidewatch_sim::scripted::chain::{Chain, TestBlock};
+use tidewatch_store::Memory;
+use tidewatch_stream::{Delivery, delivery::Config};
+
+/// Writes a hundred events a second.
+fn produce(context: &deterministic::Context, mut log: Memory<TestBlock>, chain: Chain) {
+    context.child("producer").spawn(move |context| async move {
+        for height in 1..=chain.tip() {
+            let moved = announced(Tier::Proposed, chain.at(height));
+            let blocks = Change::Blocks(chain.range(height, height));
+            log.commit(vec![blocks, moved]).await.unwrap();
+            context.sleep(millis(20)).await;
+        }
+    });
+}
+
+fn one_by_one() -> Config {
+    Config { batch_max: NZUsize!(1), ..Config::default() }
+}
+
+#[test]
+fn one_event_a_second_of_a_hundred_are_all_read_in_the_end() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 500);
+        let log = Memory::new(chain.identity());
+        produce(&context, log.clone(), chain);
+        let witness = Witness::new(&context);
+        let sink = Sink::new("slow").slow(&context, secs(1));
+        let (taken, stopper, handle) =
+            hand_over(&context, log.clone(), sink, witness.clone(), one_by_one());
+        context.sleep(secs(10)).await;
+        assert!(taken.records().len() <= 10, "it is slow");
+        assert!(history(&log).await.len() >= 900, "and holds up nobody");
+        context.sleep(secs(1_000)).await;
+        assert_eq!(taken.records(), history(&log).await);
+        assert!(witness.kinds().is_empty());
+        stopper.stop();
+        handle.await.unwrap().unwrap();
+    });
+}
+
+/// Reads one event a second, and takes over what it is told to when it has fallen behind.
+struct Slow {
+    clock: deterministic::Context,
+    /// Where it stands, and the sequence of the next event that it has no reason to expect a gap before.
+    stands: Arc<Mutex<(Marks, u64)>>,
+    skipped: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Consumer for Slow {
+    fn name(&self) -> &str {
+        "slow"
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        self.clock.sleep(secs(1)).await;
+        let mut stands = self.stands.lock();
+        for record in records {
+            assert_eq!(record.sequence(), stands.1, "an event is missing, and nobody said so");
+            stands.0.apply(&record.event);
+            stands.1 += 1;
+            assert_eq!(stands.0, record.marks, "the replay law");
+        }
+        Ok(Ack::Durable)
+    }
+
+    async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
+        let mut stands = self.stands.lock();
+        self.skipped.lock().push((stands.1, oldest.sequence()));
+        *stands = (oldest.marks, oldest.sequence() + 1);
+        Ok(())
+    }
+}
+
+#[test]
+fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 500);
+        let log = Memory::with_retention(chain.identity(), NZU64!(64));
+        produce(&context, log.clone(), chain.clone());
+        let (stands, skipped) = (Arc::default(), Arc::default());
+        let slow = Slow {
+            clock: context.child("slow"),
+            stands: Arc::clone(&stands),
+            skipped: Arc::clone(&skipped),
+        };
+        let (delivery, stopper) =
+            Delivery::new(context.child("delivery"), log.clone(), slow, (), one_by_one());
+        let handle = delivery.start();
+        context.sleep(secs(1_000)).await;
+        let gaps = skipped.lock().clone();
+        assert!(gaps.len() >= 5, "it fell behind, again and again: {gaps:?}");
+        assert!(gaps.iter().all(|(expected, oldest)| oldest > expected), "{gaps:?}");
+        let (marks, next) = *stands.lock();
+        assert_eq!((marks, next), (log.marks().await.unwrap(), 1_000));
+        assert_eq!(marks.delivered, Some(chain.at(500)));
+        stopper.stop();
+        handle.await.unwrap().unwrap();
+    });
+}

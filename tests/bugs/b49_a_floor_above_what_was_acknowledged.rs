@@ -1,0 +1,57 @@
+//! B49. A floor was raised too early. What lay below it and had not been delivered was dropped for
+//! ever, and no restart could repair it.
+//!
+//! Here the floor is a consumer's durable position. Only its own acknowledgement moves it, up to the batch
+//! that was acknowledged and no further, and a position that the history has not come to is refused.
+
+use crate::support::{Sink, grow, hand_over, secs, simulate};
+use commonware_runtime::Clock as _;
+use commonware_utils::NZUsize;
+use tidewatch_core::{Ack, Cursor, EventLog as _, FaultKind, Marks, Record, TipSet};
+use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_store::Memory;
+use tidewatch_stream::delivery::Config;
+
+#[test]
+fn a_position_above_the_history_is_refused_and_the_old_one_stays() {
+    simulate(|_| async move {
+        let chain = Chain::new('a', 20);
+        let mut log = Memory::new(chain.identity());
+        grow(&mut log, &chain, 1..=4).await;
+        let marks = Marks { delivered: Some(chain.at(20)), tips: TipSet::unknown() };
+        let above = Cursor::new(&chain.identity().chain, 20, &marks, &[]);
+        let refused = log.acknowledge("bridge", &above).await.unwrap_err();
+        assert_eq!(refused.kind, FaultKind::Bug);
+        assert_eq!(log.acknowledged("bridge").await.unwrap(), None);
+    });
+}
+
+#[test]
+fn the_floor_is_never_above_the_lowest_event_that_was_not_acknowledged() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 200);
+        let mut log = Memory::new(chain.identity());
+        grow(&mut log, &chain, 1..=10).await;
+        let config = || Config { batch_max: NZUsize!(2), ..Config::default() };
+        // It takes in events 0 to 5, and cannot take in 6 and 7.
+        let picky = |records: &[Record]| match records[0].sequence() {
+            0..6 => Ok(Ack::Durable),
+            _ => Err(FaultKind::Consumer.fault("picky", "cannot")),
+        };
+        let sink = Sink::with("bridge", picky);
+        let (taken, stopper, handle) = hand_over(&context, log.clone(), sink, (), config());
+        for height in 11..=200 {
+            grow(&mut log, &chain, height..=height).await;
+            context.sleep(secs(1)).await;
+            let floor = log.acknowledged("bridge").await.unwrap().unwrap();
+            assert_eq!(floor.handled(), 6, "although there are {height} events");
+        }
+        assert_eq!(taken.sequences(), [0, 1, 2, 3, 4, 5]);
+        stopper.stop();
+        handle.await.unwrap().unwrap();
+
+        let (taken, _, _) = hand_over(&context, log.clone(), Sink::new("bridge"), (), config());
+        context.sleep(secs(1)).await;
+        assert_eq!(taken.sequences(), (6..200).collect::<Vec<_>>(), "nothing was dropped");
+    });
+}

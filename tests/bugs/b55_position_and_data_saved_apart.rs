@@ -1,0 +1,122 @@
+//! B55. The position was saved before the data that belongs to it was flushed, or the data before the
+//! position: after a crash in between, something was missing, or there twice.
+//!
+//! Here a record carries its own position, so that a consumer with transactions saves both in one; and the
+//! position that is kept for it moves only once it has said that what it took in is durable. Whatever comes
+//! between the two, it can tell what it has already.
+
+use crate::support::{crash, grow, open, restart, secs};
+use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
+use commonware_utils::{NZUsize, sync::Mutex};
+use std::sync::Arc;
+use tidewatch_core::{Ack, Consumer, EventLog as _, Fault, Record};
+use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_stream::{Delivery, delivery::Config};
+
+/// Events of the history, one a block, given two at a time and flushed six at a time.
+const EVENTS: u64 = 18;
+
+/// What survives a crash of the consumer: rows, and the position that they lead to, in one transaction.
+#[derive(Debug, Default)]
+struct Table {
+    rows: Vec<u64>,
+    position: u64,
+}
+
+/// Where it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dies {
+    /// With the data not flushed, and the position not saved.
+    BeforeTheFlush,
+    /// With the data flushed, and the position not saved.
+    BeforeThePosition,
+    Never,
+}
+
+struct Database {
+    table: Arc<Mutex<Table>>,
+    waiting: Vec<u64>,
+    batches: u64,
+    dies: (Dies, u64),
+}
+
+impl Database {
+    async fn die_if(&self, dies: Dies) {
+        if self.dies == (dies, self.batches) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Consumer for Database {
+    fn name(&self) -> &str {
+        "database"
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        self.batches += 1;
+        let known = self.table.lock().position;
+        let new = records.iter().filter(|record| record.cursor.handled() > known);
+        self.waiting.extend(new.map(Record::sequence));
+        if !self.batches.is_multiple_of(3) {
+            return Ok(Ack::Accepted);
+        }
+        self.die_if(Dies::BeforeTheFlush).await;
+        {
+            let mut table = self.table.lock();
+            table.rows.append(&mut self.waiting);
+            table.position = records.last().unwrap().cursor.handled();
+        }
+        self.die_if(Dies::BeforeThePosition).await;
+        Ok(Ack::Durable)
+    }
+}
+
+/// Hands everything over until nothing moves any more.
+async fn run(
+    context: &deterministic::Context,
+    table: &Arc<Mutex<Table>>,
+    dies: (Dies, u64),
+) -> u64 {
+    let store = open(context, &Chain::new('a', 0).identity()).await.unwrap();
+    let database = Database { table: table.clone(), waiting: Vec::new(), batches: 0, dies };
+    let config = Config { batch_max: NZUsize!(2), ..Config::default() };
+    let context = context.child("database");
+    let (delivery, _stopper) =
+        Delivery::new(context.child("delivery"), store.clone(), database, (), config);
+    let _handle = delivery.start();
+    context.sleep(secs(60)).await;
+    store.acknowledged("database").await.unwrap().map_or(0, |cursor| cursor.handled())
+}
+
+#[test]
+fn a_crash_between_flush_and_position_in_either_order_loses_nothing_and_doubles_nothing() {
+    for dies in [Dies::BeforeTheFlush, Dies::BeforeThePosition] {
+        for batch in [3, 6, 9] {
+            let table = Arc::new(Mutex::new(Table::default()));
+            let (_, disk) = crash(|context| async move {
+                let chain = Chain::new('a', EVENTS);
+                let mut store = open(&context, &chain.identity()).await.unwrap();
+                grow(&mut store, &chain, 1..=EVENTS).await;
+            });
+            let rows = table.clone();
+            let (position, disk) =
+                deterministic::Runner::from(disk).start_and_recover(|context| async move {
+                    run(&context, &rows, (dies, batch)).await
+                });
+            let flushed = table.lock().position;
+            match dies {
+                Dies::BeforeTheFlush => assert_eq!(flushed, position),
+                _ => assert_eq!(flushed, position + 6, "the data is ahead of the position"),
+            }
+            let rows = table.clone();
+            let position =
+                restart(
+                    disk,
+                    |context| async move { run(&context, &rows, (Dies::Never, 0)).await },
+                );
+            assert_eq!(position, EVENTS);
+            assert_eq!(table.lock().rows, (0..EVENTS).collect::<Vec<_>>(), "{dies:?} {batch}");
+        }
+    }
+}

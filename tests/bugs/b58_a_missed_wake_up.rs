@@ -1,0 +1,104 @@
+//! B58. A manager with a bounded queue missed the one wake-up that told it of free space, and stood
+//! still for ever.
+//!
+//! Here the waits that could miss one are those of readers for the next event, and of callers for the next
+//! pass. Both are run under a hundred schedules, in which every task is held back at random: everything that
+//! was written is read, and everybody who asked is answered.
+
+use crate::support::{Sink, grow, hand_over, millis, patient, secs};
+use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, deterministic};
+use commonware_utils::NZUsize;
+use futures::future::join_all;
+use std::sync::Arc;
+use tidewatch_core::EventLog as _;
+use tidewatch_sim::{
+    host::{Host, Odds},
+    scripted::{chain::Chain, source::ScriptedSource},
+};
+use tidewatch_store::Memory;
+use tidewatch_stream::{Driver, delivery, driver};
+
+/// Schedules that are tried.
+const SEEDS: u64 = 100;
+
+/// Half of the polls come late, by up to 5 ms.
+const LATE: Odds = Odds { rate: 0.5, longest: millis(5) };
+
+/// Runs `test` on a host whose tasks are held back as `seed` draws.
+fn scheduled<F: Future<Output = ()>>(
+    test: impl Fn(deterministic::Context, Host<deterministic::Context>) -> F,
+) {
+    for seed in 0..SEEDS {
+        let config = deterministic::Config::new().with_seed(seed).with_timeout(Some(secs(600)));
+        deterministic::Runner::new(config).start(|context| async {
+            let (host, trouble) = Host::new(context.child("host"), seed);
+            trouble.starve(LATE);
+            test(context, host).await;
+        });
+    }
+}
+
+#[test]
+fn a_reader_that_drains_exactly_what_there_is_is_woken_by_the_next_event() {
+    scheduled(|context, host| async move {
+        let chain = Chain::new('a', 50);
+        let log = Memory::new(chain.identity());
+        let config = delivery::Config { batch_max: NZUsize!(1), ..delivery::Config::default() };
+        let (taken, _, _) = hand_over(&context, log.clone(), Sink::new("reader"), (), config);
+        // Two that wait by themselves, held back as the writer is.
+        let waiters = [1, 2].map(|_| {
+            let log = log.clone();
+            host.child("waiter").spawn(move |_| async move {
+                for sequence in 0..50 {
+                    log.wait(sequence).await.unwrap();
+                    assert!(!log.read(sequence, NZUsize!(1)).await.unwrap().is_empty());
+                }
+            })
+        });
+        let mut writer = log.clone();
+        host.child("writer").spawn(move |host| async move {
+            for height in 1..=50 {
+                grow(&mut writer, &chain, height..=height).await;
+                host.sleep(millis(1)).await;
+            }
+        });
+        for waiter in waiters {
+            waiter.await.unwrap();
+        }
+        context.sleep(millis(100)).await;
+        assert_eq!(taken.sequences(), (0..50).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn everybody_who_asks_a_driver_with_room_for_one_message_is_answered() {
+    scheduled(|context, host| async move {
+        let chain = Chain::new('a', 30);
+        let source = ScriptedSource::new(&chain, [30, 0, 0, 0]);
+        let config = driver::Config { mailbox_size: NZUsize!(1), ..patient() };
+        let (driver, mailbox) = Driver::new(
+            host.child("driver"),
+            Arc::new(source),
+            Memory::new(chain.identity()),
+            chain.identity(),
+            (),
+            config,
+        );
+        let driver = driver.start();
+        for _ in 0..5 {
+            let askers = (0..20).map(|_| {
+                let mailbox = mailbox.clone();
+                host.child("asker").spawn(move |_| async move {
+                    mailbox.ring();
+                    mailbox.sync().await.unwrap();
+                })
+            });
+            for asked in join_all(askers).await {
+                asked.unwrap();
+            }
+        }
+        context.sleep(secs(1)).await;
+        mailbox.stop();
+        driver.await.unwrap().unwrap();
+    });
+}

@@ -1,0 +1,85 @@
+//! B61. The epoch was read from the certificate itself, which may name none or another one, and the
+//! certificate was then checked against the wrong quorum.
+//!
+//! Here the quorum comes from our own table of epochs, by the height of the block and by nothing else. A
+//! certificate that names another epoch than its height has is refused before it is checked, and so is one
+//! of a height whose epoch is not known.
+
+use crate::{
+    certified::{certify, ours, strangers},
+    support::{Witness, simulate},
+};
+use commonware_consensus::types::Epoch;
+use tidewatch_certified::{Check, Epochs, Grade, Ledger, Term, Verifier};
+use tidewatch_core::{Block as _, FaultKind, Height};
+use tidewatch_sim::scripted::{
+    chain::{Chain, TestBlock},
+    committee::Scheme,
+};
+
+/// Epoch 0 below height 50, epoch 1 of other validators below 100, and nothing is known of what follows.
+struct Table;
+
+impl Epochs for Table {
+    type Scheme = Scheme;
+
+    fn at(&self, height: Height) -> Option<Term<Scheme>> {
+        let (epoch, committee) = match height.get() {
+            0..50 => (0, ours()),
+            50..100 => (1, strangers()),
+            _ => return None,
+        };
+        Some(Term { epoch: Epoch::new(epoch), scheme: committee.verifier() })
+    }
+}
+
+#[test]
+fn only_the_validators_of_the_height_in_the_epoch_of_the_height_are_a_quorum() {
+    simulate(|mut context| async move {
+        let chain = Chain::new('a', 120);
+        let ledger = Ledger::new(&context, "endpoint", Witness::new(&context));
+        let genesis = chain.blocks()[0].clone();
+        let verifier =
+            Verifier::<_, TestBlock>::new(Table, genesis, (), ledger.clone(), &mut context);
+        let (first, second) = (ours(), strangers());
+        // The last column: whether it was refused before a signature was checked.
+        let table = [
+            ("the first epoch's", first, 0, 49, true, false),
+            ("the second epoch's", second, 1, 50, true, false),
+            ("of the epoch before", first, 0, 50, false, true),
+            ("of the epoch after", second, 1, 49, false, true),
+            ("of the old validators, who name the new epoch", first, 1, 50, false, false),
+            ("of the new validators, who name the old epoch", second, 0, 49, false, false),
+            (
+                "of the new validators, with the epoch that they do not have",
+                second,
+                0,
+                60,
+                false,
+                true,
+            ),
+            ("of an epoch that is nowhere", first, 7, 20, false, true),
+            ("beyond the table", second, 1, 100, false, true),
+            ("beyond the table, in an epoch of its own", second, 2, 110, false, true),
+        ];
+        for grade in [Grade::Finalized, Grade::Notarized] {
+            for (case, committee, epoch, height, valid, unchecked) in table {
+                let block = &chain.blocks()[height];
+                let bytes = certify(committee, grade, Epoch::new(epoch), block);
+                let claim = verifier.claim(grade, bytes).unwrap();
+                let before = ledger.work().checks_total();
+                match verifier.check(claim, Check::Tip) {
+                    Ok(verified) => {
+                        assert!(valid, "{case}");
+                        assert_eq!(verified.block.reference(), chain.at(height as u64));
+                    }
+                    Err(fault) => {
+                        assert!(!valid, "{case}: {fault}");
+                        assert_eq!(fault.kind, FaultKind::InvalidCertificate, "{case}");
+                    }
+                }
+                assert_eq!(ledger.work().checks_total() == before, unchecked, "{case}");
+            }
+        }
+    });
+}

@@ -1,0 +1,46 @@
+//! B69. A proxy answered with success and an error page, and what was reported was that a block did not
+//! decode: nobody saw that there was no node at the other end.
+//!
+//! Here the refusal names the content type, the first bytes, and the address, and is a kind of its own.
+
+use crate::follow;
+use tidewatch::{
+    core::{Fault, FaultKind},
+    sources::alto::{CertificateMode, StandardScheme},
+};
+use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig, Tamper, Target};
+use tidewatch_tests::{Node, Settings};
+
+/// How much of a page is shown.
+const SHOWN: usize = 80;
+
+#[test]
+fn success_with_a_page_is_reported_with_content_type_first_bytes_and_address() {
+    let chain = Chain::sign(10, CertificateMode::Standard, ChainConfig::default()).unwrap();
+    let tampers = vec![(Target::Any, Tamper::Html)];
+    let server =
+        Server::start(&chain, ServerConfig { tampers, ..ServerConfig::default() }).unwrap();
+    follow(|context| async move {
+        let mut settings = Settings::readymade(&server);
+        // With a password, which must not be part of the address that is shown.
+        let address = server.url().replace("http://", "http://alice:hunter2@");
+        settings.endpoints = vec![format!("alto+{address}?mode=standard").parse().unwrap()];
+        let node = Node::<StandardScheme>::start(&context, &settings).await;
+        let page = |fault: &Fault| fault.kind == FaultKind::UnexpectedContent;
+        let told = node
+            .witness
+            .until("a page", |seen| seen.faults.iter().filter(|fault| page(fault)).count() >= 2)
+            .await;
+        let fault = told.faults.iter().find(|fault| page(fault)).unwrap();
+        assert_eq!(fault.about, format!("alto+{}", server.url()));
+        let (content, shown) = fault.detail.split_once(" instead of a block: ").unwrap();
+        assert_eq!(content, "text/html; charset=utf-8");
+        assert!(shown.starts_with("<!DOCTYPE html>"), "{shown}");
+        assert_eq!(shown.len(), SHOWN, "{shown}");
+        assert_eq!(told.count(FaultKind::Malformed), 0);
+
+        server.heal();
+        node.witness.until_final(10).await;
+        node.stop().await;
+    });
+}

@@ -1,0 +1,127 @@
+//! B70. The user, the password or the key in the address of an upstream was written into logs.
+//!
+//! Here they are in the request and nowhere else. What a follower says while it follows such an address, is
+//! refused, loses it, and cannot reach it, is captured and searched: faults with their texts, metrics, logs
+//! of every level, and what it shows of itself. The command's own output is held to it by the command's
+//! tests.
+
+use crate::follow;
+use commonware_runtime::Metrics as _;
+use commonware_utils::sync::Mutex;
+use std::{io, sync::Arc, time::Duration};
+use tidewatch::{
+    core::FaultKind,
+    sources::alto::{CertificateMode, Endpoint, StandardScheme},
+};
+use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig, Tamper, Target};
+use tidewatch_tests::{Node, Seen, Settings};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// Parts of the addresses, and the header that user and password become.
+const SECRETS: [&str; 5] = ["alice", "hunter2", "hunter%32", "key-4711", "YWxpY2U6"];
+
+/// Everything that was logged.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Logs {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn assert_none_of_the_secrets(what: &str, text: &str) {
+    for secret in SECRETS {
+        let found = text.lines().find(|line| line.contains(secret));
+        assert_eq!(found, None, "{what} shows {secret}");
+    }
+}
+
+/// Follows `address` until `happened`, and searches what was said meanwhile.
+fn search(server: &Server, address: &str, what: &str, happened: impl Fn(&Seen) -> bool) {
+    follow(|context| async move {
+        let endpoint: Endpoint = address.parse().unwrap();
+        assert_none_of_the_secrets("an address", &format!("{endpoint} {endpoint:?}"));
+        let mut settings = Settings::readymade(server)
+            .with_certified(|certified| certified.request_timeout = Duration::from_millis(500));
+        settings.endpoints = vec![endpoint];
+        assert_none_of_the_secrets("settings", &format!("{settings:?}"));
+        let node = Node::<StandardScheme>::start(&context, &settings).await;
+        let seen = node.witness.until(what, happened).await;
+        for fault in &seen.faults {
+            assert_none_of_the_secrets("a fault", &format!("{fault} {fault:?}"));
+        }
+        assert_none_of_the_secrets("metrics", &context.encode());
+        let shown = format!("{:?} {:?}", node.source.inner(), node.follower);
+        assert_none_of_the_secrets("what it shows of itself", &shown);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn what_is_secret_in_an_address_is_found_nowhere() {
+    let logs = Logs::default();
+    // As in the command, the one library that would log the headers of its request is left out.
+    let filter = EnvFilter::new("trace,tungstenite::handshake::client=error");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.clone()).init();
+
+    let chain = Chain::sign(10, CertificateMode::Standard, ChainConfig::default()).unwrap();
+    let server = Server::start(&chain, ServerConfig::default()).unwrap();
+    let host = server.url().replace("http://", "");
+    let with = |prefix: &str, path: &str| format!("alto+http://{prefix}{host}{path}?mode=standard");
+
+    search(&server, &with("alice:hunter2@", ""), "finality", |seen| {
+        seen.is_final(tidewatch::core::Height::new(10))
+    });
+    // Nothing is there: the push connection is refused, with the path in the request.
+    search(&server, &with("alice:hunter%32@", "/key-4711"), "a refusal", |seen| {
+        seen.count(FaultKind::Unavailable) > 0
+    });
+    for (tamper, kind) in [
+        (Tamper::Html, FaultKind::UnexpectedContent),
+        (Tamper::Garbage, FaultKind::Malformed),
+        (Tamper::Unavailable, FaultKind::Unavailable),
+        (Tamper::Cut, FaultKind::Unreachable),
+        (Tamper::Delay(Duration::from_secs(60)), FaultKind::Timeout),
+    ] {
+        server.tamper(Target::Any, tamper);
+        let happened = |seen: &Seen| seen.count(kind) > 1;
+        search(&server, &with("alice:hunter2@", ""), "a refusal", happened);
+        server.heal();
+    }
+    let nobody = "alto+http://alice:hunter2@127.0.0.1:1/key-4711?mode=standard";
+    search(&server, nobody, "a refusal", |seen| seen.count(FaultKind::Unreachable) > 1);
+
+    let logged = String::from_utf8_lossy(&logs.0.lock()).into_owned();
+    assert!(logged.lines().count() > 100, "much was logged");
+    assert_none_of_the_secrets("a log", &logged);
+}
+
+#[test]
+fn an_address_that_is_refused_is_not_repeated() {
+    for address in [
+        "alto+ftp://alice:hunter2@host/key-4711?mode=vrf",
+        "alto+http://alice:hunter2@host/key-4711",
+        "alto+http://alice:hunter2@host:99999/key-4711?mode=vrf",
+        "alto+http://alice:hunter2@host/?mode=vrf&token=key-4711",
+        "alto+http://alice:hunter2@host/?key-4711",
+        "alto+http://alice:hunter2@host/?mode=vrf#key-4711",
+        "alice:hunter2@host",
+    ] {
+        let refused = address.parse::<Endpoint>().unwrap_err();
+        assert_none_of_the_secrets("a refusal", &format!("{refused} {refused:?}"));
+    }
+}

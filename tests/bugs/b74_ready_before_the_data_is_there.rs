@@ -1,0 +1,36 @@
+//! B74. Readiness was reported before the data that it promised was in the cache, and the first
+//! question after it failed.
+//!
+//! Here a request for a pass is answered when that pass has ended, which is after its commit. What it
+//! brought can then be read at once, and nothing is asked of the source for it.
+
+use crate::support::{Live, open, simulate};
+use futures::FutureExt as _;
+use tidewatch_core::{Block as _, LocalView as _, Tier};
+use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
+use tidewatch_stream::{Ended, driver::Config};
+
+#[test]
+fn once_a_request_is_answered_the_tip_and_its_block_are_there() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 250);
+        let source = ScriptedSource::new(&chain, [1, 0, 0, 0]);
+        let store = open(&context, &chain.identity()).await.unwrap();
+        let live = Live::on(&context, &source, store.clone(), Config::default());
+        live.settle().await;
+        for tip in (10..=250).step_by(24) {
+            source.stand(&chain, [tip, 0, 0, tip - 5]);
+            assert_eq!(live.mailbox.sync().await.unwrap(), Ended::Complete);
+            let calls = source.calls().len();
+            let marks = store.marks().now_or_never().expect("at once").unwrap();
+            assert_eq!(marks.tips.block(Tier::Proposed), Some(chain.at(tip)));
+            assert_eq!(marks.tips.block(Tier::Finalized), Some(chain.at(tip - 5)));
+            for height in [chain.at(tip).height, chain.at(tip - 5).height] {
+                let block = store.block(height).await.unwrap().expect("it is there");
+                assert_eq!(block.reference().height, height);
+            }
+            assert_eq!(source.calls().len(), calls);
+        }
+        live.stop().await;
+    });
+}

@@ -1,0 +1,104 @@
+//! B83. A cursor that could not be resumed from hung for minutes, or was called invalid when it was
+//! only ahead of a server that lagged, and its owner gave up.
+//!
+//! Here there are five answers to five cursors, each of which tells its owner something else to do, and none
+//! of them asks any source or waits for anything.
+
+use crate::support::{Disk, announced, history, millis, simulate};
+use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
+use commonware_utils::{NZU64, NZUsize};
+use std::collections::BTreeSet;
+use tidewatch_core::{
+    ChainId, Change, Cursor, Event, EventLog as _, LocalView as _, Malformed, Marks, Record,
+    Resume, ResumeError, Tier, TipSet,
+};
+use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_store::{Config, Store};
+
+/// A store that keeps 40 events, and followed `chain` up to `height`, two events a block.
+async fn followed(
+    context: &deterministic::Context,
+    partition: &str,
+    chain: &Chain,
+    height: u64,
+) -> Disk {
+    let config = Config {
+        retention: NZU64!(40),
+        partition: partition.into(),
+        ..Config::new(chain.identity(), ())
+    };
+    let mut store = Store::open(context.child("store"), config).await.unwrap();
+    for height in 1..=height {
+        let moved = announced(Tier::Proposed, chain.at(height));
+        store.commit(vec![Change::Blocks(chain.range(height, height)), moved]).await.unwrap();
+    }
+    store
+}
+
+async fn last(log: &Disk) -> Record {
+    let end = log.marks().await.unwrap().tips.version() * 2;
+    log.read(end - 1, NZUsize!(1)).await.unwrap().remove(0)
+}
+
+#[test]
+fn five_cursors_get_five_answers_at_once() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 100);
+        let at_one = {
+            let store = followed(&context, "one", &chain, 1).await;
+            history(&store).await.pop().unwrap().cursor
+        };
+        let ahead = last(&followed(&context, "ahead", &chain, 80).await).await.cursor;
+        let fork = chain.fork(41, 'b', 48);
+        let forked = last(&followed(&context, "fork", &fork, 48).await).await.cursor;
+        let ours = followed(&context, "ours", &chain, 50).await;
+
+        let text = last(&ours).await.cursor.to_string();
+        let forged = format!("{}x{}", &text[..40], &text[41..]);
+        let marks = Marks { delivered: Some(chain.at(50)), tips: TipSet::unknown() };
+        let other = Cursor::new(&ChainId::new("test:2").unwrap(), 50, &marks, &[]);
+
+        let started = context.current();
+        let answer = async |text: &str| match text.parse::<Cursor>() {
+            Ok(cursor) => ours.resume(&cursor).await,
+            Err(malformed) => Err(malformed.into()),
+        };
+        let mut answers = BTreeSet::new();
+        for (case, text) in [
+            ("forged", forged),
+            ("of another chain", other.to_string()),
+            ("from the future", ahead.to_string()),
+            ("pruned", at_one.to_string()),
+            ("of another fork", forked.to_string()),
+        ] {
+            let answer = answer(&text).await;
+            let expected = match (case, &answer) {
+                ("forged", Err(ResumeError::Malformed(Malformed(_)))) => true,
+                ("of another chain", Err(ResumeError::WrongChain { ours })) => {
+                    *ours == chain.identity().chain
+                }
+                ("from the future", Err(ResumeError::Ahead { theirs, ours })) => {
+                    (*theirs, *ours) == (Some(chain.at(80)), Some(chain.at(50)))
+                }
+                ("pruned", Err(ResumeError::TooOld { restart })) => {
+                    let resumed = ours.resume(restart).await;
+                    assert_eq!(resumed, Ok(Resume::Exact { next: restart.handled() }));
+                    true
+                }
+                ("of another fork", Ok(Resume::Forked { ancestor, bridge, .. })) => {
+                    // The nearest witness below the fork.
+                    assert!(chain.has(*ancestor) && ancestor.height.get() >= 32, "{ancestor}");
+                    assert!(matches!(bridge[0].event, Event::Pruned { to, .. } if to == *ancestor));
+                    assert_eq!(bridge.last().unwrap().marks.delivered, Some(chain.at(50)));
+                    true
+                }
+                _ => false,
+            };
+            assert!(expected, "{case}: {answer:?}");
+            answers.insert(case);
+        }
+        assert_eq!(answers.len(), 5);
+        let took = context.current().duration_since(started).unwrap();
+        assert!(took < millis(100), "{took:?}");
+    });
+}

@@ -1,0 +1,137 @@
+//! A driver in the deterministic runtime, and what it says.
+
+use super::millis;
+use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
+use commonware_utils::sync::Mutex;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tidewatch_core::{Fault, FaultKind, LocalView, Monitor, State, Status};
+use tidewatch_sim::scripted::{
+    chain::TestBlock,
+    source::{Kind, ScriptedSource},
+    view::Watched,
+};
+use tidewatch_stream::{Driver, Mailbox, driver};
+
+/// Remembers everything that a driver or a delivery says, and when.
+pub(crate) struct Witness {
+    clock: deterministic::Context,
+    faults: Mutex<Vec<(SystemTime, Fault)>>,
+    statuses: Mutex<Vec<(SystemTime, Status)>>,
+}
+
+impl Witness {
+    pub(crate) fn new(context: &deterministic::Context) -> Arc<Self> {
+        Arc::new(Self {
+            clock: context.child("witness"),
+            faults: Mutex::default(),
+            statuses: Mutex::default(),
+        })
+    }
+
+    /// Every fault so far, and when it was told.
+    pub(crate) fn faults(&self) -> Vec<(SystemTime, Fault)> {
+        self.faults.lock().clone()
+    }
+
+    /// The kinds of all faults so far.
+    pub(crate) fn kinds(&self) -> Vec<FaultKind> {
+        self.faults.lock().iter().map(|(_, fault)| fault.kind).collect()
+    }
+
+    /// The status that was said last.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.statuses.lock().last().map(|(_, status)| *status)
+    }
+
+    /// The state that was said last.
+    pub(crate) fn state(&self) -> Option<State> {
+        self.status().map(|status| status.state)
+    }
+
+    /// Every status so far, and when it was said.
+    pub(crate) fn statuses(&self) -> Vec<(SystemTime, Status)> {
+        self.statuses.lock().clone()
+    }
+}
+
+impl Monitor for Witness {
+    fn fault(&self, fault: &Fault) {
+        self.faults.lock().push((self.clock.current(), fault.clone()));
+    }
+
+    fn status(&self, status: &Status) {
+        self.statuses.lock().push((self.clock.current(), *status));
+    }
+}
+
+/// A driver that runs, with everything around it.
+pub(crate) struct Live<V = Watched> {
+    pub(crate) context: deterministic::Context,
+    pub(crate) source: ScriptedSource,
+    pub(crate) view: V,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) witness: Arc<Witness>,
+    pub(crate) handle: Handle<Result<(), Fault>>,
+}
+
+impl Live {
+    /// A driver of `source` over a watched view that is empty.
+    pub(crate) fn new(
+        context: &deterministic::Context,
+        source: &ScriptedSource,
+        config: driver::Config,
+    ) -> Self {
+        let mut of = None;
+        source.change(|world| of = Some((world.chain.identity(), world.ladder)));
+        let (identity, ladder) = of.expect("set by the change");
+        Self::on(context, source, Watched::new(identity, ladder), config)
+    }
+}
+
+impl<V: LocalView<Block = TestBlock> + Clone> Live<V> {
+    /// A driver of `source` over `view`.
+    pub(crate) fn on(
+        context: &deterministic::Context,
+        source: &ScriptedSource,
+        view: V,
+        config: driver::Config,
+    ) -> Self {
+        let witness = Witness::new(context);
+        let mut identity = None;
+        source.change(|world| identity = Some(world.chain.identity()));
+        let (driver, mailbox) = Driver::new(
+            context.child("driver"),
+            Arc::new(source.clone()),
+            view.clone(),
+            identity.expect("set by the change"),
+            witness.clone(),
+            config,
+        );
+        let handle = driver.start();
+        let context = context.child("test");
+        Self { context, source: source.clone(), view, mailbox, witness, handle }
+    }
+
+    /// Passes that have begun.
+    pub(crate) fn passes(&self) -> usize {
+        self.source.count(Kind::Snapshot)
+    }
+
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        self.context.sleep(duration).await;
+    }
+
+    /// Lets everything that is ready run, which takes next to no time.
+    pub(crate) async fn settle(&self) {
+        self.sleep(millis(5)).await;
+    }
+
+    /// Stops it, and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.mailbox.stop();
+        self.handle.await.expect("joins").expect("ends without a fault");
+    }
+}

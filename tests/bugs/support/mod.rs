@@ -1,0 +1,134 @@
+//! Ways to run the public interface over a scripted world.
+//!
+//! | what | for |
+//! |---|---|
+//! | [`Steps`] | one source and one view, passes one by one, no clock |
+//! | [`Live`], [`Sink`], [`hand_over`] | a driver, and consumers of its log, in the deterministic runtime |
+//! | [`open`], [`crash`], [`restart`] | the durable store on the runtime's disk, and what a crash leaves of it |
+//! | [`grow`], [`announced`] | what a view is committed where no source is needed |
+//!
+//! The worlds themselves are `tidewatch_sim::scripted`. Its view checks every event against the
+//! invariants, so a test says only what is particular to its bug.
+
+mod live;
+mod sink;
+mod steps;
+
+pub(crate) use live::{Live, Witness};
+pub(crate) use sink::{Sink, hand_over};
+pub(crate) use steps::{Steps, pass};
+
+use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
+use commonware_utils::NZUsize;
+use std::{future::Future, ops::RangeInclusive, time::Duration};
+use tidewatch_core::{
+    BlockRef, Change, Event, EventLog, Fault, Height, Identity, LocalView, Record, Tier,
+};
+use tidewatch_sim::scripted::{
+    chain::{Chain, TestBlock},
+    words::words,
+};
+use tidewatch_store::Store;
+use tidewatch_stream::{Mode, Start, driver};
+
+/// Every block from genesis.
+pub(crate) const ALL: Mode = Mode::GENESIS;
+
+/// Every block from genesis, but none below the source's finalized one.
+pub(crate) const SKIP: Mode = Mode::Blocks { start: Start::Genesis, skip_finalized: true };
+
+/// Every block from `height`.
+pub(crate) const fn from(height: u64) -> Mode {
+    Mode::Blocks { start: Start::Height(Height::new(height)), skip_finalized: false }
+}
+
+pub(crate) const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(crate) const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// The settings of a driver for which no poll comes due in a test: what is delivered was not found by
+/// polling.
+pub(crate) fn patient() -> driver::Config {
+    driver::Config { poll: secs(3_600), ..driver::Config::default() }
+}
+
+/// `tier` moves up to `block`.
+pub(crate) fn announced(tier: Tier, block: BlockRef) -> Change<TestBlock> {
+    Change::Moved { tier, tip: block.into(), back: false, proof: None }
+}
+
+/// Commits the blocks of `chain` at `heights`, an event each.
+pub(crate) async fn grow(
+    view: &mut impl LocalView<Block = TestBlock>,
+    chain: &Chain,
+    heights: RangeInclusive<u64>,
+) {
+    for height in heights {
+        view.commit(vec![Change::Blocks(chain.range(height, height))]).await.expect("commits");
+    }
+}
+
+/// The height up to which `events` deliver every block from 1 on, each once and in order.
+pub(crate) fn whole_up_to(events: &[Event]) -> u64 {
+    let mut last = 0;
+    for event in events {
+        if let Event::Blocks { from, to } = event {
+            assert_eq!(from.height.get(), last + 1, "{:?}", words(events));
+            last = to.height.get();
+        }
+    }
+    last
+}
+
+/// Everything that a log holds.
+pub(crate) async fn history(log: &impl EventLog) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        let more = log.read(records.len() as u64, NZUsize!(1024)).await.expect("reads");
+        if more.is_empty() {
+            return records;
+        }
+        records.extend(more);
+    }
+}
+
+/// The events of `records`, in words.
+pub(crate) fn told(records: &[Record]) -> Vec<String> {
+    words(&records.iter().map(|record| record.event).collect::<Vec<_>>())
+}
+
+/// A store on the runtime's disk.
+pub(crate) type Disk = Store<deterministic::Context, TestBlock>;
+
+/// Opens the store of `identity`.
+pub(crate) async fn open(
+    context: &deterministic::Context,
+    identity: &Identity,
+) -> Result<Disk, Fault> {
+    let config = tidewatch_store::Config::new(identity.clone(), ());
+    Store::open(context.child("store"), config).await
+}
+
+/// Runs `test` in a runtime that gives up after two simulated hours.
+pub(crate) fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
+    deterministic::Runner::timed(secs(7200)).start(test)
+}
+
+/// Runs `test`, and then the process dies: what was not synced to the disk is gone.
+pub(crate) fn crash<F: Future>(
+    test: impl FnOnce(deterministic::Context) -> F,
+) -> (F::Output, deterministic::Checkpoint) {
+    deterministic::Runner::timed(secs(7200)).start_and_recover(test)
+}
+
+/// Runs `test` on the disk that a crash left.
+pub(crate) fn restart<F: Future>(
+    checkpoint: deterministic::Checkpoint,
+    test: impl FnOnce(deterministic::Context) -> F,
+) -> F::Output {
+    deterministic::Runner::from(checkpoint).start(test)
+}

@@ -1,0 +1,106 @@
+//! Consumers of a log that write down what they were given.
+
+use super::told;
+use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
+use commonware_utils::sync::Mutex;
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{Ack, Consumer, EventLog, Fault, Monitor, Record};
+use tidewatch_stream::{Delivery, Stopper, delivery};
+
+type Manner = Box<dyn FnMut(&[Record]) -> Result<Ack, Fault> + Send>;
+
+/// A consumer that writes down what it took in, and answers as it is told.
+pub(crate) struct Sink {
+    name: String,
+    pause: Option<(deterministic::Context, Duration)>,
+    manner: Manner,
+    taken: Taken,
+}
+
+/// What a [`Sink`] was given. Clones share it, so that it outlives the sink.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken(Arc<Mutex<Given>>);
+
+#[derive(Debug, Default)]
+struct Given {
+    offered: Vec<Vec<Record>>,
+    taken: Vec<Record>,
+}
+
+impl Taken {
+    /// Every batch that was handed over, refused ones included.
+    pub(crate) fn offered(&self) -> Vec<Vec<Record>> {
+        self.0.lock().offered.clone()
+    }
+
+    /// Every record that was taken in, in order, repetitions included.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.0.lock().taken.clone()
+    }
+
+    /// The events of those, in words.
+    pub(crate) fn words(&self) -> Vec<String> {
+        told(&self.records())
+    }
+
+    /// The sequences of those.
+    pub(crate) fn sequences(&self) -> Vec<u64> {
+        self.records().iter().map(Record::sequence).collect()
+    }
+}
+
+impl Sink {
+    /// One that takes everything in durably.
+    pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, |_| Ok(Ack::Durable))
+    }
+
+    /// One that answers each batch as `manner` does, which may panic.
+    pub(crate) fn with(
+        name: &str,
+        manner: impl FnMut(&[Record]) -> Result<Ack, Fault> + Send + 'static,
+    ) -> Self {
+        let (pause, taken) = (None, Taken::default());
+        Self { name: name.into(), pause, manner: Box::new(manner), taken }
+    }
+
+    /// The same, but every batch takes it so long.
+    pub(crate) fn slow(self, context: &deterministic::Context, pause: Duration) -> Self {
+        Self { pause: Some((context.child("slow"), pause)), ..self }
+    }
+
+    /// What it was given.
+    pub(crate) fn taken(&self) -> Taken {
+        self.taken.clone()
+    }
+}
+
+impl Consumer for Sink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        self.taken.0.lock().offered.push(records.to_vec());
+        if let Some((clock, pause)) = &self.pause {
+            clock.sleep(*pause).await;
+        }
+        let ack = (self.manner)(records)?;
+        self.taken.0.lock().taken.extend_from_slice(records);
+        Ok(ack)
+    }
+}
+
+/// Hands the events of `log` to `sink`. Returns what it is given, what stops it, and its end.
+pub(crate) fn hand_over(
+    context: &deterministic::Context,
+    log: impl EventLog,
+    sink: Sink,
+    monitor: impl Monitor,
+    config: delivery::Config,
+) -> (Taken, Stopper, Handle<Result<(), Fault>>) {
+    let taken = sink.taken();
+    let context = context.child("delivery").with_attribute("to", &sink.name);
+    let (delivery, stopper) = Delivery::new(context, log, sink, monitor, config);
+    (taken, stopper, delivery.start())
+}

@@ -1,0 +1,112 @@
+//! One source and one view, passes one by one, no clock.
+
+use super::ALL;
+use futures::executor::block_on;
+use tidewatch_core::{Fault, FaultKind, Identity, Ladder, LocalView};
+use tidewatch_sim::scripted::{
+    chain::{Chain, TestBlock},
+    source::{Call, ScriptedSource},
+    view::Watched,
+    words::marks_words,
+};
+use tidewatch_stream::{Ended, Mode, Pass, Report, Unguarded};
+
+/// One pass of `source` over any view.
+pub(crate) async fn pass<V: LocalView<Block = TestBlock>>(
+    source: &ScriptedSource,
+    view: &mut V,
+    identity: &Identity,
+    mode: Mode,
+) -> Result<Report, Fault> {
+    Pass::new(source, view, identity, mode, Unguarded, &()).run().await
+}
+
+/// What a pass did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) result: Result<Report, Fault>,
+    /// Its events, in words.
+    pub(crate) events: Vec<String>,
+    /// What the source was asked.
+    pub(crate) calls: Vec<Call>,
+}
+
+impl Outcome {
+    /// The kind of the fault that ended it.
+    pub(crate) fn fault(&self) -> Option<FaultKind> {
+        self.result.as_ref().err().map(|fault| fault.kind)
+    }
+
+    /// Kinds of the faults that it went on from.
+    pub(crate) fn faults(&self) -> Vec<FaultKind> {
+        let report = self.result.as_ref().expect("the pass ended without a fault");
+        report.faults.iter().map(|fault| fault.kind).collect()
+    }
+
+    /// How it ended that no fault ended.
+    pub(crate) fn ended(&self) -> Ended {
+        self.result.as_ref().expect("the pass ended without a fault").ended
+    }
+}
+
+/// One source, one view, and passes between them, without a clock.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    pub(crate) source: ScriptedSource,
+    pub(crate) view: Watched,
+    pub(crate) identity: Identity,
+    pub(crate) mode: Mode,
+}
+
+impl Steps {
+    /// An empty view of every block of a rollup, whose source is on `chain` with tiers at `heights`
+    /// (0: it does not have the tier yet).
+    pub(crate) fn new(chain: &Chain, heights: [u64; 4]) -> Self {
+        Self::on(Ladder::Rollup, ALL, chain, heights)
+    }
+
+    /// The same with another ladder and another mode.
+    pub(crate) fn on(ladder: Ladder, mode: Mode, chain: &Chain, heights: [u64; 4]) -> Self {
+        let source = ScriptedSource::new(chain, heights);
+        source.change(|world| world.ladder = ladder);
+        let identity = chain.identity();
+        let view = Watched::new(identity.clone(), ladder);
+        Self { source, view, identity, mode }
+    }
+
+    /// One that has taken in all that the source has.
+    pub(crate) fn synced(chain: &Chain, heights: [u64; 4]) -> Self {
+        let mut steps = Self::new(chain, heights);
+        steps.settle();
+        steps
+    }
+
+    /// One pass.
+    pub(crate) fn pass(&mut self) -> Outcome {
+        let (events, calls) = (self.view.words().len(), self.source.calls().len());
+        let result = block_on(pass(&self.source, &mut self.view, &self.identity, self.mode));
+        Outcome {
+            result,
+            events: self.view.words().split_off(events),
+            calls: self.source.calls().split_off(calls),
+        }
+    }
+
+    /// Passes until one is quiet. Returns the events on the way, in words.
+    pub(crate) fn settle(&mut self) -> Vec<String> {
+        let mut events = Vec::new();
+        for _ in 0..8 {
+            let outcome = self.pass();
+            events.extend(outcome.events.clone());
+            if outcome.ended() == Ended::Quiet {
+                return events;
+            }
+        }
+        panic!("never quiet, at {}", self.stands());
+    }
+
+    /// Where the view stands, in words.
+    pub(crate) fn stands(&self) -> String {
+        marks_words(&self.view.stands())
+    }
+}
