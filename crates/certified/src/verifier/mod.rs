@@ -79,7 +79,7 @@ impl<B: CertifiedBlock> Verified<Certified<B>> {
 }
 
 /// How much a certificate says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grade {
     /// A quorum voted for the block. It can still be replaced.
     Notarized,

@@ -150,6 +150,8 @@ pub enum Observation {
     Moved(String),
     /// Time passed: the simulated time since the world began.
     Clock(Duration),
+    /// What certificates cost since the process started.
+    Certificates(Certificates),
     /// An actor of the follower ended.
     Ended {
         /// Which one.
@@ -210,6 +212,11 @@ impl fmt::Display for Observation {
                 write!(f, "says {} at {at:?}, {} behind", status.state, status.lag)
             }
             Self::Moved(how) => write!(f, "the world moved: {how}"),
+            Self::Certificates(Certificates { tips, pushes, heights }) => write!(
+                f,
+                "checked {}/{} certificates of tips, {}/{} pushed, {}/{} of heights",
+                tips.0, tips.1, pushes.0, pushes.1, heights.0, heights.1
+            ),
             Self::Clock(time) => write!(f, "it is {time:?}"),
             Self::Ended { actor, result } => write!(f, "{actor} ended: {result:?}"),
         }
@@ -261,6 +268,24 @@ struct Seen {
     observations: u64,
     events: u64,
     asked: Asked,
+}
+
+/// Certificates by reason: how many were checked, and how many came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// In answers to questions for a tip.
+    pub tips: (u64, u64),
+    /// In pushes.
+    pub pushes: (u64, u64),
+    /// In answers to questions for a height.
+    pub heights: (u64, u64),
+}
+
+impl Certificates {
+    /// All that were checked.
+    pub const fn checked(&self) -> u64 {
+        self.tips.0 + self.pushes.0 + self.heights.0
+    }
 }
 
 /// Questions to the source, by kind.

@@ -9,6 +9,7 @@ use crate::watch::Asked;
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
 use tidewatch_core::{Height, LocalView as _};
+use tidewatch_stream::Mode;
 
 impl World {
     /// On a healed world, a pass costs what it may cost.
@@ -19,7 +20,7 @@ impl World {
     ) -> bool {
         let now = millis(context.current());
         let quiet = self.pass(process).await;
-        if !self.within("a quiet pass", quiet, Asked { snapshots: 1, digests: 0, ranges: 0 }) {
+        if !self.within("a quiet pass", quiet, Asked { snapshots: 1, digests: 0, ranges: 0 }, 0) {
             return false;
         }
         let given = process.store.marks().await.is_ok_and(|marks| marks.delivered.is_some());
@@ -31,8 +32,11 @@ impl World {
             self.truth.lock().grow(blocks, now);
             let cost = self.pass(process).await;
             let ranges = blocks.div_ceil(max);
-            let may = Asked { snapshots: 1, digests: 0, ranges };
-            if !self.within(&format!("{blocks} new blocks"), cost, may) {
+            // Where finality went on and what is final is skipped, the head has to be looked for.
+            let skips = matches!(self.mix.mode, Mode::Blocks { skip_finalized: true, .. });
+            let digests = u64::from(skips && self.mix.certified);
+            let may = Asked { snapshots: 1, digests, ranges };
+            if !self.within(&format!("{blocks} new blocks"), cost, may, self.checks(&may)) {
                 return false;
             }
         }
@@ -47,7 +51,8 @@ impl World {
             let ranges = 1 + (depth + 1).div_ceil(max);
             let digests = self.search(depth) + 1;
             let may = Asked { snapshots: 2, digests, ranges };
-            if !self.within(&format!("a reorganisation {depth} deep"), cost, may) {
+            let checks = self.checks(&may);
+            if !self.within(&format!("a reorganisation {depth} deep"), cost, may, checks) {
                 return false;
             }
         }
@@ -63,18 +68,31 @@ impl World {
         }
     }
 
-    async fn pass(&self, process: &Process) -> Asked {
-        let before = self.watch.asked();
-        let _ = process.mailbox.sync().await;
-        self.watch.asked().since(&before)
+    /// Certificates that a pass may cost: both tips, one for each range that the hash chain does not
+    /// reach, and one for each height of a question for digests.
+    const fn checks(&self, may: &Asked) -> u64 {
+        2 + may.ranges + may.digests * self.mix.digests_max as u64
     }
 
-    fn within(&self, what: &str, cost: Asked, may: Asked) -> bool {
+    /// One pass: what it asked, and how many certificates were checked meanwhile.
+    async fn pass(&self, process: &Process) -> (Asked, u64) {
+        let checked =
+            || process.upstream.as_ref().map_or(0, |upstream| upstream.certificates().checked());
+        let (asked, before) = (self.watch.asked(), checked());
+        let _ = process.mailbox.sync().await;
+        (self.watch.asked().since(&asked), checked() - before)
+    }
+
+    fn within(&self, what: &str, (cost, checked): (Asked, u64), may: Asked, checks: u64) -> bool {
         let kept = cost.snapshots <= may.snapshots
             && cost.digests <= may.digests
-            && cost.ranges <= may.ranges;
+            && cost.ranges <= may.ranges
+            && checked <= checks;
         if !kept {
-            self.watch.broken("cost", format!("{what} cost {cost:?}, and may cost {may:?}"));
+            let detail = format!(
+                "{what} cost {cost:?} and {checked} certificates, and may cost {may:?} and {checks}"
+            );
+            self.watch.broken("cost", detail);
         }
         kept && self.watch.violation().is_none()
     }
@@ -93,6 +111,12 @@ impl World {
             if ended != "Ok(Ok(()))" {
                 self.watch
                     .broken("leaks", format!("{actor} was told to stop, and there was {ended}"));
+            }
+        }
+        if let Some(upstream) = process.upstream {
+            let left = upstream.end().await;
+            if left.open + left.in_flight > 0 {
+                self.watch.broken("leaks", format!("connections are left: {left:?}"));
             }
         }
         let running = process.trouble.running();

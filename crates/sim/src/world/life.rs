@@ -1,6 +1,9 @@
 //! One life of the process.
 
-use super::{End, Health, Node, PASSES, Reader, RpcSource, Temper, World, millis, since_begin};
+use super::{
+    End, Health, Node, PASSES, Reader, RpcSource, Temper, World, certified::Upstream, millis,
+    since_begin,
+};
 use crate::{
     host::{Host, Odds, Trouble},
     scripted::{
@@ -41,6 +44,8 @@ pub(super) struct Process {
     pub(super) store: Db,
     pub(super) actors: Vec<(&'static str, Handle<Result<(), Fault>>)>,
     pub(super) stoppers: Vec<Stopper>,
+    /// Beside the source of a certified chain.
+    pub(super) upstream: Option<Upstream>,
     nodes: Vec<Arc<Node<deterministic::Context>>>,
     pub(super) trouble: Trouble,
     calm: Arc<AtomicBool>,
@@ -117,9 +122,20 @@ impl World {
                 Arc::new(Node::new(nth, who, restless, seed, clock, self.truth.clone()))
             })
             .collect();
+        if mix.certified {
+            let (source, upstream) = self.certified(&host, &nodes, self.told(context));
+            let started = self.compose(context, host, trouble, source, identity, nodes).await;
+            return started.map(|process| Process { upstream: Some(upstream), ..process });
+        }
         let (ladder, truth) = (mix.ladder, self.truth.clone());
         let source = RpcSource::new(nodes.clone(), truth, ladder, mix.digests_max, mix.blocks_max);
         self.compose(context, host, trouble, Arc::new(source), identity, nodes).await
+    }
+
+    /// Writes down what the follower says of itself.
+    fn told(&self, context: &deterministic::Context) -> Told {
+        let clock = context.child("monitor");
+        Told::new(self.watch.clone(), move || since_begin(clock.current()))
     }
 
     async fn compose<S: Source<Block = TestBlock>>(
@@ -141,8 +157,7 @@ impl World {
         let next = records.last().map_or(0, |last| last.cursor.handled());
         self.watch.see(Observation::Opened { marks, records });
 
-        let clock = context.child("monitor");
-        let told = Told::new(self.watch.clone(), move || since_begin(clock.current()));
+        let told = self.told(context);
         let spied = Spied::new(source, context.child("spy"), self.watch.clone());
         let kept = Kept::new(store.clone(), self.watch.clone(), next);
         let config = driver::Config {
@@ -162,7 +177,7 @@ impl World {
             actors.push((NAMES[nth], handle));
             stoppers.push(stopper);
         }
-        Ok(Process { mailbox, store, actors, stoppers, nodes, trouble, calm })
+        Ok(Process { mailbox, store, actors, stoppers, upstream: None, nodes, trouble, calm })
     }
 
     fn attach(
@@ -200,13 +215,21 @@ impl World {
         let end = context.current() + life;
         while context.current() < end {
             context.sleep(TICK.mul_f64(self.rng.random_range(0.1..2.0))).await;
-            self.watch.see(Observation::Clock(since_begin(context.current())));
+            self.look(context, process);
             if self.watch.violation().is_some() || self.ended(process) {
                 return false;
             }
             self.stir(context, process);
         }
         true
+    }
+
+    /// What can be seen at any time.
+    fn look(&self, context: &deterministic::Context, process: &Process) {
+        self.watch.see(Observation::Clock(since_begin(context.current())));
+        if let Some(upstream) = &process.upstream {
+            self.watch.see(Observation::Certificates(upstream.certificates()));
+        }
     }
 
     /// One thing happens in the world.
@@ -269,6 +292,11 @@ impl World {
         let passes = PASSES + process.nodes.len();
         let mut outcomes = Vec::new();
         for _ in 0..passes {
+            if process.upstream.is_some() {
+                // What answers from memory is asked after its time.
+                context.sleep(self.mix.silence).await;
+                self.look(context, process);
+            }
             let outcome = self.synced(context, process).await;
             outcomes.push(outcome);
             if self.watch.violation().is_some() || self.ended(process) {
@@ -291,7 +319,7 @@ impl World {
             select! {
                 outcome = &mut pass => return format!("{outcome:?}"),
                 () = context.sleep(TICK) => {
-                    self.watch.see(Observation::Clock(since_begin(context.current())));
+                    self.look(context, process);
                     if self.watch.violation().is_some() {
                         return "it does not end".into();
                     }

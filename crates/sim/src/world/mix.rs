@@ -41,6 +41,12 @@ pub struct Mix {
     pub habits: Habits,
     /// Whether the chain is followed by certificates, through the certified source.
     pub certified: bool,
+    /// Heights of an epoch, on a certified chain.
+    pub epoch: u64,
+    /// The deadline of one request, on a certified chain.
+    pub request_timeout: Duration,
+    /// How long a push connection may be silent, and memory may answer, on a certified chain.
+    pub silence: Duration,
     /// The upstreams.
     pub nodes: Vec<(Personality, f64)>,
     /// Heights in one question.
@@ -100,9 +106,18 @@ impl Mix {
             young: certified || rng.random_bool(0.5),
             habits: habits(rng, certified),
             certified,
+            epoch: *[3, 20, 1_000].choose(rng).unwrap_or(&20),
+            request_timeout: Duration::from_millis(rng.random_range(300..2_000)),
+            silence: seconds(rng, 2, 10),
             nodes: nodes(rng, hostility),
-            digests_max: *[1, 2, 5, 16, 64].choose(rng).unwrap_or(&64),
-            blocks_max: rng.random_range(1..=32),
+            // The certified source has a limit of its own.
+            digests_max: if certified { 16 } else { *[1, 2, 5, 16, 64].choose(rng).unwrap_or(&64) },
+            // A stretch needs a certificate somewhere in it, and not every height has one.
+            blocks_max: if certified {
+                rng.random_range(16..=48)
+            } else {
+                rng.random_range(1..=32)
+            },
             rings: *[0.0, 0.5, 1.0].choose(rng).unwrap_or(&1.0),
             mode: mode(rng, certified),
             poll,
@@ -124,12 +139,14 @@ fn habits(rng: &mut StdRng, certified: bool) -> Habits {
         grow_max: if certified { 4 } else { *[1, 4, 30, 120].choose(rng).unwrap_or(&4) },
         reorg: rng.random_range(0.0..0.4),
         deep: rng.random_range(0.0..1.0),
+        unfinalized_max: if certified { rng.random_range(2..=40) } else { u64::MAX },
         swap: if rng.random_bool(0.5) { rng.random_range(0.0..0.2) } else { 0.0 },
-        shrink: if rng.random_bool(0.5) { rng.random_range(0.0..0.2) } else { 0.0 },
+        // A notarization never goes away: on a certified chain only a newer one takes its place.
+        shrink: if !certified && rng.random_bool(0.5) { rng.random_range(0.0..0.2) } else { 0.0 },
         checkpoint_max: *[1, 4, 12].choose(rng).unwrap_or(&4),
         prove: *[0.0, 0.05, 0.5].choose(rng).unwrap_or(&0.5),
         finalize: rng.random_range(0.02..0.5),
-        slip: if rng.random_bool(0.3) { 0.05 } else { 0.0 },
+        slip: if !certified && rng.random_bool(0.3) { 0.05 } else { 0.0 },
     }
 }
 

@@ -22,8 +22,10 @@
 //!    reorganisation cost is counted and compared with the budget.
 //! 4. *End*: everything is told to stop; no task and no connection may be left.
 
+mod certified;
 mod consumer;
 mod ending;
+mod endpoint;
 mod life;
 mod mix;
 mod node;
@@ -31,6 +33,7 @@ mod rpc;
 mod truth;
 
 pub use consumer::{Book, Books, Reader, Temper};
+pub use endpoint::{Endpoint, Network, Pushes, Traffic, Validators};
 pub use mix::{Machine, Mix};
 pub use node::{Health, Node, Personality};
 pub use rpc::RpcSource;
@@ -100,6 +103,7 @@ impl Tally {
 struct World {
     mix: Mix,
     truth: Arc<Mutex<Truth>>,
+    validators: Arc<Validators>,
     watch: Watch,
     books: Vec<Arc<Mutex<Books>>>,
     rng: StdRng,
@@ -134,7 +138,9 @@ pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
         .with_rng(Box::new(StdRng::from_rng(&mut rng)) as deterministic::BoxDynRng)
         .with_start_time(UNIX_EPOCH + BEGIN)
         .with_storage_fault_config(left_by_a_crash(&mix));
-    let mut world = World { mix, truth, watch, books, rng, tally: Tally::default() };
+    let validators = Arc::new(Validators::new(mix.epoch));
+    let tally = Tally::default();
+    let mut world = World { mix, truth, validators, watch, books, rng, tally };
     let mut runner = deterministic::Runner::new(config);
     let mut life = 0;
     loop {

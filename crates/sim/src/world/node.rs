@@ -149,6 +149,11 @@ impl<E: Clock> Node<E> {
         self.state.lock().asked
     }
 
+    /// Lets time pass.
+    pub(super) async fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration).await;
+    }
+
     fn now_ms(&self) -> u64 {
         super::millis(self.clock.current())
     }
@@ -157,7 +162,8 @@ impl<E: Clock> Node<E> {
         rate > 0.0 && self.state.lock().rng.random_bool(rate.min(1.0))
     }
 
-    fn pick(&self, below: usize) -> usize {
+    /// A number below `below`, as it likes.
+    pub(super) fn pick(&self, below: usize) -> usize {
         self.state.lock().rng.random_range(0..below.max(1))
     }
 

@@ -40,6 +40,8 @@ pub struct Habits {
     pub prove: f64,
     /// How often the finalized tier moves.
     pub finalize: f64,
+    /// Blocks that wait for finality on a certified chain, at the most.
+    pub unfinalized_max: u64,
     /// How often a tier moves back although the chain does not.
     pub slip: f64,
 }
@@ -59,6 +61,15 @@ impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&crate::scripted::words::tips_words(&self.tips))
     }
+}
+
+/// A block that was made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    height: Height,
+    parent: Digest,
+    /// How many were made before it.
+    nth: u64,
 }
 
 #[derive(Default)]
@@ -81,7 +92,7 @@ pub struct Truth {
     /// Heights of the tiers, also of those that are not told of.
     heights: [u64; 4],
     forks: u32,
-    parents: HashMap<Digest, (Height, Digest)>,
+    made: HashMap<Digest, Made>,
     bell: Arc<Mutex<Bell>>,
     blocks: u64,
     deepest: u64,
@@ -102,8 +113,8 @@ impl Truth {
             if young { [Some(0), None, None, None] } else { has.map(|has| has.then_some(0)) };
         let tips = chain.tips_at(tips);
         let genesis = chain.at(0);
-        let mut parents = HashMap::new();
-        parents.insert(genesis.digest, (genesis.height, Digest([0; 32])));
+        let first = Made { height: genesis.height, parent: Digest([0; 32]), nth: 0 };
+        let made = HashMap::from([(genesis.digest, first)]);
         Self {
             rng,
             ladder,
@@ -114,7 +125,7 @@ impl Truth {
             bounds: Vec::new(),
             heights: [0; 4],
             forks: 0,
-            parents,
+            made,
             bell: Arc::default(),
             blocks: 0,
             deepest: 0,
@@ -158,7 +169,12 @@ impl Truth {
 
     /// Whether `block` was ever made.
     pub fn made(&self, block: BlockRef) -> bool {
-        self.parents.get(&block.digest).is_some_and(|(height, _)| *height == block.height)
+        self.made.get(&block.digest).is_some_and(|made| made.height == block.height)
+    }
+
+    /// How many blocks were made before this one: the order of views.
+    pub fn nth(&self, digest: &Digest) -> u64 {
+        self.made.get(digest).map_or(0, |made| made.nth)
     }
 
     /// Whether `high` is `low`, or stands on it.
@@ -168,9 +184,9 @@ impl Truth {
         }
         let mut at = high;
         while at.height > low.height {
-            let Some((_, parent)) = self.parents.get(&at.digest) else { return false };
+            let Some(made) = self.made.get(&at.digest) else { return false };
             let Some(height) = at.height.previous() else { return false };
-            at = BlockRef::new(height, *parent);
+            at = BlockRef::new(height, made.parent);
         }
         at == low
     }
@@ -206,12 +222,16 @@ impl Truth {
         how
     }
 
-    /// The chain grows by `blocks`, and nothing else happens.
+    /// The chain grows by `blocks`, and nothing else happens; on a certified chain finality follows.
     pub fn grow(&mut self, blocks: u64, now_ms: u64) {
         self.past.push_back(self.now.clone());
         let tip = self.now.chain.tip();
         self.extend(tip + 1, tip + blocks);
         self.now.time_ms = now_ms;
+        if self.ladder == Ladder::Certified && self.has[3] {
+            let final_now = (tip + blocks).saturating_sub(self.habits.unfinalized_max);
+            self.heights[3] = self.heights[3].max(final_now);
+        }
         self.tell();
     }
 
@@ -281,7 +301,8 @@ impl Truth {
 
     fn remember(&mut self, block: &TestBlock) {
         let at = block.reference();
-        if self.parents.insert(at.digest, (at.height, block.parent())).is_none() {
+        let made = Made { height: at.height, parent: block.parent(), nth: self.blocks + 1 };
+        if self.made.insert(at.digest, made).is_none() {
             self.blocks += 1;
         }
     }
@@ -296,7 +317,7 @@ impl Truth {
     fn move_tiers(&mut self) {
         let tip = self.now.chain.tip();
         let [_, mut checkpointed, mut proven, mut finalized] = self.heights;
-        let Habits { prove, finalize, slip, .. } = self.habits;
+        let Habits { prove, finalize, slip, unfinalized_max, .. } = self.habits;
         let slips = self.rng.random_bool(slip);
         match self.ladder {
             Ladder::Rollup => {
@@ -316,6 +337,9 @@ impl Truth {
             Ladder::Certified => {
                 if self.has[3] && self.rng.random_bool(finalize) {
                     finalized = self.rng.random_range(finalized..=tip);
+                }
+                if self.has[3] {
+                    finalized = finalized.max(tip.saturating_sub(unfinalized_max));
                 }
                 if self.rng.random_bool(0.6) {
                     let low = if slips { 0 } else { checkpointed };

@@ -2,7 +2,7 @@
 
 use super::{Checker, Observation, Rules};
 use crate::{
-    watch::{Answer, Question},
+    watch::{Answer, Certificates, Question},
     world::Truth,
 };
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 ///
 /// A pass begins with a snapshot that is followed by a look at where the view stands. In it: two
 /// snapshots; for digests the gallop and the bisection over what lies between, and one look at the
-/// ancestor; one range for every one that was taken in, and two more (one that did not link, one that
-/// was fetched ahead).
+/// ancestor; one range for every one that was taken in, and three more (one that did not link, one that
+/// is being taken in, one that is fetched ahead of that).
 pub(super) struct Budget {
     rules: Rules,
     /// A snapshot came, and nothing after it.
@@ -34,7 +34,7 @@ impl Budget {
             (is <= may).then_some(()).ok_or_else(|| format!("{is} {what} in a pass, of {may}"))
         };
         over("snapshots", self.snapshots, 2)?;
-        over("ranges", self.ranges, self.taken + 2)?;
+        over("ranges", self.ranges, self.taken + 3)?;
         // Base-b search over the whole height, where b is what one question holds.
         let base = self.rules.digests_max + 1;
         let (mut rounds, mut reach) = (0, 1u64);
@@ -101,6 +101,28 @@ impl Checker for Budget {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// No certificate is checked that did not come, and none twice.
+pub(super) struct Checks;
+
+impl Checker for Checks {
+    fn name(&self) -> &'static str {
+        "certificates"
+    }
+
+    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        let Observation::Certificates(Certificates { tips, pushes, heights }) = observation else {
+            return Ok(());
+        };
+        let all = [("tips", tips), ("pushes", pushes), ("heights", heights)];
+        match all.into_iter().find(|(_, (checked, came))| checked > came) {
+            Some((what, (checked, came))) => {
+                Err(format!("{checked} certificates of {what} were checked, and {came} came"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

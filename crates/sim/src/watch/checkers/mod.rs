@@ -50,6 +50,7 @@ pub fn all(rules: Rules) -> Vec<Box<dyn Checker>> {
         Box::new(consumers::Delivered::default()),
         Box::new(consumers::Acknowledged::default()),
         Box::new(calls::Budget::new(rules)),
+        Box::new(calls::Checks),
         Box::new(calls::Deadlines::new(rules)),
         Box::new(says::Honest::new(rules)),
         Box::new(says::Faults),

@@ -1,0 +1,95 @@
+//! Following a certified chain: the certified source over endpoints, with what it costs counted.
+
+use super::{
+    World,
+    endpoint::{Endpoint, Network, Traffic},
+    node::Node,
+};
+use crate::{
+    host::Host,
+    scripted::{chain::TestBlock, committee::Terms},
+    watch::{Certificates, Told},
+};
+use commonware_runtime::{Handle, Supervisor as _, deterministic};
+use commonware_utils::sync::Mutex;
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use tidewatch_certified::{CertifiedSource, Check, Config, Failover, Parts, Work, open};
+
+/// The certified source of a world.
+pub(super) type Source = CertifiedSource<
+    Host<deterministic::Context>,
+    Failover<Endpoint<deterministic::Context>>,
+    Terms,
+    TestBlock,
+>;
+
+/// What runs beside the source.
+pub(super) struct Upstream {
+    source: Arc<Source>,
+    traffic: Arc<Mutex<Traffic>>,
+    handle: Handle<()>,
+}
+
+impl Upstream {
+    /// Certificates that the source was sent, and checked, so far.
+    pub(super) fn certificates(&self) -> Certificates {
+        let (Work { checks, .. }, Traffic { tips, heights, pushes, .. }) =
+            (self.source.work(), *self.traffic.lock());
+        let checked = |check: Check| checks.get(check.as_str()).copied().unwrap_or_default();
+        Certificates {
+            tips: (checked(Check::Tip), tips),
+            pushes: (checked(Check::Push), pushes),
+            heights: (checked(Check::Stretch) + checked(Check::Digest), heights),
+        }
+    }
+
+    /// Ends it, and says what is left of it.
+    pub(super) async fn end(self) -> Traffic {
+        self.handle.abort();
+        let _ = self.handle.await; // It was aborted: there is nothing to be told.
+        *self.traffic.lock()
+    }
+}
+
+impl World {
+    /// Opens the source over an endpoint for each of `nodes`, and starts its upstream.
+    pub(super) fn certified(
+        &self,
+        host: &Host<deterministic::Context>,
+        nodes: &[Arc<Node<deterministic::Context>>],
+        told: Told,
+    ) -> (Arc<Source>, Upstream) {
+        let network = Network {
+            validators: self.validators.clone(),
+            truth: self.truth.clone(),
+            traffic: Arc::default(),
+        };
+        let traffic = network.traffic.clone();
+        let mut endpoints = nodes
+            .iter()
+            .map(|node| Endpoint::new(node.clone(), network.clone()))
+            .collect::<Vec<_>>();
+        let first = endpoints.remove(0);
+        let truth = self.truth.lock();
+        let chain = &truth.now().chain;
+        let parts = Parts {
+            chain: chain.identity().chain,
+            genesis: chain.blocks()[0].clone(),
+            codec: (),
+            epochs: self.validators.terms().clone(),
+            transport: Failover::new(first, endpoints),
+            monitor: Arc::new(told),
+        };
+        let config = Config {
+            request_timeout: self.mix.request_timeout,
+            silence: self.mix.silence,
+            ask_interval: self.mix.silence,
+            blocks_max: NonZeroUsize::new(self.mix.blocks_max).unwrap_or(NonZeroUsize::MIN),
+            backoff_cap: Duration::from_secs(4),
+            ..Config::default()
+        };
+        let (source, upstream) = open(host.child("certified"), parts, config);
+        let source = Arc::new(source);
+        (source.clone(), Upstream { source, traffic, handle: upstream.start() })
+    }
+}

@@ -1,0 +1,333 @@
+//! Upstreams of a certified chain: what a node tells of, as certificates over the wire.
+
+use super::{
+    node::{Node, Personality},
+    truth::{Truth, View},
+};
+use crate::scripted::{
+    chain::TestBlock,
+    committee::{Committee, Terms},
+};
+use bytes::Bytes;
+use commonware_codec::Encode as _;
+use commonware_consensus::types::{Epoch, Round, View as ViewNumber};
+use commonware_runtime::Clock;
+use commonware_utils::sync::Mutex;
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use tidewatch_certified::{Feed, Grade, Key, Push, Transport};
+use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Tier};
+
+/// Of the finalized heights, every so many-th has no certificate of its own: it was finalized by a
+/// descendant.
+const BY_A_DESCENDANT: u8 = 4;
+
+/// What went over the wire so far, and what is open now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Answers to questions for a tip that held something.
+    pub tips: u64,
+    /// Answers to questions for a height that held something.
+    pub heights: u64,
+    /// Frames that were pushed.
+    pub pushes: u64,
+    /// Requests that wait for an answer.
+    pub in_flight: usize,
+    /// Push connections that are open.
+    pub open: usize,
+}
+
+/// The validators of a world, and strangers. Every certificate is made once.
+pub struct Validators {
+    terms: Terms,
+    strangers: Committee,
+    made: Mutex<HashMap<(Grade, Round, Digest, bool), Bytes>>,
+}
+
+impl fmt::Debug for Validators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validators").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}
+
+impl Validators {
+    /// Two committees that take turns, `epoch` heights each.
+    pub fn new(epoch: u64) -> Self {
+        let [one, other, strangers] = [1, 2, 3].map(|seed| Committee::new(seed, 1));
+        Self { terms: Terms::new(vec![one, other], epoch), strangers, made: Mutex::default() }
+    }
+
+    /// The table of epochs.
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn certificate(&self, grade: Grade, round: Round, digest: Digest, honest: bool) -> Bytes {
+        let committee = match honest {
+            true => self.terms.committee(round.epoch()),
+            false => &self.strangers,
+        };
+        let mut made = self.made.lock();
+        let made = made.entry((grade, round, digest, honest));
+        made.or_insert_with(|| committee.certify(grade, round, digest)).clone()
+    }
+}
+
+/// What all endpoints of a world share.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Who signs.
+    pub validators: Arc<Validators>,
+    /// What is true.
+    pub truth: Arc<Mutex<Truth>>,
+    /// What went over the wire.
+    pub traffic: Arc<Mutex<Traffic>>,
+}
+
+/// One endpoint: a [`Node`] that answers in bytes.
+#[derive(Debug)]
+pub struct Endpoint<E> {
+    node: Arc<Node<E>>,
+    network: Network,
+}
+
+impl<E: Clock> Endpoint<E> {
+    /// The endpoint of `node`.
+    pub const fn new(node: Arc<Node<E>>, network: Network) -> Self {
+        Self { node, network }
+    }
+}
+
+/// Makes answers out of what a node tells of.
+struct Desk<'a, E> {
+    node: &'a Node<E>,
+    network: &'a Network,
+}
+
+impl<E: Clock> Desk<'_, E> {
+    fn round(&self, block: BlockRef) -> Round {
+        let epoch = self.network.validators.terms.epoch(block.height);
+        Round::new(epoch, ViewNumber::new(self.network.truth.lock().nth(&block.digest)))
+    }
+
+    /// A certificate over `block`, and the block.
+    fn certified(&self, grade: Grade, block: &TestBlock) -> Bytes {
+        let reference = block.reference();
+        let round = self.round(reference);
+        let certificate = self.network.validators.certificate(grade, round, reference.digest, true);
+        [certificate, block.encode()].concat().into()
+    }
+
+    /// What is true of `key` in `view`.
+    fn answer(&self, view: &View, key: Key) -> Option<Bytes> {
+        let blocks = view.chain.blocks();
+        let finalized = view.tips.block(Tier::Finalized).map(|tip| tip.height.get());
+        let at = |height: u64| blocks.get(height as usize).filter(|_| height > 0);
+        match key {
+            Key::LatestFinalization => {
+                finalized.and_then(at).map(|block| self.certified(Grade::Finalized, block))
+            }
+            Key::LatestNotarization => {
+                at(view.chain.tip()).map(|block| self.certified(Grade::Notarized, block))
+            }
+            Key::Height(height) => {
+                let finalized = finalized?;
+                let block = at(height.get()).filter(|_| height.get() <= finalized)?;
+                let own = block.reference().digest.0[31] % BY_A_DESCENDANT != 0;
+                (own || height.get() == finalized).then(|| self.certified(Grade::Finalized, block))
+            }
+            Key::Digest(digest) => {
+                let same = |block: &&TestBlock| block.reference().digest == digest;
+                blocks.iter().rev().find(same).map(|block| block.encode())
+            }
+        }
+    }
+
+    /// What is sent in place of `honest` by a node that acts up.
+    fn lie(&self, view: &View, key: Key, honest: Option<Bytes>) -> Option<Bytes> {
+        match self.node.personality() {
+            Personality::Empty => None,
+            Personality::Truncated => {
+                honest.map(|bytes| bytes.slice(..self.node.pick(bytes.len())))
+            }
+            Personality::ForgesBlocks => self.forge(view, key, honest),
+            Personality::ForgesDigests => {
+                let finalized = view.tips.block(Tier::Finalized);
+                let finalized = finalized.map_or(0, |tip| tip.height.get() as usize);
+                let block = &view.chain.blocks()[self.node.pick(finalized + 1)];
+                match key {
+                    Key::Digest(_) => Some(block.encode()),
+                    _ => Some(self.certified(Grade::Finalized, block)),
+                }
+            }
+            // What is notarized is told as finalized, and the other way round.
+            Personality::BreaksLadder => {
+                let tip = view.chain.blocks().last()?;
+                let grade = match key {
+                    Key::LatestNotarization => Grade::Finalized,
+                    _ => Grade::Notarized,
+                };
+                Some(self.certified(grade, tip))
+            }
+            Personality::ContradictsFinality => self.contradict(view, key),
+            Personality::Torn => {
+                let view = self.network.truth.lock().ago(self.node.pick(8)).clone();
+                self.answer(&view, key)
+            }
+            _ => honest,
+        }
+    }
+
+    /// Bytes that are none, too many, or a certificate over one block with another one behind it.
+    fn forge(&self, view: &View, key: Key, honest: Option<Bytes>) -> Option<Bytes> {
+        let tip = view.chain.blocks().last()?;
+        let false_block = TestBlock::new(
+            tip.reference().height.get(),
+            '?',
+            Digest([self.node.pick(256) as u8; 32]),
+        );
+        match (self.node.pick(4), key) {
+            (0, _) => Some(vec![self.node.pick(256) as u8; self.node.pick(4_096)].into()),
+            (1, _) => honest.map(|bytes| [bytes, Bytes::from_static(&[0; 64])].concat().into()),
+            (_, Key::Digest(_)) => Some(false_block.encode()),
+            _ => {
+                let reference = tip.reference();
+                let round = self.round(reference);
+                let validators = &self.network.validators;
+                let digest = reference.digest;
+                let certificate = validators.certificate(Grade::Finalized, round, digest, true);
+                Some([certificate, false_block.encode()].concat().into())
+            }
+        }
+    }
+
+    /// Another block at a height that is finalized, certified by strangers or by the committee of
+    /// another epoch.
+    fn contradict(&self, view: &View, key: Key) -> Option<Bytes> {
+        let tip = view.chain.tip();
+        let height = match key {
+            Key::Height(height) => height.get().min(tip),
+            _ => self.node.pick(tip as usize) as u64 + 1,
+        };
+        let below = view.chain.get(height.checked_sub(1)?)?;
+        let block = TestBlock::new(height, '!', below.digest);
+        let reference = block.reference();
+        let validators = &self.network.validators;
+        let epoch = validators.terms.epoch(reference.height);
+        let number = ViewNumber::new(u64::from(u32::MAX) + height);
+        let (round, honest) = match self.node.pick(3) {
+            0 => (Round::new(epoch, number), false),
+            1 => (Round::new(Epoch::new(epoch.get() + 1), number), true),
+            _ => (Round::new(epoch, ViewNumber::new(1)), false),
+        };
+        let digest = reference.digest;
+        let certificate = validators.certificate(Grade::Finalized, round, digest, honest);
+        Some([certificate, block.encode()].concat().into())
+    }
+}
+
+/// Counts up while it lives.
+struct Open {
+    traffic: Arc<Mutex<Traffic>>,
+    count: fn(&mut Traffic) -> &mut usize,
+}
+
+impl Open {
+    fn new(traffic: &Arc<Mutex<Traffic>>, count: fn(&mut Traffic) -> &mut usize) -> Self {
+        *count(&mut traffic.lock()) += 1;
+        Self { traffic: traffic.clone(), count }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        *(self.count)(&mut self.traffic.lock()) -= 1;
+    }
+}
+
+impl<E: Clock> Transport for Endpoint<E> {
+    type Feed = Pushes<E>;
+
+    fn name(&self) -> &str {
+        self.node.name()
+    }
+
+    async fn fetch(&self, key: Key) -> Result<Option<Bytes>, Fault> {
+        let traffic = &self.network.traffic;
+        let _open = Open::new(traffic, |traffic| &mut traffic.in_flight);
+        let (view, acts_up) = self.node.meet().await?;
+        let desk = Desk { node: &self.node, network: &self.network };
+        let honest = desk.answer(&view, key);
+        let answer = if acts_up { desk.lie(&view, key, honest) } else { honest };
+        if answer.is_some() {
+            let mut traffic = traffic.lock();
+            match key {
+                Key::LatestFinalization | Key::LatestNotarization => traffic.tips += 1,
+                Key::Height(_) => traffic.heights += 1,
+                Key::Digest(_) => {}
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn listen(&self) -> Result<Pushes<E>, Fault> {
+        let _open = Open::new(&self.network.traffic, |traffic| &mut traffic.in_flight);
+        self.node.meet().await?;
+        let open = Open::new(&self.network.traffic, |traffic| &mut traffic.open);
+        let (node, network) = (self.node.clone(), self.network.clone());
+        Ok(Pushes { node, network, told: (None, None), _open: open })
+    }
+}
+
+/// A push connection: certificates as the tips move.
+pub struct Pushes<E> {
+    node: Arc<Node<E>>,
+    network: Network,
+    /// What was pushed last: finalized, and notarized.
+    told: (Option<BlockRef>, Option<BlockRef>),
+    _open: Open,
+}
+
+impl<E> fmt::Debug for Pushes<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pushes").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl<E: Clock> Pushes<E> {
+    /// The next certificate that was not pushed yet.
+    fn next_of(&mut self, view: &View) -> Option<Key> {
+        let (finalized, tip) = (view.tips.block(Tier::Finalized), view.chain.get(view.chain.tip()));
+        if self.told.0 != finalized {
+            self.told.0 = finalized;
+            return Some(Key::LatestFinalization);
+        }
+        if self.told.1 != tip {
+            self.told.1 = tip;
+            return Some(Key::LatestNotarization);
+        }
+        None
+    }
+}
+
+impl<E: Clock> Feed for Pushes<E> {
+    async fn next(&mut self) -> Result<Push, Fault> {
+        loop {
+            let wait = Duration::from_millis(20 + self.node.pick(200) as u64);
+            self.node.sleep(wait).await;
+            let (view, acts_up) = self.node.meet().await?;
+            if acts_up && self.node.personality() == Personality::Flapping {
+                return Err(FaultKind::Unreachable.fault(self.node.name(), "hung up"));
+            }
+            let Some(key) = self.next_of(&view) else { continue };
+            let desk = Desk { node: &self.node, network: &self.network };
+            let honest = desk.answer(&view, key);
+            let told = if acts_up { desk.lie(&view, key, honest) } else { honest };
+            let Some(bytes) = told else { continue };
+            self.network.traffic.lock().pushes += 1;
+            return Ok(match key {
+                Key::LatestFinalization => Push::Finalization(bytes),
+                _ => Push::Notarization(bytes),
+            });
+        }
+    }
+}
