@@ -41,8 +41,6 @@ pub struct Mix {
     pub habits: Habits,
     /// Whether the chain is followed by certificates, through the certified source.
     pub certified: bool,
-    /// Heights of an epoch, on a certified chain.
-    pub epoch: u64,
     /// The deadline of one request, on a certified chain.
     pub request_timeout: Duration,
     /// How long a push connection may be silent, and memory may answer, on a certified chain.
@@ -106,7 +104,6 @@ impl Mix {
             young: certified || rng.random_bool(0.5),
             habits: habits(rng, certified),
             certified,
-            epoch: *[3, 20, 1_000].choose(rng).unwrap_or(&20),
             request_timeout: Duration::from_millis(rng.random_range(300..2_000)),
             silence: seconds(rng, 2, 10),
             nodes: nodes(rng, hostility),
@@ -139,6 +136,7 @@ fn habits(rng: &mut StdRng, certified: bool) -> Habits {
         grow_max: if certified { 4 } else { *[1, 4, 30, 120].choose(rng).unwrap_or(&4) },
         reorg: rng.random_range(0.0..0.4),
         deep: rng.random_range(0.0..1.0),
+        epoch: if certified { *[3, 20, 1_000].choose(rng).unwrap_or(&20) } else { u64::MAX },
         unfinalized_max: if certified { rng.random_range(2..=40) } else { u64::MAX },
         swap: if rng.random_bool(0.5) { rng.random_range(0.0..0.2) } else { 0.0 },
         // A notarization never goes away: on a certified chain only a newer one takes its place.

@@ -138,7 +138,7 @@ pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
         .with_rng(Box::new(StdRng::from_rng(&mut rng)) as deterministic::BoxDynRng)
         .with_start_time(UNIX_EPOCH + BEGIN)
         .with_storage_fault_config(left_by_a_crash(&mix));
-    let validators = Arc::new(Validators::new(mix.epoch));
+    let validators = Arc::new(Validators::new(mix.habits.epoch));
     let tally = Tally::default();
     let mut world = World { mix, truth, validators, watch, books, rng, tally };
     let mut runner = deterministic::Runner::new(config);

@@ -42,6 +42,8 @@ pub struct Habits {
     pub finalize: f64,
     /// Blocks that wait for finality on a certified chain, at the most.
     pub unfinalized_max: u64,
+    /// Heights of an epoch: what is before the one of the tip is final.
+    pub epoch: u64,
     /// How often a tier moves back although the chain does not.
     pub slip: f64,
 }
@@ -228,10 +230,7 @@ impl Truth {
         let tip = self.now.chain.tip();
         self.extend(tip + 1, tip + blocks);
         self.now.time_ms = now_ms;
-        if self.ladder == Ladder::Certified && self.has[3] {
-            let final_now = (tip + blocks).saturating_sub(self.habits.unfinalized_max);
-            self.heights[3] = self.heights[3].max(final_now);
-        }
+        self.heights[3] = self.heights[3].max(self.surely_final(tip + blocks));
         self.tell();
     }
 
@@ -314,10 +313,20 @@ impl Truth {
         if from < to { self.bounds[self.rng.random_range(from..to)] } else { low }
     }
 
+    /// What is final on a certified chain that has come to `tip`, whatever else.
+    fn surely_final(&self, tip: u64) -> u64 {
+        if self.ladder != Ladder::Certified || !self.has[3] {
+            return 0;
+        }
+        let Habits { unfinalized_max, epoch, .. } = self.habits;
+        let boundary = (tip / epoch * epoch).saturating_sub(1);
+        boundary.max(tip.saturating_sub(unfinalized_max))
+    }
+
     fn move_tiers(&mut self) {
         let tip = self.now.chain.tip();
         let [_, mut checkpointed, mut proven, mut finalized] = self.heights;
-        let Habits { prove, finalize, slip, unfinalized_max, .. } = self.habits;
+        let Habits { prove, finalize, slip, .. } = self.habits;
         let slips = self.rng.random_bool(slip);
         match self.ladder {
             Ladder::Rollup => {
@@ -338,9 +347,7 @@ impl Truth {
                 if self.has[3] && self.rng.random_bool(finalize) {
                     finalized = self.rng.random_range(finalized..=tip);
                 }
-                if self.has[3] {
-                    finalized = finalized.max(tip.saturating_sub(unfinalized_max));
-                }
+                finalized = finalized.max(self.surely_final(tip));
                 if self.rng.random_bool(0.6) {
                     let low = if slips { 0 } else { checkpointed };
                     checkpointed = self.bound_between(low, finalized).min(finalized);
