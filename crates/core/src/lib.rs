@@ -31,6 +31,7 @@ mod fault;
 mod log;
 mod marks;
 mod monitor;
+mod mutants;
 mod reference;
 mod source;
 mod tier;
@@ -50,6 +51,11 @@ pub use fault::{Conflict, Fault, FaultKind, Severity};
 pub use log::{EventLog, LogError, Resume, ResumeError};
 pub use marks::Marks;
 pub use monitor::{Monitor, State, Status};
+#[cfg(feature = "mutants")]
+#[doc(hidden)]
+pub use mutants::Off;
+#[doc(hidden)]
+pub use mutants::Rule;
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, Tip};
 pub use source::{Identity, Limits, Proof, Snapshot, Source};
 pub use tier::{Ladder, Tier};

@@ -3,7 +3,8 @@
 //! Pure decisions over values. A driver that keeps to the pass never meets [`FaultKind::Bug`] here.
 
 use tidewatch_core::{
-    Block, BlockRef, Change, Event, Fault, FaultKind, Height, Identity, Marks, Tier, Tip, TipSet,
+    Block, BlockRef, Change, Event, Fault, FaultKind, Height, Identity, Marks, Rule, Tier, Tip,
+    TipSet,
 };
 
 /// No block is stored from here up: a position after it could not be counted.
@@ -37,7 +38,8 @@ pub(crate) fn check<B: Block>(
                 )));
             }
             tier_may_move(marks, *tier, *tip, *back)?;
-            if let Some(ours) = ours.filter(|ours| *ours != tip.block) {
+            let other = |ours: &BlockRef| *ours != tip.block && Rule::OwnChain.kept();
+            if let Some(ours) = ours.filter(other) {
                 return Err(FaultKind::Torn.fault(
                     "store",
                     format!(
@@ -83,8 +85,9 @@ fn blocks_link<B: Block>(identity: &Identity, marks: &Marks, blocks: &[B]) -> Re
     }
     for block in blocks {
         let at = block.reference();
+        let links = |below: BlockRef| below.digest == block.parent() || !Rule::ParentLink.kept();
         if let Some(below) = below
-            && (at.height.previous() != Some(below.height) || below.digest != block.parent())
+            && (at.height.previous() != Some(below.height) || !links(below))
         {
             return Err(bug(format!(
                 "block {at} with parent {} does not stand on {below}",
@@ -114,15 +117,17 @@ fn pruned_is_below(
     if tips.version() < marks.tips.version() {
         return Err(bug(format!("a prune to {to} with tips older than the announced ones")));
     }
+    let bounded = Rule::Clamp.kept() && Rule::Floor.kept();
     for tier in Tier::ALL {
-        if let Some(tip) = tips.block(tier).filter(|tip| tip.height > to.height) {
+        let above = |tip: &BlockRef| tip.height > to.height && bounded;
+        if let Some(tip) = tips.block(tier).filter(above) {
             return Err(bug(format!("a prune to {to} leaves the {tier} tip at {tip}")));
         }
     }
     if let Some(finalized) = marks.tips.block(Tier::Finalized) {
         let after = tips.block(Tier::Finalized);
         if after.is_none_or(|after| !keeps_finalized(finalized, after))
-            || !keeps_finalized(finalized, to)
+            || (!keeps_finalized(finalized, to) && Rule::Floor.kept())
         {
             return Err(bug(format!("a prune to {to} takes back finalized {finalized}")));
         }
@@ -136,11 +141,12 @@ fn tier_may_move(marks: &Marks, tier: Tier, tip: Tip, back: bool) -> Result<(), 
         return Err(bug(format!("{tier} tip {to} is above the delivered block {delivered}")));
     }
     let Some(from) = marks.tips.block(tier) else { return Ok(()) };
-    if tier == Tier::Finalized && (back || !keeps_finalized(from, to)) {
+    let held = tier == Tier::Finalized && Rule::Finality.kept();
+    if held && (back || !keeps_finalized(from, to)) {
         return Err(bug(format!("finalized moves from {from} to {to}")));
     }
     let wrong_way = if back { to.height > from.height } else { to.height < from.height };
-    if wrong_way {
+    if wrong_way && Rule::Back.kept() {
         let said = if back { "back" } else { "up" };
         return Err(bug(format!("{tier} moves {said} from {from} to {to}")));
     }

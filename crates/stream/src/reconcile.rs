@@ -1,7 +1,9 @@
 //! What a pass decides, as functions over values: whether a run of blocks links, where a prune leaves
 //! the tiers, and which tiers move.
 
-use tidewatch_core::{Block, BlockRef, Conflict, Digest, Height, Ladder, Marks, Tier, Tip, TipSet};
+use tidewatch_core::{
+    Block, BlockRef, Conflict, Digest, Height, Ladder, Marks, Rule, Tier, Tip, TipSet,
+};
 
 /// Why a run of blocks is not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +57,8 @@ pub fn link<B: Block>(
         if want > tip.height.get() {
             return Err(Unlinked::AboveTip { tip, got });
         }
-        if let Some(below) = below.filter(|below| below.digest != block.parent()) {
+        let links = |below: &BlockRef| below.digest == block.parent() || !Rule::ParentLink.kept();
+        if let Some(below) = below.filter(|below| !links(below)) {
             return Err(Unlinked::Parent { block: got, parent: block.parent(), below });
         }
         below = Some(got);
@@ -69,7 +72,8 @@ pub fn link<B: Block>(
 pub fn coherent(source: &TipSet, known: &[Option<BlockRef>; 4]) -> TipSet {
     let mut tips = *source;
     for tier in Tier::ALL {
-        if known[tier.index()].is_some_and(|ours| source.block(tier) != Some(ours)) {
+        let other = known[tier.index()].is_some_and(|ours| source.block(tier) != Some(ours));
+        if other && Rule::OwnChain.kept() {
             tips.set(tier, None);
         }
     }
@@ -86,7 +90,7 @@ pub fn coherent(source: &TipSet, known: &[Option<BlockRef>; 4]) -> TipSet {
 /// do not count.
 pub fn clamp(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) -> TipSet {
     let clamped = clamp_unchecked(ladder, local, source, to);
-    if clamped.check(ladder).is_ok() {
+    if clamped.check(ladder).is_ok() || !Rule::Ladder.kept() {
         return clamped;
     }
     clamp_unchecked(ladder, local, &TipSet::unknown(), to)
@@ -107,7 +111,7 @@ fn clamp_unchecked(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef
             _ => Tip::from(to),
         };
         let limit = floor.filter(|floor| limit.block.height < floor.block.height).unwrap_or(limit);
-        if ours.block.height > limit.block.height {
+        if ours.block.height > limit.block.height && Rule::Clamp.kept() {
             clamped.set(tier, Some(limit));
         }
     }
@@ -169,7 +173,8 @@ impl Situation<'_> {
     /// there may be what was said of this very tier: that can be corrected.
     fn foreign(&self, tier: Tier, theirs: BlockRef) -> bool {
         let hearsay = self.marks.tips.block(tier).filter(|_| self.marks.delivered.is_none());
-        self.known[tier.index()].is_some_and(|ours| ours != theirs && Some(ours) != hearsay)
+        let other = |ours: BlockRef| ours != theirs && Some(ours) != hearsay;
+        Rule::OwnChain.kept() && self.known[tier.index()].is_some_and(other)
     }
 
     fn conflict(&self) -> Option<Conflict> {
@@ -190,14 +195,15 @@ impl Situation<'_> {
     fn step(&self, tier: Tier) -> Option<Move> {
         let tip = self.source.get(tier)?;
         let local = self.marks.tips.block(tier);
-        let before = if tier == Tier::Proposed { self.baseline } else { local };
+        let again = tier == Tier::Proposed && Rule::Baseline.kept();
+        let before = if again { self.baseline } else { local };
         if local == Some(tip.block) && before == local {
             return None;
         }
         // A prune moved proposed already, but not to the baseline: it is announced all the same, for
         // those who listen to one tier.
         let from = if local == Some(tip.block) { before } else { local };
-        let back = from.is_some_and(|from| tip.block.height <= from.height);
+        let back = from.is_some_and(|from| tip.block.height <= from.height && Rule::Back.kept());
         Some(Move { tier, tip, back })
     }
 }
@@ -213,7 +219,9 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
         if !situation.given(step.tip.block.height) {
             continue;
         }
-        let held = tier == Tier::Finalized && (step.back || result.conflict.is_some());
+        let held = tier == Tier::Finalized
+            && Rule::Finality.kept()
+            && (step.back || result.conflict.is_some());
         if held {
             continue; // An older answer of the same chain is only old; another chain's is a conflict.
         }
@@ -228,7 +236,8 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
         let mut next = tips;
         next.set(step.tier, Some(step.tip));
         // What already stands in a broken order (a chain that was opened so) must not stop the tiers.
-        if next.check(situation.ladder).is_err() && tips.check(situation.ladder).is_ok() {
+        let breaks = next.check(situation.ladder).is_err() && tips.check(situation.ladder).is_ok();
+        if breaks && Rule::Ladder.kept() {
             result.withheld.push((step.tier, step.tip.block));
             continue;
         }

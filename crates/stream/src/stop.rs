@@ -7,6 +7,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use std::sync::Arc;
+use tidewatch_core::Rule;
 
 /// Resolves when the actor was told to stop.
 pub(crate) type StopSignal = Shared<BoxFuture<'static, ()>>;
@@ -25,7 +26,7 @@ impl Stopper {
 
     /// Tells it. Safe to call again, and after the actor has ended.
     pub fn stop(&self) {
-        self.0.lock().take();
+        self.0.lock().take_if(|_| Rule::Stop.kept());
     }
 }
 

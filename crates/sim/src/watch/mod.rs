@@ -4,8 +4,9 @@
 //!
 //! ```text
 //!  Source ◀── Spied ──┐                          ┌── ladder, ancestry, finality, regressions
-//!  Store  ◀── Kept  ──┼── Observation ──▶ Watch ─┼── given, linked, replay, delivery, durability
-//!  Monitor, consumers ┘                          └── budget, status, deadlines
+//!  Store  ◀── Kept  ──┼── Observation ──▶ Watch ─┼── given, linked, replay, looks, announced
+//!  Monitor, consumers ┘                          ├── durability, delivery, acknowledged
+//!                                                └── budget, deadlines, status, faults
 //! ```
 //!
 //! The follower runs as it is. At each of its borders stands a wrapper that writes down what crosses it

@@ -1,17 +1,61 @@
 //! The end of a world: what it costs to follow when nothing goes wrong, and that nothing is left.
 
 use super::{
-    World,
+    PASSES, World,
     life::{Process, STOP},
     millis,
 };
 use crate::watch::Asked;
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
+use std::time::Duration;
 use tidewatch_core::{Height, LocalView as _};
 use tidewatch_stream::Mode;
 
+/// How soon a doorbell is followed by a pass: sooner than the shortest poll interval.
+const RUNG: Duration = Duration::from_millis(100);
+
 impl World {
+    /// A doorbell wakes a pass at once, and without one, time does.
+    pub(super) async fn wakes(
+        &self,
+        context: &deterministic::Context,
+        process: &mut Process,
+    ) -> bool {
+        // After a pass that failed, the doorbell does not wake the next one at once.
+        let mut passes = PASSES + self.mix.nodes.len();
+        while let Err(error) = process.mailbox.sync().await {
+            passes -= 1;
+            if passes == 0 || self.ended(process) {
+                self.watch.broken("liveness", format!("no pass succeeds any more: {error}"));
+                return false;
+            }
+        }
+        // The doorbell of a certified source is rung by its upstream, as it pleases.
+        if process.upstream.is_none() {
+            self.truth.lock().ring();
+            if !self.is_asked_within(context, RUNG, "the doorbell rang").await {
+                return false;
+            }
+        }
+        self.is_asked_within(context, self.mix.poll + RUNG, "nobody rang").await
+    }
+
+    async fn is_asked_within(
+        &self,
+        context: &deterministic::Context,
+        wait: Duration,
+        why: &str,
+    ) -> bool {
+        let before = self.watch.asked();
+        context.sleep(wait).await;
+        let asked = self.watch.asked().since(&before).snapshots > 0;
+        if !asked {
+            self.watch.broken("wakes", format!("{why}, and no pass began within {wait:?}"));
+        }
+        asked && self.watch.violation().is_none()
+    }
+
     /// On a healed world, a pass costs what it may cost.
     pub(super) async fn cost(
         &mut self,

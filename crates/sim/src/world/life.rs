@@ -1,37 +1,33 @@
 //! One life of the process.
 
 use super::{
-    End, Health, Node, PASSES, Reader, RpcSource, Temper, World, certified::Upstream, millis,
-    since_begin,
+    End, Node, Reader, RpcSource, Temper, World, certified::Upstream, millis, since_begin,
 };
 use crate::{
     host::{Host, Odds, Trouble},
-    scripted::{
-        chain::TestBlock,
-        words::{marks_words, tips_words},
-    },
+    scripted::chain::TestBlock,
     watch::{Heard, Kept, Observation, Spied, Told},
 };
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
-use futures::{FutureExt as _, pin_mut};
+use futures::FutureExt as _;
 use rand::RngExt as _;
 use std::{
     num::{NonZeroU64, NonZeroUsize},
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tidewatch_core::{
-    EventLog as _, Fault, FaultKind, Identity, LocalView as _, LogError, Record, Source, Tier,
+    EventLog as _, Fault, FaultKind, Identity, LocalView as _, LogError, Record, Source,
 };
 use tidewatch_store::Store;
-use tidewatch_stream::{Delivery, Driver, Mailbox, Mode, Stopper, delivery, driver};
+use tidewatch_stream::{Delivery, Driver, Mailbox, Stopper, delivery, driver};
 
-const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
+pub(super) const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
 
 /// How long the world goes on between two looks at it.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// How long everything may take to end.
 pub(super) const STOP: Duration = Duration::from_secs(60);
@@ -46,9 +42,9 @@ pub(super) struct Process {
     pub(super) stoppers: Vec<Stopper>,
     /// Beside the source of a certified chain.
     pub(super) upstream: Option<Upstream>,
-    nodes: Vec<Arc<Node<deterministic::Context>>>,
+    pub(super) nodes: Vec<Arc<Node<deterministic::Context>>>,
     pub(super) trouble: Trouble,
-    calm: Arc<AtomicBool>,
+    pub(super) calm: Arc<AtomicBool>,
 }
 
 impl World {
@@ -225,7 +221,7 @@ impl World {
     }
 
     /// What can be seen at any time.
-    fn look(&self, context: &deterministic::Context, process: &Process) {
+    pub(super) fn look(&self, context: &deterministic::Context, process: &Process) {
         self.watch.see(Observation::Clock(since_begin(context.current())));
         if let Some(upstream) = &process.upstream {
             self.watch.see(Observation::Certificates(upstream.certificates()));
@@ -256,7 +252,7 @@ impl World {
     }
 
     /// Whether an actor has ended. A disk that fails ends them; the process is started again.
-    fn ended(&mut self, process: &mut Process) -> bool {
+    pub(super) fn ended(&self, process: &mut Process) -> bool {
         for (actor, handle) in &mut process.actors {
             let Some(result) = handle.now_or_never() else { continue };
             let result = result.unwrap_or_else(|error| {
@@ -266,137 +262,6 @@ impl World {
             return true;
         }
         false
-    }
-
-    /// Faults have stopped: everything must come to where the chain stands.
-    async fn liveness(&mut self, context: &deterministic::Context, mut process: Process) {
-        process.trouble.end();
-        process.calm.store(true, Ordering::Relaxed);
-        self.heal(&process);
-        if self.converge(context, &mut process).await && self.cost(context, &mut process).await {
-            self.stop(context, process).await;
-        }
-    }
-
-    /// At least one upstream is healed; of the others, any may be dead.
-    fn heal(&mut self, process: &Process) {
-        let core = self.rng.random_range(0..process.nodes.len());
-        for (nth, node) in process.nodes.iter().enumerate() {
-            let healed = nth == core || self.rng.random_bool(0.5);
-            node.set(if healed { Health::Healed } else { Health::Dead });
-        }
-    }
-
-    async fn converge(&mut self, context: &deterministic::Context, process: &mut Process) -> bool {
-        // One pass may be under way since before, and each dead upstream costs one.
-        let passes = PASSES + process.nodes.len();
-        let mut outcomes = Vec::new();
-        for _ in 0..passes {
-            if process.upstream.is_some() {
-                // What answers from memory is asked after its time.
-                context.sleep(self.mix.silence).await;
-                self.look(context, process);
-            }
-            let outcome = self.synced(context, process).await;
-            outcomes.push(outcome);
-            if self.watch.violation().is_some() || self.ended(process) {
-                return false;
-            }
-            if self.stands(process).await {
-                return self.consumers_follow(context, process).await;
-            }
-        }
-        let detail = self.waiting(process, &outcomes).await;
-        self.watch.broken("liveness", detail);
-        false
-    }
-
-    /// Waits for a pass, while time is told to pass.
-    async fn synced(&self, context: &deterministic::Context, process: &Process) -> String {
-        let pass = process.mailbox.sync();
-        pin_mut!(pass);
-        loop {
-            select! {
-                outcome = &mut pass => return format!("{outcome:?}"),
-                () = context.sleep(TICK) => {
-                    self.look(context, process);
-                    if self.watch.violation().is_some() {
-                        return "it does not end".into();
-                    }
-                },
-            }
-        }
-    }
-
-    /// Whether the view stands where the chain does.
-    async fn stands(&self, process: &Process) -> bool {
-        let Ok(marks) = process.store.marks().await else { return false };
-        let now = self.truth.lock().now().clone();
-        let told = Tier::ALL.iter().all(|tier| {
-            let tip = now.tips.block(*tier);
-            tip.is_none() || marks.tips.block(*tier) == tip
-        });
-        let proposed = now.tips.block(Tier::Proposed);
-        match self.mix.mode {
-            Mode::TipsOnly => told,
-            // Nothing is delivered while the chain is below the start.
-            Mode::Blocks { .. } => {
-                told && marks.delivered.is_none_or(|head| Some(head) == proposed)
-            }
-        }
-    }
-
-    async fn consumers_follow(
-        &mut self,
-        context: &deterministic::Context,
-        process: &mut Process,
-    ) -> bool {
-        let end = context.current() + STOP;
-        loop {
-            let Ok(marks) = process.store.marks().await else { return false };
-            let behind: Vec<_> = self
-                .books
-                .iter()
-                .zip(NAMES)
-                .filter(|(books, _)| books.lock().held.marks != marks)
-                .map(|(books, name)| {
-                    format!("{name} holds {}", marks_words(&books.lock().held.marks))
-                })
-                .collect();
-            if behind.is_empty() {
-                return true;
-            }
-            if context.current() > end || self.ended(process) {
-                let detail = format!("{}, the view {}", behind.join(", "), marks_words(&marks));
-                self.watch.broken("liveness", detail);
-                return false;
-            }
-            context.sleep(TICK).await;
-        }
-    }
-
-    /// What each actor waits for.
-    async fn waiting(&self, process: &Process, outcomes: &[String]) -> String {
-        let marks = process.store.marks().await;
-        let stands = marks.map_or_else(|fault| fault.to_string(), |marks| marks_words(&marks));
-        let upstreams: Vec<_> = process
-            .nodes
-            .iter()
-            .map(|node| format!("{} {:?} asked {}", node.name(), node.health(), node.asked()))
-            .collect();
-        let consumers: Vec<_> = self
-            .books
-            .iter()
-            .zip(NAMES)
-            .map(|(books, name)| format!("{name} waits for event {}", books.lock().held.next))
-            .collect();
-        format!(
-            "the chain stands at {}, the view at {stands}; passes: {}; upstreams: {}; {}",
-            tips_words(&self.truth.lock().now().tips),
-            outcomes.join(" | "),
-            upstreams.join(", "),
-            consumers.join(", "),
-        )
     }
 }
 

@@ -18,15 +18,17 @@
 //! 2. *Liveness*: faults stop, at least one upstream is healed, the others are healed or dead, the chain
 //!    stands still. Within [`PASSES`] passes the view must stand where the chain does, and every
 //!    consumer with it; if not, the report says what each actor waits for.
-//! 3. *Cost*: on the healed world, what a quiet pass, a new block, a stretch of blocks and a
+//! 3. *Wakes*: a doorbell wakes a pass at once, and without one the poll interval does.
+//! 4. *Cost*: on the healed world, what a quiet pass, a new block, a stretch of blocks and a
 //!    reorganisation cost is counted and compared with the budget.
-//! 4. *End*: everything is told to stop; no task and no connection may be left.
+//! 5. *End*: everything is told to stop; no task and no connection may be left.
 
 mod certified;
 mod consumer;
 mod ending;
 mod endpoint;
 mod life;
+mod liveness;
 mod mix;
 mod node;
 mod rpc;

@@ -16,7 +16,7 @@ use commonware_codec::Codec;
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
 use tidewatch_core::{
     Block, BlockRef, ChainId, Digest, Event, Fault, FaultKind, Height, Identity, Marks, Record,
-    Tier,
+    Rule, Tier,
 };
 use tracing::{info, warn};
 
@@ -52,6 +52,7 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
             meta.put(Key::Header, &header).await?
         }
     };
+    let last = last.filter(|_| Rule::LastEvent.kept());
     let marks = last.map_or_else(Marks::none, |record| record.marks);
     let (meta, run) = current_run(&context, &layout, meta, events.size()).await?;
     let (proofs, proven) = align_proofs(layout.proofs(&context).await?, &marks).await?;

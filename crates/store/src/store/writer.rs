@@ -26,7 +26,7 @@ use commonware_storage::{
 use std::{collections::BTreeSet, num::NonZeroU64};
 use tidewatch_core::{
     Block, BlockRef, Change, Conflict, Cursor, Event, Fault, Height, Identity, Marks, Proof,
-    Record, Tier,
+    Record, Rule, Tier,
 };
 
 /// Anchors are written once in this many events; a restart rolls them forward from there.
@@ -173,7 +173,7 @@ impl<E: Context> Writer<E> {
     /// Makes the payload durable, all of it at once, and then the events that speak of it.
     pub(super) async fn flush(mut self, log: &Log<E>) -> Result<Self, Fault> {
         let mut syncing = Vec::new();
-        if let Some(run) = self.run {
+        if let Some(run) = self.run.take_if(|_| Rule::PayloadFirst.kept()) {
             let (run, handles) = run.start_sync().await?;
             self.run = Some(run);
             syncing = handles;
@@ -195,10 +195,12 @@ impl<E: Context> Writer<E> {
         let appended = self.events.append_many(Many::Flat(&self.pending)).await;
         (self.events, _) = appended.map_err(|error| Part::Events.failed(error))?;
         self.pending.clear();
-        let started = self.events.start_sync().await;
-        let (events, handle) = started.map_err(|error| Part::Events.failed(error))?;
-        self.events = events;
-        handle.await.map_err(|error| Part::Events.failed(error))?;
+        if Rule::EventsSynced.kept() {
+            let started = self.events.start_sync().await;
+            let (events, handle) = started.map_err(|error| Part::Events.failed(error))?;
+            self.events = events;
+            handle.await.map_err(|error| Part::Events.failed(error))?;
+        }
         self.publish(log).await?.tidy().await
     }
 

@@ -16,7 +16,7 @@ use rand::Rng;
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use tidewatch_core::{
     Ack, Backoff, Consumer, Cursor, EventLog, Fault, FaultKind, LogError, Monitor, Record, Resume,
-    ResumeError, Severity,
+    ResumeError, Rule, Severity,
 };
 use tracing::{debug, warn};
 
@@ -146,9 +146,12 @@ where
             match handled {
                 Some(Ok(ack)) => {
                     self.backoff.succeed();
-                    if ack == Ack::Durable {
+                    if ack == Ack::Durable || !Rule::DurableAck.kept() {
                         self.acknowledge(&last.cursor).await?;
                     }
+                    return Ok(Next::At(last.cursor.handled()));
+                }
+                Some(Err(_)) if !Rule::Again.kept() => {
                     return Ok(Next::At(last.cursor.handled()));
                 }
                 Some(Err(fault)) => self.failed(fault).await?,
@@ -192,6 +195,7 @@ where
         match error {
             LogError::Fault(fault) if fault.kind == FaultKind::Stopped => Ok(Next::Stopped),
             LogError::Fault(fault) => Err(fault),
+            LogError::TooOld { oldest, .. } if !Rule::NoHole.kept() => Ok(Next::At(oldest)),
             LogError::TooOld { oldest, .. } => self.start_again(oldest).await,
         }
     }

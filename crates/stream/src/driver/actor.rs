@@ -20,7 +20,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidewatch_core::{Backoff, Fault, FaultKind, Identity, LocalView, Monitor, Severity, Source};
+use tidewatch_core::{
+    Backoff, Fault, FaultKind, Identity, LocalView, Monitor, Rule, Severity, Source,
+};
 use tracing::{debug, info, warn};
 
 /// Runs passes over one source for one view: see the [module](super).
@@ -62,7 +64,7 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
         call: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
         // Measured by sleeping: the wall clock may be set back meanwhile.
-        let deadline = self.context.sleep(self.deadline);
+        let deadline = self.context.sleep(Rule::Deadline.bounds(self.deadline));
         pin_mut!(call, deadline);
         loop {
             select! {
@@ -202,6 +204,9 @@ where
             Ok(report) => (Ok(report.ended), report.faults),
             Err(fault) => (Err(fault), side),
         };
+        if !Rule::Requery.kept() {
+            self.collect(answers);
+        }
         self.settle(ended, &faults, cost, answers)
     }
 
@@ -229,7 +234,7 @@ where
         match ended {
             Ok(ended) => {
                 self.backoff.succeed();
-                let conflicted = ended == Ended::Conflicted;
+                let conflicted = ended == Ended::Conflicted && Rule::Conflicted.kept();
                 self.tracker.ended(!conflicted, Some(conflicted));
                 debug!(?ended, calls = cost.total(), "pass ended");
                 Ok(Some(Pause { wait: poll, pace }))
@@ -256,7 +261,7 @@ where
     /// Waits until the next pass is due, or earlier if there is a reason, but never sooner than the
     /// pace allows unless somebody waits for it. False when told to stop.
     async fn idle(&mut self, pause: &Pause, answers: &mut Vec<Answer>) -> bool {
-        let due = self.context.sleep(pause.wait);
+        let due = self.context.sleep(Rule::Poll.bounds(pause.wait));
         let earliest = self.context.sleep(pause.pace.min(pause.wait));
         pin_mut!(due, earliest);
         // One hint is as good as many: after the first, nobody listens until the pass.
@@ -284,7 +289,7 @@ where
         rung: bool,
     ) -> Wake {
         let doorbell = async {
-            if rung {
+            if rung || !Rule::Doorbell.kept() {
                 pending::<()>().await;
             } else {
                 self.source.doorbell().await;

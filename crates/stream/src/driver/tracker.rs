@@ -9,7 +9,7 @@ use std::{
     ops::Deref,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Fault, Height, Marks, Monitor, Snapshot, Status, Tier};
+use tidewatch_core::{Fault, Height, Marks, Monitor, Rule, Snapshot, Status, Tier};
 
 #[derive(Default)]
 struct Seen {
@@ -111,7 +111,8 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
             let (seen, now) = self.look();
             let age = |time: SystemTime| now.duration_since(time).unwrap_or(Duration::ZERO);
             let head = seen.marks.head().map_or(0, |block| block.height.get());
-            let lag = seen.source_height.map_or(0, |height| height.get().saturating_sub(head));
+            let tip = seen.source_height.filter(|_| Rule::Lag.kept());
+            let lag = tip.map_or(0, |height| height.get().saturating_sub(head));
             let tip_age = seen.tip_time.map(age);
             // A lag that is measured against an old tip is no reason to say `Live`.
             let named = seen.named.is_some_and(|at| age(at) <= self.thresholds.contact);

@@ -4,7 +4,7 @@ use super::{Guard, Mode, Pass};
 use crate::reconcile::{Unlinked, link};
 use futures::future::{join, ready};
 use tidewatch_core::{
-    BlockRef, Change, Fault, FaultKind, Height, LocalView, Marks, Snapshot, Source, Tier,
+    BlockRef, Change, Fault, FaultKind, Height, LocalView, Marks, Rule, Snapshot, Source, Tier,
 };
 
 async fn fetch<S: Source, G: Guard>(
@@ -119,7 +119,7 @@ where
         last: BlockRef,
         blocks: Vec<S::Block>,
     ) -> Result<(Marks, Vec<S::Block>), Fault> {
-        if last != tip {
+        if last != tip && Rule::OwnChain.kept() {
             self.commit(vec![Change::Blocks(blocks)]).await?;
             let detail = format!("its blocks lead to {last}, not to its tip {tip}");
             return Err(self.fault(FaultKind::Torn, detail));

@@ -69,8 +69,8 @@ pub use guard::{Guard, Unguarded};
 
 use realign::Realigned;
 use tidewatch_core::{
-    BlockRef, Change, Fault, FaultKind, Height, Identity, LocalView, Marks, Monitor, Snapshot,
-    Source, Tier, TipSet,
+    BlockRef, Change, Fault, FaultKind, Height, Identity, LocalView, Marks, Monitor, Rule,
+    Snapshot, Source, Tier, TipSet,
 };
 
 /// Source calls of one pass, by reason.
@@ -250,11 +250,11 @@ where
         self.cost.tip += 1;
         let snapshot = self.guard.wait(self.source.snapshot()).await?;
         match snapshot.tips.check(self.source.ladder()) {
-            Ok(()) => {
+            Err(broken) if Rule::Order.kept() => Err(self.fault(FaultKind::LadderBroken, broken)),
+            _ => {
                 self.monitor.snapshot(&snapshot);
                 Ok(snapshot)
             }
-            Err(broken) => Err(self.fault(FaultKind::LadderBroken, broken)),
         }
     }
 
@@ -304,7 +304,8 @@ where
             return Ok((stand, None));
         }
         let next = self.first(marks.delivered, &snapshot.tips);
-        if self.mode == Mode::TipsOnly || next != head.height.next() {
+        let told = next == head.height.next() && Rule::ParentTells.kept();
+        if self.mode == Mode::TipsOnly || !told {
             return Ok((Stand::Diverged, None)); // Nobody knows: the search finds out, in one call.
         }
         let blocks = self.blocks(next, proposed).await?;

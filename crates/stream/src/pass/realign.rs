@@ -6,7 +6,7 @@ use crate::{
     search::{Found, Search},
 };
 use tidewatch_core::{
-    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Marks, Snapshot,
+    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Marks, Rule, Snapshot,
     Source, Tier, TipSet,
 };
 
@@ -67,7 +67,7 @@ where
             Found::Ancestor(ancestor) if ancestor == head => {
                 Ok(Realigned::Aligned(snapshot, *marks))
             }
-            Found::Ancestor(ancestor) => self.prune(marks, ancestor).await,
+            Found::Ancestor(ancestor) => self.prune(marks, snapshot, ancestor).await,
             Found::FloorDiffers { ours, theirs } if ours.height.get() == 0 => {
                 Err(self.other_genesis(theirs).await)
             }
@@ -81,7 +81,7 @@ where
             }
             Found::Nothing { lowest } => {
                 let below = lowest.and_then(|(ours, _)| ours.height.previous());
-                self.rebase(marks, below.unwrap_or(top)).await
+                self.rebase(marks, snapshot, below.unwrap_or(top)).await
             }
         }
     }
@@ -92,7 +92,7 @@ where
         self.cost.identity += 1;
         let ours = self.identity.genesis;
         match self.guard.wait(self.source.identity()).await {
-            Ok(identity) if identity == *self.identity => {
+            Ok(identity) if identity == *self.identity && Rule::OtherGenesis.kept() => {
                 let detail = format!("genesis is {ours}, also for the source, which sent {theirs}");
                 self.fault(FaultKind::WrongDigest, detail)
             }
@@ -118,9 +118,11 @@ where
         proposed: BlockRef,
         top: Height,
     ) -> Result<Found, Fault> {
-        let finalized = marks.tips.block(Tier::Finalized);
+        let finalized = marks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
         let floor = finalized.map_or(Height::zero(), |block| block.height);
-        let mut search = Search::new(floor, top, self.source.limits().digests_max.get());
+        let max = self.source.limits().digests_max.get();
+        let batch = if Rule::Question.kept() { max } else { max + 1 };
+        let mut search = Search::new(floor, top, batch);
         loop {
             let heights = search.question();
             if heights.is_empty() {
@@ -185,9 +187,9 @@ where
     }
 
     /// A second look at the source, after the divergence was established: what a prune says about the
-    /// tiers is read here.
-    async fn look_again(&mut self) -> Result<(Snapshot, BlockRef), Fault> {
-        let again = self.snapshot().await?;
+    /// tiers is read here, and no longer in the `first` one.
+    async fn look_again(&mut self, first: Snapshot) -> Result<(Snapshot, BlockRef), Fault> {
+        let again = if Rule::SecondLook.kept() { self.snapshot().await? } else { first };
         match again.tips.block(Tier::Proposed) {
             Some(proposed) => Ok((again, proposed)),
             None => Err(self.fault(FaultKind::Torn, "its proposed tip was there, and is gone")),
@@ -196,8 +198,13 @@ where
 
     /// Prunes to `ancestor`, which must still be there at the second look; or to the source's tip,
     /// where that has come down below it on the same chain.
-    async fn prune(&mut self, marks: &Marks, ancestor: BlockRef) -> Result<Realigned, Fault> {
-        let (again, proposed) = self.look_again().await?;
+    async fn prune(
+        &mut self,
+        marks: &Marks,
+        first: Snapshot,
+        ancestor: BlockRef,
+    ) -> Result<Realigned, Fault> {
+        let (again, proposed) = self.look_again(first).await?;
         let (to, theirs) = match proposed.height.cmp(&ancestor.height) {
             std::cmp::Ordering::Less => {
                 (self.witness(proposed.height).await?, Some(proposed.digest))
@@ -210,7 +217,7 @@ where
             let detail = format!("{ancestor} was on its chain, and is not on that of {proposed}");
             return Err(self.fault(FaultKind::Torn, detail));
         };
-        let finalized = marks.tips.block(Tier::Finalized);
+        let finalized = marks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
         if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
             let detail = format!("its tip {proposed} is below {finalized}, finalized here");
             return Err(self.fault(FaultKind::Behind, detail));
@@ -223,8 +230,13 @@ where
     /// Prunes everything: no block that the view knows is on the source's chain, and it knows none at
     /// `below` or under it. What remains is a block that the view never had: the source's at that
     /// height, or its tip where that is lower still.
-    async fn rebase(&mut self, marks: &Marks, below: Height) -> Result<Realigned, Fault> {
-        let (again, proposed) = self.look_again().await?;
+    async fn rebase(
+        &mut self,
+        marks: &Marks,
+        first: Snapshot,
+        below: Height,
+    ) -> Result<Realigned, Fault> {
+        let (again, proposed) = self.look_again(first).await?;
         let to = if proposed.height <= below {
             proposed
         } else {

@@ -7,6 +7,8 @@
 //! | `finality` | finalized never moves back, never changes its digest, is never unknown again |
 //! | `regressions` | a tier moves up by `Advanced` alone, back by `Regressed` or `Pruned` alone |
 //! | `given` | no tier above what was delivered |
+//! | `looks` | nothing is pruned before the source was looked at a second time |
+//! | `announced` | where a prune moves proposed, proposed is announced |
 //! | `linked` | delivered blocks stand on each other, replace nothing, and came from the source |
 //! | `replay` | folding the events gives where the view stands |
 //! | `durability` | a commit that returned survives every crash |
@@ -16,11 +18,15 @@
 //! | `deadlines` | no call to the source lasts for ever, and no pass stays away for ever |
 //! | `status` | `Live` is said only when it is true |
 //! | `faults` | what goes wrong outside is never called a bug of our own |
+//!
+//! Four rules can only be seen by whoever runs the world: `liveness`, `wakes`, `cost` and `leaks` (see
+//! [`world`](crate::world)). That each of all these can fail is shown by `tests/mutants.rs`.
 
 mod blocks;
 mod calls;
 mod consumers;
 mod history;
+mod prunes;
 mod says;
 mod tips;
 
@@ -46,6 +52,8 @@ pub fn all(rules: Rules) -> Vec<Box<dyn Checker>> {
         Box::new(tips::Finality::new(rules)),
         Box::new(tips::Regressions::default()),
         Box::new(tips::Given),
+        Box::new(prunes::Looks::default()),
+        Box::new(prunes::Announced::default()),
         Box::new(blocks::Linked::default()),
         Box::new(consumers::Delivered::default()),
         Box::new(consumers::Acknowledged::default()),

@@ -5,13 +5,14 @@ use crate::{watch::Answer, world::Truth};
 use std::time::Duration;
 use tidewatch_core::{FaultKind, Marks, State, Tier, TipSet};
 
-/// `Live` is said only when contact is fresh, lag is small, the tip is not old, and nothing of finality
-/// is contradicted.
+/// `Live` is said only when contact is fresh, lag is small, and nothing of finality is contradicted.
 pub(super) struct Honest {
     rules: Rules,
     contact: Option<Duration>,
     tips: TipSet,
     marks: Marks,
+    /// A contradiction was told, and the source was not asked since.
+    contradicted: bool,
 }
 
 /// A clock that was set back is noticed at the next look: until then an age may count once more.
@@ -23,10 +24,13 @@ const SLACK: Duration = Duration::from_secs(15);
 impl Honest {
     pub(super) const fn new(rules: Rules) -> Self {
         let (tips, marks) = (TipSet::unknown(), Marks::none());
-        Self { rules, contact: None, tips, marks }
+        Self { rules, contact: None, tips, marks, contradicted: false }
     }
 
     fn live(&self, at: Duration) -> Result<(), String> {
+        if self.contradicted {
+            return Err("live is said after a contradiction of what is finalized".into());
+        }
         let contact = self.contact.ok_or("live is said without any contact")?;
         let since = at.saturating_sub(contact);
         if since > self.rules.thresholds.contact * LOOKS + SLACK {
@@ -60,6 +64,10 @@ impl Checker for Honest {
             Observation::MarksRead(marks) | Observation::Committed { marks, .. } => {
                 self.marks = *marks;
             }
+            Observation::Refused(fault) if fault.kind == FaultKind::FinalityConflict => {
+                self.contradicted = true;
+            }
+            Observation::Asked(_) => self.contradicted = false,
             Observation::Said(status, at) if status.state == State::Live => self.live(*at)?,
             _ => {}
         }
