@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidewatch_core::{Block as _, Change, FaultKind, LocalView as _, Marks, Record, Tier};
 
 /// What a crash leaves of writes that were not synced.
-const LEFT: [(PartialWriteMode, Probability); 4] = [
+pub(super) const LEFT: [(PartialWriteMode, Probability); 4] = [
     (PartialWriteMode::Prefix, probability!(0.0)),
     (PartialWriteMode::Prefix, probability!(0.5)),
     (PartialWriteMode::Subset, probability!(0.5)),
@@ -18,12 +18,12 @@ const LEFT: [(PartialWriteMode, Probability); 4] = [
 ];
 
 /// A commit, and where the view stands after each of its changes.
-struct Step {
-    changes: Vec<Change<TestBlock>>,
+pub(super) struct Step {
+    pub(super) changes: Vec<Change<TestBlock>>,
     after: Vec<Marks>,
 }
 
-fn script(commits: Vec<Vec<Change<TestBlock>>>) -> Vec<Step> {
+pub(super) fn script(commits: Vec<Vec<Change<TestBlock>>>) -> Vec<Step> {
     let mut marks = Marks::none();
     let step = |changes: Vec<Change<TestBlock>>| {
         let after = changes.iter().map(|change| {
@@ -59,7 +59,7 @@ fn story() -> (Vec<Step>, Vec<Chain>) {
 
 /// The view stands where a prefix of the script leads, with everything that was acknowledged, and
 /// nothing in it contradicts anything else. Returns the number of events.
-async fn assert_consistent<E: Context>(
+pub(super) async fn assert_consistent<E: Context>(
     store: &Store<E, TestBlock>,
     steps: &[Step],
     acknowledged: usize,
@@ -74,9 +74,9 @@ async fn assert_consistent<E: Context>(
     assert_eq!(folded(Marks::none(), &records), marks);
     assert!(records.iter().zip(&all).all(|(record, marks)| record.marks == *marks));
     if let Some(delivered) = marks.delivered {
-        let chain =
-            chains.iter().find(|chain| chain.at(delivered.height.get()) == delivered).unwrap();
         let top = delivered.height.get();
+        let on = |chain: &&Chain| top <= chain.top() && chain.at(top) == delivered;
+        let chain = chains.iter().find(on).expect("a block of no chain");
         assert_eq!(known(store, top).await, Some(delivered));
         let first = first_of(&records);
         for height in first..=top {
@@ -92,6 +92,20 @@ async fn assert_consistent<E: Context>(
         store.proof(finalized.map_or(0.into_height(), |block| block.height)).await.unwrap();
     assert_eq!(stored.map(|proof| proof.block), finalized, "the proof of what is finalized");
     records.len()
+}
+
+/// The driver goes on from where the view stands, which is after so many events.
+pub(super) async fn go_on<E: Context>(
+    store: &mut Store<E, TestBlock>,
+    steps: &[Step],
+    events: usize,
+) {
+    let mut left = events;
+    for step in steps {
+        let skip = left.min(step.changes.len());
+        left -= skip;
+        commit(store, step.changes[skip..].to_vec()).await;
+    }
 }
 
 trait IntoHeight {
@@ -119,7 +133,7 @@ fn first_of(records: &[Record]) -> u64 {
     first
 }
 
-fn faults(left: (PartialWriteMode, Probability)) -> FaultConfig {
+pub(super) fn faults(left: (PartialWriteMode, Probability)) -> FaultConfig {
     let failure_rate = probability!(0.0);
     let (mode, retention_rate) = left;
     FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode })
@@ -165,13 +179,7 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
             let mut store = open(&context).await;
             let (steps, chains) = story();
             let events = assert_consistent(&store, &steps, acknowledged, &chains).await;
-            // The driver goes on from where the view stands.
-            let mut left = events;
-            for step in &steps {
-                let skip = left.min(step.changes.len());
-                left -= skip;
-                commit(&mut store, step.changes[skip..].to_vec()).await;
-            }
+            go_on(&mut store, &steps, events).await;
             assert_consistent(&store, &steps, steps.len(), &chains).await;
         });
     commonware_runtime::Runner::start(

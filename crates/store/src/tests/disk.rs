@@ -3,7 +3,7 @@
 use commonware_runtime::{
     Blob, BlobVersion, BufferPool, BufferPooler, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics,
     Name, ReadOptions, Storage, Supervisor, WriteOptions,
-    telemetry::metrics::{Metric, Registered},
+    telemetry::metrics::{Metric, Registered, Registration},
 };
 use commonware_utils::sync::Mutex;
 use std::{
@@ -130,13 +130,14 @@ impl<E: Clock> governor::clock::Clock for OnDisk<E> {
 impl<E: Clock> governor::clock::ReasonablyRealtime for OnDisk<E> {}
 
 impl<E: Metrics> Metrics for OnDisk<E> {
+    /// Not exposed: nobody reads the metrics here, and most of opening a small store is registering them.
     fn register<N: Into<String>, H: Into<String>, M: Metric>(
         &self,
-        name: N,
-        help: H,
+        _: N,
+        _: H,
         metric: M,
     ) -> Registered<M> {
-        self.inner.register(name, help, metric)
+        Registered::with_registration(metric, Registration::from(()))
     }
 
     fn encode(&self) -> String {
@@ -230,10 +231,11 @@ impl<B: Blob> Blob for BlobOnDisk<B> {
     async fn start_sync(&self) -> Handle<()> {
         match self.disk.change(true) {
             Ok(()) => {
-                let (disk, synced) = (self.disk.clone(), self.inner.start_sync().await);
+                // As late as it may be: what nobody waits for has not come to the disk at a crash.
+                let (disk, inner) = (self.disk.clone(), self.inner.clone());
                 Handle::from_future(async move {
                     disk.barrier().await;
-                    synced.await
+                    inner.sync().await
                 })
             }
             Err(error) => Handle::ready(Err(error)),

@@ -5,6 +5,7 @@ mod crash;
 mod cursors;
 mod disk;
 mod restart;
+mod small_worlds;
 mod suite;
 mod tips_store;
 mod world;

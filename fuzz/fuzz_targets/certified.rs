@@ -1,0 +1,421 @@
+//! What `tidewatch-certified` makes of an endpoint's bytes.
+//!
+//! The bytes come from a transport: answers to keys, and pushes. A committee of four certifies a small
+//! chain once; the fuzzer damages what that committee signed, and answers with it. What must hold:
+//!
+//! - no bytes panic; what is refused is a typed fault that says why in a bounded text;
+//! - a certificate and its block are `Verified` only in the very bytes that were signed: whatever was
+//!   changed, it is refused, and what was not changed is taken;
+//! - a block is resolved only under the digest that a verified one names;
+//! - a source over an endpoint that says anything in any order gives tips, blocks and digests of the
+//!   committee's chain, or a fault.
+#![no_main]
+
+use alto_types::{EPOCH, NAMESPACE};
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use commonware_codec::Encode as _;
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
+use commonware_utils::sync::Mutex;
+use libfuzzer_sys::fuzz_target;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+use tidewatch_certified::{
+    Check, Config, Feed, Grade, Key, Ledger, OneEpoch, Parts, Push, Scheme, Transport, Verifier,
+    open,
+};
+use tidewatch_core::{
+    Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Severity, Source as _, Tier,
+};
+use tidewatch_devnet::{
+    Certify,
+    readymade::{Chain, ChainConfig},
+};
+use tidewatch_fuzz::{DATA_MAX, Damage, runner};
+use tidewatch_sources::alto::{AltoBlock, StandardScheme, VrfScheme};
+
+const BLOCKS: u64 = 8;
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    vrf: bool,
+    what: What<'a>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum What<'a> {
+    /// A certificate with a block, each from somewhere, damaged, and taken for a grade.
+    Certificate { grade: bool, of: Answer, block: u8, damage: Vec<Damage<'a>> },
+    /// A block for the name that the one above it gives.
+    Block { named: u8, block: u8, damage: Vec<Damage<'a>> },
+    /// Any bytes.
+    Raw { grade: bool, bytes: &'a [u8] },
+    /// A source whose endpoint says these things, asked these questions.
+    Source { said: Vec<Said<'a>>, pushed: Vec<Pushed<'a>>, asked: Vec<Asked> },
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Answer {
+    finalized: bool,
+    height: u8,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Said<'a> {
+    Honest(u8),
+    Other(Answer),
+    Damaged(Answer, Damage<'a>),
+    OtherBlock(u8),
+    Raw(&'a [u8]),
+    Missing,
+    Fault(u8),
+    Silence,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+enum Pushed<'a> {
+    Frame { finalized: bool, of: Answer, damage: Option<Damage<'a>> },
+    Irrelevant,
+    Fault(u8),
+    Pause(u8),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Asked {
+    Snapshot,
+    Blocks { from: u8, tip: u8 },
+    Digests([u8; 3]),
+    Pause(u8),
+}
+
+/// The chain of one committee, and who verifies it.
+struct World<S: Scheme> {
+    verifier: Verifier<OneEpoch<S>, AltoBlock>,
+    scheme: OneEpoch<S>,
+    blocks: Vec<AltoBlock>,
+    /// Certificates without their blocks, by grade and height.
+    proofs: [Vec<Bytes>; 2],
+}
+
+static STANDARD: LazyLock<World<StandardScheme>> = LazyLock::new(World::new);
+static VRF: LazyLock<World<VrfScheme>> = LazyLock::new(World::new);
+
+const fn grade(finalized: bool) -> Grade {
+    if finalized { Grade::Finalized } else { Grade::Notarized }
+}
+
+/// A height of the chain, genesis left out.
+const fn height(any: u8) -> u64 {
+    1 + any as u64 % BLOCKS
+}
+
+impl<S: Lives> World<S> {
+    fn new() -> Self {
+        let config = ChainConfig { data_bytes: 24, skip_every: 3, ..ChainConfig::default() };
+        let chain = Chain::sign(BLOCKS, S::MODE, config).expect("signs");
+        let heights = || (1..=BLOCKS).map(Height::new);
+        let signed = heights().map(|at| AltoBlock(chain.block(at).expect("signed").clone()));
+        let blocks: Vec<_> = [AltoBlock::genesis()].into_iter().chain(signed).collect();
+        let finalized =
+            heights().map(|at| chain.finalized::<S>(at).expect("signed").proof.encode());
+        let notarized =
+            heights().map(|at| chain.notarized::<S>(at).expect("signed").proof.encode());
+        let proofs = [notarized.collect(), finalized.collect()];
+        let scheme = OneEpoch::new(EPOCH, S::certificate_verifier(NAMESPACE, chain.public()));
+        let verifier = runner().start(|mut context| {
+            let ledger = Ledger::new(&context, "fuzz", Arc::new(()));
+            let (genesis, codec) = (AltoBlock::genesis(), AltoBlock::codec(DATA_MAX));
+            let verifier = Verifier::new(scheme.clone(), genesis, codec, ledger, &mut context);
+            async { verifier }
+        });
+        let world = Self { verifier, scheme, blocks, proofs };
+        for (finalized, at) in [(false, 1), (true, BLOCKS)] {
+            assert!(world.verified(grade(finalized), world.answer(finalized, at)).is_some());
+        }
+        world
+    }
+
+    fn proof(&self, finalized: bool, at: u64) -> &Bytes {
+        &self.proofs[usize::from(finalized)][at as usize - 1]
+    }
+
+    fn block(&self, at: u64) -> &AltoBlock {
+        &self.blocks[at as usize]
+    }
+
+    fn answer(&self, finalized: bool, at: u64) -> Bytes {
+        [self.proof(finalized, at).clone(), self.block(at).encode()].concat().into()
+    }
+
+    /// Whether `bytes` are what the committee signed as `grade`, at one of its heights.
+    fn signed(&self, grade: Grade, bytes: &[u8]) -> bool {
+        let finalized = grade == Grade::Finalized;
+        (1..=BLOCKS).any(|at| self.answer(finalized, at) == bytes)
+    }
+
+    fn verified(&self, grade: Grade, bytes: Bytes) -> Option<BlockRef> {
+        let claim = self.verifier.claim(grade, bytes.clone()).map_err(|f| refused(&f)).ok()?;
+        let (round, name) = (claim.round(), claim.reference());
+        let checked = self.verifier.check(claim, Check::Tip).map_err(|f| refused(&f)).ok()?;
+        assert_eq!((checked.grade, checked.round, checked.block.reference()), (grade, round, name));
+        let again = [checked.proof.clone(), checked.block.encode()].concat();
+        assert_eq!(again, bytes, "what is kept is what came");
+        Some(name)
+    }
+
+    fn run(&self, what: What<'_>) {
+        match what {
+            What::Certificate { grade: finalized, of, block, damage } => {
+                let mut bytes = self.proof(of.finalized, height(of.height)).to_vec();
+                bytes.extend_from_slice(&self.block(height(block)).encode());
+                damage.iter().for_each(|damage| damage.apply(&mut bytes));
+                self.certificate(grade(finalized), bytes.into());
+            }
+            What::Raw { grade: finalized, bytes } => {
+                self.certificate(grade(finalized), Bytes::copy_from_slice(bytes));
+            }
+            What::Block { named, block, damage } => {
+                self.resolve(height(named), height(block), &damage)
+            }
+            What::Source { said, pushed, asked } => self.source(&said, &pushed, &asked),
+        }
+    }
+
+    fn certificate(&self, grade: Grade, bytes: Bytes) {
+        let signed = self.signed(grade, &bytes);
+        let verified = self.verified(grade, bytes);
+        assert_eq!(verified.is_some(), signed, "{grade} {verified:?}");
+    }
+
+    /// A damaged block for the parent of the one at `named`.
+    fn resolve(&self, named: u64, block: u64, damage: &[Damage<'_>]) {
+        let claim =
+            self.verifier.claim(Grade::Finalized, self.answer(true, named)).expect("signed");
+        let child = self.verifier.check(claim, Check::Tip).expect("signed").block();
+        let name = child.vouched().expect("above genesis");
+        let mut bytes = self.block(block).encode().to_vec();
+        damage.iter().for_each(|damage| damage.apply(&mut bytes));
+        let right = self.block(named - 1).encode() == bytes.as_slice();
+        let resolved = self.verifier.resolve(&name, bytes.into());
+        assert_eq!(resolved.is_ok(), right, "{:?}", resolved.map_err(|fault| refused(&fault)));
+    }
+
+    fn source(&self, said: &[Said<'_>], pushed: &[Pushed<'_>], asked: &[Asked]) {
+        let bytes = |of: Answer| self.answer(of.finalized, height(of.height)).to_vec();
+        let script = said.iter().map(|said| self.say(said)).collect();
+        let pushes = pushed.iter().map(|pushed| match pushed {
+            Pushed::Frame { finalized, of, damage } => {
+                let mut frame = bytes(*of);
+                damage.iter().for_each(|damage| damage.apply(&mut frame));
+                let push = if *finalized { Push::Finalization } else { Push::Notarization };
+                Next::Push(push(frame.into()))
+            }
+            Pushed::Irrelevant => Next::Push(Push::Irrelevant),
+            Pushed::Fault(kind) => Next::Fault(fault(*kind)),
+            Pushed::Pause(seconds) => Next::Pause(*seconds),
+        });
+        let pushes = pushes.collect();
+        runner().start(|context| async move {
+            self.ask(context, Scripted { script, pushes }, asked).await;
+        });
+    }
+
+    fn say(&self, said: &Said<'_>) -> Say {
+        let bytes = |of: &Answer| self.answer(of.finalized, height(of.height));
+        match said {
+            Said::Honest(tip) => Say::Honest(height(*tip)),
+            Said::Other(of) => Say::Bytes(bytes(of)),
+            Said::Damaged(of, damage) => {
+                let mut damaged = bytes(of).to_vec();
+                damage.apply(&mut damaged);
+                Say::Bytes(damaged.into())
+            }
+            Said::OtherBlock(at) => Say::Bytes(self.block(height(*at)).encode()),
+            Said::Raw(raw) => Say::Bytes(Bytes::copy_from_slice(raw)),
+            Said::Missing => Say::Missing,
+            Said::Fault(kind) => Say::Fault(fault(*kind)),
+            Said::Silence => Say::Silence,
+        }
+    }
+
+    fn honest(&self, key: Key, tip: u64) -> Option<Bytes> {
+        match key {
+            Key::LatestFinalization => Some(self.answer(true, tip)),
+            Key::LatestNotarization => Some(self.answer(false, BLOCKS)),
+            Key::Height(at) if (1..=BLOCKS).contains(&at.get()) => {
+                Some(self.answer(true, at.get()))
+            }
+            Key::Height(_) => None,
+            Key::Digest(digest) => self
+                .blocks
+                .iter()
+                .find(|block| block.reference().digest == digest)
+                .map(|b| b.encode()),
+        }
+    }
+}
+
+enum Say {
+    Honest(u64),
+    Bytes(Bytes),
+    Missing,
+    Fault(Fault),
+    Silence,
+}
+
+enum Next {
+    Push(Push),
+    Fault(Fault),
+    Pause(u8),
+}
+
+struct Scripted {
+    script: Vec<Say>,
+    pushes: Vec<Next>,
+}
+
+fn fault(kind: u8) -> Fault {
+    // What a transport can say: anything but trouble of our own.
+    let kinds: Vec<_> =
+        FaultKind::ALL.iter().filter(|kind| !kind.severity().is_fatal()).copied().collect();
+    kinds[usize::from(kind) % kinds.len()].fault("fuzz", "as told")
+}
+
+fn refused(fault: &Fault) -> FaultKind {
+    assert_eq!(fault.severity(), Severity::Lied, "{fault}");
+    assert!(fault.to_string().len() < 1_000, "{fault}");
+    fault.kind
+}
+
+/// An endpoint that says what it is told to, in turn, and the truth afterwards.
+struct Endpoint<S: Scheme> {
+    clock: deterministic::Context,
+    world: &'static World<S>,
+    script: Mutex<std::vec::IntoIter<Say>>,
+    pushes: Mutex<Option<Vec<Next>>>,
+}
+
+struct Pushes {
+    clock: deterministic::Context,
+    left: std::vec::IntoIter<Next>,
+}
+
+impl<S: Lives> Transport for Endpoint<S> {
+    type Feed = Pushes;
+
+    fn name(&self) -> &str {
+        "fuzz"
+    }
+
+    async fn fetch(&self, key: Key) -> Result<Option<Bytes>, Fault> {
+        let said = self.script.lock().next();
+        match said.unwrap_or(Say::Honest(BLOCKS - 1)) {
+            Say::Honest(tip) => Ok(self.world.honest(key, tip)),
+            Say::Bytes(bytes) => Ok(Some(bytes)),
+            Say::Missing => Ok(None),
+            Say::Fault(fault) => Err(fault),
+            Say::Silence => std::future::pending().await,
+        }
+    }
+
+    async fn listen(&self) -> Result<Pushes, Fault> {
+        let pushes = self.pushes.lock().take();
+        let gone = || FaultKind::Unreachable.fault("fuzz", "nobody listens");
+        Ok(Pushes { clock: self.clock.child("feed"), left: pushes.ok_or_else(gone)?.into_iter() })
+    }
+}
+
+impl Feed for Pushes {
+    async fn next(&mut self) -> Result<Push, Fault> {
+        loop {
+            match self.left.next() {
+                Some(Next::Push(push)) => return Ok(push),
+                Some(Next::Fault(fault)) => return Err(fault),
+                Some(Next::Pause(seconds)) => {
+                    self.clock.sleep(Duration::from_secs(seconds.into())).await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl<S: Lives> World<S> {
+    async fn ask(&self, context: deterministic::Context, scripted: Scripted, asked: &[Asked]) {
+        let transport = Endpoint {
+            clock: context.child("transport"),
+            world: S::world(),
+            script: Mutex::new(scripted.script.into_iter()),
+            pushes: Mutex::new(Some(scripted.pushes)),
+        };
+        let parts = Parts {
+            chain: ChainId::new("fuzz:1").expect("printable"),
+            genesis: AltoBlock::genesis(),
+            codec: AltoBlock::codec(DATA_MAX),
+            epochs: self.scheme.clone(),
+            transport,
+            monitor: Arc::new(()),
+        };
+        let (source, upstream) = open(context.child("source"), parts, Config::default());
+        let _upstream = upstream.start();
+        let ours =
+            |name: BlockRef| name.height.get() <= BLOCKS && self.at(name.height.get()) == name;
+        for asked in asked {
+            match *asked {
+                Asked::Pause(seconds) => context.sleep(Duration::from_secs(seconds.into())).await,
+                Asked::Snapshot => {
+                    let Ok(snapshot) = source.snapshot().await else { continue };
+                    let block = |tier| snapshot.tips.block(tier).expect("known from genesis on");
+                    let (proposed, finalized) = (block(Tier::Proposed), block(Tier::Finalized));
+                    assert!(ours(proposed) && ours(finalized), "{snapshot:?}");
+                    assert!(finalized.height <= proposed.height, "{snapshot:?}");
+                    let proven = snapshot.proof.as_ref().map(|proof| proof.bytes.clone());
+                    let known = Some(finalized.height.get()).filter(|at| *at > 0);
+                    assert_eq!(proven, known.map(|at| self.proof(true, at).clone()));
+                }
+                Asked::Blocks { from, tip } => {
+                    let (from, tip) = (u64::from(from) % (BLOCKS + 2), self.at(height(tip)));
+                    let Ok(blocks) = source.blocks(Height::new(from), tip).await else { continue };
+                    for (block, at) in blocks.iter().zip(from..) {
+                        assert!(at <= tip.height.get() && block == self.block(at), "{block:?}");
+                    }
+                }
+                Asked::Digests(heights) => {
+                    let heights = heights.map(|at| Height::new(u64::from(at) % (BLOCKS + 2)));
+                    let Ok(digests) = source.digests(&heights).await else { continue };
+                    for (at, digest) in heights.iter().zip(digests) {
+                        let right = |digest: Digest| ours(BlockRef::new(*at, digest));
+                        assert!(digest.is_none_or(right), "{digest:?} at {at}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn at(&self, at: u64) -> BlockRef {
+        self.block(at).reference()
+    }
+}
+
+/// The one world of a scheme.
+trait Lives: Certify + Scheme {
+    fn world() -> &'static World<Self>;
+}
+
+impl Lives for StandardScheme {
+    fn world() -> &'static World<Self> {
+        &STANDARD
+    }
+}
+
+impl Lives for VrfScheme {
+    fn world() -> &'static World<Self> {
+        &VRF
+    }
+}
+
+fuzz_target!(|input: Input<'_>| {
+    if input.vrf { VRF.run(input.what) } else { STANDARD.run(input.what) }
+});

@@ -1,0 +1,140 @@
+//! What the command reads: its configuration file, and the addresses and identity in it.
+//!
+//! The command's modules are private to its binary, so that two of them are compiled into this target
+//! from their files. The text comes from a file that a user wrote. What must hold:
+//!
+//! - no text panics; it is taken, or refused with a message that names the file;
+//! - what a user writes as an address is not in that message, whatever is wrong in the file: user and
+//!   password of an address are secrets.
+#![no_main]
+#![allow(dead_code, reason = "the command uses more of its modules than this target")]
+
+#[path = "../../crates/tidewatch/src/command/args.rs"]
+mod args;
+#[path = "../../crates/tidewatch/src/command/problem.rs"]
+mod problem;
+#[path = "../../crates/tidewatch/src/command/upstream.rs"]
+mod upstream;
+
+use arbitrary::Arbitrary;
+use args::Follow;
+use libfuzzer_sys::fuzz_target;
+use problem::Problem;
+use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf, sync::LazyLock};
+use upstream::Target;
+
+/// As the command has it.
+type Outcome<T> = Result<T, Problem>;
+
+/// In the addresses of every file but the raw ones; what is shown must not tell them from one another.
+const SECRETS: [&str; 2] = ["hunter2hunter2", "swordfish12345"];
+
+#[derive(Arbitrary, Debug)]
+enum Input<'a> {
+    Raw(&'a str),
+    File { before: &'a str, key: Key<'a>, form: Form, address: Address<'a>, after: &'a str },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Key<'a> {
+    Source,
+    Identity,
+    Other(u8),
+    Any(&'a str),
+}
+
+/// How the address is written down: right, or as somebody may well write it.
+#[derive(Arbitrary, Debug)]
+enum Form {
+    List,
+    Text,
+    Double,
+    Bare,
+    Nested,
+    Table,
+    Open,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Address<'a> {
+    start: &'a str,
+    end: &'a str,
+    mode: bool,
+}
+
+const KEYS: [&str; 8] =
+    ["source", "identity", "start", "until", "data_dir", "format", "metrics", "config"];
+
+/// Kept open: a file system may wait for the disk when a file that was cut is closed.
+static FILE: LazyLock<(PathBuf, File)> = LazyLock::new(|| {
+    let path = std::env::temp_dir().join(format!("tidewatch-fuzz-{}.toml", std::process::id()));
+    let file = File::create(&path).expect("makes a file");
+    (path, file)
+});
+
+fn write(text: &str) -> PathBuf {
+    let (path, file) = &*FILE;
+    file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0)).expect("writes");
+    path.clone()
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let [one, other] = SECRETS.map(|secret| shown(&input.text(secret)));
+    // The fuzzer learns a secret, and writes it where none belongs. So it is not looked for: what is shown
+    // must not depend on it.
+    assert_eq!(one, other, "a secret is shown");
+});
+
+impl Input<'_> {
+    fn text(&self, secret: &str) -> String {
+        match self {
+            Self::Raw(text) => (*text).to_owned(),
+            Self::File { before, key, form, address, after } => {
+                let key = match key {
+                    Key::Source => "source".to_owned(),
+                    Key::Identity => "identity".to_owned(),
+                    Key::Other(nth) => KEYS[usize::from(*nth) % KEYS.len()].to_owned(),
+                    Key::Any(text) => line(text),
+                };
+                format!("{before}\n{key} = {}\n{after}", written(form, &url(address, secret)))
+            }
+        }
+    }
+}
+
+/// What is said of a file, if something is wrong with it.
+fn shown(text: &str) -> Option<String> {
+    let options = Follow { config: Some(write(text)), ..Follow::default() };
+    let problem = match options.resolve() {
+        Ok(options) => Target::parse(&options).err()?,
+        Err(problem) => {
+            assert!(problem.to_string().contains("tidewatch-fuzz-"), "{problem}");
+            problem
+        }
+    };
+    Some(format!("{problem} {:?}", problem.hint))
+}
+
+fn line(text: &str) -> String {
+    text.replace(['\n', '\r'], "")
+}
+
+/// An address whose password is `secret`.
+fn url(Address { start, end, mode }: &Address<'_>, secret: &str) -> String {
+    let ends = |c| matches!(c, '\n' | '\r' | '\'' | '"' | '/' | '\\' | '?' | '#' | '@');
+    let (start, end) = (start.replace(ends, ""), end.replace(ends, ""));
+    let mode = if *mode { "?mode=vrf" } else { "" };
+    format!("alto+http://{start}:{secret}{end}@host:8080{mode}")
+}
+
+fn written(form: &Form, url: &str) -> String {
+    match form {
+        Form::List => format!("['{url}']"),
+        Form::Text => format!("'{url}'"),
+        Form::Double => format!("\"{url}\""),
+        Form::Bare => url.to_owned(),
+        Form::Nested => format!("[['{url}']]"),
+        Form::Table => format!("{{ url = '{url}' }}"),
+        Form::Open => format!("['{url}"),
+    }
+}

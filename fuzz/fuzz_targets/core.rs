@@ -1,0 +1,118 @@
+//! What `tidewatch-core` decodes: everything that a store keeps and a consumer sends back.
+//!
+//! The bytes come from a disk (events with their marks and cursors) and, as text, from consumers
+//! (cursors). For each must hold:
+//!
+//! - no bytes panic, and what is allocated is bounded by their number;
+//! - there is one encoding: what decodes encodes to the very same bytes, in the size that it says;
+//! - a cursor survives its text, and that is no longer than its limit;
+//! - what decodes can be used: shown, asked, and folded by the replay law.
+//!
+//! The checksum of a cursor is put right for the fuzzer in most inputs, so that it gets behind it.
+#![no_main]
+
+use commonware_codec::{Decode, Encode, ReadExt as _};
+use libfuzzer_sys::fuzz_target;
+use std::fmt::Debug;
+use tidewatch_core::{
+    BlockRef, CURSOR_TEXT_MAX, ChainId, CheckpointRef, Cursor, Event, Marks, Record, Tier, Tip,
+    TipSet,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    match kind % 13 {
+        0 => drop(exact::<BlockRef>(bytes)),
+        1 => drop(exact::<CheckpointRef>(bytes)),
+        2 => drop(exact::<Tip>(bytes)),
+        3 => drop(exact::<TipSet>(bytes)),
+        4 => drop(exact::<Tier>(bytes)),
+        5 => marks(bytes),
+        6 => event(bytes),
+        7 => cursor(bytes),
+        8 => cursor(&sealed(bytes)),
+        9 => record(bytes),
+        10 => record(&sealed_record(bytes)),
+        11 => text(bytes),
+        _ => chain_id(bytes),
+    }
+});
+
+/// Decodes all of `bytes`, if they are a `T`: then they are the one encoding of it.
+fn exact<T: Decode<Cfg = ()> + Encode + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+    let value = T::decode_cfg(bytes, &()).ok()?;
+    assert_eq!(value.encode(), bytes, "{value:?} has another encoding");
+    assert_eq!(value.encode_size(), bytes.len());
+    Some(value)
+}
+
+fn marks(bytes: &[u8]) {
+    let Some(marks) = exact::<Marks>(bytes) else { return };
+    let _ = marks.head();
+}
+
+fn event(bytes: &[u8]) {
+    let Some(event) = exact::<Event>(bytes) else { return };
+    assert!(!event.to_string().is_empty());
+    Marks::none().apply(&event);
+}
+
+fn record(bytes: &[u8]) {
+    let Some(record) = exact::<Record>(bytes) else { return };
+    let _ = record.sequence();
+    let mut marks = record.marks;
+    marks.apply(&record.event);
+    let _ = record.cursor.stands_at(&marks);
+    check_cursor(&record.cursor);
+}
+
+fn cursor(bytes: &[u8]) {
+    if let Some(cursor) = exact::<Cursor>(bytes) {
+        check_cursor(&cursor);
+    }
+}
+
+fn text(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match text.parse::<Cursor>() {
+        Ok(cursor) => {
+            assert_eq!(cursor.to_string(), text, "a cursor has one text");
+            check_cursor(&cursor);
+        }
+        Err(malformed) => assert!(malformed.to_string().len() < 100),
+    }
+}
+
+fn check_cursor(cursor: &Cursor) {
+    let text = cursor.to_string();
+    assert!(text.len() <= CURSOR_TEXT_MAX, "{} characters", text.len());
+    assert_eq!(text.parse().as_ref(), Ok(cursor));
+    let witnesses = cursor.witnesses();
+    assert!(witnesses.windows(2).all(|pair| pair[0].height > pair[1].height));
+    let head = cursor.head();
+    assert!(witnesses.iter().all(|w| head.is_some_and(|head| w.height < head.height)));
+    let _ = cursor.is_of(&ChainId::new("fuzz:1").expect("printable"));
+}
+
+fn chain_id(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(id) = ChainId::new(text) {
+        assert_eq!(id.as_str(), text);
+        assert!(text.len() <= ChainId::MAX && text.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+}
+
+/// `body` with its checksum, as the cursor's format has it.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    [body, &crc32fast::hash(body).to_be_bytes()].concat()
+}
+
+/// `bytes` with the checksum of the cursor at their end, if they begin as a record.
+fn sealed_record(bytes: &[u8]) -> Vec<u8> {
+    let mut rest = bytes;
+    if Event::read(&mut rest).is_err() || Marks::read(&mut rest).is_err() {
+        return bytes.to_vec();
+    }
+    let head = bytes.len() - rest.len();
+    [&bytes[..head], &sealed(rest)].concat()
+}

@@ -1,0 +1,218 @@
+//! Cursors that a consumer made up, answered by a log that never saw them.
+//!
+//! A cursor comes back from a consumer as text. It is only ever compared, so that whatever it says
+//! must hold:
+//!
+//! - it is answered, or refused with a reason; nothing panics;
+//! - `Exact` is a position of this log where the cursor does stand;
+//! - `Forked` gives a bridge that follows the replay law from the cursor to where this log stands,
+//!   keeps what the cursor holds finalized, and ends in a position of this log;
+//! - `TooOld` names a position that this log does resume from.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use futures::executor::block_on;
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+use tidewatch_core::{
+    BlockRef, ChainId, Cursor, Digest, Event, EventLog as _, Height, LocalView as _, Marks, Record,
+    Resume, ResumeError, Tier, TipSet,
+};
+use tidewatch_fuzz::{Chain, identity};
+use tidewatch_sources::alto::AltoBlock;
+use tidewatch_store::Memory;
+
+type Log = Memory<AltoBlock>;
+
+/// A block that the cursor names.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Named {
+    /// Of the log's chain.
+    Ours(u8),
+    /// Of a chain that left it at height 20.
+    Theirs(u8),
+    /// Of no chain.
+    Other(u64, u8),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    log: u8,
+    other_chain: bool,
+    handled: u64,
+    delivered: Option<Named>,
+    tips: [Option<Named>; 4],
+    below: Vec<Named>,
+}
+
+struct World {
+    chain: Chain,
+    fork: Chain,
+    logs: Vec<Log>,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let chain = Chain::of(60);
+    let fork = chain.forked(20, 60, 1);
+    let logs = block_on(async {
+        vec![
+            empty(),
+            full(&chain, &fork).await,
+            late(&chain).await,
+            tips(&chain).await,
+            short(&chain).await,
+        ]
+    });
+    World { chain, fork, logs }
+});
+
+fn empty() -> Log {
+    Memory::new(identity())
+}
+
+/// Blocks from the first on, after a reorganisation.
+async fn full(chain: &Chain, fork: &Chain) -> Log {
+    let mut log = empty();
+    log.commit(vec![fork.blocks(1, 30), fork.up(Tier::Proposed, 30), fork.finalize(10)])
+        .await
+        .expect("links");
+    let marks = log.marks().await.expect("open");
+    let back = vec![
+        chain.prune(&marks, 20),
+        chain.blocks(21, 50),
+        chain.up(Tier::Proposed, 50),
+        chain.finalize(40),
+    ];
+    log.commit(back).await.expect("links");
+    log
+}
+
+/// Blocks from height 30 on.
+async fn late(chain: &Chain) -> Log {
+    let mut log = empty();
+    log.commit(vec![chain.blocks(30, 50), chain.up(Tier::Proposed, 50), chain.finalize(45)])
+        .await
+        .expect("links");
+    log
+}
+
+/// No blocks.
+async fn tips(chain: &Chain) -> Log {
+    let mut log = empty();
+    for height in (3..=50).step_by(3) {
+        let up = vec![chain.up(Tier::Proposed, height), chain.finalize(height - 2)];
+        log.commit(up).await.expect("in order");
+    }
+    log
+}
+
+/// The last eight events only.
+async fn short(chain: &Chain) -> Log {
+    let mut log = Memory::with_retention(identity(), 8.try_into().expect("not zero"));
+    for height in 1..=50 {
+        let up = vec![
+            chain.blocks(height, height),
+            chain.up(Tier::Proposed, height),
+            chain.finalize(height),
+        ];
+        log.commit(up).await.expect("links");
+    }
+    log
+}
+
+impl World {
+    fn block(&self, named: Named) -> BlockRef {
+        match named {
+            Named::Ours(height) => self.chain.at(u64::from(height) % (self.chain.top() + 1)),
+            Named::Theirs(height) => self.fork.at(u64::from(height) % (self.fork.top() + 1)),
+            Named::Other(height, fill) => BlockRef::new(Height::new(height), Digest([fill; 32])),
+        }
+    }
+
+    fn cursor(&self, input: &Input) -> Cursor {
+        let name = |named: Option<Named>| named.map(|named| self.block(named));
+        let mut tips = TipSet::unknown();
+        for (tier, tip) in Tier::ALL.into_iter().zip(input.tips) {
+            tips.set(tier, name(tip).map(Into::into));
+        }
+        let marks = Marks { delivered: name(input.delivered), tips };
+        let below: Vec<_> = input.below.iter().map(|named| self.block(*named)).collect();
+        let chain = if input.other_chain {
+            ChainId::new("fuzz:2").expect("printable")
+        } else {
+            identity().chain
+        };
+        Cursor::new(&chain, input.handled, &marks, &below)
+    }
+}
+
+fuzz_target!(|input: Input| {
+    let world = &*WORLD;
+    let log = &world.logs[usize::from(input.log) % world.logs.len()];
+    // As it comes in.
+    let cursor: Cursor = world.cursor(&input).to_string().parse().expect("a cursor");
+    block_on(check(log, &cursor, input.other_chain));
+});
+
+async fn check(log: &Log, cursor: &Cursor, other_chain: bool) {
+    let answer = log.resume(cursor).await;
+    assert_eq!(matches!(answer, Err(ResumeError::WrongChain { .. })), other_chain, "{answer:?}");
+    match answer {
+        Ok(Resume::Exact { next }) => exact(log, cursor, next).await,
+        Ok(Resume::Forked { ancestor, bridge, next }) => {
+            forked(log, cursor, ancestor, &bridge, next).await
+        }
+        Err(ResumeError::TooOld { restart }) => {
+            let again = log.resume(&restart).await;
+            assert!(matches!(again, Ok(Resume::Exact { .. })), "{again:?}");
+        }
+        Err(ResumeError::WrongChain { .. } | ResumeError::Ahead { .. }) => {}
+        Err(other) => panic!("{other}"),
+    }
+}
+
+async fn exact(log: &Log, cursor: &Cursor, next: u64) {
+    assert_eq!(next, cursor.handled());
+    let marks = match next.checked_sub(1) {
+        None => Marks::none(),
+        Some(last) => match log.read(last, 1.try_into().expect("not zero")).await {
+            Ok(records) => records.first().expect("handled").marks,
+            // Held back for this: it is below what can be read.
+            Err(_) => return,
+        },
+    };
+    assert!(cursor.stands_at(&marks), "{cursor:?} does not stand at {marks:?}");
+}
+
+async fn forked(log: &Log, cursor: &Cursor, ancestor: BlockRef, bridge: &[Record], next: u64) {
+    let ours = log.marks().await.expect("open");
+    let known = log.witnesses(&[ancestor.height]).await.expect("open");
+    assert_eq!(known, [Some(ancestor)], "the ancestor is a block of this log");
+    let mut marks = standing(cursor);
+    let finalized = cursor.block(Tier::Finalized).map(|block| block.height);
+    for record in bridge {
+        marks.apply(&record.event);
+        assert!(
+            record.marks.delivered == marks.delivered && record.marks.tips.same_blocks(&marks.tips)
+        );
+        if let Event::Pruned { to, .. } = record.event {
+            assert!(finalized.is_none_or(|finalized| finalized <= to.height));
+        }
+        assert_eq!(record.cursor.to_string().parse().as_ref(), Ok(&record.cursor));
+    }
+    assert!(
+        marks.delivered == ours.delivered && marks.tips.same_blocks(&ours.tips),
+        "{marks:?} is not {ours:?}"
+    );
+    if let Some(last) = bridge.last() {
+        assert_eq!(log.resume(&last.cursor).await, Ok(Resume::Exact { next }));
+    }
+}
+
+fn standing(cursor: &Cursor) -> Marks {
+    let mut tips = TipSet::unknown();
+    for tier in Tier::ALL {
+        tips.set(tier, cursor.block(tier).map(Into::into));
+    }
+    Marks { delivered: cursor.delivered(), tips }
+}
