@@ -38,6 +38,10 @@ pub enum Rule {
     Back,
     /// After a prune, proposed is announced again where it does not come back to its old place.
     Baseline,
+    /// A certificate counts if it verifies.
+    Certificate,
+    /// A certificate that was checked is not checked again.
+    CheckedOnce,
     /// Another genesis ends a follower only if the source says that it is of another chain.
     OtherGenesis,
     /// Blocks that stand on the head tell for themselves that the chain goes on.

@@ -213,7 +213,7 @@ impl fmt::Display for Observation {
                 write!(f, "says {} at {at:?}, {} behind", status.state, status.lag)
             }
             Self::Moved(how) => write!(f, "the world moved: {how}"),
-            Self::Certificates(Certificates { tips, pushes, heights }) => write!(
+            Self::Certificates(Certificates { tips, pushes, heights, .. }) => write!(
                 f,
                 "checked {}/{} certificates of tips, {}/{} pushed, {}/{} of heights",
                 tips.0, tips.1, pushes.0, pushes.1, heights.0, heights.1
@@ -280,6 +280,8 @@ pub struct Certificates {
     pub pushes: (u64, u64),
     /// In answers to questions for a height.
     pub heights: (u64, u64),
+    /// Of all that came, those that had not come before, or did not verify maybe.
+    pub new: u64,
 }
 
 impl Certificates {

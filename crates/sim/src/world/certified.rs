@@ -33,13 +33,14 @@ pub(super) struct Upstream {
 impl Upstream {
     /// Certificates that the source was sent, and checked, so far.
     pub(super) fn certificates(&self) -> Certificates {
-        let (Work { checks, .. }, Traffic { tips, heights, pushes, .. }) =
+        let (Work { checks, .. }, Traffic { tips, heights, pushes, new, .. }) =
             (self.source.work(), *self.traffic.lock());
         let checked = |check: Check| checks.get(check.as_str()).copied().unwrap_or_default();
         Certificates {
             tips: (checked(Check::Tip), tips),
             pushes: (checked(Check::Push), pushes),
             heights: (checked(Check::Stretch) + checked(Check::Digest), heights),
+            new,
         }
     }
 
@@ -63,6 +64,7 @@ impl World {
             validators: self.validators.clone(),
             truth: self.truth.clone(),
             traffic: Arc::default(),
+            sent: Arc::default(),
         };
         let traffic = network.traffic.clone();
         let mut endpoints = nodes

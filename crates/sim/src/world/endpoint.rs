@@ -13,7 +13,12 @@ use commonware_codec::Encode as _;
 use commonware_consensus::types::{Epoch, Round, View as ViewNumber};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use tidewatch_certified::{Feed, Grade, Key, Push, Transport};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Tier};
 
@@ -30,6 +35,8 @@ pub struct Traffic {
     pub heights: u64,
     /// Frames that were pushed.
     pub pushes: u64,
+    /// Of all these, those that had not been sent before, and those of nodes that acted up.
+    pub new: u64,
     /// Requests that wait for an answer.
     pub in_flight: usize,
     /// Push connections that are open.
@@ -81,6 +88,18 @@ pub struct Network {
     pub truth: Arc<Mutex<Truth>>,
     /// What went over the wire.
     pub traffic: Arc<Mutex<Traffic>>,
+    /// Certificates that were sent, each with its block.
+    pub sent: Arc<Mutex<HashSet<Bytes>>>,
+}
+
+impl Network {
+    /// `bytes` go over the wire. What may not verify is not remembered by whoever checks it.
+    fn send(&self, count: fn(&mut Traffic) -> &mut u64, bytes: &Bytes, acts_up: bool) {
+        let new = acts_up || self.sent.lock().insert(bytes.clone());
+        let mut traffic = self.traffic.lock();
+        *count(&mut traffic) += 1;
+        traffic.new += u64::from(new);
+    }
 }
 
 /// One endpoint: a [`Node`] that answers in bytes.
@@ -258,13 +277,14 @@ impl<E: Clock> Transport for Endpoint<E> {
         let desk = Desk { node: &self.node, network: &self.network };
         let honest = desk.answer(&view, key);
         let answer = if acts_up { desk.lie(&view, key, honest) } else { honest };
-        if answer.is_some() {
-            let mut traffic = traffic.lock();
-            match key {
-                Key::LatestFinalization | Key::LatestNotarization => traffic.tips += 1,
-                Key::Height(_) => traffic.heights += 1,
-                Key::Digest(_) => {}
+        match (key, &answer) {
+            (Key::LatestFinalization | Key::LatestNotarization, Some(bytes)) => {
+                self.network.send(|traffic| &mut traffic.tips, bytes, acts_up);
             }
+            (Key::Height(_), Some(bytes)) => {
+                self.network.send(|traffic| &mut traffic.heights, bytes, acts_up);
+            }
+            (Key::Digest(_), _) | (_, None) => {}
         }
         Ok(answer)
     }
@@ -323,7 +343,7 @@ impl<E: Clock> Feed for Pushes<E> {
             let honest = desk.answer(&view, key);
             let told = if acts_up { desk.lie(&view, key, honest) } else { honest };
             let Some(bytes) = told else { continue };
-            self.network.traffic.lock().pushes += 1;
+            self.network.send(|traffic| &mut traffic.pushes, &bytes, acts_up);
             return Ok(match key {
                 Key::LatestFinalization => Push::Finalization(bytes),
                 _ => Push::Notarization(bytes),

@@ -104,6 +104,9 @@ impl Checker for Budget {
     }
 }
 
+/// Certificates that a follower remembers having checked, at the least.
+const REMEMBERED: u64 = 256;
+
 /// No certificate is checked that did not come, and none twice.
 pub(super) struct Checks;
 
@@ -113,9 +116,12 @@ impl Checker for Checks {
     }
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
-        let Observation::Certificates(Certificates { tips, pushes, heights }) = observation else {
-            return Ok(());
-        };
+        let Observation::Certificates(certificates) = observation else { return Ok(()) };
+        let Certificates { tips, pushes, heights, new } = certificates;
+        let checked = certificates.checked();
+        if *new <= REMEMBERED && checked > *new {
+            return Err(format!("{checked} certificates were checked, of {new}"));
+        }
         let all = [("tips", tips), ("pushes", pushes), ("heights", heights)];
         match all.into_iter().find(|(_, (checked, came))| checked > came) {
             Some((what, (checked, came))) => {

@@ -15,6 +15,7 @@
 //! | `delivery` | every consumer is given every event, in order, from its durable position on |
 //! | `acknowledged` | a position is durable only by `Ack::Durable`, and never lost |
 //! | `budget` | the source is not asked more often than the situation allows |
+//! | `certificates` | no certificate is checked that did not come, and none twice |
 //! | `deadlines` | no call to the source lasts for ever, and no pass stays away for ever |
 //! | `status` | `Live` is said only when it is true |
 //! | `faults` | what goes wrong outside is never called a bug of our own |
