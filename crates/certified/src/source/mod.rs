@@ -192,15 +192,18 @@ where
         std::future::ready(Ok(self.identity.clone()))
     }
 
+    // Each of these is a large future, and a pass asks in many places: on the heap each costs an
+    // allocation, inside the pass it would cost that much of the stack in every place.
+
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Fault>> + Send {
-        self.tips()
+        Box::pin(self.tips())
     }
 
     fn digests(
         &self,
         heights: &[Height],
     ) -> impl Future<Output = Result<Vec<Option<Digest>>, Fault>> + Send {
-        self.digests_at(heights)
+        Box::pin(self.digests_at(heights))
     }
 
     fn blocks(
@@ -208,7 +211,7 @@ where
         from: Height,
         tip: BlockRef,
     ) -> impl Future<Output = Result<Vec<B>, Fault>> + Send {
-        self.range(from, tip)
+        Box::pin(self.range(from, tip))
     }
 
     fn doorbell(&self) -> impl Future<Output = ()> + Send {
