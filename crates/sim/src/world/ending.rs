@@ -79,6 +79,8 @@ impl World {
             // Where finality went on and what is final is skipped, the head has to be looked for.
             let skips = matches!(self.mix.mode, Mode::Blocks { skip_finalized: true, .. });
             let digests = u64::from(skips && self.mix.certified);
+            // A stretch ends at its highest height that has a certificate of its own.
+            let ranges = if self.mix.certified { 2 * ranges } else { ranges };
             let may = Asked { snapshots: 1, digests, ranges };
             if !self.within(&format!("{blocks} new blocks"), cost, may, self.checks(&may)) {
                 return false;
