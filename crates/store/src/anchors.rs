@@ -4,10 +4,6 @@
 //! one whose neighbours are nearest to each other, measured against the distance from the top. What
 //! stays is spread like powers of two below the top, so that the prune of a reorganisation goes at
 //! most about twice as deep as it must, with a bounded memory.
-//!
-//! What is below finalized is forgotten: no reorganisation goes there, and without blocks nobody ever
-//! checked that it is on the finalized chain. A wrong one, from a source that moved between two answers,
-//! would otherwise speak against a lower tier for ever.
 
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, RangeCfg, Read, Write};
@@ -50,9 +46,6 @@ impl Anchors {
                 self.note(tip.block);
             }
             Event::Blocks { .. } => {}
-        }
-        if let Some(finalized) = marks.tips.block(Tier::Finalized) {
-            self.0.retain(|at, _| *at >= finalized.height);
         }
     }
 
@@ -151,21 +144,6 @@ mod tests {
         anchors.apply(&prune, &Marks::none());
         assert_eq!(anchors.at_or_below(Height::new(100)), Some(block(4)));
         assert_eq!(anchors.at_or_below(Height::new(3)), Some(block(3)));
-    }
-
-    #[test]
-    fn what_is_below_finalized_is_forgotten() {
-        let mut anchors = Anchors::default();
-        for height in [3, 5, 9] {
-            anchors.apply(&advanced(height), &Marks::none());
-        }
-        let tip = Tip::from(block(5));
-        let mut marks = Marks::none();
-        marks.tips.set(Tier::Finalized, Some(tip));
-        anchors.apply(&Event::Advanced { tier: Tier::Finalized, tip }, &marks);
-        assert_eq!(anchors.at_or_below(Height::new(4)), None);
-        assert_eq!(anchors.at_or_below(Height::new(8)), Some(block(5)));
-        assert_eq!(anchors.at_or_below(Height::new(9)), Some(block(9)));
     }
 
     #[test]
