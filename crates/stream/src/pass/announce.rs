@@ -66,7 +66,8 @@ where
     }
 
     /// The view's own blocks at the heights of the source's tips, where it knows them, with `last`
-    /// taken in already.
+    /// taken in already. What a view without blocks was told of below finalized was never linked to
+    /// that, and nothing replaces it there: it speaks against no tier.
     pub(super) async fn known(
         &self,
         marks: &Marks,
@@ -75,11 +76,16 @@ where
     ) -> Result<[Option<BlockRef>; 4], Fault> {
         let start = last.first().map(|block| block.reference().height);
         let mut known = [None; 4];
+        let finalized = marks.tips.block(Tier::Finalized).filter(|_| marks.delivered.is_none());
         for tier in Tier::ALL {
             let Some(theirs) = tips.block(tier).filter(|tip| marks.tips.block(tier) != Some(*tip))
             else {
                 continue;
             };
+            let buried = finalized.is_some_and(|finalized| theirs.height < finalized.height);
+            if buried && tier != Tier::Finalized {
+                continue;
+            }
             let within = start.and_then(|start| theirs.height.get().checked_sub(start.get()));
             let ours = match within {
                 Some(at) => {

@@ -6,7 +6,7 @@ use super::{
     source::{Answer, Call, Kind},
 };
 use crate::Mode;
-use tidewatch_core::FaultKind;
+use tidewatch_core::{FaultKind, Ladder};
 
 const TIPS: Mode = Mode::TipsOnly;
 
@@ -105,6 +105,23 @@ fn anchors_at_finalized_and_above_are_kept() {
     follower.source.stand(&chain.fork(9, 'b', 13), [13, 0, 0, 7]);
     let pass = follower.pass();
     assert_eq!(pass.events, ["prune 7a: 0 dropped, 7a 7a 7a 7a/7", "proposed 13b"]);
+}
+
+/// A source that moved between two answers left a wrong anchor, and below finalized nothing replaces it.
+#[test]
+fn a_wrong_anchor_below_finalized_withholds_no_tier() {
+    let old = Chain::new('a', 5);
+    let new = old.fork(5, 'b', 9);
+    let mut follower = Follower::on(Ladder::Certified, TIPS, &old, [5, 0, 0, 0]);
+    follower.settle();
+    follower.source.stand(&new, [9, 0, 0, 9]);
+    let (was, is) = (old.clone(), new.clone());
+    follower.source.before(Kind::Digests, 1, move |world| world.chain = was);
+    follower.source.after(Kind::Digests, 1, move |world| world.chain = is);
+    follower.settle();
+    follower.source.stand(&new, [9, 5, 0, 9]);
+    follower.settle();
+    assert_eq!(follower.stands(), "-: 9b 5b/5 - 9b/9");
 }
 
 /// BS-50
