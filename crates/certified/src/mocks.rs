@@ -7,29 +7,21 @@ use crate::{
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
 use commonware_consensus::{
-    simplex::{
-        scheme::bls12381_threshold::standard,
-        types::{Finalization, Finalize, Notarization, Notarize, Proposal},
-    },
+    simplex::types::Proposal,
     types::{Epoch, Round, View},
 };
-use commonware_cryptography::{
-    Hasher as _, Sha256, bls12381::primitives::variant::MinSig, ed25519,
-};
-use commonware_parallel::Sequential;
+use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Clock, Metrics, Spawner, Supervisor as _, deterministic};
-use commonware_utils::{channel::mpsc, non_empty, sync::Mutex};
-use rand::{CryptoRng, SeedableRng as _, rngs::StdRng};
+use commonware_utils::{channel::mpsc, sync::Mutex};
+use rand::CryptoRng;
 use std::{
     collections::VecDeque,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 use tidewatch_core::{Block, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Monitor};
-
-pub(crate) type TestScheme = standard::Scheme<ed25519::PublicKey, MinSig>;
-
-const NAMESPACE: &[u8] = b"_TIDEWATCH_TEST";
+use tidewatch_sim::scripted::committee::Committee;
+pub(crate) use tidewatch_sim::scripted::committee::Scheme as TestScheme;
 
 /// Payload bound of the test chain.
 pub(crate) const DATA_MAX: usize = 1_024;
@@ -101,63 +93,46 @@ impl CertifiedBlock for TestBlock {
     }
 }
 
-fn validators(seed: u64) -> Vec<TestScheme> {
-    standard::fixture::<MinSig, _>(&mut StdRng::seed_from_u64(seed), NAMESPACE, 4).schemes
-}
+const VALIDATORS: u32 = 4;
 
 /// The validators of the test chain.
-pub(crate) fn schemes() -> &'static [TestScheme] {
-    static SCHEMES: OnceLock<Vec<TestScheme>> = OnceLock::new();
-    SCHEMES.get_or_init(|| validators(0))
+pub(crate) fn schemes() -> &'static Committee {
+    static OURS: OnceLock<Committee> = OnceLock::new();
+    OURS.get_or_init(|| Committee::new(0, VALIDATORS))
 }
 
 /// Validators of another chain.
-pub(crate) fn strangers() -> &'static [TestScheme] {
-    static SCHEMES: OnceLock<Vec<TestScheme>> = OnceLock::new();
-    SCHEMES.get_or_init(|| validators(1))
+pub(crate) fn strangers() -> &'static Committee {
+    static STRANGERS: OnceLock<Committee> = OnceLock::new();
+    STRANGERS.get_or_init(|| Committee::new(1, VALIDATORS))
 }
 
 /// What the test chain's followers know of it.
 pub(crate) fn trust() -> OneEpoch<TestScheme> {
-    let identity = *schemes()[0].identity();
-    OneEpoch::new(Epoch::zero(), TestScheme::certificate_verifier(NAMESPACE, identity))
+    OneEpoch::new(Epoch::zero(), TestScheme::clone(&schemes().verifier()))
 }
 
 /// A certificate over `block`, followed by it, as it goes over the wire.
 pub(crate) fn certify(
-    schemes: &[TestScheme],
+    committee: &Committee,
     grade: Grade,
     round: Round,
     block: &TestBlock,
 ) -> Bytes {
-    certify_other(schemes, grade, round, block.digest, block)
+    certify_other(committee, grade, round, block.digest, block)
 }
 
 /// A certificate over `payload`, followed by `block`.
 pub(crate) fn certify_other(
-    schemes: &[TestScheme],
+    committee: &Committee,
     grade: Grade,
     round: Round,
     payload: Digest,
     block: &TestBlock,
 ) -> Bytes {
-    let parent = round.view().previous().unwrap_or_else(View::zero);
-    let proposal = Proposal::new(round, parent, payload);
     let proof = match grade {
-        Grade::Finalized => {
-            let votes: Vec<_> =
-                schemes.iter().map(|s| Finalize::sign(s, proposal.clone()).unwrap()).collect();
-            Finalization::from_finalizes(&schemes[0], non_empty![@&votes], &Sequential)
-                .unwrap()
-                .encode()
-        }
-        Grade::Notarized => {
-            let votes: Vec<_> =
-                schemes.iter().map(|s| Notarize::sign(s, proposal.clone()).unwrap()).collect();
-            Notarization::from_notarizes(&schemes[0], non_empty![@&votes], &Sequential)
-                .unwrap()
-                .encode()
-        }
+        Grade::Finalized => committee.finalization(round, payload),
+        Grade::Notarized => committee.notarization(round, payload),
     };
     [proof, block.encode()].concat().into()
 }

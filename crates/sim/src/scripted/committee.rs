@@ -46,31 +46,44 @@ impl Committee {
 
     /// Its certificate over the block with `digest`, encoded.
     pub fn certify(&self, grade: Grade, round: Round, digest: Digest) -> Bytes {
-        let signers = &*self.signers;
-        let parent = round.view().previous().unwrap_or_else(View::zero);
-        let proposal = Proposal::new(round, parent, digest);
-        let signed = "every validator holds its share";
         match grade {
-            Grade::Finalized => {
-                let votes: Vec<_> = signers
-                    .iter()
-                    .map(|signer| Finalize::sign(signer, proposal.clone()).expect(signed))
-                    .collect();
-                Finalization::from_finalizes(&signers[0], non_empty![@&votes], &Sequential)
-                    .expect("all of them are a quorum")
-                    .encode()
-            }
-            Grade::Notarized => {
-                let votes: Vec<_> = signers
-                    .iter()
-                    .map(|signer| Notarize::sign(signer, proposal.clone()).expect(signed))
-                    .collect();
-                Notarization::from_notarizes(&signers[0], non_empty![@&votes], &Sequential)
-                    .expect("all of them are a quorum")
-                    .encode()
-            }
+            Grade::Finalized => self.finalization(round, digest),
+            Grade::Notarized => self.notarization(round, digest),
         }
     }
+
+    /// Its finalization of the block with `digest`, encoded.
+    pub fn finalization(&self, round: Round, digest: Digest) -> Bytes {
+        let proposal = proposal(round, digest);
+        let votes: Vec<_> = self
+            .signers
+            .iter()
+            .map(|signer| Finalize::sign(signer, proposal.clone()).expect(SIGNS))
+            .collect();
+        Finalization::from_finalizes(&self.signers[0], non_empty![@&votes], &Sequential)
+            .expect(QUORUM)
+            .encode()
+    }
+
+    /// Its notarization of the block with `digest`, encoded.
+    pub fn notarization(&self, round: Round, digest: Digest) -> Bytes {
+        let proposal = proposal(round, digest);
+        let votes: Vec<_> = self
+            .signers
+            .iter()
+            .map(|signer| Notarize::sign(signer, proposal.clone()).expect(SIGNS))
+            .collect();
+        Notarization::from_notarizes(&self.signers[0], non_empty![@&votes], &Sequential)
+            .expect(QUORUM)
+            .encode()
+    }
+}
+
+const SIGNS: &str = "every validator holds its share";
+const QUORUM: &str = "all of them are a quorum";
+
+fn proposal(round: Round, digest: Digest) -> Proposal<Digest> {
+    Proposal::new(round, round.view().previous().unwrap_or_else(View::zero), digest)
 }
 
 /// Committees that take turns: each holds so many heights at a time.
