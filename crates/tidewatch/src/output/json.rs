@@ -145,7 +145,9 @@ mod tests {
     use super::*;
     use commonware_runtime::{Runner as _, tokio};
     use std::{
+        future::{Future as _, poll_fn},
         io::Write,
+        pin::pin,
         sync::{Arc, mpsc},
     };
     use tidewatch_core::{ChainId, Digest, Height};
@@ -223,17 +225,45 @@ mod tests {
 
     struct Pipe {
         lines: Arc<Mutex<Vec<u8>>>,
+        full: Arc<Mutex<()>>,
         _open: mpsc::Sender<()>,
     }
 
     impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _room = self.full.lock();
             self.lines.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
+        }
+    }
+
+    /// Prints into a pipe that is full while the consumer runs, so that it always waits for the reader:
+    /// one that was quick would leave nothing to crash in.
+    struct Waiting {
+        events: Events,
+        full: Arc<Mutex<()>>,
+    }
+
+    impl Consumer for Waiting {
+        fn name(&self) -> &str {
+            self.events.name()
+        }
+
+        async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+            let mut handling = pin!(self.events.handle(records));
+            poll_fn(|wake| {
+                let _full = self.full.lock();
+                handling.as_mut().poll(wake)
+            })
+            .await
+        }
+
+        async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
+            self.events.restart(oldest).await
         }
     }
 
@@ -247,17 +277,18 @@ mod tests {
     }
 
     impl Subject for Reader {
-        type Consumer = Events;
+        type Consumer = Waiting;
         /// The highest block, and all tiers.
         type Held = (Value, Value);
 
-        async fn open(&mut self) -> Result<Events, Fault> {
+        async fn open(&mut self) -> Result<Waiting, Fault> {
             self.close();
             let (open, printer) = mpsc::channel();
             self.printer = Some(printer);
-            let pipe = Pipe { lines: self.lines.clone(), _open: open };
+            let full = Arc::<Mutex<()>>::default();
+            let pipe = Pipe { lines: self.lines.clone(), full: full.clone(), _open: open };
             let printer = Printer::start(pipe).map_err(|error| Events::failed(&error))?;
-            Ok(Events::new(printer, Reached::new(None, true)))
+            Ok(Waiting { events: Events::new(printer, Reached::new(None, true)), full })
         }
 
         /// Folds the lines in the words of the README.
