@@ -1,11 +1,26 @@
 //! Sources: one folder a chain family, each behind a feature.
 //!
-//! | feature | module | what is followed | how it is certified |
+//! | feature (all on by default) | module | what is followed | what is proven, and what is taken on trust |
 //! |---|---|---|---|
-//! | `alto` (default) | [`alto`] | an alto chain, from its indexer | BLS12-381 threshold certificates |
+//! | `alto` | [`alto`] | an alto chain, from its indexer | every tier, by BLS12-381 threshold certificates |
+//! | `ethereum` | [`ethereum`] | an Ethereum chain, from execution nodes | each header by its hash; the tiers are the node's word |
+//! | `optimism` | [`optimism`] | an OP Stack chain, from a rollup node and an execution node | likewise; both nodes must have every tip |
+//! | `aztec` | [`aztec`] | an Aztec chain, from its nodes | likewise, by Poseidon2; links by archive |
 //!
-//! Sockets live here, and nothing that is decided: what comes in is bytes for the verifier of
-//! [`tidewatch_certified`].
+//! Sockets live here, and nothing that is decided about tiers: what comes in is bytes for the verifier of
+//! [`tidewatch_certified`], or answers of nodes, which [`rpc`] asks and each source checks.
 
 #[cfg(feature = "alto")]
 pub mod alto;
+#[cfg(feature = "aztec")]
+pub mod aztec;
+#[cfg(feature = "ethereum")]
+pub mod ethereum;
+#[cfg(feature = "optimism")]
+pub mod optimism;
+#[cfg(feature = "rpc")]
+pub mod rpc;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(any(feature = "alto", feature = "rpc"))]
+mod words;

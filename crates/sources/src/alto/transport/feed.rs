@@ -1,6 +1,7 @@
 //! Pushes over a WebSocket.
 
-use super::http::{detached, excerpt};
+use super::http::detached;
+use crate::words::excerpt;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use tidewatch_certified::{Feed, Push};

@@ -1,7 +1,11 @@
 //! Questions over HTTP.
 
-use super::{HttpFeed, tls};
-use crate::alto::{Config, Endpoint};
+use super::HttpFeed;
+use crate::{
+    alto::{Config, Endpoint},
+    tls,
+    words::{causes, excerpt},
+};
 use bytes::{Bytes, BytesMut};
 use commonware_formatting::hex;
 use reqwest::{
@@ -9,7 +13,7 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect,
 };
-use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 use tidewatch_certified::{Key, Transport};
 use tidewatch_core::{Fault, FaultKind};
 use tokio_tungstenite::{
@@ -22,9 +26,6 @@ const OVERHEAD: usize = 1024 * 1024;
 
 /// Idle connections are dropped before most servers do.
 const IDLE: Duration = Duration::from_secs(30);
-
-/// Bytes of an unexpected answer that are shown.
-const EXCERPT: usize = 80;
 
 /// The indexer of an alto chain.
 pub struct HttpTransport {
@@ -216,20 +217,4 @@ fn content_type(headers: &HeaderMap) -> String {
 /// hundred bytes would keep alive.
 pub(super) fn detached(body: &[u8]) -> Bytes {
     Bytes::copy_from_slice(body)
-}
-
-/// The first bytes of `content`, printable.
-pub(super) fn excerpt(content: &[u8]) -> String {
-    content[..content.len().min(EXCERPT)].escape_ascii().to_string()
-}
-
-/// An error with what caused it. Errors of the client name only the outermost step.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

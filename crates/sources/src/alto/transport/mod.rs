@@ -2,7 +2,6 @@
 
 mod feed;
 mod http;
-mod tls;
 
 pub use feed::HttpFeed;
 pub use http::HttpTransport;

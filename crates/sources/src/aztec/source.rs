@@ -1,0 +1,343 @@
+//! An Aztec node as a source.
+
+use super::{
+    AztecBlock,
+    block::Sealed,
+    calls::{self, hello},
+    memory::{Bound, Memory, Range},
+};
+use crate::rpc::{Answer, Config, Rpc, Steady, Upstreams, Work};
+use commonware_runtime::{Clock, Metrics};
+use commonware_utils::{NZUsize, sync::Mutex};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use tidewatch_core::{
+    BlockRef, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Monitor, Snapshot, Source,
+};
+
+/// Digests that one question may name. The search of a pass goes by powers of that.
+const DIGESTS_MAX: usize = 64;
+
+/// Calls that go with a question for digests: the header that binds it to the tip, that of genesis, and
+/// two blocks.
+const BESIDES: usize = 3;
+
+/// Blocks of a range at the most, until a node says that it gives fewer.
+const BLOCKS_MAX: usize = 50;
+
+/// Blocks that are remembered at the least: those of a range, and what is asked for below it.
+const RECENT_MIN: usize = 2 * BLOCKS_MAX;
+
+/// Blocks that are asked for below a range that does not stand on what is known there.
+const BELOW: usize = 4;
+
+/// An Aztec chain, followed from its nodes. See the [module](crate::aztec).
+pub struct AztecSource<E: Clock, R> {
+    upstreams: Upstreams<E, R>,
+    pub(super) memory: Mutex<Memory>,
+    identity: Mutex<Option<Identity>>,
+    /// Blocks that the nodes give at once.
+    limit: AtomicUsize,
+    /// Whoever follows asks for blocks, not for digests alone.
+    wants_blocks: AtomicBool,
+    steady: Steady,
+}
+
+impl<E: Clock, R> fmt::Debug for AztecSource<E, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AztecSource").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
+}
+
+impl<E: Clock + Metrics, R: Rpc> AztecSource<E, R> {
+    /// A source over `nodes`, which are several endpoints of one chain. Nothing is asked yet. What is
+    /// refused on the way to an answer is told to `monitor`.
+    ///
+    /// # Errors
+    ///
+    /// `Setting`: there is no node.
+    pub fn new(
+        context: E,
+        nodes: Vec<R>,
+        monitor: Arc<dyn Monitor>,
+        config: &Config,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            upstreams: Upstreams::new(context, nodes, hello(), monitor, config)?,
+            memory: Mutex::new(Memory::new(config.recent_max.get().max(RECENT_MIN))),
+            identity: Mutex::default(),
+            limit: AtomicUsize::new(BLOCKS_MAX),
+            wants_blocks: AtomicBool::default(),
+            steady: Steady::new(Ladder::Rollup, config),
+        })
+    }
+}
+
+impl<E: Clock, R: Rpc> AztecSource<E, R> {
+    /// What was asked and refused so far.
+    pub fn work(&self) -> Work {
+        self.upstreams.work()
+    }
+
+    /// Which chain it was when it was last asked.
+    async fn known(&self) -> Result<Identity, Fault> {
+        let known = self.identity.lock().clone();
+        match known {
+            Some(identity) => Ok(identity),
+            None => self.identity().await,
+        }
+    }
+
+    /// The tip that questions are about: that of the last snapshot, or of one that is taken now.
+    async fn tip(&self) -> Result<BlockRef, Fault> {
+        let tip = self.memory.lock().tip();
+        match tip {
+            Some(tip) => Ok(tip),
+            None => self.take().await.map(|(tip, _)| tip),
+        }
+    }
+
+    /// One look at the tips.
+    async fn take(&self) -> Result<(BlockRef, Snapshot), Fault> {
+        let genesis = self.known().await?.genesis;
+        let answers = self.upstreams.ask(&[calls::tips()]).await?;
+        let (tip, tips) = self.believe(calls::read_tips(self.name(), genesis, first(&answers)?))?;
+        let mut memory = self.memory.lock();
+        memory.stand_at(tip);
+        Ok((tip, Snapshot { time_ms: memory.time_ms(tip), ..tips.into() }))
+    }
+
+    /// Counts a fault in an answer.
+    fn believe<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
+        read.map_err(|fault| self.upstreams.refuse(fault))
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed).max(1)
+    }
+
+    /// Whether the header in `answer`, at the tip's height, is still the tip's.
+    fn is_bound(&self, tip: BlockRef, answer: &Answer) -> Result<bool, Fault> {
+        let header = calls::read_header(self.name(), tip.height.get(), answer);
+        let header = self.believe(header)?.filter(|header| header.reference() == tip);
+        if let Some(header) = &header {
+            self.memory.lock().see_tip(tip, header);
+        }
+        Ok(header.is_some())
+    }
+
+    /// Asks for the headers at `heights` on the chain under `tip`, and remembers what they say. Where
+    /// blocks are wanted, the two highest ones of the question come with it: the search for a fork is
+    /// mostly over there. Blocks are dropped on the strength of what they say: whether it is still the same
+    /// chain at all is asked with them.
+    async fn under(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+        blocks: Option<Range>,
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        let mut asked: Vec<_> = heights.iter().map(|height| calls::header(height.get())).collect();
+        asked.extend([tip.height.get(), 0].map(calls::header));
+        asked.extend(blocks.map(|range| calls::blocks(range.first, range.count)));
+        let answers = self.upstreams.ask(&asked).await?;
+        let (answers, besides) = answers.split_at_checked(heights.len()).ok_or_else(short)?;
+        if !self.is_bound(tip, first(besides)?)? {
+            self.memory.lock().forget();
+            let detail = format_args!("{tip} is no longer on the node's chain");
+            return Err(self.upstreams.refuse(FaultKind::Torn.fault(self.name(), detail)));
+        }
+        let genesis = besides.get(1).ok_or_else(short)?;
+        let genesis = self.believe(calls::read_header(self.name(), 0, genesis))?;
+        let genesis = genesis.map(|header| header.reference());
+        if genesis != self.upstreams.genesis() {
+            self.memory.lock().forget();
+            return Err(self.upstreams.doubt(genesis).await);
+        }
+        let read = heights.iter().zip(answers).map(|(height, answer)| {
+            let header = calls::read_header(self.name(), height.get(), answer)?;
+            Ok(header.map(|header| header.digest()))
+        });
+        let digests = self.believe(read.collect::<Result<Vec<_>, Fault>>())?;
+        if let (Some(range), Some(answer)) = (blocks, besides.get(2)) {
+            // A node that does not give them is asked again, by whoever needs them.
+            if let Ok(run) = self.believe(self.read_run(range, answer).await) {
+                self.memory.lock().keep(run);
+            }
+        }
+        let mut memory = self.memory.lock();
+        memory.tell(tip, tip.height, tip.digest);
+        for (height, digest) in heights.iter().zip(&digests) {
+            digest.iter().for_each(|digest| memory.tell(tip, *height, *digest));
+        }
+        Ok(digests)
+    }
+
+    async fn read_run(&self, range: Range, answer: &Answer) -> Result<Vec<Sealed>, Fault> {
+        let Identity { chain, .. } = self.known().await?;
+        calls::read_blocks(self.name(), &chain, (range.first, range.count), answer)
+    }
+
+    /// The two highest blocks of a question, if blocks are wanted and these are not known.
+    fn besides(&self, tip: BlockRef, heights: &[Height]) -> Option<Range> {
+        let wants = self.wants_blocks.load(Ordering::Relaxed) && self.limit() > 1;
+        let highest = heights.iter().copied().filter(|height| *height <= tip.height).max()?;
+        if !wants || highest == Height::zero() || self.memory.lock().has(tip, highest) {
+            return None;
+        }
+        let first = highest.get().saturating_sub(1).max(1);
+        Some(Range {
+            first,
+            count: if first == highest.get() { 1 } else { 2 },
+            bound: Bound::Header,
+        })
+    }
+
+    /// Asks for a range until the node gives it; learns on the way how much it gives at once.
+    async fn fetch(&self, from: Height, tip: BlockRef, below: usize) -> Result<bool, Fault> {
+        loop {
+            let range = self.memory.lock().plan(from, tip, self.limit(), below);
+            let mut asked = vec![calls::blocks(range.first, range.count)];
+            if range.bound == Bound::Header {
+                asked.push(calls::header(tip.height.get()));
+            }
+            let answers = match self.upstreams.ask(&asked).await {
+                Err(fault) if fault.kind == FaultKind::Oversized && range.count > 1 => {
+                    self.limit.fetch_min(range.count / 2, Ordering::Relaxed);
+                    continue;
+                }
+                answers => answers?,
+            };
+            let answer = first(&answers)?;
+            let learned = answer.as_ref().err().and_then(calls::learned_limit);
+            if let Some(limit) = learned.filter(|limit| *limit < range.count) {
+                self.limit.fetch_min(limit, Ordering::Relaxed);
+                continue;
+            }
+            let run = self.believe(self.read_run(range, answer).await)?;
+            return self.take_in(tip, range, run, answers.get(1)).await;
+        }
+    }
+
+    /// Keeps a range, if it is on the chain under `tip`.
+    async fn take_in(
+        &self,
+        tip: BlockRef,
+        range: Range,
+        run: Vec<Sealed>,
+        header: Option<&Answer>,
+    ) -> Result<bool, Fault> {
+        let (Some(lowest), Some(last)) = (run.first(), run.last().map(Sealed::reference)) else {
+            return Ok(false);
+        };
+        let bound = match (range.bound, header) {
+            (Bound::Last(digest), _) if last.height.get() == range.last() => last.digest == digest,
+            (_, Some(header)) => self.is_bound(tip, header)?,
+            // Fewer blocks than were asked for: what would have bound them is not there.
+            (_, None) => {
+                let answers = self.upstreams.ask(&[calls::header(tip.height.get())]).await?;
+                self.is_bound(tip, first(&answers)?)?
+            }
+        };
+        let mut memory = self.memory.lock();
+        if let Some(genesis) = memory.genesis_archive()
+            && lowest.header.number == 1
+            && lowest.header.last_archive != genesis
+        {
+            return self.believe(Err(calls::not_linked(self.name(), lowest, genesis)));
+        }
+        memory.keep(run);
+        if bound {
+            memory.tell(tip, last.height, last.digest);
+        }
+        Ok(bound)
+    }
+}
+
+fn short() -> Fault {
+    FaultKind::Bug.fault("aztec", "fewer answers than calls")
+}
+
+fn first(answers: &[Answer]) -> Result<&Answer, Fault> {
+    answers.first().ok_or_else(short)
+}
+
+impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
+    type Block = AztecBlock;
+
+    fn name(&self) -> &str {
+        self.upstreams.name()
+    }
+
+    fn ladder(&self) -> Ladder {
+        Ladder::Rollup
+    }
+
+    /// One question for digests is one batch.
+    fn limits(&self) -> Limits {
+        let room = self.upstreams.batch_max().saturating_sub(BESIDES);
+        let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
+        let blocks_max = NonZeroUsize::new(self.limit()).unwrap_or(NonZeroUsize::MIN);
+        Limits { digests_max: room.min(NZUsize!(DIGESTS_MAX)), blocks_max }
+    }
+
+    async fn identity(&self) -> Result<Identity, Fault> {
+        let identity = self.upstreams.identity().await?;
+        self.memory.lock().begin_with(identity.genesis);
+        *self.identity.lock() = Some(identity.clone());
+        Ok(identity)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let take = || async { self.take().await.map(|(_, snapshot)| snapshot) };
+        self.steady.snapshot(&self.upstreams, || Box::pin(take())).await
+    }
+
+    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+        let tip = self.tip().await?;
+        let (mut digests, unknown): (Vec<_>, Vec<_>) = {
+            let memory = self.memory.lock();
+            let digests = heights.iter().map(|height| memory.digest(tip, *height)).collect();
+            let unknown =
+                |height: &&Height| **height <= tip.height && memory.digest(tip, **height).is_none();
+            (digests, heights.iter().filter(unknown).copied().collect())
+        };
+        if unknown.is_empty() {
+            return Ok(digests);
+        }
+        let found = self.under(tip, &unknown, self.besides(tip, heights)).await?;
+        let empty = heights.iter().zip(&mut digests);
+        let empty = empty.filter(|(height, digest)| digest.is_none() && **height <= tip.height);
+        empty.zip(found).for_each(|((_, slot), digest)| *slot = digest);
+        Ok(digests)
+    }
+
+    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<AztecBlock>, Fault> {
+        self.wants_blocks.store(true, Ordering::Relaxed);
+        self.known().await?;
+        if from > tip.height || from == Height::zero() {
+            return Ok(Vec::new());
+        }
+        // Once as it should be, and once with what is below, where a fork is. A node that gives fewer
+        // blocks than that, or single ones, is asked for the parent, and for the block itself.
+        for below in [0, BELOW, 1, 0] {
+            let known = self.memory.lock().range(from, tip, self.limit());
+            if !known.is_empty() {
+                return Ok(known);
+            }
+            if !self.fetch(from, tip, below).await? {
+                return Ok(Vec::new());
+            }
+        }
+        Ok(self.memory.lock().range(from, tip, self.limit()))
+    }
+
+    async fn doorbell(&self) {
+        self.upstreams.doorbell().await;
+    }
+}

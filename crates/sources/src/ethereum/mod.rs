@@ -1,0 +1,88 @@
+//! An Ethereum chain, followed from execution nodes over JSON-RPC.
+//!
+//! # Overview
+//!
+//! ```text
+//!  eth+http://HOST:PORT  eth+https://  ──parse──▶ Endpoint ──open──▶ EthereumSource
+//!  eth+ws://HOST:PORT    eth+wss://
+//! ```
+//!
+//! | tier | tag | checkpoint |
+//! |---|---|---|
+//! | proposed | `latest` | |
+//! | checkpointed | `safe` | the safe block itself: an execution node names no epochs |
+//! | proven | | |
+//! | finalized | `finalized` | the finalized block itself |
+//!
+//! A node without a tag (before the merge, on a network without a beacon chain) has no such tier. No
+//! depth is ever taken for finality.
+//!
+//! # What is asked
+//!
+//! | call of the source | request |
+//! |---|---|
+//! | `snapshot` | one batch of `eth_getBlockByNumber` with the three tags; again if the tips are of two moments, or lower than before |
+//! | `digests` | one batch of `eth_getBlockByNumber`, and the height of the tip with it |
+//! | `blocks` | likewise, for the blocks that are not remembered |
+//! | `identity`, and the first of every connection | `eth_chainId` and block 0, in one batch |
+//! | `doorbell` | `eth_subscribe` to `newHeads`, over a WebSocket; a head wakes, and is not believed |
+//!
+//! # What is believed
+//!
+//! Every header is hashed here, and refused if it is not the one that was asked for. That a chain is the
+//! one under a tip stands on its parent links, and on the node having that very tip at its height when it
+//! answered. Which block is safe or finalized is the node's word: nothing in an execution node's answers
+//! proves it.
+//!
+//! # Chains that this follows
+//!
+//! Those whose headers hash as Ethereum's do. A chain with header fields of its own is refused with
+//! `wrong_digest`.
+
+mod block;
+pub(crate) mod headers;
+mod source;
+pub(crate) mod wire;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use block::EthBlock;
+pub use source::EthereumSource;
+
+use crate::rpc::{Config, Endpoint, EndpointError, Node};
+use commonware_runtime::{Clock, Metrics};
+use std::sync::Arc;
+use tidewatch_core::{Fault, Monitor};
+
+/// The family of these addresses.
+pub(crate) const FAMILY: &str = "eth";
+
+/// What may follow the family.
+pub(crate) const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
+
+/// Reads the address of an execution node.
+///
+/// # Errors
+///
+/// Why it is none, without what may be a secret.
+pub fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
+    Endpoint::parse(FAMILY, &SCHEMES, text)
+}
+
+/// Makes a source for the chain of `endpoints`, which are asked one at a time: the next one when one
+/// fails. Nothing is asked yet.
+///
+/// # Errors
+///
+/// `Setting`, with what to do about it: there is no endpoint, or no TLS can be set up for it.
+pub fn open<E: Clock + Metrics>(
+    context: E,
+    endpoints: &[Endpoint],
+    monitor: Arc<dyn Monitor>,
+    config: &Config,
+) -> Result<EthereumSource<E, Node<E>>, Fault> {
+    let node = |endpoint| Node::new(context.child("node"), endpoint, config);
+    let nodes = endpoints.iter().map(node).collect::<Result<_, _>>()?;
+    EthereumSource::new(context, nodes, monitor, config)
+}

@@ -1,0 +1,104 @@
+//! What following costs, in requests.
+
+use super::{Follower, scripted, simulate};
+use crate::rpc::Config;
+use commonware_utils::NZUsize;
+use tidewatch_core::Source as _;
+
+#[test]
+fn a_quiet_pass_is_one_request_and_so_is_a_new_block() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 40, &Config::default());
+        let mut follower = Follower::start(source).await;
+        follower.pass().await;
+        follower.assert_at(&node).await;
+        assert_eq!(follower.pass().await, 1);
+        for _ in 0..5 {
+            node.change(|world| world.extend(1));
+            assert_eq!(follower.pass().await, 1, "the snapshot brings the header");
+            follower.assert_at(&node).await;
+        }
+        node.change(|world| world.extend(2));
+        assert_eq!(follower.pass().await, 2);
+        node.change(|world| (world.safe, world.finalized) = (Some(30), Some(20)));
+        assert_eq!(follower.pass().await, 1);
+        follower.assert_at(&node).await;
+    });
+}
+
+#[test]
+fn a_reorganisation_costs_no_more_than_a_search_for_where_it_began() {
+    for depth in [1, 2, 3, 7, 40, 63, 64, 100, 1_000] {
+        for blocks in [depth, depth + 1] {
+            simulate(depth, |context| async move {
+                let (node, source) = scripted(&context, 1_200, &Config::default());
+                let batch = source.limits().blocks_max.get() as u64;
+                let mut follower = Follower::start(source).await;
+                follower.pass().await;
+                node.change(|world| {
+                    world.requests.clear();
+                    world.reorganise(depth, blocks);
+                });
+                let cost = follower.pass().await;
+                follower.assert_at(&node).await;
+                // Blocks that the search did not bring are caught up on.
+                let search = u64::from(depth.next_power_of_two().ilog2()) + 3;
+                let caught_up = if depth < 64 { 0 } else { blocks.div_ceil(batch) };
+                assert!(
+                    cost <= search + caught_up,
+                    "{depth}, {blocks}: {:?}",
+                    node.change(|world| world.requests.clone())
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn catching_up_is_as_many_requests_as_batches_and_two() {
+    for (blocks, batch_max) in [(1, 100), (99, 100), (1_000, 100), (1_000, 21), (300, 2)] {
+        simulate(blocks, |context| async move {
+            let batch_max = NZUsize!(batch_max);
+            let config = Config { batch_max, ..Config::default() };
+            let (node, source) = scripted(&context, blocks, &config);
+            let batch = source.limits().blocks_max.get() as u64;
+            assert_eq!(batch, batch_max.get() as u64 - 1, "one call binds the others to the tip");
+            let mut follower = Follower::start(source).await;
+            let cost = follower.pass().await;
+            follower.assert_at(&node).await;
+            assert!(cost <= blocks.div_ceil(batch) + 2, "{blocks} by {batch}: {cost} requests");
+        });
+    }
+}
+
+#[test]
+fn the_size_of_a_batch_is_learned_from_what_the_node_refuses() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 1_000, &Config::default());
+        node.change(|world| world.batch_max = 30);
+        let mut follower = Follower::start(source).await;
+        let cost = follower.pass().await;
+        follower.assert_at(&node).await;
+        assert_eq!(follower.source.limits().blocks_max.get(), 24, "100, 50, 25, less one");
+        assert!(cost <= 1_000_u64.div_ceil(24) + 4, "{cost} requests, two of them refused");
+        let sizes = node.change(|world| world.requests.clone());
+        assert_eq!(sizes.iter().filter(|size| **size > 30).count(), 2, "{sizes:?}");
+    });
+}
+
+#[test]
+fn a_limit_that_was_raised_is_found_again() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 200, &Config::default());
+        node.change(|world| world.batch_max = 60);
+        let mut follower = Follower::start(source).await;
+        follower.pass().await;
+        assert_eq!(follower.source.limits().blocks_max.get(), 49);
+        node.change(|world| {
+            world.batch_max = usize::MAX;
+            world.extend(10_000);
+        });
+        follower.pass().await;
+        assert_eq!(follower.source.limits().blocks_max.get(), 99);
+    });
+}

@@ -1,0 +1,247 @@
+//! An execution node that lives in the test.
+
+use crate::rpc::{Answer, Call, Rpc, RpcError, Unanswered};
+use alloy_consensus::Header;
+use alloy_primitives::{B256, U64};
+use alloy_rpc_types_eth::Header as RpcHeader;
+use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
+use commonware_utils::sync::Mutex;
+use serde_json::{Value, json, value::to_raw_value};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tidewatch_core::{BlockRef, Digest, FaultKind, Height};
+use tidewatch_sim::conformance::Stage;
+use tokio::sync::Notify;
+
+/// What a request is answered, from the calls in it and what would be true.
+pub(crate) type Tamper =
+    Box<dyn FnMut(&[Call], Vec<Answer>) -> Result<Vec<Answer>, Unanswered> + Send + Sync>;
+
+/// The chain behind a node, and how the node behaves.
+pub(crate) struct World {
+    pub(crate) id: u64,
+    pub(crate) canonical: Vec<Header>,
+    blocks: HashMap<B256, Header>,
+    pub(crate) safe: Option<u64>,
+    pub(crate) finalized: Option<u64>,
+    forks: u64,
+    /// Calls that it takes in one batch.
+    pub(crate) batch_max: usize,
+    pub(crate) tamper: Option<Tamper>,
+    pub(crate) latency: Duration,
+    /// Of every request, the number of its calls.
+    pub(crate) requests: Vec<usize>,
+}
+
+/// A scripted node. Clones are handles of one.
+#[derive(Clone)]
+pub(crate) struct Node {
+    context: Arc<Context>,
+    name: String,
+    world: Arc<Mutex<World>>,
+    bell: Arc<Notify>,
+}
+
+pub(crate) fn reference(header: &Header) -> BlockRef {
+    BlockRef::new(Height::new(header.number), Digest(header.hash_slow().0))
+}
+
+impl Node {
+    /// A chain of genesis and `blocks` more.
+    pub(crate) fn new(context: Context, name: &str, id: u64, blocks: u64) -> Self {
+        let genesis = Header { gas_limit: id, timestamp: 1_700_000_000, ..Header::default() };
+        let world = World {
+            id,
+            blocks: HashMap::from([(genesis.hash_slow(), genesis.clone())]),
+            canonical: vec![genesis],
+            safe: Some(0),
+            finalized: Some(0),
+            forks: 0,
+            batch_max: usize::MAX,
+            tamper: None,
+            latency: Duration::from_millis(1),
+            requests: Vec::new(),
+        };
+        let node = Self {
+            context: Arc::new(context),
+            name: name.into(),
+            world: Arc::new(Mutex::new(world)),
+            bell: Arc::default(),
+        };
+        node.change(|world| world.extend(blocks));
+        node
+    }
+
+    /// Another node of the same chain as it is now, which then goes its own way.
+    pub(crate) fn twin(&self, name: &str) -> Self {
+        let twin = Self::new(self.context.child("twin"), name, 0, 0);
+        self.change(|ours| {
+            twin.change(|theirs| {
+                theirs.id = ours.id;
+                theirs.canonical = ours.canonical.clone();
+                theirs.blocks = ours.blocks.clone();
+                (theirs.safe, theirs.finalized) = (ours.safe, ours.finalized);
+            });
+        });
+        twin
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let result = change(&mut self.world.lock());
+        self.bell.notify_one();
+        result
+    }
+
+    pub(crate) fn tamper(
+        &self,
+        tamper: impl FnMut(&[Call], Vec<Answer>) -> Result<Vec<Answer>, Unanswered>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        self.change(|world| world.tamper = Some(Box::new(tamper)));
+    }
+
+    /// What it answers if nobody tampers.
+    pub(crate) fn truth(&self, calls: &[Call]) -> Vec<Answer> {
+        let world = self.world.lock();
+        calls.iter().map(|call| world.answer(call)).collect()
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.world.lock().requests.len()
+    }
+
+    pub(crate) fn tip(&self) -> BlockRef {
+        self.change(|world| reference(world.canonical.last().unwrap()))
+    }
+
+    pub(crate) fn at(&self, height: u64) -> BlockRef {
+        self.change(|world| reference(&world.canonical[height as usize]))
+    }
+}
+
+impl World {
+    pub(crate) fn extend(&mut self, blocks: u64) {
+        for _ in 0..blocks {
+            let below = self.canonical.last().unwrap();
+            let header = Header {
+                number: below.number + 1,
+                parent_hash: below.hash_slow(),
+                timestamp: below.timestamp + 12,
+                // Forks differ in something.
+                nonce: self.forks.to_be_bytes().into(),
+                gas_limit: self.id,
+                ..Header::default()
+            };
+            self.blocks.insert(header.hash_slow(), header.clone());
+            self.canonical.push(header);
+        }
+    }
+
+    /// Takes `depth` blocks away and puts `blocks` others in their place.
+    pub(crate) fn reorganise(&mut self, depth: u64, blocks: u64) {
+        self.canonical.truncate(self.canonical.len() - depth as usize);
+        self.forks += 1;
+        self.extend(blocks);
+        let top = self.height();
+        self.safe = self.safe.map(|safe| safe.min(top - blocks));
+        assert!(self.finalized <= Some(top - blocks), "finalized blocks stay");
+    }
+
+    pub(crate) fn height(&self) -> u64 {
+        self.canonical.len() as u64 - 1
+    }
+
+    fn answer(&self, call: &Call) -> Answer {
+        let block = |header: Option<&Header>| {
+            let Some(header) = header else { return Value::Null };
+            let mut block = serde_json::to_value(RpcHeader::new(header.clone())).unwrap();
+            block["transactions"] = json!([]);
+            block["uncles"] = json!([]);
+            block
+        };
+        let at = |height: Option<u64>| self.canonical.get(height? as usize);
+        let value = match (call.method, call.params.first()) {
+            ("eth_chainId", None) => json!(U64::from(self.id)),
+            ("eth_getBlockByNumber", Some(tag)) => match tag.as_str().unwrap() {
+                "latest" => block(self.canonical.last()),
+                "safe" => block(at(self.safe)),
+                "finalized" => block(at(self.finalized)),
+                number => {
+                    let height = u64::from_str_radix(&number[2..], 16).unwrap();
+                    block(at(Some(height)))
+                }
+            },
+            ("eth_getBlockByHash", Some(hash)) => {
+                let hash: B256 = serde_json::from_value(hash.clone()).unwrap();
+                block(self.blocks.get(&hash))
+            }
+            (method, _) => {
+                let message = format!("the method {method} does not exist");
+                return Err(RpcError { code: -32601, message });
+            }
+        };
+        Ok(to_raw_value(&value).unwrap())
+    }
+}
+
+impl Rpc for Node {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
+        let latency = self.world.lock().latency;
+        self.context.sleep(latency).await;
+        let (batch_max, tamper) = {
+            let mut world = self.world.lock();
+            world.requests.push(calls.len());
+            (world.batch_max, world.tamper.take())
+        };
+        if calls.len() > batch_max {
+            let fault = FaultKind::Unavailable.fault(&self.name, "batch too large");
+            return Err(Unanswered::TooMany(fault));
+        }
+        let truth = self.truth(calls);
+        let Some(mut tamper) = tamper else { return Ok(truth) };
+        let answers = tamper(calls, truth);
+        self.world.lock().tamper.get_or_insert(tamper);
+        answers
+    }
+
+    async fn doorbell(&self) {
+        self.bell.notified().await;
+    }
+}
+
+impl Stage for Node {
+    fn is_still(&self) -> bool {
+        true
+    }
+
+    fn rings(&self) -> bool {
+        true
+    }
+
+    async fn grow(&mut self, blocks: u64) -> bool {
+        self.change(|world| world.extend(blocks));
+        true
+    }
+
+    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+        self.change(|world| world.reorganise(depth, blocks));
+        true
+    }
+
+    async fn finalize(&mut self, blocks: u64) -> bool {
+        self.change(|world| {
+            world.finalized = world.finalized.map(|height| height + blocks);
+            world.safe = world.safe.max(world.finalized);
+        });
+        true
+    }
+}

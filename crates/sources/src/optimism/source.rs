@@ -1,0 +1,233 @@
+//! A rollup node, with its execution node, as a source.
+
+use super::{
+    heads::Heads,
+    standing::{Standing, standing},
+    wire::{SyncStatus, hello, read_status, sync_status},
+};
+use crate::{
+    ethereum::{
+        EthBlock,
+        headers::Headers,
+        wire::{By, chain_id, hello as execution_hello},
+    },
+    rpc::{Config, Rpc, Steady, Upstreams, Work},
+};
+use commonware_runtime::{Clock, Metrics};
+use commonware_utils::{NZUsize, sync::Mutex};
+use std::{collections::BTreeSet, fmt, sync::Arc};
+use tidewatch_core::{
+    Block as _, BlockRef, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Monitor,
+    Snapshot, Source, Tier, TipSet,
+};
+
+/// Blocks that are asked for under a new tip which does not stand on the one before: a search for where
+/// that chain left the other one begins with them, and a short absence is made up for.
+const BELOW: u64 = 64;
+
+/// Digests that one question may name: a search by so few stays among those blocks for as long as it
+/// can, and costs no request there.
+const DIGESTS_MAX: usize = 8;
+
+/// An OP Stack chain, followed from rollup nodes and execution nodes. See the
+/// [module](crate::optimism).
+pub struct OptimismSource<E: Clock, R> {
+    nodes: Upstreams<E, R>,
+    headers: Headers<E, R>,
+    heads: Heads,
+    steady: Steady,
+    /// The tips that the execution node was last seen to have.
+    agreed: Mutex<TipSet>,
+    name: String,
+}
+
+impl<E: Clock, R> fmt::Debug for OptimismSource<E, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OptimismSource")
+            .field("nodes", &self.nodes)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Clock + Metrics, R: Rpc> OptimismSource<E, R> {
+    /// A source over rollup `nodes` and `execution` nodes of one chain. Nothing is asked yet. What is
+    /// refused on the way to an answer is told to `monitor`.
+    ///
+    /// # Errors
+    ///
+    /// `Setting`: there is no node of either kind.
+    pub fn new(
+        context: E,
+        nodes: Vec<R>,
+        execution: Vec<R>,
+        heads: Heads,
+        monitor: Arc<dyn Monitor>,
+        config: &Config,
+    ) -> Result<Self, Fault> {
+        let nodes =
+            Upstreams::new(context.child("rollup"), nodes, hello(), monitor.clone(), config)?;
+        let execution = Upstreams::new(context, execution, execution_hello(), monitor, config)?;
+        let name = format!("{} with {}", nodes.name(), execution.name());
+        let headers = Headers::new(execution, config.recent_max);
+        let steady = Steady::new(Ladder::Rollup, config);
+        Ok(Self { nodes, headers, heads, steady, agreed: Mutex::default(), name })
+    }
+}
+
+impl<E: Clock, R: Rpc> OptimismSource<E, R> {
+    /// What was asked and refused so far, of rollup nodes and of execution nodes.
+    pub fn work(&self) -> [Work; 2] {
+        [self.nodes.work(), self.headers.upstreams().work()]
+    }
+
+    async fn take(&self) -> Result<Snapshot, Fault> {
+        let answers = self.nodes.ask(&[sync_status()]).await?;
+        let [answer] = &answers[..] else {
+            return Err(FaultKind::Bug.fault(&self.name, "one call has one answer"));
+        };
+        let status = read_status(self.nodes.name(), answer);
+        let status = status.map_err(|fault| self.nodes.refuse(fault))?;
+        let tips = self.heads.tips(&status);
+        self.agree(&tips, &status).await?;
+        let time_ms = self.heads.proposed(&status).map(|head| head.timestamp.saturating_mul(1_000));
+        Ok(Snapshot { time_ms, ..tips.into() })
+    }
+
+    /// Makes sure that the execution node has every block of `tips`. Those that it was seen to have
+    /// are not asked for again.
+    async fn agree(&self, tips: &TipSet, status: &SyncStatus) -> Result<(), Fault> {
+        let agreed = *self.agreed.lock();
+        let moved: Vec<_> = Tier::ALL
+            .into_iter()
+            .filter(|tier| tips.block(*tier) != agreed.block(*tier))
+            .filter_map(|tier| tips.block(tier))
+            .collect();
+        if !moved.is_empty() {
+            let below = self.below(&agreed, status);
+            let heights: BTreeSet<_> = moved.iter().map(|block| block.height).collect();
+            let mut wanted = vec![By::Tag("latest")];
+            wanted.extend(heights.union(&below).copied().map(By::Height));
+            wanted.push(By::Height(Height::zero()));
+            let mut blocks = self.headers.ask(&wanted).await?;
+            self.headers.begins(blocks.pop().flatten()).await?;
+            let found = || blocks.iter().flatten().map(EthBlock::reference);
+            let top = blocks.first().and_then(Option::as_ref).map(|top| top.reference().height);
+            for head in moved {
+                let at = found().find(|block| block.height == head.height);
+                self.judge(head, standing(Some(head), at.map(|block| block.digest), top))?;
+            }
+        }
+        if let Some(proposed) = tips.block(Tier::Proposed) {
+            self.headers.stand_at(proposed);
+        }
+        *self.agreed.lock() = *tips;
+        Ok(())
+    }
+
+    /// Heights under a proposed head that does not stand on the one before, as many as one batch has
+    /// room for.
+    fn below(&self, agreed: &TipSet, status: &SyncStatus) -> BTreeSet<Height> {
+        let before = agreed.block(Tier::Proposed);
+        let Some((before, head)) = before.zip(self.heads.proposed(status)) else {
+            return BTreeSet::new();
+        };
+        let parent = Digest(head.parent_hash.0);
+        if head.block() == before || parent == before.digest {
+            return BTreeSet::new();
+        }
+        // The highest block, the three heads, and genesis.
+        let room = (self.headers.upstreams().batch_max() as u64).saturating_sub(5).min(BELOW);
+        (head.number.saturating_sub(room)..head.number).map(Height::new).collect()
+    }
+
+    fn judge(&self, head: BlockRef, standing: Standing) -> Result<(), Fault> {
+        let execution = self.headers.upstreams();
+        let (kind, detail) = match standing {
+            Standing::Agree | Standing::Behind => return Ok(()),
+            Standing::Ahead => {
+                (FaultKind::Behind, format!("the execution node has yet to come to {head}"))
+            }
+            Standing::Diverged(at) => {
+                let detail =
+                    format!("the rollup node has {head}, the execution node {at} at that height");
+                (FaultKind::Torn, detail)
+            }
+            Standing::Unknown => {
+                (FaultKind::Missing, format!("the execution node has no block at {head}"))
+            }
+        };
+        // Which of the two is wrong cannot be told: where there are others, others are asked next.
+        self.nodes.move_on();
+        execution.move_on();
+        Err(execution.refuse(kind.fault(&self.name, detail)))
+    }
+
+    async fn tip(&self) -> Result<BlockRef, Fault> {
+        if let Some(tip) = self.headers.tip() {
+            return Ok(tip);
+        }
+        let snapshot = self.snapshot().await?;
+        let tip = snapshot.tips.block(Tier::Proposed);
+        tip.ok_or_else(|| FaultKind::Missing.fault(&self.name, "no proposed tip"))
+    }
+}
+
+impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
+    type Block = EthBlock;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn ladder(&self) -> Ladder {
+        Ladder::Rollup
+    }
+
+    fn limits(&self) -> Limits {
+        let limits = self.headers.limits();
+        Limits { digests_max: limits.digests_max.min(NZUsize!(DIGESTS_MAX)), ..limits }
+    }
+
+    /// The rollup's number, and the execution node's block at height 0. Both nodes must be of one chain:
+    /// the execution node has the block that the rollup begins at.
+    async fn identity(&self) -> Result<Identity, Fault> {
+        let rollup = self.nodes.identity().await?;
+        let execution = self.headers.upstreams().identity().await?;
+        let number = |identity: &Identity| {
+            let number = identity.chain.as_str().split_once(':');
+            number.and_then(|(_, number)| number.parse::<u64>().ok())
+        };
+        let first = self.headers.ask(&[By::Height(rollup.genesis.height)]).await?.pop().flatten();
+        let first = first.map(|block| block.reference());
+        if number(&rollup) == number(&execution) && first == Some(rollup.genesis) {
+            let id = number(&execution).unwrap_or_default();
+            let chain = chain_id("op", id, &self.name)?;
+            return Ok(Identity { chain, genesis: execution.genesis });
+        }
+        let there = first.map_or("no block".into(), |block| block.to_string());
+        let detail = format!(
+            "the rollup node is of {} beginning at {}, the execution node of {} with {there} there: \
+             check the address after el=",
+            rollup.chain, rollup.genesis, execution.chain
+        );
+        Err(FaultKind::WrongChain.fault(&self.name, detail))
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        self.steady.snapshot(&self.nodes, || Box::pin(self.take())).await
+    }
+
+    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+        let tip = self.tip().await?;
+        self.headers.digests(tip, heights).await
+    }
+
+    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<EthBlock>, Fault> {
+        self.headers.blocks(from, tip).await
+    }
+
+    async fn doorbell(&self) {
+        self.headers.upstreams().doorbell().await;
+    }
+}

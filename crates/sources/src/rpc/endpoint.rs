@@ -1,0 +1,181 @@
+//! Addresses of nodes that answer JSON-RPC.
+
+use std::fmt;
+use url::Url;
+
+/// Why a text is not the address of a node. No message repeats what may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Another scheme, or none.
+    #[error("not the address of such a node: write {0}")]
+    Scheme(String),
+    /// Not a URL after the scheme.
+    #[error("not a URL ({0})")]
+    Url(url::ParseError),
+    /// A parameter of ours with a value that it cannot have, or that comes twice.
+    #[error("the parameter {name} is wrong: {expected}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A part behind `#`.
+    #[error("the address has a part behind #, which means nothing here: leave it out")]
+    Fragment,
+}
+
+/// The address of a node: a URL with the family of its chain in front, as in `eth+http://`.
+///
+/// `Display` and `Debug` show family, scheme, host and port alone: user, password, path and query may
+/// be secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    family: &'static str,
+    url: Url,
+}
+
+impl Endpoint {
+    /// Reads `text` as the address of a node of `family`, with one of `schemes` after the `+`.
+    pub(crate) fn parse(
+        family: &'static str,
+        schemes: &[&str],
+        text: &str,
+    ) -> Result<Self, EndpointError> {
+        let forms = || {
+            let forms: Vec<_> =
+                schemes.iter().map(|scheme| format!("{family}+{scheme}://HOST:PORT")).collect();
+            EndpointError::Scheme(forms.join(" or "))
+        };
+        let plain = text.strip_prefix(family).and_then(|rest| rest.strip_prefix('+'));
+        let plain = plain.ok_or_else(forms)?;
+        let scheme = plain.split_once("://").map(|(scheme, _)| scheme);
+        if !scheme.is_some_and(|scheme| schemes.contains(&scheme)) {
+            return Err(forms());
+        }
+        Self::new(family, Url::parse(plain).map_err(EndpointError::Url)?)
+    }
+
+    /// The node of `family` at `url`.
+    pub(crate) fn new(family: &'static str, url: Url) -> Result<Self, EndpointError> {
+        if url.fragment().is_some() {
+            return Err(EndpointError::Fragment);
+        }
+        Ok(Self { family, url })
+    }
+
+    /// Takes the value of the parameter `name` out of the query; what else is there goes to the node.
+    #[cfg_attr(not(feature = "optimism"), allow(dead_code, reason = "no other family has any"))]
+    pub(crate) fn take(
+        &mut self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<String>, EndpointError> {
+        let pairs: Vec<_> = self.url.query_pairs().into_owned().collect();
+        let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| key == name);
+        if ours.is_empty() {
+            return Ok(None); // Whatever else the query holds stays as it was written.
+        }
+        let [(_, value)] = &ours[..] else {
+            return Err(EndpointError::Parameter { name, expected });
+        };
+        self.url.set_query(None);
+        if !theirs.is_empty() {
+            self.url.query_pairs_mut().extend_pairs(theirs);
+        }
+        Ok(Some(value.clone()))
+    }
+
+    /// Whether it is asked over a WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        matches!(self.url.scheme(), "ws" | "wss")
+    }
+
+    /// Whether the connection is encrypted.
+    pub(crate) fn is_secure(&self) -> bool {
+        matches!(self.url.scheme(), "https" | "wss")
+    }
+
+    /// The URL to request from, with its secrets.
+    pub(crate) const fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, host) = (self.url.scheme(), self.url.host_str().unwrap_or_default());
+        write!(f, "{}+{scheme}://{host}", self.family)?;
+        self.url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [&str; 4] = ["http", "https", "ws", "wss"];
+
+    fn parse(text: &str) -> Result<Endpoint, EndpointError> {
+        Endpoint::parse("eth", &BOTH, text)
+    }
+
+    #[test]
+    fn addresses_are_shown_without_what_may_be_secret() {
+        let table = [
+            ("eth+http://127.0.0.1:8545", "eth+http://127.0.0.1:8545", false, false),
+            ("eth+ws://[::1]:8546", "eth+ws://[::1]:8546", true, false),
+            ("eth+https://node.example/v3/4711", "eth+https://node.example", false, true),
+            ("eth+wss://node.example/?key=4711", "eth+wss://node.example", true, true),
+            ("eth+http://alice:hunter2@host:1/4711", "eth+http://host:1", false, false),
+        ];
+        for (text, shown, websocket, secure) in table {
+            let endpoint = parse(text).expect(text);
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!((endpoint.is_websocket(), endpoint.is_secure()), (websocket, secure));
+            for secret in ["alice", "hunter2", "4711"] {
+                assert!(!format!("{endpoint:?} {endpoint:#?}").contains(secret), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_addresses_are_refused_with_what_to_do() {
+        let form = || {
+            let forms = BOTH.map(|scheme| format!("eth+{scheme}://HOST:PORT"));
+            EndpointError::Scheme(forms.join(" or "))
+        };
+        let table = [
+            ("", form()),
+            ("http://host:1", form()),
+            ("ether+http://host", form()),
+            ("eth+ftp://host", form()),
+            ("eth+host:1", form()),
+            ("eth+http://", EndpointError::Url(url::ParseError::EmptyHost)),
+            ("eth+http://host:99999", EndpointError::Url(url::ParseError::InvalidPort)),
+            ("eth+http://host#part", EndpointError::Fragment),
+        ];
+        for (text, error) in table {
+            assert_eq!(parse(text).expect_err(text), error, "{text}");
+        }
+    }
+
+    #[test]
+    fn our_parameters_are_taken_out_of_a_query_and_others_stay() {
+        let mut endpoint = parse("eth+http://host/path?a=1&el=http://b&key=4711").unwrap();
+        assert_eq!(endpoint.take("el", "a URL"), Ok(Some("http://b".into())));
+        assert_eq!(endpoint.take("el", "a URL"), Ok(None));
+        assert_eq!(endpoint.url().as_str(), "http://host/path?a=1&key=4711");
+        let mut twice = parse("eth+http://host?el=a&el=b").unwrap();
+        assert!(twice.take("el", "a URL").is_err());
+        let mut alone = parse("eth+http://host?hunter2").unwrap();
+        assert_eq!(alone.take("el", "a URL"), Ok(None));
+        assert_eq!(alone.url().as_str(), "http://host/?hunter2");
+    }
+}

@@ -1,0 +1,138 @@
+//! JSON-RPC to the nodes of a chain: what the sources of this crate that follow a node stand on.
+//!
+//! # Overview
+//!
+//! ```text
+//!  Ethereum, Optimism, Aztec ──calls──▶ Upstreams ──one of them──▶ Rpc ──▶ HTTP or WebSocket
+//!   (what is asked, and what is        budget, deadline,           one request: a call by itself,
+//!    believed of the answers)          fail-over, batch size       or several as a batch
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `endpoint` | addresses, with what is secret in them |
+//! | `http`, `guard` | requests over HTTP, and what is refused of their answers before they are parsed |
+//! | `ws` | requests over a WebSocket, and the heads that it pushes as doorbell |
+//! | `upstreams` | several endpoints as one: who is asked, how often, and until when |
+//! | `node` | either of them, by the address |
+//! | `budget` | how many requests may be made |
+//! | `recent` | blocks that need not be asked for again |
+//! | `steady` | snapshots that are of one moment, and not of a node that lags |
+//! | `config` | limits |
+//! | `ledger` | work and refusals, counted |
+
+mod budget;
+mod config;
+mod endpoint;
+mod guard;
+mod http;
+mod ledger;
+mod node;
+mod recent;
+mod steady;
+mod upstreams;
+mod ws;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use endpoint::{Endpoint, EndpointError};
+pub use http::HttpRpc;
+pub use ledger::Work;
+pub use node::Node;
+pub(crate) use recent::Recent;
+pub(crate) use steady::Steady;
+pub(crate) use upstreams::{Hello, Upstreams};
+pub use ws::WsRpc;
+
+use crate::words::excerpt;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, value::RawValue};
+use std::{fmt, future::Future};
+use tidewatch_core::{Fault, FaultKind};
+
+/// One call of a method.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The method.
+    pub method: &'static str,
+    /// Its parameters, by position.
+    pub params: Vec<Value>,
+}
+
+impl Call {
+    /// A call of `method`.
+    pub const fn new(method: &'static str, params: Vec<Value>) -> Self {
+        Self { method, params }
+    }
+}
+
+/// An error that a node answered one call with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (error {code})")]
+pub struct RpcError {
+    /// The code, as JSON-RPC and the nodes have them.
+    pub code: i32,
+    /// The words, cut to a bound and printable.
+    pub message: String,
+}
+
+/// What one call was answered: the result as it came, which is `null` where a node leaves it out.
+pub type Answer = Result<Box<RawValue>, RpcError>;
+
+/// Why a request has no answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// It had more calls, or asked for larger answers, than the endpoint or we allow in one: fewer may
+    /// be answered.
+    TooMany(Fault),
+    /// Anything else.
+    Fault(Fault),
+}
+
+impl Unanswered {
+    /// The reason alone.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::TooMany(fault) | Self::Fault(fault) => fault,
+        }
+    }
+}
+
+/// A node that answers JSON-RPC.
+///
+/// # Cancel safety
+///
+/// Every method may be dropped at any await: callers put deadlines on them.
+pub trait Rpc: Send + Sync + 'static {
+    /// Names the node in faults and metrics, without credentials.
+    fn name(&self) -> &str;
+
+    /// One request: one call by itself, several as one batch. There is one answer for each call, in
+    /// their order.
+    fn send(&self, calls: &[Call]) -> impl Future<Output = Result<Vec<Answer>, Unanswered>> + Send;
+
+    /// Resolves when the node pushed that its chain moved. One without pushes never does.
+    fn doorbell(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+}
+
+/// The result of one call as `T`; an error of the node is `Unavailable`, what does not fit `Malformed`.
+/// `what` names what was asked for, in words.
+pub(crate) fn read<T: DeserializeOwned>(
+    name: &str,
+    what: &dyn fmt::Display,
+    answer: &Answer,
+) -> Result<T, Fault> {
+    match answer {
+        Ok(raw) => serde_json::from_str(raw.get()).map_err(|error| {
+            // The error may repeat what it is about, at any length.
+            let error = excerpt(error.to_string().as_bytes());
+            let shown = excerpt(raw.get().as_bytes());
+            FaultKind::Malformed.fault(name, format_args!("{what} is not one ({error}): {shown}"))
+        }),
+        Err(error) => Err(FaultKind::Unavailable.fault(name, format_args!("{what}: {error}"))),
+    }
+}

@@ -1,0 +1,61 @@
+//! A node, over whatever its address says.
+
+use super::{Answer, Call, Config, Endpoint, HttpRpc, Rpc, Unanswered, WsRpc};
+use commonware_runtime::Clock;
+use std::fmt;
+use tidewatch_core::Fault;
+
+/// A node that answers JSON-RPC, over HTTP or over a WebSocket.
+pub enum Node<E> {
+    /// Over HTTP: without pushes.
+    Http(HttpRpc),
+    /// Over a WebSocket: with pushes.
+    Ws(Box<WsRpc<E>>),
+}
+
+impl<E> fmt::Debug for Node<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(node) => node.fmt(f),
+            Self::Ws(node) => node.fmt(f),
+        }
+    }
+}
+
+impl<E: Clock> Node<E> {
+    /// Sets up for `endpoint`. Does not connect yet.
+    ///
+    /// # Errors
+    ///
+    /// `Setting`: no client can be made for such an address, or no TLS can be set up.
+    pub fn new(context: E, endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
+        Ok(if endpoint.is_websocket() {
+            Self::Ws(Box::new(WsRpc::new(context, endpoint, config)?))
+        } else {
+            Self::Http(HttpRpc::new(endpoint, config)?)
+        })
+    }
+}
+
+impl<E: Clock> Rpc for Node<E> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Http(node) => node.name(),
+            Self::Ws(node) => node.name(),
+        }
+    }
+
+    async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
+        match self {
+            Self::Http(node) => node.send(calls).await,
+            Self::Ws(node) => node.send(calls).await,
+        }
+    }
+
+    async fn doorbell(&self) {
+        match self {
+            Self::Http(node) => node.doorbell().await,
+            Self::Ws(node) => node.doorbell().await,
+        }
+    }
+}

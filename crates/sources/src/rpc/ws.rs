@@ -1,0 +1,147 @@
+//! Requests over a WebSocket, and the heads that a node pushes over it.
+
+use super::{
+    Answer, Call, Config, Endpoint, Rpc, Unanswered,
+    http::{ask, refused},
+};
+use crate::tls;
+use commonware_runtime::Clock;
+use commonware_utils::sync::Mutex;
+use jsonrpsee::{
+    core::client::{Error, Subscription, SubscriptionClientT as _},
+    rpc_params,
+    ws_client::{PingConfig, WsClient, WsClientBuilder},
+};
+use rand::{SeedableRng as _, rngs::SmallRng};
+use serde_json::value::RawValue;
+use std::{fmt, sync::Arc, time::Duration};
+use tidewatch_core::{Backoff, Fault, FaultKind};
+use tokio::sync::Mutex as AsyncMutex;
+use tracing::debug;
+
+/// How often a quiet connection is pinged.
+const PING: Duration = Duration::from_secs(10);
+
+/// A peer that is gone is noticed after this long without a sign of life.
+const INACTIVE: Duration = Duration::from_secs(30);
+
+/// Heads that wait to be heard. Of several, one ring is as good as many.
+const HEADS_MAX: usize = 16;
+
+/// A node that is asked over a WebSocket. It connects when it is asked, and again after the
+/// connection was lost.
+pub struct WsRpc<E> {
+    name: String,
+    context: E,
+    endpoint: Endpoint,
+    config: Config,
+    tls: Option<rustls::ClientConfig>,
+    client: AsyncMutex<Option<Arc<WsClient>>>,
+    heads: AsyncMutex<Option<Subscription<Box<RawValue>>>>,
+    backoff: Mutex<Backoff>,
+}
+
+impl<E> fmt::Debug for WsRpc<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsRpc").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<E: Clock> WsRpc<E> {
+    /// Sets up for `endpoint`. Does not connect yet.
+    ///
+    /// # Errors
+    ///
+    /// `Setting`: no TLS can be set up.
+    pub fn new(context: E, endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
+        let name = endpoint.to_string();
+        let tls = endpoint.is_secure().then(tls::config).transpose();
+        let tls = tls.map_err(|error| FaultKind::Setting.fault(&name, error))?;
+        let backoff = Mutex::new(Backoff::new(config.backoff_base, config.backoff_cap));
+        let (client, heads) = Default::default();
+        let (endpoint, config) = (endpoint.clone(), config.clone());
+        Ok(Self { name, context, endpoint, config, tls, client, heads, backoff })
+    }
+
+    /// The open connection, or a new one.
+    async fn client(&self) -> Result<Arc<WsClient>, Fault> {
+        let mut slot = self.client.lock().await;
+        if let Some(client) = slot.as_ref().filter(|client| client.is_connected()) {
+            return Ok(client.clone());
+        }
+        *slot = None;
+        let limits = &self.config;
+        let mut builder = WsClientBuilder::default()
+            .request_timeout(limits.request_timeout)
+            .connection_timeout(limits.request_timeout)
+            .max_response_size(limits.answer_max)
+            // Attempts, not redirections: with none it would never connect.
+            .max_redirections(1)
+            .max_buffer_capacity_per_subscription(HEADS_MAX)
+            .enable_ws_ping(PingConfig::new().ping_interval(PING).inactive_limit(INACTIVE));
+        if let Some(tls) = &self.tls {
+            builder = builder.with_custom_cert_store(tls.clone());
+        }
+        let client = builder.build(self.endpoint.url()).await;
+        let client = client.map_err(|error| {
+            let fault = refused(&self.name, &error).0;
+            Fault { kind: FaultKind::Unreachable, ..fault }
+        })?;
+        let client = Arc::new(client);
+        *slot = Some(client.clone());
+        Ok(client)
+    }
+
+    async fn subscribe(&self) -> Result<Subscription<Box<RawValue>>, Fault> {
+        let client = self.client().await?;
+        let subscribed =
+            client.subscribe("eth_subscribe", rpc_params!["newHeads"], "eth_unsubscribe");
+        subscribed.await.map_err(|error: Error| refused(&self.name, &error).0)
+    }
+
+    async fn rest(&self) {
+        // Seeded by the clock: what matters is that two followers do not come back together.
+        let now = self.context.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
+        let wait = self.backoff.lock().fail(&mut rng);
+        self.context.sleep(wait).await;
+    }
+}
+
+impl<E: Clock> Rpc for WsRpc<E> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
+        let client = self.client().await.map_err(Unanswered::Fault)?;
+        ask(&self.name, &*client, calls).await
+    }
+
+    /// Rings for every head that is pushed, and once after each time that it had to subscribe again:
+    /// what was pushed in between was not heard.
+    async fn doorbell(&self) {
+        let mut heads = self.heads.lock().await;
+        loop {
+            if let Some(subscription) = heads.as_mut() {
+                match subscription.next().await {
+                    Some(Ok(_)) => return,
+                    Some(Err(error)) => debug!(node = self.name, %error, "a head that is not JSON"),
+                    None => *heads = None,
+                }
+                continue;
+            }
+            match self.subscribe().await {
+                Ok(subscription) => {
+                    self.backoff.lock().succeed();
+                    *heads = Some(subscription);
+                    return;
+                }
+                Err(fault) => {
+                    debug!(%fault, "no pushes");
+                    self.rest().await;
+                }
+            }
+        }
+    }
+}
