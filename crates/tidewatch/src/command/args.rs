@@ -34,15 +34,20 @@ pub(crate) enum Command {
 #[serde(default, deny_unknown_fields)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Follow {
-    /// What to follow; several addresses are several upstreams of one chain.
+    /// What to follow; several addresses are several endpoints of one chain. [default: devnet:]
     ///
     /// `devnet:` is the embedded network (`devnet:?mode=vrf` for its other kind of certificates),
-    /// `alto+http://HOST:PORT?mode=standard|vrf` an alto network by its indexer (also
-    /// `alto+https://`). [default: devnet:]
+    /// `alto+http://HOST:PORT?mode=standard|vrf` an alto network by its indexer,
+    /// `eth+http://HOST:PORT` or `eth+ws://HOST:PORT` an Ethereum chain by an execution node,
+    /// `op+http://HOST:PORT?el=http://HOST:PORT` an OP Stack chain by a rollup node and the execution
+    /// node beside it (`&checkpointed=local-safe` and `&proposed=cross-unsafe` choose other heads),
+    /// `aztec+http://HOST:PORT` an Aztec chain by a node. All of them also with `https` or `wss`. What is
+    /// secret in an address is never shown.
     #[arg(long, value_name = "URL")]
     pub(crate) source: Vec<String>,
 
-    /// The public key of the network, in hex: everything is verified against it. The devnet needs none.
+    /// The public key of an alto network, in hex: everything is verified against it. Nothing else needs
+    /// one.
     #[arg(long, value_name = "HEX")]
     pub(crate) identity: Option<String>,
 
@@ -82,6 +87,8 @@ Examples:
       the first 20 finalized blocks of it, as events
   tidewatch follow --source 'alto+http://127.0.0.1:8080?mode=standard' --identity 8f4c…
       follow an alto network, keeping it in ./tidewatch-data
+  tidewatch follow --source eth+ws://127.0.0.1:8546 --source eth+http://127.0.0.1:8545 --start tip
+      follow an Ethereum chain from its tip on, by two nodes
 
 Logs go to standard error; RUST_LOG=debug shows more of them.";
 

@@ -5,19 +5,23 @@ use super::{
     args::{Follow, Format},
     data_dir::DataDir,
     logs, metrics,
-    upstream::{Target, Upstreams, probe},
+    upstream::{Remote, Target, Upstreams, probe},
 };
 use crate::{
     Outcome,
     output::{CONSUMER, Events, Human, Lines, Printer, Reached},
 };
+use commonware_codec::{Codec, Read};
 use commonware_macros::select;
-use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
-use std::{path::Path, sync::Arc, time::SystemTime};
+use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, tokio::Context};
+use std::{fmt::Debug, path::Path, sync::Arc, time::SystemTime};
 use tidewatch::{Config as DriverConfig, Follower};
-use tidewatch_core::{EventLog as _, FaultKind, LocalView, Monitor, Source as _, Tier};
+use tidewatch_core::{EventLog as _, Fault, FaultKind, LocalView, Monitor, Severity, Source, Tier};
 use tidewatch_devnet::Devnet;
-use tidewatch_sources::alto::{self, AltoBlock, CertificateMode, StandardScheme, VrfScheme};
+use tidewatch_sources::{
+    alto::{self, AltoBlock, CertificateMode, StandardScheme, VrfScheme},
+    aztec, ethereum, optimism, rpc,
+};
 use tidewatch_store::{Config as StoreConfig, Store};
 use tidewatch_stream::delivery;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,7 +39,7 @@ pub(super) fn run(options: Follow) -> Outcome<()> {
     let data = match (&options.data_dir, &target) {
         (Some(path), _) => DataDir::open(path)?,
         (None, Target::Devnet { .. }) => DataDir::temporary()?,
-        (None, Target::Alto(_)) => DataDir::open(Path::new(DATA_DIR))?,
+        (None, _) => DataDir::open(Path::new(DATA_DIR))?,
     };
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
@@ -94,6 +98,21 @@ struct Audience<M> {
     human: Option<Human>,
 }
 
+/// A source that is open, and what goes with it.
+struct Opened<S: Source<Block: Read>> {
+    source: Arc<S>,
+    /// Names it for people.
+    name: String,
+    /// How its blocks decode.
+    codec: <S::Block as Read>::Cfg,
+    /// The actor that brings its pushes, where there is one.
+    upstream: Option<Handle<()>>,
+    /// What it did, in words, at the end.
+    work: Box<dyn Fn() -> String + Send + Sync>,
+    /// What to check if it turns out to be of another chain.
+    check: &'static str,
+}
+
 impl Command {
     async fn run(self, target: Target, stop: &mut Stop) -> Outcome<()> {
         if let Some(address) = self.options.metrics {
@@ -101,8 +120,8 @@ impl Command {
             self.say(&format!("metrics at http://{address}/metrics")).await;
         }
         let mode = match target {
-            Target::Alto(upstreams) => return self.follow(upstreams, None, stop).await,
             Target::Devnet { mode } => mode,
+            Target::Remote(remote) => return self.follow(remote, None, stop).await,
         };
         self.say("starting the devnet: four validators and an indexer").await;
         let config = tidewatch_devnet::Config {
@@ -117,7 +136,7 @@ impl Command {
         let devnet = started
             .map_err(|error| Problem::failure(format!("the devnet did not start: {error}")))?;
         let result = match Upstreams::devnet(&devnet) {
-            Ok(upstreams) => self.follow(upstreams, Some(&devnet), stop).await,
+            Ok(upstreams) => self.follow(Remote::Alto(upstreams), Some(&devnet), stop).await,
             Err(problem) => Err(problem),
         };
         devnet.stop().await;
@@ -133,7 +152,7 @@ impl Command {
 
     async fn follow(
         &self,
-        upstreams: Upstreams,
+        remote: Remote,
         devnet: Option<&Devnet>,
         stop: &mut Stop,
     ) -> Outcome<()> {
@@ -142,34 +161,76 @@ impl Command {
         if json {
             let monitor = Arc::new(Lines::new(self.printer.clone(), reached.clone()));
             let audience = Audience { monitor, reached, json, human: None };
-            return self.certified(upstreams, devnet, stop, audience).await;
+            return self.open(remote, devnet, stop, audience).await;
         }
         let human = Human::new(self.printer.clone(), reached.clone(), self.options.until);
         logs::beside(human.bar());
         let monitor = Arc::new(human.clone());
         let audience = Audience { monitor, reached, json, human: Some(human) };
-        self.certified(upstreams, devnet, stop, audience).await
+        self.open(remote, devnet, stop, audience).await
     }
 
-    async fn certified<M: Monitor>(
+    /// Opens the source of whatever was asked for.
+    async fn open<M: Monitor>(
         &self,
-        upstreams: Upstreams,
+        remote: Remote,
         devnet: Option<&Devnet>,
         stop: &mut Stop,
         audience: Audience<M>,
     ) -> Outcome<()> {
-        match upstreams.mode() {
-            CertificateMode::Standard => {
-                self.alto::<StandardScheme, M>(&upstreams, devnet, stop, audience).await
+        let (context, monitor) = (self.context.child("source"), audience.monitor.clone());
+        let config = rpc::Config::default();
+        match remote {
+            Remote::Alto(upstreams) => match upstreams.mode() {
+                CertificateMode::Standard => {
+                    self.alto::<StandardScheme, M>(&upstreams, devnet, stop, audience).await
+                }
+                CertificateMode::Vrf => {
+                    self.alto::<VrfScheme, M>(&upstreams, devnet, stop, audience).await
+                }
+            },
+            Remote::Ethereum(endpoints) => {
+                let source = Arc::new(ethereum::open(context, &endpoints, monitor, &config)?);
+                let work = source.clone();
+                let work = move || requests(&[work.work()]);
+                self.node(source, (), work, stop, audience).await
             }
-            CertificateMode::Vrf => {
-                self.alto::<VrfScheme, M>(&upstreams, devnet, stop, audience).await
+            Remote::Optimism(addresses) => {
+                let source = Arc::new(optimism::open(context, &addresses, monitor, &config)?);
+                let work = source.clone();
+                let work = move || requests(&work.work());
+                self.node(source, (), work, stop, audience).await
+            }
+            Remote::Aztec(endpoints) => {
+                let source = Arc::new(aztec::open(context, &endpoints, monitor, &config)?);
+                let work = source.clone();
+                let work = move || requests(&[work.work()]);
+                self.node(source, (), work, stop, audience).await
             }
         }
     }
 
-    /// Opens the source and the store, and follows until there is a reason to end.
-    async fn alto<S: alto::Scheme, M: Monitor>(
+    /// A source that asks a node, and has no certificates.
+    async fn node<S, M>(
+        &self,
+        source: Arc<S>,
+        codec: <S::Block as Read>::Cfg,
+        work: impl Fn() -> String + Send + Sync + 'static,
+        stop: &mut Stop,
+        audience: Audience<M>,
+    ) -> Outcome<()>
+    where
+        S: Source<Block: Codec<Cfg: Clone + Debug + Send + Sync>>,
+        M: Monitor,
+    {
+        let (name, work) = (source.name().to_owned(), Box::new(work));
+        let check = "check the address";
+        let opened = Opened { source, name, codec, upstream: None, work, check };
+        self.along(opened, None, stop, audience).await
+    }
+
+    /// An alto chain, which is certified.
+    async fn alto<C: alto::Scheme, M: Monitor>(
         &self,
         upstreams: &Upstreams,
         devnet: Option<&Devnet>,
@@ -178,7 +239,7 @@ impl Command {
     ) -> Outcome<()> {
         let config = alto::Config::default();
         let codec = AltoBlock::codec(config.block_size_max);
-        let (source, upstream) = alto::open::<_, S>(
+        let (source, upstream) = alto::open::<_, C>(
             self.context.child("source"),
             upstreams.endpoints(),
             upstreams.identity(),
@@ -189,17 +250,42 @@ impl Command {
             () = stop.asked() => return Ok(()),
             there = probe(&self.context, source.transport().endpoints()) => there?,
         }
-        self.say(&format!("following {upstreams}")).await;
         let source = Arc::new(source);
-        let identity = source.identity().await?;
-        let store = Store::<_, AltoBlock>::open(
-            self.context.child("store"),
-            StoreConfig::new(identity.clone(), codec),
-        )
-        .await
-        .map_err(|fault| match fault.kind {
+        let work = source.clone();
+        let opened = Opened {
+            source,
+            name: upstreams.to_string(),
+            codec,
+            upstream: Some(upstream.start()),
+            work: Box::new(move || format!("{} certificates checked", work.work().checks_total())),
+            check: "check the address and --identity",
+        };
+        self.along(opened, devnet, stop, audience).await
+    }
+
+    /// Opens the store, and follows until there is a reason to end.
+    async fn along<S, M>(
+        &self,
+        opened: Opened<S>,
+        devnet: Option<&Devnet>,
+        stop: &mut Stop,
+        audience: Audience<M>,
+    ) -> Outcome<()>
+    where
+        S: Source<Block: Codec<Cfg: Clone + Debug + Send + Sync>>,
+        M: Monitor,
+    {
+        let Opened { source, name, codec, upstream, work, check } = opened;
+        let identity = select! {
+            () = stop.asked() => return Ok(()),
+            identity = source.identity() => identity.map_err(unreachable)?,
+        };
+        self.say(&format!("following {name}")).await;
+        let config = StoreConfig::new(identity.clone(), codec);
+        let store = Store::<_, S::Block>::open(self.context.child("store"), config);
+        let store = store.await.map_err(|fault| match fault.kind {
             FaultKind::WrongChain => Problem::from(fault)
-                .hint("name another directory with --data-dir, or check --identity"),
+                .hint(format!("name another directory with --data-dir, or {check}")),
             _ => Problem::from(fault),
         })?;
         if let Some(cursor) = store.acknowledged(CONSUMER).await? {
@@ -214,7 +300,9 @@ impl Command {
             audience.monitor.clone(),
             DriverConfig { mode: self.options.mode(), ..DriverConfig::default() },
         );
-        follower.supervise("upstream", upstream.start());
+        if let Some(upstream) = upstream {
+            follower.supervise("upstream", upstream);
+        }
         if audience.json {
             let events = Events::new(self.printer.clone(), audience.reached.clone());
             follower.attach(events, audience.monitor.clone(), delivery::Config::default());
@@ -222,14 +310,13 @@ impl Command {
         let end = select! {
             () = stop.asked() => Ok(false),
             () = audience.reached.wait() => Ok(true),
-            ended = follower.ended() => Err(problem(ended)),
+            ended = follower.ended() => Err(problem(ended, check)),
             error = devnet_ended(devnet) => Err(error),
         };
         let stopped = follower.stop(STOP_LIMIT).await;
         if let Some(human) = audience.human {
             let line = human.finish();
-            let checks = source.work().checks_total();
-            let summary = began.summary(&self.context, &store, checks).await?;
+            let summary = began.summary(&self.context, &store, &work()).await?;
             self.say(&format!("{line}\n{summary}")).await;
         }
         if self.printer.left_out() > 0 {
@@ -238,6 +325,21 @@ impl Command {
         end?;
         stopped.map_err(|error| Problem::failure(error.to_string()))
     }
+}
+
+/// What nodes were asked, in words.
+fn requests(work: &[rpc::Work]) -> String {
+    let requests: u64 = work.iter().map(|work| work.requests).sum();
+    format!("{requests} requests")
+}
+
+/// Why nobody said which chain it is.
+fn unreachable(fault: Fault) -> Problem {
+    if fault.severity() == Severity::Config {
+        return Problem::from(fault);
+    }
+    Problem::failure(format!("cannot reach the source: {fault}"))
+        .hint("start the node, or check the address that it listens on")
 }
 
 /// Resolves if the devnet ends although nobody stopped it.
@@ -249,12 +351,10 @@ async fn devnet_ended(devnet: Option<&Devnet>) -> Problem {
 }
 
 /// Why a follower that nobody stopped has ended.
-fn problem(ended: tidewatch::Ended) -> Problem {
+fn problem(ended: tidewatch::Ended, check: &str) -> Problem {
     match ended.result {
         Ok(()) => Problem::failure(format!("{} ended by itself", ended.actor)),
-        Err(fault) if fault.kind == FaultKind::WrongChain => {
-            Problem::from(fault).hint("check the address and the identity")
-        }
+        Err(fault) if fault.kind == FaultKind::WrongChain => Problem::from(fault).hint(check),
         Err(fault) => Problem::from(fault),
     }
 }
@@ -274,14 +374,12 @@ impl Began {
         &self,
         context: &Context,
         view: &impl LocalView,
-        checks: u64,
+        work: &str,
     ) -> Outcome<String> {
         let blocks = height(view).await?.saturating_sub(self.height);
         let took = context.current().duration_since(self.at).unwrap_or_default().as_secs_f64();
         let rate = blocks as f64 / took.max(0.001);
-        Ok(format!(
-            "{blocks} blocks in {took:.1} s ({rate:.0} a second), {checks} certificates checked"
-        ))
+        Ok(format!("{blocks} blocks in {took:.1} s ({rate:.0} a second), {work}"))
     }
 }
 

@@ -10,17 +10,17 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 /// The bar to take away while a line is written.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// What would show the headers of a request, and with them user and password of an address, is left
-/// out whatever is asked for.
-const NEVER: &str = "tungstenite::handshake::client=error";
+/// What would show the headers of a request, or the path that it goes to, and with them what is secret in
+/// an address, is left out whatever is asked for.
+const NEVER: [&str; 2] = ["tungstenite::handshake::client=error", "jsonrpsee-client=off"];
 
 /// Starts logging: errors only, unless `RUST_LOG` says otherwise. Refusals are in the output anyway.
 pub(super) fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    let filter = match NEVER.parse() {
+    let filter = NEVER.iter().fold(filter, |filter, never| match never.parse() {
         Ok(directive) => filter.add_directive(directive),
-        Err(_) => EnvFilter::new("error"), // It is a directive: no logs are better than secrets.
-    };
+        Err(_) => EnvFilter::new("off"), // It is a directive: no logs are better than secrets.
+    });
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

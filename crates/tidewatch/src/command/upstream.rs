@@ -10,16 +10,33 @@ use std::{fmt, time::Duration};
 use tidewatch_certified::Transport as _;
 use tidewatch_core::{Fault, FaultKind};
 use tidewatch_devnet::Devnet;
-use tidewatch_sources::alto::{self, CertificateMode, Endpoint, HttpTransport};
+use tidewatch_sources::{
+    alto::{self, CertificateMode, Endpoint, HttpTransport},
+    aztec, ethereum, optimism, rpc,
+};
 
 /// The scheme of the embedded network.
 const DEVNET: &str = "devnet:";
+
+/// What an address may begin with.
+const FAMILIES: &str = "devnet:, alto+http://HOST:PORT?mode=standard (or vrf), eth+http://HOST:PORT, \
+                        eth+ws://HOST:PORT, op+http://HOST:PORT?el=http://HOST:PORT or \
+                        aztec+http://HOST:PORT; with TLS it is https or wss";
 
 /// What the options ask to follow.
 #[derive(Debug)]
 pub(super) enum Target {
     Devnet { mode: CertificateMode },
+    Remote(Remote),
+}
+
+/// Endpoints of one chain, by the family of their addresses.
+#[derive(Debug)]
+pub(super) enum Remote {
     Alto(Upstreams),
+    Ethereum(Vec<rpc::Endpoint>),
+    Optimism(Vec<optimism::Address>),
+    Aztec(Vec<rpc::Endpoint>),
 }
 
 impl Target {
@@ -28,7 +45,7 @@ impl Target {
         match sources[..] {
             [] => Ok(Self::Devnet { mode: CertificateMode::Standard }),
             [source] if source.starts_with(DEVNET) => Self::devnet(source, options),
-            _ => Upstreams::parse(&sources, options.identity.as_deref()).map(Self::Alto),
+            [first, ..] => Remote::parse(first, &sources, options).map(Self::Remote),
         }
     }
 
@@ -49,7 +66,46 @@ impl Target {
     }
 }
 
-/// One or several upstreams of one chain.
+impl Remote {
+    /// Endpoints of the family that the `first` one is of.
+    fn parse(first: &str, sources: &[&str], options: &Follow) -> Outcome<Self> {
+        let family = first.split_once('+').map_or("", |(family, _)| family);
+        if family == "alto" {
+            return Upstreams::parse(sources, options.identity.as_deref()).map(Self::Alto);
+        }
+        let target = match family {
+            "eth" => Self::Ethereum(all(sources, ethereum::endpoint)?),
+            "op" => Self::Optimism(all(sources, str::parse)?),
+            "aztec" => Self::Aztec(all(sources, aztec::endpoint)?),
+            // What was typed may hold a password, wherever it stands.
+            _ => {
+                return Err(Problem::usage("--source: there is no such kind of address")
+                    .hint(format!("write {FAMILIES}")));
+            }
+        };
+        if options.identity.is_some() {
+            return Err(Problem::usage("--identity means nothing for this kind of source")
+                .hint("leave it out: the node's word is taken for what no certificate proves"));
+        }
+        Ok(target)
+    }
+}
+
+/// All addresses, read by `parse`.
+fn all<T, E: fmt::Display>(
+    sources: &[&str],
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Outcome<Vec<T>> {
+    let parse = |source: &&str| {
+        parse(source).map_err(|error| {
+            Problem::usage(format!("--source: {error}"))
+                .hint("several --source are several endpoints of one chain")
+        })
+    };
+    sources.iter().map(parse).collect()
+}
+
+/// One or several upstreams of one alto network.
 #[derive(Clone, Debug)]
 pub(super) struct Upstreams {
     endpoints: Vec<Endpoint>,
@@ -169,8 +225,14 @@ mod tests {
     #[test]
     fn wrong_input_is_refused_with_what_to_do() {
         let http = "alto+http://127.0.0.1:1?mode=standard";
-        let table: [(&[&str], Option<&str>, &str); 9] = [
-            (&["ftp://host"], Some("00"), "alto+http://HOST:PORT?mode="),
+        let table: [(&[&str], Option<&str>, &str); 15] = [
+            (&["ftp://host"], Some("00"), "eth+http://"),
+            (&["host:8545"], None, "eth+http://"),
+            (&["eth+ftp://host"], None, "write eth+http://HOST:PORT"),
+            (&["eth+http://host", "op+http://host"], None, "several endpoints of one chain"),
+            (&["eth+http://host"], Some("00"), "leave it out"),
+            (&["op+http://host"], None, "?el=http://HOST:PORT"),
+            (&["aztec+ws://host"], None, "aztec+https://HOST:PORT"),
             (&["alto+http://host:1"], Some("00"), "certificate mode is missing"),
             (&["alto+http://host:1?mode=fast"], Some("00"), "standard or vrf"),
             (&[http], None, "identity is missing"),

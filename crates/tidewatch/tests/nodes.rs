@@ -1,0 +1,183 @@
+//! The command, following nodes over JSON-RPC.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[allow(dead_code, reason = "shared with the other tests of the command")]
+mod command;
+mod node;
+
+use command::{Command, Fold, signal};
+use node::Node;
+use serde_json::Value;
+use std::{path::Path, time::Duration};
+
+const ID: u64 = 31_337;
+
+/// How long a run may take that has an end of its own.
+const SOON: Duration = Duration::from_secs(30);
+
+fn addresses(node: &Node) -> [(&'static str, String); 3] {
+    let at = node.address;
+    [
+        ("eth", format!("eth+http://{at}")),
+        ("op", format!("op+http://{at}?el=http://{at}")),
+        ("aztec", format!("aztec+http://{at}")),
+    ]
+}
+
+fn following(source: &str, data: &Path) -> Command {
+    let data = data.to_str().unwrap();
+    Command::follow().with(["--source", source, "--format", "json", "--data-dir", data])
+}
+
+#[test]
+fn each_kind_of_node_is_followed_to_a_height_and_on_after_a_restart() {
+    for family in ["eth", "op"] {
+        let node = Node::serve(ID, 10);
+        let addresses = addresses(&node);
+        let (_, source) = addresses.iter().find(|(name, _)| *name == family).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let mut fold = Fold::default();
+        let first = following(source, data.path()).with(["--until", "2"]).start().end(SOON);
+        assert_eq!(first.code, Some(0), "{first:?}");
+        first.lines.iter().for_each(|line| fold.line(line));
+        assert_eq!((fold.first, fold.finalized()), (Some(1), 2), "{family}");
+        node.grow_to(12);
+        let second = following(source, data.path()).with(["--until", "4"]).start().end(SOON);
+        assert_eq!(second.code, Some(0), "{second:?}");
+        second.lines.iter().for_each(|line| fold.line(line));
+        assert_eq!((fold.finalized(), fold.repeated), (4, 0), "{family}");
+    }
+}
+
+#[test]
+fn an_aztec_node_is_followed_with_its_checkpoints() {
+    let node = Node::serve(ID, 0);
+    let [.., (_, source)] = addresses(&node);
+    let data = tempfile::tempdir().unwrap();
+    let output = following(&source, data.path()).with(["--until", "2"]).start().end(SOON);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let mut fold = Fold::default();
+    output.lines.iter().for_each(|line| fold.line(line));
+    assert_eq!((fold.first, fold.finalized()), (Some(1), 2));
+    let proven = output.lines.iter().find(|line| line.contains("\"proven\"")).unwrap();
+    let proven: Value = serde_json::from_str(proven).unwrap();
+    assert_eq!(proven["checkpoint"]["number"], 4);
+}
+
+#[test]
+fn for_people_it_says_what_it_follows_and_what_that_cost() {
+    let node = Node::serve(ID, 9);
+    for (family, source) in addresses(&node) {
+        let data = tempfile::tempdir().unwrap();
+        let until = if family == "aztec" { "2" } else { "1" };
+        let command = Command::follow().with(["--source", &source, "--until", until]);
+        let output = command.with(["--data-dir", data.path().to_str().unwrap()]).start().end(SOON);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let text = output.text();
+        assert!(text.contains(&format!("following {family}+http://")), "{text}");
+        assert!(text.contains(" requests"), "{text}");
+        assert!(text.contains(&format!("finalized {until}")), "{text}");
+    }
+}
+
+#[test]
+fn of_two_endpoints_one_may_be_down() {
+    let node = Node::serve(ID, 9);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let run = following(&format!("eth+http://{closed}"), data.path())
+        .with(["--source", &format!("eth+http://{}", node.address), "--until", "1"])
+        .start()
+        .end(SOON);
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[test]
+fn the_data_of_a_chain_with_another_number_is_refused_and_left_alone() {
+    let (ours, theirs) = (Node::serve(ID, 9), Node::serve(1, 9));
+    let data = tempfile::tempdir().unwrap();
+    let source = |node: &Node| format!("eth+http://{}", node.address);
+    let follow = |node: &Node| {
+        following(&source(node), data.path()).with(["--until", "1"]).start().end(SOON)
+    };
+    assert_eq!(follow(&ours).code, Some(0));
+    let refused = follow(&theirs);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for words in ["eth:31337", "eth:1", "--data-dir", "check the address"] {
+        assert!(refused.errors.contains(words), "{words}: {}", refused.errors);
+    }
+    assert_eq!(follow(&ours).code, Some(0));
+}
+
+#[test]
+fn a_node_that_is_not_there_or_no_such_node_is_refused_with_what_to_do() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node = Node::serve(ID, 9).address;
+    let table = [
+        (format!("eth+http://{closed}"), "start the node"),
+        (format!("eth+ws://{closed}"), "start the node"),
+        (format!("eth+ws://{node}"), "start the node"),
+        (format!("op+http://{closed}?el=http://{node}"), "start the node"),
+        (format!("op+http://{node}?el=http://{closed}"), "start the node"),
+        (format!("aztec+http://{closed}"), "start the node"),
+    ];
+    for (source, words) in table {
+        let data = tempfile::tempdir().unwrap();
+        let output = following(&source, data.path()).start().end(SOON);
+        assert_eq!(output.code, Some(1), "{source}: {output:?}");
+        assert!(output.errors.contains("cannot reach the source"), "{source}: {}", output.errors);
+        assert!(output.errors.contains(words), "{source}: {}", output.errors);
+    }
+}
+
+#[test]
+fn a_signal_ends_it_cleanly() {
+    let node = Node::serve(ID, 9);
+    for (_, source) in addresses(&node) {
+        let data = tempfile::tempdir().unwrap();
+        let run = following(&source, data.path()).start();
+        run.line_with("\"tier\":\"finalized\"");
+        signal(&run, "TERM");
+        let output = run.end(Duration::from_secs(2));
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+}
+
+#[test]
+fn what_is_secret_in_an_address_is_never_shown() {
+    const SECRETS: [&str; 5] = ["alice", "hunter2", "YWxpY2U6", "key-4711", "token-4712"];
+    let node = Node::serve(ID, 9);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let behind = "key-4711?token=token-4712";
+    for at in [node.address, closed] {
+        let host = format!("alice:hunter2@{at}/{behind}");
+        for source in [
+            format!("eth+http://{host}"),
+            format!("eth+ws://{host}"),
+            format!("op+http://{host}&el=http://{host}"),
+            format!("aztec+http://{host}"),
+            format!("eth+ftp://{host}"),
+            format!("op+http://{host}"),
+        ] {
+            for format in ["human", "json"] {
+                let data = tempfile::tempdir().unwrap();
+                let output = Command::follow()
+                    .with(["--source", &source, "--format", format, "--until", "1"])
+                    .with(["--data-dir", data.path().to_str().unwrap()])
+                    .env("RUST_LOG", "trace,jsonrpsee-client=trace")
+                    .start()
+                    .end(SOON);
+                for text in [output.text(), output.errors] {
+                    for secret in SECRETS {
+                        let found = text.lines().find(|line| line.contains(secret));
+                        assert_eq!(found, None, "{source} shows {secret}");
+                    }
+                }
+            }
+        }
+    }
+    let (path, authorization) = node.seen();
+    assert_eq!(path, format!("/{behind}"), "it is in the request");
+    assert_eq!(authorization, "Basic YWxpY2U6aHVudGVyMg==");
+}
