@@ -2,28 +2,35 @@
 //!
 //! # Overview
 //!
-//! What every test here runs is what the command runs: an alto source, a durable store in a directory
-//! of its own, and a [`Follower`](tidewatch::Follower) over both, on the commonware tokio runtime. At
-//! the other end is a real alto indexer on loopback, in front of running validators or of a chain that
-//! was signed in advance.
+//! What every test here runs is what the command runs: a source, a durable store in a directory of its
+//! own, and a [`Follower`](tidewatch::Follower) over both, on the commonware tokio runtime. At the other
+//! end is a real alto indexer on loopback, in front of running validators or of a chain that was signed
+//! in advance, or a real Ethereum node.
 //!
 //! | binary | against |
 //! |---|---|
 //! | `devnet` | validators that make blocks: from genesis, from the tip, across restarts of the indexer |
 //! | `restart` | crashes and restarts of the follower, with validators and without |
 //! | `conformance` | a committee that grows, replaces and finalizes blocks: the source alone, in the suite for sources |
+//! | `anvil` | an Ethereum node that npm installs, and that reorganises its chain as it is told |
 //! | `readymade` | upstreams that lie, break, fall silent or contradict themselves; the cost of catching up |
 //!
 //! A test waits for what it is about by watching the follower ([`Witness::until`]), never for a while.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "support/anvil.rs"]
+pub mod anvil;
 #[path = "support/checks.rs"]
 mod checks;
 #[path = "support/counted.rs"]
 mod counted;
+#[path = "support/ethereum.rs"]
+mod ethereum;
 #[path = "support/node.rs"]
 mod node;
+#[path = "support/npm.rs"]
+pub mod npm;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/reader.rs"]
@@ -31,9 +38,11 @@ mod reader;
 #[path = "support/witness.rs"]
 mod witness;
 
-pub use checks::{assert_kept, assert_lawful, history};
+pub use anvil::Anvil;
+pub use checks::{assert_kept, assert_lawful, assert_lawful_on, history};
 pub use counted::{Call, Counted};
-pub use node::{Node, Settings};
+pub use ethereum::{EthereumNode, EthereumSettings};
+pub use node::{Node, Running, Settings};
 pub use process::{process, run};
 pub use reader::Reader;
 pub use witness::{DEADLINE, Seen, Witness};

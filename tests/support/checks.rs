@@ -8,18 +8,18 @@ use commonware_utils::NZUsize;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tidewatch::{
     core::{
-        Block as _, BlockRef, Event, EventLog as _, Height, Identity, Ladder, LocalView as _,
-        Marks, Proof, Record, Tier,
+        Block as _, BlockRef, Event, EventLog, Height, Identity, Ladder, LocalView as _, Marks,
+        Proof, Record, Tier,
     },
     sources::alto::{AltoBlock, Scheme},
     store::Store,
 };
 
 /// Every event of a log that has dropped none.
-pub async fn history(store: &Store<Context, AltoBlock>) -> Vec<Record> {
+pub async fn history(log: &impl EventLog) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
-        let more = store.read(records.len() as u64, NZUsize!(512)).await.expect("is kept");
+        let more = log.read(records.len() as u64, NZUsize!(512)).await.expect("is kept");
         if more.is_empty() {
             return records;
         }
@@ -27,10 +27,15 @@ pub async fn history(store: &Store<Context, AltoBlock>) -> Vec<Record> {
     }
 }
 
+/// A whole history of a chain of certified blocks obeys the replay law: see [`assert_lawful_on`].
+pub fn assert_lawful(records: &[Record], identity: &Identity) {
+    assert_lawful_on(Ladder::Certified, records, identity);
+}
+
 /// A whole history is one: no event is missing or there twice, folding the events gives the marks of
 /// each, blocks are dense and linked to what is below, no tier is above what was delivered, the ladder
 /// holds at each event, and finality never moves back.
-pub fn assert_lawful(records: &[Record], identity: &Identity) {
+pub fn assert_lawful_on(ladder: Ladder, records: &[Record], identity: &Identity) {
     let mut marks = Marks::none();
     for (sequence, record) in records.iter().enumerate() {
         let at = format!("event {sequence}, {:?}", record.event);
@@ -43,7 +48,7 @@ pub fn assert_lawful(records: &[Record], identity: &Identity) {
         let before = marks.tips.block(Tier::Finalized);
         marks.apply(&record.event);
         assert_eq!(marks, record.marks, "{at}");
-        marks.tips.check(Ladder::Certified).unwrap_or_else(|broken| panic!("{at}: {broken}"));
+        marks.tips.check(ladder).unwrap_or_else(|broken| panic!("{at}: {broken}"));
         let delivered = marks.delivered.map_or(identity.genesis.height, |block| block.height);
         for tip in Tier::ALL.into_iter().filter_map(|tier| marks.tips.block(tier)) {
             assert!(tip.height <= delivered, "{at}: {tip} was not delivered");

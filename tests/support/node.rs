@@ -1,11 +1,12 @@
 //! A follower as the command composes it, with a witness at every port.
 
 use crate::{Counted, Reader, Witness};
+use commonware_codec::{Codec, Read};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
 use tidewatch::{
     Config as Driver, Follower,
-    core::{Identity, Source as _},
+    core::{Identity, Source},
     sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme},
     store::{Config as StoreConfig, Store},
     stream::{Mode, Start, Thresholds, delivery},
@@ -87,19 +88,58 @@ impl Settings {
     }
 }
 
+/// A running follower of an alto chain.
+pub type Node<S> = Running<AltoSource<Context, S>>;
+
 /// A running follower.
 #[derive(Debug)]
-pub struct Node<S: Scheme> {
+pub struct Running<S: Source<Block: Codec>> {
     /// The source, with the calls that were made.
-    pub source: Arc<Counted<AltoSource<Context, S>>>,
+    pub source: Arc<Counted<S>>,
     /// What is kept.
-    pub store: Store<Context, AltoBlock>,
+    pub store: Store<Context, S::Block>,
     /// The follower.
-    pub follower: Follower<Context, Store<Context, AltoBlock>>,
+    pub follower: Follower<Context, Store<Context, S::Block>>,
     /// What it said.
     pub witness: Arc<Witness>,
     /// The chain.
     pub identity: Identity,
+}
+
+impl<S: Source<Block: Codec>> Running<S> {
+    /// Opens the store in the storage of `context`, and follows `source`, whose monitor `witness` is.
+    pub async fn follow(
+        context: &Context,
+        source: S,
+        codec: <S::Block as Read>::Cfg,
+        witness: Arc<Witness>,
+        driver: Driver,
+    ) -> Self {
+        let source = Arc::new(Counted::new(source));
+        let identity = source.identity().await.expect("the source says what it follows");
+        let config = StoreConfig::new(identity.clone(), codec);
+        let store = Store::open(context.child("store"), config).await.expect("the store opens");
+        let follower = Follower::start(
+            context.child("follower"),
+            source.clone(),
+            store.clone(),
+            identity.clone(),
+            witness.clone(),
+            driver,
+        );
+        Self { source, store, follower, witness, identity }
+    }
+
+    /// Hands all events to `reader`.
+    pub fn attach(&mut self, reader: &Reader) {
+        self.follower.attach(reader.clone(), self.witness.clone(), delivery::Config::default());
+    }
+
+    /// Stops cleanly, and gives what was kept.
+    pub async fn stop(self) -> Store<Context, S::Block> {
+        self.follower.stop(STOP_LIMIT).await.expect("stops in time");
+        self.store
+    }
 }
 
 impl<S: Scheme> Node<S> {
@@ -116,35 +156,13 @@ impl<S: Scheme> Node<S> {
             alto,
         );
         let (source, upstream) = opened.expect("the source opens");
-        let source = Arc::new(Counted::new(source));
-        let identity = source.identity().await.expect("needs no network");
-        let config = StoreConfig::new(identity.clone(), codec);
-        let store = Store::open(context.child("store"), config).await.expect("the store opens");
-        let mut follower = Follower::start(
-            context.child("follower"),
-            source.clone(),
-            store.clone(),
-            identity.clone(),
-            witness.clone(),
-            driver,
-        );
-        follower.supervise("upstream", upstream.start());
-        Self { source, store, follower, witness, identity }
-    }
-
-    /// Hands all events to `reader`.
-    pub fn attach(&mut self, reader: &Reader) {
-        self.follower.attach(reader.clone(), self.witness.clone(), delivery::Config::default());
+        let mut node = Self::follow(context, source, codec, witness, driver).await;
+        node.follower.supervise("upstream", upstream.start());
+        node
     }
 
     /// What the source did.
     pub fn work(&self) -> Work {
         self.source.inner().work()
-    }
-
-    /// Stops cleanly, and gives what was kept.
-    pub async fn stop(self) -> Store<Context, AltoBlock> {
-        self.follower.stop(STOP_LIMIT).await.expect("stops in time");
-        self.store
     }
 }

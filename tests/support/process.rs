@@ -14,7 +14,8 @@ pub fn run<T, F: Future<Output = T>>(directory: &Path, work: impl FnOnce(Context
     let config = Config::default().with_storage_directory(directory).with_worker_threads(2);
     Runner::new(config).start(|context| async move {
         let limit = DEADLINE * 3;
-        tokio::time::timeout(limit, work(context)).await.expect("the test ends in time")
+        // Boxed: a whole follower is more than the stack of a test has room for.
+        tokio::time::timeout(limit, Box::pin(work(context))).await.expect("the test ends in time")
     })
 }
 

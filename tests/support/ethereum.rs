@@ -1,0 +1,93 @@
+//! A follower of an Ethereum node, as the command composes it.
+
+use crate::{Anvil, Running, Witness};
+use commonware_runtime::{Supervisor as _, tokio::Context};
+use commonware_utils::NZU32;
+use std::{sync::Arc, time::Duration};
+use tidewatch::{
+    Config as Driver,
+    sources::{
+        ethereum::{self, EthereumSource},
+        rpc::{Config, Endpoint, Node, Work},
+    },
+};
+
+/// A running follower of an Ethereum node.
+pub type EthereumNode = Running<EthereumSource<Context, Node<Context>>>;
+
+/// What is followed, and how.
+#[derive(Clone, Debug)]
+pub struct EthereumSettings {
+    /// The upstream.
+    pub endpoint: Endpoint,
+    /// Settings of the driver.
+    pub driver: Driver,
+    /// Settings of the source.
+    pub rpc: Config,
+}
+
+impl EthereumSettings {
+    fn new(scheme: &str, anvil: &Anvil) -> Self {
+        let endpoint = format!("{scheme}://{}", anvil.address());
+        // Waits that are short for a test, deadlines that a busy machine keeps, and blocks as old as the
+        // node says.
+        let mut driver = Driver {
+            poll: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(200),
+            ..Driver::default()
+        };
+        driver.thresholds.tip_age = Duration::MAX;
+        let rpc = Config {
+            requests_per_second: NZU32!(10_000),
+            requests_burst: NZU32!(10_000),
+            lower_max: 2,
+            lower_pause: Duration::from_millis(10),
+            backoff_base: Duration::from_millis(20),
+            backoff_cap: Duration::from_millis(100),
+            ..Config::default()
+        };
+        Self { endpoint: ethereum::endpoint(&endpoint).expect("an endpoint"), driver, rpc }
+    }
+
+    /// Polls over HTTP.
+    pub fn http(anvil: &Anvil) -> Self {
+        Self::new("eth+http", anvil)
+    }
+
+    /// Listens over a WebSocket.
+    pub fn ws(anvil: &Anvil) -> Self {
+        Self::new("eth+ws", anvil)
+    }
+
+    /// Makes a pass at the start, when it is asked to, and when the doorbell rings: no poll comes.
+    #[must_use]
+    pub const fn unpolled(mut self) -> Self {
+        self.driver.poll = Duration::from_secs(3_600);
+        self
+    }
+
+    /// The source alone.
+    pub fn open(
+        &self,
+        context: &Context,
+        witness: Arc<Witness>,
+    ) -> EthereumSource<Context, Node<Context>> {
+        let endpoints = std::slice::from_ref(&self.endpoint);
+        let opened = ethereum::open(context.child("source"), endpoints, witness, &self.rpc);
+        opened.expect("the source opens")
+    }
+}
+
+impl EthereumNode {
+    /// Opens source and store in the storage of `context`, and follows.
+    pub async fn start(context: &Context, settings: &EthereumSettings) -> Self {
+        let witness = Arc::new(Witness::default());
+        let source = settings.open(context, witness.clone());
+        Self::follow(context, source, (), witness, settings.driver.clone()).await
+    }
+
+    /// What the source did.
+    pub fn work(&self) -> Work {
+        self.source.inner().work()
+    }
+}
