@@ -1,0 +1,286 @@
+//! Chains, and what an honest node says of them.
+
+use alloy_consensus::Header as EthHeader;
+use alloy_primitives::{B256, U64};
+use alloy_rpc_types_eth::Header as RpcHeader;
+use arbitrary::Arbitrary;
+use commonware_codec::Encode as _;
+use commonware_formatting::hex;
+use serde_json::{Value, json, value::to_raw_value};
+use std::{collections::BTreeMap, sync::LazyLock};
+use tidewatch_core::{BlockRef, ChainId, Digest, Height, Identity};
+use tidewatch_sources::{
+    aztec,
+    rpc::{Answer, Call, RpcError},
+};
+
+/// What a real Aztec node was asked, and answered.
+const RECORDED: &str =
+    include_str!("../../../crates/sources/src/aztec/tests/fixtures/recorded.json");
+
+const CHAIN: u64 = 31_337;
+const VERSION: u64 = 344_372_055;
+
+/// Which kind of chain.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Ethereum,
+    Optimism,
+    Aztec,
+}
+
+/// A block, and how a node writes it.
+#[derive(Clone)]
+struct Link {
+    name: BlockRef,
+    parent: Digest,
+    json: Value,
+    /// What a store keeps.
+    encoded: Vec<u8>,
+}
+
+/// A chain from genesis, by height.
+type Branch = BTreeMap<u64, Link>;
+
+/// Chains of one genesis that part, and one of another genesis.
+pub struct Chains {
+    pub family: Family,
+    branches: Vec<Branch>,
+}
+
+/// What a node has at a moment.
+#[derive(Arbitrary, Clone, Copy, Debug, Default)]
+pub struct Move {
+    branch: u8,
+    top: u8,
+    tiers: [Option<u8>; 3],
+}
+
+/// The same, as heights.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand {
+    branch: usize,
+    pub top: BlockRef,
+    /// Heights of checkpointed, proven, finalized.
+    tiers: [Option<u64>; 3],
+}
+
+static ETHEREUM: LazyLock<Chains> = LazyLock::new(|| Chains::new(Family::Ethereum));
+static OPTIMISM: LazyLock<Chains> = LazyLock::new(|| Chains::new(Family::Optimism));
+static AZTEC: LazyLock<Chains> = LazyLock::new(|| Chains::new(Family::Aztec));
+
+impl Chains {
+    /// The chains of a family.
+    pub fn of(family: Family) -> &'static Self {
+        match family {
+            Family::Ethereum => &ETHEREUM,
+            Family::Optimism => &OPTIMISM,
+            Family::Aztec => &AZTEC,
+        }
+    }
+
+    fn new(family: Family) -> Self {
+        let make = if family == Family::Aztec { aztec_link } else { eth_link };
+        let grow = |mut branch: Branch, heights: &mut dyn Iterator<Item = u64>, fork| {
+            for height in heights {
+                let below = branch.last_key_value().map(|(_, link)| link.clone());
+                branch.insert(height, make(below.as_ref(), height, fork));
+            }
+            branch
+        };
+        let from =
+            |branch: &Branch, at| branch.range(..=at).map(|(k, v)| (*k, v.clone())).collect();
+        let first = grow(Branch::new(), &mut (0..=40), 0);
+        let branches = vec![
+            grow(from(&first, 20), &mut (21..=45), 1),
+            grow(from(&first, 4), &mut (5..=30), 2),
+            // Where heights end.
+            grow(from(&first, 0), &mut (u64::MAX - 7..=u64::MAX), 3),
+            grow(Branch::new(), &mut (0..=12), 4),
+            first,
+        ];
+        Self { family, branches }
+    }
+
+    /// What a node has that was moved.
+    pub fn stand(&self, moved: Move) -> Stand {
+        let branch = usize::from(moved.branch) % self.branches.len();
+        let links: Vec<_> = self.branches[branch].values().collect();
+        let top = usize::from(moved.top) % links.len();
+        let mut tiers = moved.tiers.map(|at| at.map(|at| usize::from(at) % (top + 1)));
+        tiers.sort_unstable_by(|a, b| b.cmp(a));
+        let tiers = tiers.map(|at| at.map(|at| links[at].name.height.get()));
+        Stand { branch, top: links[top].name, tiers }
+    }
+
+    /// Which chain a node that stands there is of.
+    pub fn identity(&self, stand: &Stand) -> Identity {
+        let chain = match self.family {
+            Family::Ethereum => format!("eth:{CHAIN}"),
+            Family::Optimism => format!("op:{CHAIN}"),
+            Family::Aztec => format!("aztec:{CHAIN}:{VERSION}"),
+        };
+        let genesis = self.branches[stand.branch][&0].name;
+        Identity { chain: ChainId::new(chain).expect("printable"), genesis }
+    }
+
+    /// The block at `height`, up to the top.
+    pub fn at(&self, stand: &Stand, height: u64) -> Option<BlockRef> {
+        self.link(stand, height).map(|link| link.name)
+    }
+
+    /// Whether there is a block at every height, and each stands on the one before: of a genesis that
+    /// was never recorded, an Aztec block names another archive than it left.
+    pub fn is_sound(&self, stand: &Stand) -> bool {
+        let whole = self.at(stand, 1).is_some() || stand.top.height == Height::zero();
+        let recorded = self.branches[0][&0].name == self.branches[stand.branch][&0].name;
+        whole && (recorded || self.family != Family::Aztec)
+    }
+
+    /// A block of the first chain as a store keeps it.
+    pub fn encoded(&self, height: u8) -> Vec<u8> {
+        let branch = &self.branches[self.branches.len() - 1];
+        branch[&(u64::from(height) % branch.len() as u64)].encoded.clone()
+    }
+
+    fn link(&self, stand: &Stand, height: u64) -> Option<&Link> {
+        let known = height <= stand.top.height.get();
+        self.branches[stand.branch].get(&height).filter(|_| known)
+    }
+
+    /// What an honest node says that gives `limit` blocks at once.
+    pub fn answer(&self, stand: &Stand, limit: u64, call: &Call) -> Answer {
+        let number = |at: usize| call.params.get(at).and_then(Value::as_u64).expect("a number");
+        let json = |link: Option<&Link>| link.map_or(Value::Null, |link| link.json.clone());
+        let value = match call.method {
+            "eth_chainId" => json!(U64::from(CHAIN)),
+            "eth_getBlockByNumber" => {
+                let height = match call.params[0].as_str().expect("a tag or a number") {
+                    "latest" => Some(stand.top.height.get()),
+                    "safe" => stand.tiers[0],
+                    "finalized" => stand.tiers[2],
+                    hex => Some(u64::from_str_radix(&hex[2..], 16).expect("hex")),
+                };
+                json(height.and_then(|height| self.link(stand, height)))
+            }
+            "optimism_rollupConfig" => {
+                let genesis = self.branches[stand.branch][&0].name;
+                let l2 = json!({"hash": text(genesis.digest), "number": 0});
+                json!({"l2_chain_id": CHAIN, "genesis": {"l2": l2}})
+            }
+            "optimism_syncStatus" => self.status(stand),
+            "node_getChainId" => json!(CHAIN),
+            "node_getVersion" => json!(VERSION),
+            "node_getL2Tips" => self.tips(stand),
+            "node_getBlockHeader" => json(self.link(stand, number(0)))["header"].take(),
+            "node_getBlocks" if number(1) > limit => {
+                let message = format!("Number must be less than or equal to {limit} (1)");
+                return Err(RpcError { code: -32701, message });
+            }
+            "node_getBlocks" => {
+                let heights = number(0)..=number(0).saturating_add(number(1) - 1);
+                heights.map_while(|at| self.link(stand, at)).map(|link| link.json.clone()).collect()
+            }
+            method => panic!("nobody answers {method}"),
+        };
+        Ok(to_raw_value(&value).expect("JSON"))
+    }
+
+    fn status(&self, stand: &Stand) -> Value {
+        let head = |height: Option<u64>| {
+            let link = height.and_then(|height| self.link(stand, height));
+            link.map_or(Value::Null, |Link { name, parent, .. }| {
+                let number = name.height.get();
+                json!({
+                    "hash": text(name.digest),
+                    "number": number,
+                    "parentHash": text(*parent),
+                    "timestamp": number / 2,
+                    "l1origin": {"hash": text(Digest([1; 32])), "number": number / 6},
+                    "sequenceNumber": 0,
+                })
+            })
+        };
+        let [safe, local_safe, finalized] = stand.tiers;
+        json!({
+            "unsafe_l2": head(Some(stand.top.height.get())),
+            "cross_unsafe_l2": head(Some(stand.top.height.get())),
+            "local_safe_l2": head(local_safe),
+            "safe_l2": head(safe),
+            "finalized_l2": head(finalized),
+        })
+    }
+
+    fn tips(&self, stand: &Stand) -> Value {
+        let name = |height: u64| {
+            let digest = self.link(stand, height).expect("below the top").name.digest;
+            json!({"number": height, "hash": text(digest)})
+        };
+        let tip = |height: Option<u64>| {
+            height.map_or(Value::Null, |height| {
+                let checkpoint = json!({"number": height, "hash": text(Digest([2; 32]))});
+                json!({"block": name(height), "checkpoint": checkpoint})
+            })
+        };
+        let [checkpointed, proven, finalized] = stand.tiers.map(tip);
+        json!({
+            "proposed": name(stand.top.height.get()),
+            "checkpointed": checkpointed,
+            "proven": proven,
+            "finalized": finalized,
+        })
+    }
+}
+
+fn text(digest: Digest) -> String {
+    format!("0x{}", hex(&digest))
+}
+
+fn eth_link(below: Option<&Link>, number: u64, fork: u64) -> Link {
+    let parent = below.map_or(Digest([0; 32]), |below| below.name.digest);
+    let header = EthHeader {
+        number,
+        parent_hash: B256::from(parent.0),
+        timestamp: number / 2,
+        nonce: fork.to_be_bytes().into(),
+        ..EthHeader::default()
+    };
+    let name = BlockRef::new(Height::new(number), Digest(header.hash_slow().0));
+    let encoded = alloy_rlp::encode(&header).encode().to_vec();
+    let mut json = serde_json::to_value(RpcHeader::new(header)).expect("JSON");
+    json["transactions"] = json!([]);
+    Link { name, parent, json, encoded }
+}
+
+/// The header in a recorded answer.
+fn recorded(height: u64) -> Value {
+    let calls: Vec<Value> = serde_json::from_str(RECORDED).expect("JSON");
+    let asked = |call: &&Value| {
+        call["method"] == "node_getBlockHeader" && call["params"] == json!([height])
+    };
+    calls.iter().find(asked).expect("recorded")["response"]["result"].clone()
+}
+
+static GENESIS: LazyLock<Value> = LazyLock::new(|| recorded(0));
+static FIRST: LazyLock<Value> = LazyLock::new(|| recorded(1));
+
+fn aztec_link(below: Option<&Link>, number: u64, fork: u64) -> Link {
+    let mut header = if number == 0 { GENESIS.clone() } else { FIRST.clone() };
+    header["globalVariables"]["blockNumber"] = number.into();
+    header["totalManaUsed"] = fork.to_string().into();
+    if let Some(below) = below {
+        header["lastArchive"] = below.json["archive"].clone();
+    }
+    let read: aztec::Header = serde_json::from_value(header.clone()).expect("a header");
+    let name = read.reference();
+    // The archive that genesis leaves is computed by whoever asks; of the others a link is all there is.
+    let archive = match (number, fork) {
+        (0, 0) => FIRST["lastArchive"].clone(),
+        _ => json!({"root": text(name.digest), "nextAvailableLeafIndex": number.saturating_add(1)}),
+    };
+    let parent = below.map_or(Digest([0; 32]), |below| below.name.digest);
+    let after: aztec::Tree = serde_json::from_value(archive.clone()).expect("a tree");
+    let encoded = [read.encode(), after.encode(), parent.encode()].concat();
+    let json = json!({"archive": archive, "header": header, "body": {"txEffects": []}});
+    Link { name, parent, json, encoded }
+}
