@@ -4,8 +4,10 @@ use super::{EthBlock, wire::By};
 use crate::rpc::{Answer, Recent, Rpc, Upstreams};
 use commonware_runtime::Clock;
 use commonware_utils::{NZUsize, sync::Mutex};
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
-use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Limits};
+use std::{collections::BTreeMap, fmt, future::Future, num::NonZeroUsize};
+use tidewatch_core::{
+    Block as _, BlockRef, Digest, Fault, FaultKind, Height, Limits, Snapshot, Tier,
+};
 
 /// Digests that one question may name. The search of a pass goes by powers of that.
 const DIGESTS_MAX: usize = 64;
@@ -60,9 +62,17 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         self.recent.lock().stand_at(tip);
     }
 
-    /// The tip that heights are about.
-    pub(crate) fn tip(&self) -> Option<BlockRef> {
-        self.recent.lock().tip()
+    /// The tip that heights are about; where there is none, that of `snapshot`, which is taken then.
+    pub(crate) async fn tip_or(
+        &self,
+        snapshot: impl Future<Output = Result<Snapshot, Fault>> + Send,
+    ) -> Result<BlockRef, Fault> {
+        let tip = self.recent.lock().tip();
+        if let Some(tip) = tip {
+            return Ok(tip);
+        }
+        let tip = snapshot.await?.tips.block(Tier::Proposed);
+        tip.ok_or_else(|| FaultKind::Missing.fault(self.name(), "no proposed tip"))
     }
 
     /// The digests at `heights` of the chain under `tip`.

@@ -63,16 +63,6 @@ impl<E: Clock, R: Rpc> EthereumSource<E, R> {
         let tips = tips(latest.reference(), reference(safe), reference(finalized));
         Ok(Snapshot { time_ms: Some(latest.time_ms()), ..tips.into() })
     }
-
-    /// The tip that questions are about: that of the last snapshot, or of one that is taken now.
-    async fn tip(&self) -> Result<BlockRef, Fault> {
-        if let Some(tip) = self.headers.tip() {
-            return Ok(tip);
-        }
-        let snapshot = self.snapshot().await?;
-        let tip = snapshot.tips.block(Tier::Proposed);
-        tip.ok_or_else(|| FaultKind::Missing.fault(self.name(), "no proposed tip"))
-    }
 }
 
 fn reference(block: &Option<EthBlock>) -> Option<BlockRef> {
@@ -116,7 +106,7 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
     }
 
     async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let tip = self.tip().await?;
+        let tip = self.headers.tip_or(self.snapshot()).await?;
         self.headers.digests(tip, heights).await
     }
 

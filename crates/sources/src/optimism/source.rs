@@ -9,7 +9,7 @@ use crate::{
     ethereum::{
         EthBlock,
         headers::Headers,
-        wire::{By, chain_id, hello as execution_hello},
+        wire::{By, hello as execution_hello},
     },
     rpc::{Config, Rpc, Steady, Upstreams, Work},
 };
@@ -162,15 +162,6 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
         execution.move_on();
         Err(execution.refuse(kind.fault(&self.name, detail)))
     }
-
-    async fn tip(&self) -> Result<BlockRef, Fault> {
-        if let Some(tip) = self.headers.tip() {
-            return Ok(tip);
-        }
-        let snapshot = self.snapshot().await?;
-        let tip = snapshot.tips.block(Tier::Proposed);
-        tip.ok_or_else(|| FaultKind::Missing.fault(&self.name, "no proposed tip"))
-    }
 }
 
 impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
@@ -194,16 +185,13 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
     async fn identity(&self) -> Result<Identity, Fault> {
         let rollup = self.nodes.identity().await?;
         let execution = self.headers.upstreams().identity().await?;
-        let number = |identity: &Identity| {
-            let number = identity.chain.as_str().split_once(':');
-            number.and_then(|(_, number)| number.parse::<u64>().ok())
-        };
         let first = self.headers.ask(&[By::Height(rollup.genesis.height)]).await?.pop().flatten();
         let first = first.map(|block| block.reference());
+        let number = |identity: &Identity| {
+            identity.chain.as_str().split_once(':').map(|(_, number)| number.to_owned())
+        };
         if number(&rollup) == number(&execution) && first == Some(rollup.genesis) {
-            let id = number(&execution).unwrap_or_default();
-            let chain = chain_id("op", id, &self.name)?;
-            return Ok(Identity { chain, genesis: execution.genesis });
+            return Ok(Identity { chain: rollup.chain, genesis: execution.genesis });
         }
         let there = first.map_or("no block".into(), |block| block.to_string());
         let detail = format!(
@@ -219,7 +207,7 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
     }
 
     async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let tip = self.tip().await?;
+        let tip = self.headers.tip_or(self.snapshot()).await?;
         self.headers.digests(tip, heights).await
     }
 

@@ -204,9 +204,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         match (greeted, known) {
             (Ok(_), Some(identity)) => Ok(identity),
             (Err(fault), Some(_)) if fault.kind == FaultKind::WrongChain => {
-                let at = self.first();
-                let answers = self.send(at, &self.hello.calls).await?;
-                (self.hello.read)(self.members[at].rpc.name(), &answers)
+                self.says(self.first()).await
             }
             (Err(fault), _) => Err(fault),
             (Ok(_), None) => Err(FaultKind::Bug.fault(&self.name, "nobody said which chain it is")),
@@ -256,27 +254,27 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
 
     /// Asks which chain the endpoint is of. One that is of another chain is asked twice: a proxy may
     /// have sent us to a wrong node once.
-    async fn greet(&self, at: usize) -> Result<Identity, Fault> {
+    async fn greet(&self, at: usize) -> Result<(), Fault> {
+        let theirs = self.says(at).await?;
+        let ours = self.identity.lock().get_or_insert_with(|| theirs.clone()).clone();
+        let theirs = if theirs == ours { theirs } else { self.says(at).await? };
         let member = &self.members[at];
-        let name = member.rpc.name();
-        for look in 1..=2 {
-            let answers = self.send(at, &self.hello.calls).await?;
-            let theirs = (self.hello.read)(name, &answers);
-            let theirs = theirs.map_err(|fault| self.failed(at, fault))?;
-            let ours = self.identity.lock().get_or_insert_with(|| theirs.clone()).clone();
-            if theirs == ours {
-                member.standing.lock().greeted = true;
-                return Ok(theirs);
-            }
-            if look == 2 {
-                let detail = format_args!(
-                    "it is of chain {} with genesis {}, what is followed is {} with genesis {}",
-                    theirs.chain, theirs.genesis, ours.chain, ours.genesis
-                );
-                return Err(self.failed(at, FaultKind::WrongChain.fault(name, detail)));
-            }
+        if theirs == ours {
+            member.standing.lock().greeted = true;
+            return Ok(());
         }
-        Err(FaultKind::Bug.fault(name, "no look at its chain"))
+        let detail = format_args!(
+            "it is of chain {} with genesis {}, what is followed is {} with genesis {}",
+            theirs.chain, theirs.genesis, ours.chain, ours.genesis
+        );
+        Err(self.failed(at, FaultKind::WrongChain.fault(member.rpc.name(), detail)))
+    }
+
+    /// Which chain the endpoint says that it is of.
+    async fn says(&self, at: usize) -> Result<Identity, Fault> {
+        let answers = self.send(at, &self.hello.calls).await?;
+        let theirs = (self.hello.read)(self.members[at].rpc.name(), &answers);
+        theirs.map_err(|fault| self.failed(at, fault))
     }
 
     /// Sends `calls` to one endpoint, in batches that it takes.

@@ -193,19 +193,19 @@ impl Command {
                 let source = Arc::new(ethereum::open(context, &endpoints, monitor, &config)?);
                 let work = source.clone();
                 let work = move || requests(&[work.work()]);
-                self.node(source, (), work, stop, audience).await
+                self.node(source, work, stop, audience).await
             }
             Remote::Optimism(addresses) => {
                 let source = Arc::new(optimism::open(context, &addresses, monitor, &config)?);
                 let work = source.clone();
                 let work = move || requests(&work.work());
-                self.node(source, (), work, stop, audience).await
+                self.node(source, work, stop, audience).await
             }
             Remote::Aztec(endpoints) => {
                 let source = Arc::new(aztec::open(context, &endpoints, monitor, &config)?);
                 let work = source.clone();
                 let work = move || requests(&[work.work()]);
-                self.node(source, (), work, stop, audience).await
+                self.node(source, work, stop, audience).await
             }
         }
     }
@@ -214,18 +214,17 @@ impl Command {
     async fn node<S, M>(
         &self,
         source: Arc<S>,
-        codec: <S::Block as Read>::Cfg,
         work: impl Fn() -> String + Send + Sync + 'static,
         stop: &mut Stop,
         audience: Audience<M>,
     ) -> Outcome<()>
     where
-        S: Source<Block: Codec<Cfg: Clone + Debug + Send + Sync>>,
+        S: Source<Block: Codec<Cfg = ()>>,
         M: Monitor,
     {
         let (name, work) = (source.name().to_owned(), Box::new(work));
         let check = "check the address";
-        let opened = Opened { source, name, codec, upstream: None, work, check };
+        let opened = Opened { source, name, codec: (), upstream: None, work, check };
         self.along(opened, None, stop, audience).await
     }
 
