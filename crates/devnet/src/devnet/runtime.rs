@@ -33,6 +33,8 @@ const WORKER_THREADS: usize = 2;
 const BLOCKING_THREADS: usize = 32;
 /// Between two looks at whether the validators listen.
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
+/// Longest that the parts of the validators may take to end by themselves; then they are dropped.
+const ORDERLY_STOP: Duration = Duration::from_millis(250);
 
 /// Where the validators stand.
 #[derive(Clone, Debug)]
@@ -149,7 +151,13 @@ async fn supervise<S: Validate>(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = stopped => None,
+        _ = stopped => {
+            // Dropped one by one, each part would take the end of the others for a failure, and log it.
+            if let Err(error) = context.stop(0, Some(ORDERLY_STOP)).await {
+                tracing::debug!(%error, "the validators are dropped before they ended");
+            }
+            None
+        }
         ended = validators.next() => Some(match ended {
             Some(Ok(reason)) => reason,
             Some(Err(error)) => format!("a validator ended: {error}"),
