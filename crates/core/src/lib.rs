@@ -56,7 +56,7 @@ pub use monitor::{Monitor, State, Status};
 pub use mutants::Off;
 #[doc(hidden)]
 pub use mutants::Rule;
-pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, Tip};
+pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
 pub use source::{Identity, Limits, Proof, Snapshot, Source};
 pub use tier::{Ladder, Tier};
 pub use tips::{LadderBroken, TipSet};

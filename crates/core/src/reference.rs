@@ -5,6 +5,9 @@ use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
 use std::fmt;
 
+/// No block is followed from here up: a position after it could not be counted.
+pub const HEIGHT_LIMIT: Height = Height::new(u64::MAX - 1);
+
 /// A block, named by height and digest. A bare height never names a block.
 ///
 /// There is no default: an unknown block is `Option::None`, and genesis is a block like any other.

@@ -1,6 +1,6 @@
 //! One consistent picture of all tiers.
 
-use crate::{BlockRef, Ladder, Tier, Tip};
+use crate::{BlockRef, HEIGHT_LIMIT, Ladder, Tier, Tip};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
 
@@ -73,6 +73,12 @@ impl TipSet {
             .iter()
             .zip(&other.tips)
             .all(|(a, b)| a.map(|tip| tip.block) == b.map(|tip| tip.block))
+    }
+
+    /// A tip so high that nothing could follow it: no chain has one, and no view takes it in.
+    pub fn unfollowable(&self) -> Option<BlockRef> {
+        let mut tips = Tier::ALL.into_iter().filter_map(|tier| self.block(tier));
+        tips.find(|tip| tip.height >= HEIGHT_LIMIT)
     }
 
     /// Checks the order of the tiers that are known: heights never rise down the ladder, and two

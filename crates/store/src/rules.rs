@@ -3,12 +3,9 @@
 //! Pure decisions over values. A driver that keeps to the pass never meets [`FaultKind::Bug`] here.
 
 use tidewatch_core::{
-    Block, BlockRef, Change, Event, Fault, FaultKind, Height, Identity, Marks, Rule, Tier, Tip,
-    TipSet,
+    Block, BlockRef, Change, Event, Fault, FaultKind, HEIGHT_LIMIT, Height, Identity, Marks, Rule,
+    Tier, Tip, TipSet,
 };
-
-/// No block is stored from here up: a position after it could not be counted.
-const HEIGHT_MAX: u64 = u64::MAX - 1;
 
 /// The height at which `change` names a block that the view may know already.
 pub(crate) fn height_named<B: Block>(change: &Change<B>) -> Option<Height> {
@@ -96,8 +93,8 @@ fn blocks_link<B: Block>(identity: &Identity, marks: &Marks, blocks: &[B]) -> Re
         }
         below = Some(at);
     }
-    if below.is_some_and(|last| last.height.get() >= HEIGHT_MAX) {
-        return Err(bug(format!("a block at or above height {HEIGHT_MAX}")));
+    if below.is_some_and(|last| last.height >= HEIGHT_LIMIT) {
+        return Err(bug(format!("a block at or above height {HEIGHT_LIMIT}")));
     }
     Ok(())
 }

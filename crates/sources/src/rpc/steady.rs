@@ -64,9 +64,8 @@ impl Steady {
         let (mut torn, mut lower) = (0, 0);
         loop {
             let snapshot = take().await?;
-            let tips = || Tier::ALL.into_iter().filter_map(|tier| snapshot.tips.block(tier));
-            if let Some(tip) = tips().find(|tip| tip.height.get() == u64::MAX) {
-                let detail = format_args!("nothing can be above its tip {tip}");
+            if let Some(tip) = snapshot.tips.unfollowable() {
+                let detail = format_args!("no block can be as high as its tip {tip}");
                 let fault = FaultKind::WrongPosition.fault(upstreams.name(), detail);
                 return Err(upstreams.refuse(fault));
             }

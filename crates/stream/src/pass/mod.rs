@@ -245,10 +245,14 @@ where
         kind.fault(self.source.name(), detail)
     }
 
-    /// One read of the source's tips, refused if it contradicts itself.
+    /// One read of the source's tips, refused if it contradicts itself or nothing could follow it.
     async fn snapshot(&mut self) -> Result<Snapshot, Fault> {
         self.cost.tip += 1;
         let snapshot = self.guard.wait(self.source.snapshot()).await?;
+        if let Some(tip) = snapshot.tips.unfollowable() {
+            let detail = format_args!("no block can be as high as its tip {tip}");
+            return Err(self.fault(FaultKind::WrongPosition, detail));
+        }
         match snapshot.tips.check(self.source.ladder()) {
             Err(broken) if Rule::Order.kept() => Err(self.fault(FaultKind::LadderBroken, broken)),
             _ => {

@@ -2,14 +2,17 @@
 //! contradict themselves or lie.
 
 use super::{
-    chain::Chain,
+    chain::{Chain, TestBlock},
     follower::{Follower, from},
     source::{Answer, Call, Kind},
 };
 use crate::{Ended, Mode};
 use bytes::Bytes;
 use futures::executor::block_on;
-use tidewatch_core::{Conflict, FaultKind, Height, Ladder, Proof, Tier, TipSet};
+use tidewatch_core::{
+    Block as _, BlockRef, Conflict, Digest, FaultKind, HEIGHT_LIMIT, Height, Ladder, Proof, Tier,
+    TipSet,
+};
 
 const ALL: Mode = Mode::GENESIS;
 
@@ -30,6 +33,32 @@ fn a_prune_that_failed_is_the_same_prune_again() {
     let pass = follower.pass();
     assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Consumer), 0));
     assert_eq!(follower.pass().events, ["prune 9a: 1 dropped, 9a - - -", "back proposed 9a"]);
+}
+
+/// A view would refuse the block as a fault of our own, and the height after it may not exist.
+#[test]
+fn a_tip_that_nothing_could_follow_is_refused() {
+    let limit = HEIGHT_LIMIT.get();
+    let below = BlockRef::new(Height::new(limit - 1), Digest([1; 32]));
+    for (height, mode) in [
+        (limit, from(limit)),
+        (u64::MAX, from(limit)),
+        (u64::MAX, from(u64::MAX)),
+        (limit, Mode::TipsOnly),
+    ] {
+        let top = TestBlock::new(height, 'a', below.digest);
+        let mut follower = Follower::new(mode, &Chain::new('a', 9), [9, 0, 0, 0]);
+        for finalized in [below, top.reference()] {
+            let tips = TipSet::unknown()
+                .with(Tier::Proposed, top.reference())
+                .with(Tier::Finalized, finalized);
+            follower.source.answer(Kind::Snapshot, 1, Answer::Tips(tips.into()));
+            follower.source.answer(Kind::Blocks, 1, Answer::Blocks(vec![top.clone()]));
+            let pass = follower.pass();
+            assert_eq!(pass.fault(), Some(FaultKind::WrongPosition), "{height}: {mode:?}");
+            assert_eq!((pass.events.len(), pass.calls), (0, vec![Call::Snapshot]));
+        }
+    }
 }
 
 ///
