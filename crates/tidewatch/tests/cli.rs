@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command;
+mod tls;
 
 use command::{Command, Fold, Run, signal};
 use futures::executor::block_on;
@@ -16,8 +17,9 @@ use std::{
 use tidewatch_core::Height;
 use tidewatch_devnet::{
     CertificateMode,
-    readymade::{Chain, ChainConfig, Server, ServerConfig},
+    readymade::{Chain, ChainConfig, Kind, Server, ServerConfig},
 };
+use tls::Terminator;
 
 /// How long a stop may take: the promise of the command.
 const STOP: Duration = Duration::from_secs(2);
@@ -106,6 +108,33 @@ fn the_devnet_is_followed_to_a_height_as_json() {
         assert!(fold.states.contains(&"live".into()), "{fold:?}");
         assert_eq!(output.errors, "");
     }
+}
+
+#[test]
+fn an_indexer_is_followed_over_tls() {
+    let chain = chain(30, 0);
+    let server = serve(&chain, 20);
+    let tls = Terminator::before(server.url()["http://".len()..].parse().unwrap());
+    let source = format!("alto+https://localhost:{}?mode=standard", tls.port);
+    let follow = || {
+        Command::follow()
+            .with(["--source", &source, "--identity", server.identity()])
+            .with(["--format", "json", "--until", "30"])
+    };
+    let untrusted = follow().start().end(Duration::from_secs(30));
+    assert_eq!(untrusted.code, Some(1), "{untrusted:?}");
+    for words in ["UnknownIssuer", "SSL_CERT_FILE"] {
+        assert!(untrusted.errors.contains(words), "{}", untrusted.errors);
+    }
+    let run = follow().env("SSL_CERT_FILE", tls.authority()).start();
+    let mut fold = Fold::default();
+    run.until(&mut fold, finalizes(20));
+    for height in 21..=30 {
+        server.finalize(&chain, Height::new(height)).unwrap();
+    }
+    let output = run.end(Duration::from_secs(30));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(server.requests(Kind::Stream), 1, "pushes come over TLS too");
 }
 
 #[test]

@@ -5,11 +5,13 @@
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod command;
 mod node;
+mod tls;
 
 use command::{Command, Fold, signal};
 use node::Node;
 use serde_json::Value;
 use std::{path::Path, time::Duration};
+use tls::Terminator;
 
 const ID: u64 = 31_337;
 
@@ -78,6 +80,37 @@ fn for_people_it_says_what_it_follows_and_what_that_cost() {
         assert!(text.contains(&format!("following {family}+http://")), "{text}");
         assert!(text.contains(" requests"), "{text}");
         assert!(text.contains(&format!("finalized {until}")), "{text}");
+    }
+}
+
+#[test]
+fn over_tls_the_authority_has_to_be_trusted_and_the_name_to_be_right() {
+    let node = Node::serve(ID, 9);
+    let tls = Terminator::before(node.address);
+    for (host, trusted, words) in [
+        ("localhost", true, ""),
+        ("localhost", false, "UnknownIssuer"),
+        ("127.0.0.1", true, "not valid for name"),
+    ] {
+        let at = format!("{host}:{}", tls.port);
+        for source in [
+            format!("eth+https://{at}"),
+            format!("eth+wss://{at}/ws"),
+            format!("op+https://{at}?el=https://{at}"),
+            format!("aztec+https://{at}"),
+        ] {
+            let data = tempfile::tempdir().unwrap();
+            let mut command = following(&source, data.path()).with(["--until", "1"]);
+            if trusted {
+                command = command.env("SSL_CERT_FILE", tls.authority());
+            }
+            let output = command.start().end(SOON);
+            let code = if words.is_empty() { 0 } else { 1 };
+            assert_eq!(output.code, Some(code), "{source}: {output:?}");
+            for words in [words, if code == 0 { "" } else { "SSL_CERT_FILE" }] {
+                assert!(output.errors.contains(words), "{source}: {}", output.errors);
+            }
+        }
     }
 }
 

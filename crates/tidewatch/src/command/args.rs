@@ -41,8 +41,9 @@ pub(crate) struct Follow {
     /// `eth+http://HOST:PORT` or `eth+ws://HOST:PORT` an Ethereum chain by an execution node,
     /// `op+http://HOST:PORT?el=http://HOST:PORT` an OP Stack chain by a rollup node and the execution
     /// node beside it (`&checkpointed=local-safe` and `&proposed=cross-unsafe` choose other heads),
-    /// `aztec+http://HOST:PORT` an Aztec chain by a node. All of them also with `https` or `wss`. What is
-    /// secret in an address is never shown.
+    /// `aztec+http://HOST:PORT` an Aztec chain by a node. All of them also with `https` or `wss`, which
+    /// trust what this machine trusts, or the file in `SSL_CERT_FILE`. What is secret in an address is
+    /// never shown.
     #[arg(long, value_name = "URL")]
     pub(crate) source: Vec<String>,
 

@@ -337,8 +337,7 @@ fn unreachable(fault: Fault) -> Problem {
     if fault.severity() == Severity::Config {
         return Problem::from(fault);
     }
-    Problem::failure(format!("cannot reach the source: {fault}"))
-        .hint("start the node, or check the address that it listens on")
+    Problem::unreachable(fault, "node")
 }
 
 /// Resolves if the devnet ends although nobody stopped it.

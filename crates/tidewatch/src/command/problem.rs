@@ -1,6 +1,6 @@
 //! Why the command ends without success, in words that say what to do.
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 use tidewatch_core::{Fault, Severity};
 
 /// A message for whoever typed the command, and how the process ends.
@@ -22,6 +22,20 @@ impl Problem {
     /// Something went wrong on the way.
     pub(crate) fn failure(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, code: 1 }
+    }
+
+    /// No upstream could be asked: `server` is what should have answered.
+    pub(crate) fn unreachable(refused: impl fmt::Display, server: &str) -> Self {
+        let refused = refused.to_string();
+        let trust = match refused.contains("https://") || refused.contains("wss://") {
+            true => {
+                "; who signed its certificate has to be trusted by this machine, or to stand in the \
+                 file that SSL_CERT_FILE names"
+            }
+            false => "",
+        };
+        Self::failure(format!("cannot reach the source: {refused}"))
+            .hint(format!("start the {server}, or check the address that it listens on{trust}"))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

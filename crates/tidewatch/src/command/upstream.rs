@@ -177,17 +177,14 @@ pub(super) async fn probe(clock: &impl Clock, endpoints: &[HttpTransport]) -> Ou
             Err(fault) => refused.push(fault.to_string()),
         }
     }
-    Err(Problem::failure(format!("cannot reach the source: {}", refused.join("; "))))
+    Err(Problem::unreachable(refused.join("; "), "indexer"))
 }
 
 async fn probe_one(clock: &impl Clock, endpoint: &HttpTransport) -> Result<(), Fault> {
     select! {
         answer = endpoint.probe() => answer,
         () = clock.sleep(PROBE_LIMIT) => {
-            let detail = format!(
-                "no answer within {PROBE_LIMIT:?}: start the indexer, or check the address that it \
-                 listens on"
-            );
+            let detail = format_args!("no answer within {PROBE_LIMIT:?}");
             Err(FaultKind::Timeout.fault(endpoint.name(), detail))
         },
     }

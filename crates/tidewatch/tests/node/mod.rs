@@ -3,8 +3,12 @@
 use axum::{
     Router,
     body::Bytes,
-    extract::{Request, State},
+    extract::{
+        Request, State,
+        ws::{Message, WebSocketUpgrade},
+    },
     response::Response,
+    routing::get,
 };
 use serde_json::{Value, json};
 use std::{
@@ -64,7 +68,8 @@ impl Node {
             runtime.unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 bound.send(listener.local_addr().unwrap()).unwrap();
-                let routes = Router::new().fallback(answer).with_state(served);
+                let routes = Router::new().route("/ws", get(talk)).fallback(answer);
+                let routes = routes.with_state(served);
                 axum::serve(listener, routes).await.unwrap();
             });
         });
@@ -86,16 +91,31 @@ async fn answer(State(chain): State<Arc<Chain>>, request: Request) -> Response {
     let authorization = authorization.map_or("", |value| value.to_str().unwrap()).to_owned();
     *chain.seen.lock().unwrap() = (request.uri().to_string(), authorization);
     let body: Bytes = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let answers = match asked.as_array() {
-        Some(calls) => calls.iter().map(|call| chain.answer(call)).collect(),
-        None => chain.answer(&asked),
-    };
     let response = Response::builder().header("content-type", "application/json");
-    response.body(answers.to_string().into()).unwrap()
+    response.body(chain.answers(&body).into()).unwrap()
+}
+
+/// The same over a WebSocket, without subscriptions.
+async fn talk(State(chain): State<Arc<Chain>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async move |mut socket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if let Message::Text(asked) = message {
+                let _ = socket.send(chain.answers(asked.as_bytes()).into()).await;
+            }
+        }
+    })
 }
 
 impl Chain {
+    fn answers(&self, asked: &[u8]) -> String {
+        let asked: Value = serde_json::from_slice(asked).unwrap_or_default();
+        let answers = match asked.as_array() {
+            Some(calls) => calls.iter().map(|call| self.answer(call)).collect(),
+            None => self.answer(&asked),
+        };
+        answers.to_string()
+    }
+
     fn answer(&self, call: &Value) -> Value {
         let top = self.top.load(Ordering::Relaxed);
         let block = |height: u64| match height <= top {

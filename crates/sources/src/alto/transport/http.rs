@@ -78,17 +78,14 @@ impl HttpTransport {
     ///
     /// # Errors
     ///
-    /// Why not, with what to do about it.
+    /// Why not.
     pub async fn probe(&self) -> Result<(), Fault> {
-        let answer = self.get("/health").await;
-        let hint = "start the indexer, or check the address that it listens on";
-        match answer {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => {
-                let detail = format_args!("answers, but has no /health as an indexer has: {hint}");
+        match self.get("/health").await? {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "answers, but has no /health as an indexer has";
                 Err(FaultKind::UnexpectedContent.fault(&self.name, detail))
             }
-            Err(fault) => Err(Fault { detail: format!("{}: {hint}", fault.detail), ..fault }),
         }
     }
 
