@@ -65,6 +65,8 @@ where
             return Ok((marks, Vec::new()));
         }
         let mut below = self.below(&marks, from);
+        // Told of by digests, if at all; later ones are blocks of this very tip.
+        let head = below;
         let mut blocks = match ahead {
             Some(blocks) => blocks,
             None => self.blocks(from, tip).await?,
@@ -77,6 +79,9 @@ where
                     if below == self.identity.genesis =>
                 {
                     return Err(self.other_genesis(unlinked).await);
+                }
+                Err(unlinked @ Unlinked::Parent { below, .. }) if head == Some(below) => {
+                    return Err(self.contradicted(unlinked, tip).await);
                 }
                 Err(unlinked) => return Err(self.unlinked(unlinked)),
             };
@@ -99,6 +104,18 @@ where
             // A stop that came meanwhile comes before the next commit.
             blocks = self.guard.wait(ready(fetched)).await?;
             below = Some(last);
+        }
+    }
+
+    /// The first block does not stand on what the digests named. Those are of the source's newest tip, and
+    /// it may not be `tip` any more: only a source that has not moved contradicts itself.
+    async fn contradicted(&mut self, unlinked: Unlinked, tip: BlockRef) -> Fault {
+        match self.snapshot().await {
+            Ok(again) if again.tips.block(Tier::Proposed) == Some(tip) => self.unlinked(unlinked),
+            Ok(_) => {
+                self.fault(FaultKind::Torn, format_args!("its tip is no longer {tip}: {unlinked}"))
+            }
+            Err(fault) => fault,
         }
     }
 

@@ -63,7 +63,8 @@ fn gap_b_an_ancestor_that_is_gone_by_the_second_snapshot_is_not_pruned_to() {
     follower.assert_settled();
 }
 
-/// Gap B, one moment later: after the ancestor was checked. The first block says so.
+/// Gap B, one moment later: after the ancestor was checked. The first block says so, and a third look at
+/// the source that it did not lie.
 #[test]
 fn gap_b_a_move_after_the_prune_is_found_by_the_first_parent() {
     let ours = Chain::new('a', 10);
@@ -75,7 +76,7 @@ fn gap_b_a_move_after_the_prune_is_found_by_the_first_parent() {
     let last = ours.fork(5, 'c', 12);
     follower.source.after(Kind::Digests, 2, move |world| world.stand(&last, [12, 0, 0, 0]));
     let pass = follower.pass();
-    assert_eq!(pass.fault(), Some(FaultKind::NotLinked));
+    assert_eq!(pass.fault(), Some(FaultKind::Torn));
     assert_eq!(pass.events, ["prune 8a: 2 dropped, 8a - - -"]);
     follower.settle();
     assert_eq!(follower.stands(), "12c: 12c - - -");

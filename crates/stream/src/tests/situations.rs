@@ -61,6 +61,30 @@ fn a_tip_that_nothing_could_follow_is_refused() {
     }
 }
 
+/// Digests are of the source's newest tip, blocks of the tip that they are asked for under: a source that
+/// went back and forth, or that somebody else asked in between, has not lied. One that stands still has.
+#[test]
+fn a_block_that_does_not_stand_on_the_ancestor_is_a_lie_only_of_a_source_that_did_not_move() {
+    let chain = Chain::new('a', 9);
+    let (low, high) = (chain.fork(5, 'b', 10), chain.fork(8, 'c', 10));
+    for (third, kind) in [(&high, FaultKind::Torn), (&low, FaultKind::NotLinked)] {
+        let mut follower = Follower::synced(ALL, &chain, [9, 0, 0, 0]);
+        follower.source.stand(&low, [10, 0, 0, 0]);
+        let is = high.clone();
+        follower.source.before(Kind::Digests, 1, move |world| world.stand(&is, [10, 0, 0, 0]));
+        let tips = low.tips([10, 0, 0, 0]);
+        follower.source.answer(Kind::Snapshot, 2, Answer::Tips(tips.into()));
+        follower.source.answer(Kind::Blocks, 2, Answer::Blocks(low.range(8, 10)));
+        let tips = third.tips([10, 0, 0, 0]);
+        follower.source.answer(Kind::Snapshot, 3, Answer::Tips(tips.into()));
+        let pass = follower.pass();
+        assert_eq!(pass.events, ["prune 7a: 2 dropped, 7a - - -"]);
+        assert_eq!((pass.fault(), pass.count(Kind::Snapshot)), (Some(kind), 3));
+        follower.settle();
+        assert_eq!(follower.stands(), "10c: 10c - - -");
+    }
+}
+
 ///
 #[test]
 fn what_arrived_before_the_source_moved_away_is_pruned_by_the_next_pass() {
