@@ -1,5 +1,6 @@
 //! TLS in front of a server, with a certificate that this machine does not trust.
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::{io::Write as _, net::SocketAddr, sync::Arc, thread};
 use tempfile::NamedTempFile;
@@ -45,15 +46,14 @@ impl Terminator {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
+                let mut connections = FuturesUnordered::new();
                 loop {
-                    let (outer, _) = listener.accept().await.unwrap();
-                    let acceptor = acceptor.clone();
-                    tokio::spawn(async move {
-                        // Who does not trust the certificate hangs up.
-                        let Ok(mut outer) = acceptor.accept(outer).await else { return };
-                        let mut inner = TcpStream::connect(server).await.unwrap();
-                        let _ = copy_bidirectional(&mut outer, &mut inner).await;
-                    });
+                    tokio::select! {
+                        accepted = listener.accept() => {
+                            connections.push(pass_on(&acceptor, accepted.unwrap().0, server));
+                        }
+                        Some(()) = connections.next() => {}
+                    }
                 }
             });
         });
@@ -66,4 +66,11 @@ impl Terminator {
     pub(crate) fn authority(&self) -> &str {
         self.authority.path().to_str().unwrap()
     }
+}
+
+async fn pass_on(acceptor: &TlsAcceptor, outer: TcpStream, server: SocketAddr) {
+    // Who does not trust the certificate hangs up.
+    let Ok(mut outer) = acceptor.accept(outer).await else { return };
+    let mut inner = TcpStream::connect(server).await.unwrap();
+    let _ = copy_bidirectional(&mut outer, &mut inner).await;
 }
