@@ -79,7 +79,8 @@ pub trait Source: Send + Sync + 'static {
 
     /// The digests of the source's chain at `heights` (at most [`Limits::digests_max`], in any
     /// order), one answer each, in their order; `None` where the source does not know. The chain is
-    /// that of the proposed tip.
+    /// that of its newest proposed tip: where several drivers share a source, another one may have asked for
+    /// a newer tip than the driver that asks here.
     fn digests(
         &self,
         heights: &[Height],

@@ -38,6 +38,7 @@
 //! | source contradicts finalized, but not on the proposed chain | `FinalityConflict`, finalized is held, the other tiers go on |
 //! | divergence reaches below everything that the view knows | prune to the block under that, as the source has it |
 //! | source moves between the two snapshots of a prune | the second one counts; if it lacks the ancestor, `Torn` and the next pass |
+//! | source's first block does not stand on the ancestor | a third snapshot: `Torn` if it has moved, `NotLinked` if not |
 //! | source moves during the download | what does not link is not emitted; if the last block is not the snapshot's tip, `Torn`, no tiers |
 //! | empty range below the tip | `Missing`, what was delivered stays delivered |
 //! | short range | accepted, the next one starts after it |
@@ -49,6 +50,7 @@
 //! | a start at or below tiers that were announced without blocks | `Setting` |
 //! | a tier that is not on the proposed chain, or breaks the ladder | withheld, `Torn`; the others go on |
 //! | ladder broken inside one snapshot | `LadderBroken`, no event |
+//! | a tip so high that nothing could follow it | `WrongPosition`, no event |
 //! | view fails on blocks or on a tier | the pass ends; the next one makes the same change again |
 //! | stopped | the commit at hand completes, the rest is dropped |
 //!
@@ -56,7 +58,8 @@
 //!
 //! In source calls: quiet 1; one new block 2; catching up `n` blocks `1 + ceil(n / blocks_max)`; a
 //! prune 3 more at the most, besides the search (see [`search`](crate::search)): the range that did not
-//! link, the second snapshot, and the ancestor's digest under it; a genesis that differs 1 more.
+//! link, the second snapshot, and the ancestor's digest under it; a genesis that differs, or a block that
+//! does not stand on the ancestor, 1 more.
 
 mod announce;
 mod config;
