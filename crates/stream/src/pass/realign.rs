@@ -5,6 +5,7 @@ use crate::{
     reconcile::{clamp, coherent},
     search::{Found, Search},
 };
+use std::collections::BTreeMap;
 use tidewatch_core::{
     BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Marks, Rule, Snapshot,
     Source, Tier, TipSet,
@@ -132,7 +133,8 @@ where
             for (height, ours) in heights.iter().zip(&mut ours) {
                 *ours = remembered(marks, *height).into_iter().chain(*ours).max_by_key(by_height);
             }
-            let named: Vec<_> = ours.iter().flatten().map(|block| block.height).collect();
+            let mut named: Vec<_> = ours.iter().flatten().map(|block| block.height).collect();
+            named.dedup(); // Where the view is sparse, one block stands for many heights.
             // The tip's own digest is in the snapshot: a shorter chain is told from another one
             // without a call.
             let theirs = match ours[0] {
@@ -140,11 +142,12 @@ where
                 _ if named.is_empty() => Vec::new(),
                 _ => self.digests(&named).await?,
             };
-            let mut theirs = theirs.into_iter();
+            let theirs: BTreeMap<_, _> = named.into_iter().zip(theirs).collect();
+            let there = |ours: BlockRef| (ours, theirs.get(&ours.height).copied().flatten());
             let answers: Vec<_> = heights
                 .iter()
                 .zip(&ours)
-                .map(|(height, ours)| (*height, ours.map(|ours| (ours, theirs.next().flatten()))))
+                .map(|(height, ours)| (*height, ours.map(there)))
                 .collect();
             search.answer(&answers).map_err(|unanswered| {
                 let height = unanswered.0;

@@ -65,11 +65,7 @@ fn nothing_is_announced_while_the_source_cannot_say_which_chain_it_is_on() {
     let chain = Chain::new('a', 9);
     let mut follower = Follower::synced(TIPS, &chain, [5, 0, 0, 0]);
     follower.source.stand(&chain, [9, 9, 6, 3]);
-    follower.source.answer(
-        Kind::Digests,
-        1,
-        Answer::Digests(vec![None, None, None, None, None, None]),
-    );
+    follower.source.answer(Kind::Digests, 1, Answer::Digests(vec![None, None]));
     let pass = follower.pass();
     assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Missing), 0));
     let events = ["proposed 9a", "checkpointed 9a/9", "proven 6a/6", "finalized 3a/3"];
@@ -122,6 +118,29 @@ fn a_wrong_anchor_below_finalized_withholds_no_tier() {
     follower.source.stand(&new, [9, 5, 0, 9]);
     follower.settle();
     assert_eq!(follower.stands(), "-: 9b 5b/5 - 9b/9");
+}
+
+/// Where the history is sparse, one anchor stands for many heights.
+#[test]
+fn a_question_names_each_anchor_once() {
+    let chain = Chain::new('a', 1_000);
+    let mut follower = Follower::synced(TIPS, &chain, [10, 0, 0, 0]);
+    for height in [400, 1_000] {
+        follower.source.stand(&chain, [height, 0, 0, 0]);
+        follower.settle();
+    }
+    follower.source.stand(&chain.fork(500, 'b', 1_000), [1_000, 0, 0, 0]);
+    let pass = follower.pass();
+    assert_eq!(pass.events, ["prune 400a: 0 dropped, 400a - - -", "proposed 1000b"]);
+    let asked: Vec<_> = pass
+        .calls
+        .iter()
+        .filter_map(|call| match call {
+            Call::Digests(heights) => Some(heights.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, [vec![1_000, 400, 0], vec![400]]);
 }
 
 /// BS-50
