@@ -1,11 +1,7 @@
 //! Rules about prunes.
 
 use super::{Checker, Observation};
-use crate::{
-    scripted::words::word,
-    watch::{Answer, Question},
-    world::Truth,
-};
+use crate::{scripted::words::word, watch::Answer, world::Truth};
 use tidewatch_core::{BlockRef, Change, Tier};
 
 /// What is pruned is pruned after a second look at the source, because it may have moved while the
@@ -60,6 +56,8 @@ pub(super) struct Announced {
     proposed: Option<BlockRef>,
     /// Where a prune left proposed.
     owed: Option<BlockRef>,
+    /// The last answer was a snapshot, and nothing came after it.
+    fresh: bool,
 }
 
 impl Checker for Announced {
@@ -69,7 +67,10 @@ impl Checker for Announced {
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         match observation {
+            Observation::Asked(_) => self.fresh = false,
+            Observation::Answered { answer: Answer::Snapshot(_), .. } => self.fresh = true,
             Observation::Committed { changes, marks } => {
+                self.fresh = false;
                 for change in changes {
                     match change {
                         Change::Pruned { tips, .. } => {
@@ -82,13 +83,15 @@ impl Checker for Announced {
                 }
                 self.proposed = marks.tips.block(Tier::Proposed);
             }
-            Observation::Asked(Question::Snapshot) => {
-                if let Some(owed) = self.owed.take() {
+            Observation::Opened { marks, .. } => self.proposed = marks.tips.block(Tier::Proposed),
+            Observation::MarksRead(marks) => {
+                self.proposed = marks.tips.block(Tier::Proposed);
+                // The next pass: it begins with a snapshot, and then looks where the view stands.
+                if std::mem::take(&mut self.fresh)
+                    && let Some(owed) = self.owed.take()
+                {
                     return Err(format!("proposed was pruned to {}, in silence", word(owed)));
                 }
-            }
-            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
-                self.proposed = marks.tips.block(Tier::Proposed);
             }
             Observation::Refused(_) | Observation::NotCommitted(_) | Observation::Crashed => {
                 self.owed = None;
