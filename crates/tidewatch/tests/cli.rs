@@ -113,16 +113,17 @@ fn the_devnet_is_followed_to_a_height_as_json() {
 fn an_indexer_is_followed_over_tls() {
     let chain = chain(30, 0);
     let server = serve(&chain, 20);
-    let tls = Terminator::before(server.url()["http://".len()..].parse().unwrap());
+    let before = || Terminator::before(server.url()["http://".len()..].parse().unwrap());
+    let (tls, other) = (before(), before());
     let source = format!("alto+https://localhost:{}?mode=standard", tls.port);
     let follow = || {
         Command::follow()
             .with(["--source", &source, "--identity", server.identity()])
             .with(["--format", "json", "--until", "30"])
     };
-    let untrusted = follow().start().end(END);
+    let untrusted = follow().env("SSL_CERT_FILE", other.authority()).start().end(END);
     assert_eq!(untrusted.code, Some(1), "{untrusted:?}");
-    for words in ["UnknownIssuer", "SSL_CERT_FILE"] {
+    for words in ["invalid peer certificate", "SSL_CERT_FILE"] {
         assert!(untrusted.errors.contains(words), "{}", untrusted.errors);
     }
     let run = follow().env("SSL_CERT_FILE", tls.authority()).start();
@@ -130,10 +131,11 @@ fn an_indexer_is_followed_over_tls() {
     run.until(&mut fold, finalizes(20));
     for height in 21..=30 {
         server.finalize(&chain, Height::new(height)).unwrap();
+        run.until(&mut fold, finalizes(height));
     }
     let output = run.end(END);
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert_eq!(server.requests(Kind::Stream), 1, "pushes come over TLS too");
+    assert!(server.requests(Kind::Stream) > 0, "pushes come over TLS too");
 }
 
 #[test]
