@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The source is not asked more often than the situation allows.
 ///
 /// A pass begins with a snapshot that is followed by a look at where the view stands. In it: two
-/// snapshots; for digests the gallop and the bisection over what lies between, and one look at the
+/// snapshots, and a third as its last question where a block did not stand on the ancestor; for digests the gallop and the bisection over what lies between, and one look at the
 /// ancestor; one range for every one that was taken in, and three more (one that did not link, one that
 /// is being taken in, one that is fetched ahead of that).
 pub(super) struct Budget {

@@ -4,15 +4,34 @@ use super::{Checker, Observation};
 use crate::{scripted::words::word, watch::Answer, world::Truth};
 use tidewatch_core::{BlockRef, Change, Tier};
 
+/// Tells where a pass begins: with a snapshot, and then a look at where the view stands.
+#[derive(Default)]
+struct Begins {
+    /// The last answer was a snapshot, and nothing came after it.
+    fresh: bool,
+}
+
+impl Begins {
+    /// Whether a pass begins with `observation`.
+    fn see(&mut self, observation: &Observation) -> bool {
+        match observation {
+            Observation::Asked(_) | Observation::Committed { .. } => self.fresh = false,
+            Observation::Answered { answer: Answer::Snapshot(_), .. } => self.fresh = true,
+            Observation::MarksRead(_) => return std::mem::take(&mut self.fresh),
+            _ => {}
+        }
+        false
+    }
+}
+
 /// What is pruned is pruned after a second look at the source, because it may have moved while the
 /// divergence was found. Only a prune to what is finalized here needs none: it is decided by what this
 /// side knows.
 #[derive(Default)]
 pub(super) struct Looks {
+    begins: Begins,
     /// Snapshots since the pass began.
     looks: u64,
-    /// The last answer was a snapshot, and nothing came after it.
-    fresh: bool,
     finalized: Option<BlockRef>,
 }
 
@@ -22,20 +41,13 @@ impl Checker for Looks {
     }
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        if self.begins.see(observation) {
+            self.looks = 1;
+        }
         match observation {
-            Observation::Asked(_) => self.fresh = false,
-            Observation::Answered { answer: Answer::Snapshot(_), .. } => {
-                (self.looks, self.fresh) = (self.looks + 1, true);
-            }
-            // A pass begins with a snapshot, and then looks where the view stands.
-            Observation::MarksRead(marks) => {
-                self.finalized = marks.tips.block(Tier::Finalized);
-                if std::mem::take(&mut self.fresh) {
-                    self.looks = 1;
-                }
-            }
+            Observation::Answered { answer: Answer::Snapshot(_), .. } => self.looks += 1,
+            Observation::MarksRead(marks) => self.finalized = marks.tips.block(Tier::Finalized),
             Observation::Committed { changes, .. } => {
-                self.fresh = false;
                 for change in changes {
                     let Change::Pruned { to, .. } = change else { continue };
                     if self.looks < 2 && self.finalized != Some(*to) {
@@ -53,11 +65,10 @@ impl Checker for Looks {
 /// it, unless something goes wrong before it can.
 #[derive(Default)]
 pub(super) struct Announced {
+    begins: Begins,
     proposed: Option<BlockRef>,
     /// Where a prune left proposed.
     owed: Option<BlockRef>,
-    /// The last answer was a snapshot, and nothing came after it.
-    fresh: bool,
 }
 
 impl Checker for Announced {
@@ -66,11 +77,13 @@ impl Checker for Announced {
     }
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+        if self.begins.see(observation)
+            && let Some(owed) = self.owed.take()
+        {
+            return Err(format!("proposed was pruned to {}, in silence", word(owed)));
+        }
         match observation {
-            Observation::Asked(_) => self.fresh = false,
-            Observation::Answered { answer: Answer::Snapshot(_), .. } => self.fresh = true,
             Observation::Committed { changes, marks } => {
-                self.fresh = false;
                 for change in changes {
                     match change {
                         Change::Pruned { tips, .. } => {
@@ -83,15 +96,8 @@ impl Checker for Announced {
                 }
                 self.proposed = marks.tips.block(Tier::Proposed);
             }
-            Observation::Opened { marks, .. } => self.proposed = marks.tips.block(Tier::Proposed),
-            Observation::MarksRead(marks) => {
+            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
                 self.proposed = marks.tips.block(Tier::Proposed);
-                // The next pass: it begins with a snapshot, and then looks where the view stands.
-                if std::mem::take(&mut self.fresh)
-                    && let Some(owed) = self.owed.take()
-                {
-                    return Err(format!("proposed was pruned to {}, in silence", word(owed)));
-                }
             }
             Observation::Refused(_) | Observation::NotCommitted(_) | Observation::Crashed => {
                 self.owed = None;
