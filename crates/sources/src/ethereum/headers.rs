@@ -63,7 +63,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
     }
 
     /// The tip that heights are about; where there is none, that of `snapshot`, which is taken then.
-    pub(crate) async fn tip_or(
+    async fn tip_or(
         &self,
         snapshot: impl Future<Output = Result<Snapshot, Fault>> + Send,
     ) -> Result<BlockRef, Fault> {
@@ -75,19 +75,21 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         tip.ok_or_else(|| FaultKind::Missing.fault(self.name(), "no proposed tip"))
     }
 
-    /// The digests at `heights` of the chain under `tip`.
+    /// The digests at `heights` of the chain under the tip that heights are about; where there is none,
+    /// under that of `snapshot`, which is taken then.
     ///
     /// They are asked for where two chains part, and blocks are dropped on the strength of them: whether
     /// it is still the same chain at all is asked with them.
     ///
     /// # Errors
     ///
-    /// `Torn`: the node's chain has left `tip` by now. `WrongChain`: it is another one.
+    /// Those of `snapshot`. `Torn`: the node's chain has left the tip by now. `WrongChain`: it is another one.
     pub(crate) async fn digests(
         &self,
-        tip: BlockRef,
+        snapshot: impl Future<Output = Result<Snapshot, Fault>> + Send,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
+        let tip = self.tip_or(snapshot).await?;
         // What has to be asked anyway also brings the blocks of digests that are known: they are what is
         // downloaded next.
         let (mut digests, unknown): (Vec<_>, Vec<_>) = {

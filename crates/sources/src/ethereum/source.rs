@@ -106,8 +106,7 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
     }
 
     async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let tip = self.headers.tip_or(self.snapshot()).await?;
-        self.headers.digests(tip, heights).await
+        self.headers.digests(self.snapshot(), heights).await
     }
 
     async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<EthBlock>, Fault> {
