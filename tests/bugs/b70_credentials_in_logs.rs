@@ -7,41 +7,18 @@
 
 use crate::follow;
 use commonware_runtime::Metrics as _;
-use commonware_utils::sync::Mutex;
-use std::{io, sync::Arc, time::Duration};
+use std::{fs, time::Duration};
+use tempfile::NamedTempFile;
 use tidewatch::{
     core::FaultKind,
     sources::alto::{CertificateMode, Endpoint, StandardScheme},
 };
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig, Tamper, Target};
 use tidewatch_tests::{Node, Seen, Settings};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::EnvFilter;
 
 /// Parts of the addresses, and the header that user and password become.
 const SECRETS: [&str; 5] = ["alice", "hunter2", "hunter%32", "key-4711", "YWxpY2U6"];
-
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 fn assert_none_of_the_secrets(what: &str, text: &str) {
     for secret in SECRETS {
@@ -73,10 +50,10 @@ fn search(server: &Server, address: &str, what: &str, happened: impl Fn(&Seen) -
 
 #[test]
 fn what_is_secret_in_an_address_is_found_nowhere() {
-    let logs = Logs::default();
+    let logs = NamedTempFile::new().unwrap();
     // As in the command, the one library that would log the headers of its request is left out.
     let filter = EnvFilter::new("trace,tungstenite::handshake::client=error");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.clone()).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.reopen().unwrap()).init();
 
     let chain = Chain::sign(10, CertificateMode::Standard, ChainConfig::default()).unwrap();
     let server = Server::start(&chain, ServerConfig::default()).unwrap();
@@ -105,7 +82,7 @@ fn what_is_secret_in_an_address_is_found_nowhere() {
     let nobody = "alto+http://alice:hunter2@127.0.0.1:1/key-4711?mode=standard";
     search(&server, nobody, "a refusal", |seen| seen.count(FaultKind::Unreachable) > 1);
 
-    let logged = String::from_utf8_lossy(&logs.0.lock()).into_owned();
+    let logged = fs::read_to_string(logs.path()).unwrap();
     assert!(logged.lines().count() > 100, "much was logged");
     assert_none_of_the_secrets("a log", &logged);
 }

@@ -3,42 +3,20 @@
 use super::{answering, calls, echoes, response, run, sent};
 use crate::rpc::{Config, Endpoint, Hello, Node, Rpc as _, Upstreams};
 use commonware_runtime::{Metrics as _, Supervisor as _};
-use commonware_utils::sync::Mutex;
-use std::{io, sync::Arc};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use std::{fs, sync::Arc};
+use tempfile::NamedTempFile;
+use tracing_subscriber::EnvFilter;
 
 /// Parts of the addresses, and the header that user and password become.
 const SECRETS: [&str; 5] = ["alice", "hunter2", "key-4711", "token-4712", "YWxpY2U6"];
 
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[test]
 fn what_is_secret_in_an_address_is_in_no_log_fault_or_metric() {
-    let logs = Logs::default();
+    let logs = NamedTempFile::new().unwrap();
     // As in the command, what would log the addresses that a client connects to is left out.
     let filter = EnvFilter::new("trace,jsonrpsee-client=off");
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.clone());
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.reopen().unwrap());
     subscriber.init();
     let said = run(|context| async move {
         let (good, seen) = answering(|asked| sent(&echoes(asked))).await;
@@ -79,7 +57,7 @@ fn what_is_secret_in_an_address_is_in_no_log_fault_or_metric() {
         assert_eq!(seen.lock()[0].0.uri, "/key-4711?token=token-4712", "it is in the request");
         said
     });
-    let logs = String::from_utf8(logs.0.lock().clone()).unwrap();
+    let logs = fs::read_to_string(logs.path()).unwrap();
     assert!(logs.contains("asking the next endpoint"), "it was logged what happened");
     for text in said.iter().chain([&logs]) {
         for secret in SECRETS {
