@@ -4,11 +4,16 @@ use alto_types::VrfScheme;
 use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::types::Height;
+use futures::channel::oneshot;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::thread;
 use tidewatch_certified::{Check, Grade, Key, Ledger, OneEpoch, Push, Transport as _, Verifier};
 use tidewatch_core::Source as _;
 
 const OCTETS: &str = "application/octet-stream";
+
+/// Turns of a runtime in which a client has taken a connection back.
+const TURNS: usize = 64;
 
 fn transport(address: SocketAddr) -> HttpTransport {
     HttpTransport::new(&endpoint(address, CertificateMode::Standard), &patient()).expect("sets up")
@@ -127,16 +132,28 @@ fn every_key_is_asked_for_at_its_own_path_over_a_few_connections() {
             }
         })
         .await;
-        let transport = transport(address);
-        let digest = tidewatch_core::Digest([0xab; 32]);
-        for key in [
-            Key::LatestFinalization,
-            Key::LatestNotarization,
-            Key::Height(Height::new(255)),
-            Key::Digest(digest),
-        ] {
-            transport.fetch(key).await.expect("answers");
-        }
+        // A client takes a connection back after the answer, in a task of its own: on one thread, that is
+        // over once everything that can run has run.
+        let (done, fetched) = oneshot::channel();
+        thread::spawn(move || {
+            let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let transport = transport(address);
+                for key in [
+                    Key::LatestFinalization,
+                    Key::LatestNotarization,
+                    Key::Height(Height::new(255)),
+                    Key::Digest(tidewatch_core::Digest([0xab; 32])),
+                ] {
+                    transport.fetch(key).await.expect("answers");
+                    for _ in 0..TURNS {
+                        ::tokio::task::yield_now().await;
+                    }
+                }
+            });
+            let _ = done.send(());
+        });
+        fetched.await.expect("every key is answered");
         let by_digest = format!("/block/{}", "ab".repeat(32));
         let paths =
             ["/finalization/latest", "/notarization/latest", "/block/00000000000000ff", &by_digest];
