@@ -11,8 +11,8 @@ use commonware_runtime::{Clock, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 use tidewatch::core::{
-    Ack, Block, BlockRef, ChainId, Consumer, Digest, Fault, FaultKind, Height, Identity, Ladder,
-    Limits, Marks, Record, Snapshot, Source, Tier, TipSet,
+    Ack, Block, BlockRef, ChainId, ChainInfo, Consumer, Digest, Fault, FaultKind, Height, Ladder,
+    Limits, Record, Snapshot, Source, Tier, TipSet, Watermarks,
 };
 use tidewatch_sim::conformance::{self, Stage, Subject};
 
@@ -85,9 +85,10 @@ impl<E: Clock> Source for ToySource<E> {
         Limits { digests_max: NZUsize!(16), blocks_max: NZUsize!(8) }
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        let chain = ChainId::new("toy:1").map_err(|e| FaultKind::Setting.fault(self.name(), e))?;
-        Ok(Identity { chain, genesis: self.ask().await.0[0].reference() })
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        let chain =
+            ChainId::new("toy:1").map_err(|e| FaultKind::InvalidConfig.fault(self.name(), e))?;
+        Ok(ChainInfo { id: chain, genesis: self.ask().await.0[0].reference() })
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
@@ -131,7 +132,7 @@ impl Stage for ToyStage {
         true
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
         self.salt += 1;
         self.node.replace(depth, blocks, self.salt);
         true
@@ -147,18 +148,18 @@ impl Stage for ToyStage {
 struct Index(PathBuf);
 
 /// The highest block and the finalized one.
-fn line(marks: &Marks) -> String {
+fn line(watermarks: &Watermarks) -> String {
     let height = |block: Option<BlockRef>| block.map_or(0, |block| block.height.get());
-    format!("{} {}", height(marks.delivered), height(marks.tips.block(Tier::Finalized)))
+    format!("{} {}", height(watermarks.delivered), height(watermarks.tips.block(Tier::Finalized)))
 }
 
 impl Index {
     /// Replaces the file in one step: after a crash it is the old one or the new one.
-    fn keep(&self, marks: &Marks) -> Result<(), Fault> {
+    fn keep(&self, watermarks: &Watermarks) -> Result<(), Fault> {
         let failed = |error: std::io::Error| FaultKind::Consumer.fault("index", error);
         let directory = self.0.parent().unwrap_or(&self.0);
         let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        file.write_all(line(marks).as_bytes()).map_err(failed)?;
+        file.write_all(line(watermarks).as_bytes()).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         file.persist(&self.0).map_err(|error| failed(error.error))?;
         Ok(())
@@ -172,12 +173,12 @@ impl Consumer for Index {
 
     async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
         // Never empty; each record says where all of them lead.
-        self.keep(&records[records.len() - 1].marks)?;
+        self.keep(&records[records.len() - 1].watermarks)?;
         Ok(Ack::Durable)
     }
 
     async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
-        self.keep(&oldest.marks)
+        self.keep(&oldest.watermarks)
     }
 }
 
@@ -206,11 +207,11 @@ impl Subject for IndexFile {
 
     async fn holds(&mut self) -> String {
         let kept = self.path().and_then(std::fs::read_to_string);
-        kept.unwrap_or_else(|_| line(&Marks::none()))
+        kept.unwrap_or_else(|_| line(&Watermarks::none()))
     }
 
-    fn expects(&self, marks: &Marks) -> String {
-        line(marks)
+    fn expects(&self, watermarks: &Watermarks) -> String {
+        line(watermarks)
     }
 }
 

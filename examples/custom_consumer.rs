@@ -1,4 +1,4 @@
-//! A consumer of your own: an index that survives crashes, restarts and reorganisations.
+//! A consumer of your own: an index that survives crashes, restarts and reorgs.
 //!
 //! It keeps the height of the highest block and the number of finalized blocks in a file, and replaces
 //! that file before it acknowledges. Run it on a directory again and it goes on where it was.
@@ -99,7 +99,7 @@ fn run(directory: &Path) -> eyre::Result<Index> {
             Arc::new(()),
             config,
         )?;
-        let chain = source.identity().await?;
+        let chain = source.chain_info().await?;
         let store =
             Store::open(context.child("store"), store::Config::new(chain.clone(), codec)).await?;
         let context = context.child("follower");

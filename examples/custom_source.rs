@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use tidewatch::{
     Config, Follower,
     core::{
-        Block, BlockRef, ChainId, Digest, EventLog as _, Fault, FaultKind, Height, Identity,
+        Block, BlockRef, ChainId, ChainInfo, Digest, EventLog as _, Fault, FaultKind, Height,
         Ladder, Limits, LocalView as _, Snapshot, Source, Tier, TipSet,
     },
     store::Memory,
@@ -77,9 +77,10 @@ impl<E: Clock> Source for ToyChain<E> {
         Limits { digests_max: NZUsize!(64), blocks_max: NZUsize!(32) }
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        let chain = ChainId::new("toy:1").map_err(|e| FaultKind::Setting.fault(self.name(), e))?;
-        Ok(Identity { chain, genesis: self.blocks[0].reference() })
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        let chain =
+            ChainId::new("toy:1").map_err(|e| FaultKind::InvalidConfig.fault(self.name(), e))?;
+        Ok(ChainInfo { id: chain, genesis: self.blocks[0].reference() })
     }
 
     /// All tiers from one look at the clock: never from two.
@@ -115,13 +116,13 @@ impl<E: Clock> Source for ToyChain<E> {
 fn main() -> eyre::Result<()> {
     deterministic::Runner::default().start(|context| async move {
         let source = Arc::new(ToyChain::new(context.child("clock"), 1_000));
-        let identity = source.identity().await?;
-        let store = Memory::new(identity.clone());
+        let chain_info = source.chain_info().await?;
+        let store = Memory::new(chain_info.clone());
         let follower = Follower::start(
             context.child("follower"),
             source.clone(),
             store,
-            identity,
+            chain_info,
             (),
             Config::default(),
         );
@@ -132,11 +133,11 @@ fn main() -> eyre::Result<()> {
         for record in log.read(0, NZUsize!(16)).await? {
             println!("{:>3}  {}", record.sequence(), record.event);
         }
-        let marks = log.marks().await?;
+        let watermarks = log.watermarks().await?;
         for tier in source.ladder().tiers() {
             println!(
                 "{tier} after two minutes: {:?}",
-                marks.tips.block(tier).map(|b| b.height.get())
+                watermarks.tips.block(tier).map(|b| b.height.get())
             );
         }
         follower.stop(Duration::from_secs(1)).await?;

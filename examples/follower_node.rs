@@ -1,6 +1,6 @@
 //! A follower node: an alto chain, verified, kept on disk, its events printed.
 //!
-//! The chain is the embedded devnet; point `source` and `identity` at a network of yours instead.
+//! The chain is the embedded devnet; point `source` and `chain_info` at a network of yours instead.
 #![allow(clippy::print_stdout, reason = "it is what the program does")]
 
 use commonware_codec::Encode as _;
@@ -50,7 +50,7 @@ fn main() -> eyre::Result<()> {
             Arc::new(()),
             config,
         )?;
-        let chain = source.identity().await?;
+        let chain = source.chain_info().await?;
         let store =
             Store::open(context.child("store"), store::Config::new(chain.clone(), codec)).await?;
         let mut follower = Follower::start(

@@ -1,4 +1,4 @@
-//! Followers of a real Ethereum node that reorganises its chain.
+//! Followers of a real Ethereum node that reorgs its chain.
 //!
 //! Each test has a node of its own, on a port of its own, and says that it is skipped where there is no
 //! npm to install it. At its end stands what holds after anything that a node does: the follower's tips
@@ -12,8 +12,8 @@ mod conforms;
 mod cost;
 #[path = "anvil/followed.rs"]
 mod followed;
-#[path = "anvil/reorganised.rs"]
-mod reorganised;
+#[path = "anvil/reorged.rs"]
+mod reorged;
 #[path = "anvil/restarted.rs"]
 mod restarted;
 
@@ -47,8 +47,8 @@ fn epoch(epoch: u64) -> Options {
 
 /// Whether a follower stands at `tags`, and has every block up to there.
 fn stands_at(seen: &Seen, tags: &Tags) -> bool {
-    let at = |tier| seen.marks.tips.block(tier);
-    seen.marks.delivered == Some(tags.latest)
+    let at = |tier| seen.watermarks.tips.block(tier);
+    seen.watermarks.delivered == Some(tags.latest)
         && at(Tier::Proposed) == Some(tags.latest)
         && at(Tier::Checkpointed) == Some(tags.safe)
         && at(Tier::Finalized) == Some(tags.finalized)
@@ -57,7 +57,7 @@ fn stands_at(seen: &Seen, tags: &Tags) -> bool {
 /// Waits until the follower stands where the node does.
 async fn caught_up(node: &EthereumNode, anvil: &Anvil) -> Seen {
     let tags = anvil.tags().await;
-    node.witness.until(&format!("{tags:?}"), |seen| stands_at(seen, &tags)).await
+    node.recorder.until(&format!("{tags:?}"), |seen| stands_at(seen, &tags)).await
 }
 
 /// What is kept is the node's chain, block by block, and how it came to be obeys the law. Returns the
@@ -68,7 +68,7 @@ async fn assert_is_chain(node: EthereumNode, anvil: &Anvil) -> Vec<Record> {
     let store = node.stop().await;
     let records = history(&store).await;
     assert_lawful_on(Ladder::Rollup, &records, &identity);
-    let delivered = store.marks().await.expect("reads").delivered;
+    let delivered = store.watermarks().await.expect("reads").delivered;
     assert_eq!(delivered.as_ref(), chain.last());
     for block in &chain[1..] {
         let kept = store.block(block.height).await.expect("reads").expect("is kept");
@@ -113,7 +113,7 @@ fn the_node_does_what_these_tests_count_on() {
         assert_eq!(anvil.tags().await, at(40, 32, 24));
         anvil.roll_back(3).await;
         assert_eq!(anvil.tags().await, at(37, 29, 21), "all of them go back");
-        anvil.reorganise(20).await;
+        anvil.reorg(20).await;
         let other = anvil.chain().await;
         assert_eq!(other[..18], chain[..18]);
         assert!(other[18..].iter().zip(&chain[18..]).all(|(other, block)| other != block));
@@ -122,8 +122,8 @@ fn the_node_does_what_these_tests_count_on() {
         assert_eq!(anvil.chain().await, other, "it kept its chain");
         let tags = Tags { latest: other[37], safe: other[33], finalized: other[29] };
         assert_eq!(anvil.tags().await, tags);
-        anvil.reorganise(7).await;
-        assert_eq!(anvil.chain().await[..31], other[..31], "and how to reorganise it");
+        anvil.reorg(7).await;
+        assert_eq!(anvil.chain().await[..31], other[..31], "and how to reorg it");
         assert_ne!(anvil.chain().await[31], other[31]);
 
         anvil.replace(Options { genesis: options.genesis + 1, ..options }).await;

@@ -68,7 +68,7 @@ impl Stage for Committee {
         true
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
         if blocks == 0 {
             // A committee notarizes another block; it never takes one back.
             return false;

@@ -27,10 +27,10 @@ fn followed_from_genesis<S: Scheme>() {
         let devnet = devnet(&context, S::MODE).await;
         let settings = Settings::devnet(&devnet);
         let node = Node::<S>::start(&context, &settings).await;
-        let seen = node.witness.until_final(BLOCKS).await;
-        let proposed = seen.marks.tips.block(Tier::Proposed).expect("is known");
+        let seen = node.recorder.until_final(BLOCKS).await;
+        let proposed = seen.watermarks.tips.block(Tier::Proposed).expect("is known");
         assert!(proposed.height >= seen.finalized().expect("is known").height);
-        node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
+        node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
         let (identity, work) = (node.identity.clone(), node.work());
         let store = node.stop().await;
         devnet.stop().await;
@@ -43,7 +43,7 @@ fn followed_from_genesis<S: Scheme>() {
             let moves = records.iter().filter(|record| moved(&record.event)).count();
             assert!(moves >= 3, "{tier} moved {moves} times");
         }
-        let last = records.last().expect("events").marks;
+        let last = records.last().expect("events").watermarks;
         assert_eq!(last.tips.block(Tier::Checkpointed), None);
         let delivered = last.delivered.expect("blocks").height;
         assert!(delivered >= Height::new(BLOCKS));
@@ -70,9 +70,9 @@ fn a_follower_that_starts_at_the_tip_has_nothing_below_and_everything_above() {
         devnet.reach(Height::new(10), DEADLINE).await.expect("the chain grows");
         let settings = Settings::devnet(&devnet).with_start(Start::Tip);
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        let first = node.witness.until("a block", |seen| seen.delivered().is_some()).await;
+        let first = node.recorder.until("a block", |seen| seen.delivered().is_some()).await;
         let beyond = first.delivered().expect("a block").get() + BLOCKS;
-        node.witness.until_final(beyond).await;
+        node.recorder.until_final(beyond).await;
         let (identity, calls) = (node.identity.clone(), node.source.calls());
         let store = node.stop().await;
         devnet.stop().await;
@@ -92,7 +92,7 @@ async fn stand_still(devnet: &Devnet, node: &Node<StandardScheme>) -> Height {
     devnet.pause();
     loop {
         let tip = devnet.tip();
-        node.witness.until_final(tip.get()).await;
+        node.recorder.until_final(tip.get()).await;
         let more = devnet.reach(tip.next(), Duration::from_millis(500)).await;
         if more.is_err() {
             return tip;
@@ -108,21 +108,21 @@ fn across_an_indexer_restart(blocks: u64) {
         let settings = Settings::devnet(&devnet)
             .with_thresholds(|thresholds| thresholds.contact = Duration::from_millis(400));
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        node.witness.until_final(5).await;
-        node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
+        node.recorder.until_final(5).await;
+        node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
         // A block that only the old indexer had would be lost to everybody.
         let before = stand_still(&devnet, &node).await;
         let connects = node.work().connects;
         devnet.stop_indexer().await;
-        node.witness.until("blind", |seen| seen.state() == Some(State::Blind)).await;
+        node.recorder.until("blind", |seen| seen.state() == Some(State::Blind)).await;
         devnet.resume();
         let away = Height::new(before.get() + blocks);
         devnet.reach(away, DEADLINE).await.expect("the chain goes on");
         devnet.start_indexer().expect("the port is free");
 
         let after = devnet.tip().get() + 5;
-        node.witness.until_final(after).await;
-        node.witness.until("live again", |seen| seen.state() == Some(State::Live)).await;
+        node.recorder.until_final(after).await;
+        node.recorder.until("live again", |seen| seen.state() == Some(State::Live)).await;
         assert!(node.work().connects > connects, "{:?}", node.work());
         let identity = node.identity.clone();
         let store = node.stop().await;

@@ -12,10 +12,10 @@
 //! | `devnet` | validators that make blocks: from genesis, from the tip, across restarts of the indexer |
 //! | `restart` | crashes and restarts of the follower, with validators and without |
 //! | `conformance` | a committee that grows, replaces and finalizes blocks: the source alone, in the suite for sources |
-//! | `anvil` | an Ethereum node that npm installs, and that reorganises its chain as it is told |
+//! | `anvil` | an Ethereum node that npm installs, and that reorgs its chain as it is told |
 //! | `readymade` | upstreams that lie, break, fall silent or contradict themselves; the cost of catching up |
 //!
-//! A test waits for what it is about by watching the follower ([`Witness::until`]), never for a while.
+//! A test waits for what it is about by watching the follower ([`Recorder::until`]), never for a while.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -35,8 +35,8 @@ pub mod npm;
 mod process;
 #[path = "support/reader.rs"]
 mod reader;
-#[path = "support/witness.rs"]
-mod witness;
+#[path = "support/recorder.rs"]
+mod recorder;
 
 pub use anvil::Anvil;
 pub use checks::{assert_kept, assert_lawful, assert_lawful_on, history};
@@ -45,4 +45,4 @@ pub use ethereum::{EthereumNode, EthereumSettings};
 pub use node::{Node, Running, Settings};
 pub use process::{process, run};
 pub use reader::Reader;
-pub use witness::{DEADLINE, Seen, Witness};
+pub use recorder::{DEADLINE, Recorder, Seen};

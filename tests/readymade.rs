@@ -42,7 +42,7 @@ async fn assert_is_chain<S: Scheme>(node: Node<S>, settings: &Settings, chain: &
     let store = node.stop().await;
     let log = history(&store).await;
     assert_lawful(&log, &identity);
-    let delivered = log.last().and_then(|last| last.marks.delivered);
+    let delivered = log.last().and_then(|last| last.watermarks.delivered);
     assert_eq!(delivered.map(|block| block.height), Some(Height::new(upto)));
     for height in (1..=upto).map(Height::new) {
         let kept = store.block(height).await.expect("reads").expect("is kept");
@@ -62,7 +62,7 @@ fn reaches_the_tip(tampers: &[(Target, Tamper)], told: &[FaultKind], check: impl
         let settings = Settings::readymade(&server)
             .with_certified(|certified| certified.request_timeout = Duration::from_secs(2));
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        let seen = node.witness.until_final(BLOCKS).await;
+        let seen = node.recorder.until_final(BLOCKS).await;
         let work = node.work();
         for kind in told {
             assert!(seen.count(*kind) > 0, "{tampers:?}: no {}: {seen:#?}", kind.as_str());
@@ -123,12 +123,12 @@ fn a_connection_that_is_cut_or_slow_a_few_times_is_tried_again() {
         let settings = Settings::readymade(&server)
             .with_certified(|certified| certified.request_timeout = Duration::from_millis(500));
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        node.witness.until_final(BLOCKS).await;
+        node.recorder.until_final(BLOCKS).await;
         let work = node.work();
         for kind in [FaultKind::Unreachable, FaultKind::Unavailable, FaultKind::Timeout] {
             assert!(work.refusals.contains_key(kind.as_str()), "{work:?}");
         }
-        // One for the tip, one for each stretch that ended early.
+        // One for the tip, one for each range that ended early.
         assert!(work.checks_total() <= 8, "{work:?}");
         assert_is_chain(node, &settings, &STANDARD, BLOCKS).await;
     });
@@ -143,7 +143,7 @@ fn stops_below(height: u64, tampers: &[(Target, Tamper)], kind: FaultKind) {
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let below = Height::new(height - 1);
         let stopped = |seen: &Seen| seen.delivered() == Some(below) && seen.count(kind) >= 2;
-        let seen = node.witness.until("a stop", stopped).await;
+        let seen = node.recorder.until("a stop", stopped).await;
         assert_eq!(seen.finalized(), None, "no tier above what was delivered");
         let name = height.to_string();
         // A broken connection is about the upstream, everything else about the block.
@@ -151,10 +151,10 @@ fn stops_below(height: u64, tampers: &[(Target, Tamper)], kind: FaultKind) {
             |fault: &Fault| fault.severity() == Severity::Transient || fault.detail.contains(&name);
         let told = |fault: &Fault| fault.kind == kind && named(fault);
         assert!(seen.faults.iter().any(told), "{tampers:?}: {seen:#?}");
-        node.witness.until("not live", |seen| seen.state() != Some(State::Live)).await;
+        node.recorder.until("not live", |seen| seen.state() != Some(State::Live)).await;
 
         server.heal();
-        node.witness.until_final(BLOCKS).await;
+        node.recorder.until_final(BLOCKS).await;
         assert_is_chain(node, &settings, &STANDARD, BLOCKS).await;
     });
 }
@@ -195,12 +195,12 @@ fn a_tip_that_does_not_verify_moves_nothing() {
             let settings = Settings::readymade(&server)
                 .with_certified(|certified| certified.request_timeout = Duration::from_millis(500));
             let node = Node::<StandardScheme>::start(&context, &settings).await;
-            let seen = node.witness.until("refusals", |seen| seen.count(kind) >= 2).await;
-            assert_eq!(seen.marks.delivered, None, "{tamper:?}");
+            let seen = node.recorder.until("refusals", |seen| seen.count(kind) >= 2).await;
+            assert_eq!(seen.watermarks.delivered, None, "{tamper:?}");
             assert_eq!(seen.finalized(), None, "{tamper:?}");
             assert_eq!(seen.state(), Some(State::Blind), "{tamper:?}");
             server.heal();
-            node.witness.until_final(20).await;
+            node.recorder.until_final(20).await;
             assert_is_chain(node, &settings, &STANDARD, 20).await;
         });
     }
@@ -211,29 +211,32 @@ fn pushes_are_followed<S: Scheme>(chain: &Chain) {
     follow(|context| async move {
         let settings = Settings::readymade(&server);
         let node = Node::<S>::start(&context, &settings).await;
-        node.witness.until_final(20).await;
-        node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
+        node.recorder.until_final(20).await;
+        node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
 
         server.notarize(chain, Height::new(22)).expect("serves");
         let proposed = |height: u64| {
             move |seen: &Seen| {
-                seen.marks.tips.block(Tier::Proposed).is_some_and(|tip| tip.height.get() == height)
+                seen.watermarks
+                    .tips
+                    .block(Tier::Proposed)
+                    .is_some_and(|tip| tip.height.get() == height)
             }
         };
         // The block in between is nowhere to be had: the notarization stands on nothing.
-        node.witness.until("a gap", |seen| seen.count(FaultKind::Missing) > 0).await;
+        node.recorder.until("a gap", |seen| seen.count(FaultKind::Missing) > 0).await;
         server.finalize(chain, Height::new(21)).expect("serves");
-        node.witness.until_final(21).await;
+        node.recorder.until_final(21).await;
         server.notarize(chain, Height::new(23)).expect("serves");
-        node.witness.until("the notarized block", proposed(23)).await;
+        node.recorder.until("the notarized block", proposed(23)).await;
 
         server.finalize_forged(chain, Height::new(24)).expect("serves");
         let forged = |seen: &Seen| seen.count(FaultKind::InvalidCertificate) > 0;
-        let seen = node.witness.until("a refusal", forged).await;
+        let seen = node.recorder.until("a refusal", forged).await;
         assert!(!seen.is_final(Height::new(24)), "a forged push moved the tip");
         assert_ne!(seen.delivered(), Some(Height::new(24)));
         server.finalize(chain, Height::new(25)).expect("serves");
-        node.witness.until_final(25).await;
+        node.recorder.until_final(25).await;
         let work = node.work();
         assert!(work.pushes >= 3, "{work:?}");
         assert_is_chain(node, &settings, chain, 25).await;
@@ -258,10 +261,10 @@ fn an_upstream_that_pushes_nothing_is_caught_up_with() {
         follow(|context| async move {
             let settings = Settings::readymade(&server);
             let node = Node::<StandardScheme>::start(&context, &settings).await;
-            node.witness.until_final(10).await;
+            node.recorder.until_final(10).await;
             for height in 11..=14 {
                 server.finalize(&STANDARD, Height::new(height)).expect("serves");
-                node.witness.until_final(height).await;
+                node.recorder.until_final(height).await;
             }
             assert_eq!(node.work().pushes, 0);
             assert_is_chain(node, &settings, &STANDARD, 14).await;
@@ -276,15 +279,15 @@ fn an_indexer_that_dies_and_comes_back_with_more_is_followed_on() {
         let settings = Settings::readymade(&server)
             .with_thresholds(|thresholds| thresholds.contact = Duration::from_millis(300));
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        node.witness.until_final(50).await;
+        node.recorder.until_final(50).await;
         server.close().await;
-        node.witness.until("blind", |seen| seen.state() == Some(State::Blind)).await;
+        node.recorder.until("blind", |seen| seen.state() == Some(State::Blind)).await;
         for height in 51..=200 {
             server.finalize(&STANDARD, Height::new(height)).expect("keeps");
         }
         server.open().expect("the port is free");
-        node.witness.until_final(200).await;
-        node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
+        node.recorder.until_final(200).await;
+        node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
         assert_eq!(node.work().checks_total(), 2, "{:?}", node.work());
         assert_is_chain(node, &settings, &STANDARD, 200).await;
     });
@@ -303,17 +306,17 @@ async fn contradicted(
     blocks: u64,
 ) -> Conflict {
     let branch = STANDARD.branch(Height::new(fork), blocks).expect("signs");
-    let ours = node.witness.until_final(20).await.finalized();
+    let ours = node.recorder.until_final(20).await.finalized();
     for height in fork + 1..=fork + blocks {
         server.finalize(&branch, Height::new(height)).expect("serves");
     }
-    let seen = node.witness.until("a contradiction", conflicts).await;
+    let seen = node.recorder.until("a contradiction", conflicts).await;
     let fault = seen.faults.iter().find(|fault| fault.kind == FaultKind::FinalityConflict);
     let conflict = fault.and_then(|fault| fault.conflict).expect("both sides");
     assert_eq!(Some(conflict.ours), ours);
     assert_eq!(conflict.theirs.height, conflict.ours.height);
     assert_ne!(conflict.theirs.digest, conflict.ours.digest);
-    assert_eq!(node.witness.seen().finalized(), ours);
+    assert_eq!(node.recorder.seen().finalized(), ours);
     conflict
 }
 
@@ -324,7 +327,7 @@ fn a_finalized_chain_that_leaves_ours_below_finality_is_a_conflict_with_evidence
         let settings = Settings::readymade(&server);
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let conflict = contradicted(&node, &server, 15, 10).await;
-        node.witness.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
+        node.recorder.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
         assert_eq!(node.store.evidence().await, Ok(vec![conflict]));
         assert_is_chain(node, &settings, &STANDARD, 20).await;
     });
@@ -337,7 +340,7 @@ fn another_finalized_block_at_our_finalized_height_is_a_conflict() {
         let settings = Settings::readymade(&server);
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let conflict = contradicted(&node, &server, 19, 1).await;
-        node.witness.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
+        node.recorder.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
         assert_eq!(node.store.evidence().await, Ok(vec![conflict]));
         assert_is_chain(node, &settings, &STANDARD, 20).await;
     });
@@ -350,7 +353,7 @@ fn catching_up_costs<S: Scheme>() {
     follow(|context| async move {
         let settings = Settings::readymade(&server);
         let node = Node::<S>::start(&context, &settings).await;
-        let seen = node.witness.until_final(LONG).await;
+        let seen = node.recorder.until_final(LONG).await;
         let work = node.work();
         assert!(work.checks_total() <= 2, "{work:?}");
         assert!(work.requests_total() <= LONG + 16, "{work:?}");

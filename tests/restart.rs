@@ -31,9 +31,9 @@ fn serve(chain: &Chain, upto: u64) -> Server {
 async fn follow_and_crash(context: Context, settings: Settings, reader: Reader, blocks: u64) {
     let mut node = Standard::start(&context, &settings).await;
     node.attach(&reader);
-    let ready = node.witness.until("contact", |seen| seen.finalized().is_some()).await;
+    let ready = node.recorder.until("contact", |seen| seen.finalized().is_some()).await;
     let height = ready.finalized().expect("is known").height.get();
-    node.witness.until_final(height + blocks).await;
+    node.recorder.until_final(height + blocks).await;
 }
 
 /// What a reader was given from one start to the next: it begins with the first event that was not
@@ -71,9 +71,9 @@ fn a_follower_that_crashes_again_and_again_goes_on_without_a_gap_or_a_repetition
         let log = process(&kept, move |context| async move {
             let mut node = Standard::start(&context, &settings).await;
             node.attach(&last);
-            let ready = node.witness.until("contact", |seen| seen.finalized().is_some()).await;
+            let ready = node.recorder.until("contact", |seen| seen.finalized().is_some()).await;
             let height = ready.finalized().expect("is known").height.get() + 3;
-            node.witness.until_final(height).await;
+            node.recorder.until_final(height).await;
             let identity = node.identity.clone();
             let store = node.stop().await;
             let log = history(&store).await;
@@ -106,17 +106,17 @@ fn a_follower_that_crashes_while_it_catches_up_goes_on_where_it_was() {
         let settings = settings.clone();
         before = run(directory.path(), |context| async move {
             let node = Standard::start(&context, &settings).await;
-            let marks = node.store.marks().await.expect("reads");
-            let kept = marks.delivered.map(|block| block.height);
+            let watermarks = node.store.watermarks().await.expect("reads");
+            let kept = watermarks.delivered.map(|block| block.height);
             assert!(kept >= before, "{kept:?} is kept of {before:?}");
-            let seen = node.witness.until("blocks", |seen| seen.delivered() >= Some(upto)).await;
+            let seen = node.recorder.until("blocks", |seen| seen.delivered() >= Some(upto)).await;
             assert!(seen.finalized().is_none(), "it is still catching up");
             seen.delivered()
         });
     }
     run(directory.path(), |context| async move {
         let node = Standard::start(&context, &settings).await;
-        node.witness.until_final(600).await;
+        node.recorder.until_final(600).await;
         let identity = node.identity.clone();
         let from = node.source.calls().into_iter().find_map(|call| match call {
             Call::Blocks(from) => Some(from),
@@ -134,7 +134,7 @@ fn follow_all(directory: &Path, settings: &Settings, reader: &Reader) {
     run(directory, |context| async move {
         let mut node = Standard::start(&context, settings).await;
         node.attach(reader);
-        node.witness.until_final(200).await;
+        node.recorder.until_final(200).await;
         let log = history(&node.store).await;
         while reader.durable() < log.len() as u64 {
             node.follower.sync().await.expect("a pass");
@@ -157,7 +157,7 @@ fn a_restart_with_nothing_missed_asks_the_source_thrice_at_most_and_replays_noth
     run(directory.path(), async |context| {
         let mut node = Standard::start(&context, &settings).await;
         node.attach(&replayed);
-        node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
+        node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
         let calls = node.source.calls();
         assert!(calls.len() <= 3, "{calls:?}");
         assert_eq!(blocks(), asked);
@@ -166,7 +166,7 @@ fn a_restart_with_nothing_missed_asks_the_source_thrice_at_most_and_replays_noth
         assert_eq!(log, reader.records(), "nothing was added");
 
         server.finalize(&chain, Height::new(201)).expect("serves");
-        node.witness.until_final(201).await;
+        node.recorder.until_final(201).await;
         while replayed.records().is_empty() {
             node.follower.sync().await.expect("a pass");
         }

@@ -151,7 +151,7 @@ fn identity(bytes: &[u8]) {
     match public_key(bytes) {
         Ok(key) => assert_eq!(key.encode(), bytes),
         Err(fault) => {
-            assert_eq!(fault.kind, FaultKind::Setting);
+            assert_eq!(fault.kind, FaultKind::InvalidConfig);
             bounded(&fault);
         }
     }

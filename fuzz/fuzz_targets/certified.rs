@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tidewatch_certified::{
-    Check, Config, Feed, Grade, Key, Ledger, OneEpoch, Parts, Push, Scheme, Transport, Verifier,
+    Check, Config, Feed, CertificateKind, Key, Metrics, OneEpoch, Parts, Push, Scheme, Transport, Verifier,
     open,
 };
 use tidewatch_core::{
@@ -46,12 +46,12 @@ struct Input<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum What<'a> {
-    /// A certificate with a block, each from somewhere, damaged, and taken for a grade.
-    Certificate { grade: bool, of: Answer, block: u8, damage: Vec<Damage<'a>> },
+    /// A certificate with a block, each from somewhere, damaged, and taken for a kind.
+    Certificate { kind: bool, of: Answer, block: u8, damage: Vec<Damage<'a>> },
     /// A block for the name that the one above it gives.
     Block { named: u8, block: u8, damage: Vec<Damage<'a>> },
     /// Any bytes.
-    Raw { grade: bool, bytes: &'a [u8] },
+    Raw { kind: bool, bytes: &'a [u8] },
     /// A source whose endpoint says these things, asked these questions.
     Source { said: Vec<Said<'a>>, pushed: Vec<Pushed<'a>>, asked: Vec<Asked> },
 }
@@ -95,15 +95,15 @@ struct World<S: Scheme> {
     verifier: Verifier<OneEpoch<S>, AltoBlock>,
     scheme: OneEpoch<S>,
     blocks: Vec<AltoBlock>,
-    /// Certificates without their blocks, by grade and height.
+    /// Certificates without their blocks, by kind and height.
     proofs: [Vec<Bytes>; 2],
 }
 
 static STANDARD: LazyLock<World<StandardScheme>> = LazyLock::new(World::new);
 static VRF: LazyLock<World<VrfScheme>> = LazyLock::new(World::new);
 
-const fn grade(finalized: bool) -> Grade {
-    if finalized { Grade::Finalized } else { Grade::Notarized }
+const fn kind(finalized: bool) -> CertificateKind {
+    if finalized { CertificateKind::Finalized } else { CertificateKind::Notarized }
 }
 
 /// A height of the chain, genesis left out.
@@ -125,14 +125,14 @@ impl<S: Lives> World<S> {
         let proofs = [notarized.collect(), finalized.collect()];
         let scheme = OneEpoch::new(EPOCH, S::certificate_verifier(NAMESPACE, chain.public()));
         let verifier = runner().start(|mut context| {
-            let ledger = Ledger::new(&context, "fuzz", Arc::new(()));
+            let metrics = Metrics::new(&context, "fuzz", Arc::new(()));
             let (genesis, codec) = (AltoBlock::genesis(), AltoBlock::codec(DATA_MAX));
-            let verifier = Verifier::new(scheme.clone(), genesis, codec, ledger, &mut context);
+            let verifier = Verifier::new(scheme.clone(), genesis, codec, metrics, &mut context);
             async { verifier }
         });
         let world = Self { verifier, scheme, blocks, proofs };
         for (finalized, at) in [(false, 1), (true, BLOCKS)] {
-            assert!(world.verified(grade(finalized), world.answer(finalized, at)).is_some());
+            assert!(world.verified(kind(finalized), world.answer(finalized, at)).is_some());
         }
         world
     }
@@ -149,17 +149,17 @@ impl<S: Lives> World<S> {
         [self.proof(finalized, at).clone(), self.block(at).encode()].concat().into()
     }
 
-    /// Whether `bytes` are what the committee signed as `grade`, at one of its heights.
-    fn signed(&self, grade: Grade, bytes: &[u8]) -> bool {
-        let finalized = grade == Grade::Finalized;
+    /// Whether `bytes` are what the committee signed as `kind`, at one of its heights.
+    fn signed(&self, kind: CertificateKind, bytes: &[u8]) -> bool {
+        let finalized = kind == CertificateKind::Finalized;
         (1..=BLOCKS).any(|at| self.answer(finalized, at) == bytes)
     }
 
-    fn verified(&self, grade: Grade, bytes: Bytes) -> Option<BlockRef> {
-        let claim = self.verifier.claim(grade, bytes.clone()).map_err(|f| refused(&f)).ok()?;
+    fn verified(&self, kind: CertificateKind, bytes: Bytes) -> Option<BlockRef> {
+        let claim = self.verifier.claim(kind, bytes.clone()).map_err(|f| refused(&f)).ok()?;
         let (round, name) = (claim.round(), claim.reference());
         let checked = self.verifier.check(claim, Check::Tip).map_err(|f| refused(&f)).ok()?;
-        assert_eq!((checked.grade, checked.round, checked.block.reference()), (grade, round, name));
+        assert_eq!((checked.kind, checked.round, checked.block.reference()), (kind, round, name));
         let again = [checked.proof.clone(), checked.block.encode()].concat();
         assert_eq!(again, bytes, "what is kept is what came");
         Some(name)
@@ -167,14 +167,14 @@ impl<S: Lives> World<S> {
 
     fn run(&self, what: What<'_>) {
         match what {
-            What::Certificate { grade: finalized, of, block, damage } => {
+            What::Certificate { kind: finalized, of, block, damage } => {
                 let mut bytes = self.proof(of.finalized, height(of.height)).to_vec();
                 bytes.extend_from_slice(&self.block(height(block)).encode());
                 damage.iter().for_each(|damage| damage.apply(&mut bytes));
-                self.certificate(grade(finalized), bytes.into());
+                self.certificate(kind(finalized), bytes.into());
             }
-            What::Raw { grade: finalized, bytes } => {
-                self.certificate(grade(finalized), Bytes::copy_from_slice(bytes));
+            What::Raw { kind: finalized, bytes } => {
+                self.certificate(kind(finalized), Bytes::copy_from_slice(bytes));
             }
             What::Block { named, block, damage } => {
                 self.resolve(height(named), height(block), &damage)
@@ -183,16 +183,16 @@ impl<S: Lives> World<S> {
         }
     }
 
-    fn certificate(&self, grade: Grade, bytes: Bytes) {
-        let signed = self.signed(grade, &bytes);
-        let verified = self.verified(grade, bytes);
-        assert_eq!(verified.is_some(), signed, "{grade} {verified:?}");
+    fn certificate(&self, kind: CertificateKind, bytes: Bytes) {
+        let signed = self.signed(kind, &bytes);
+        let verified = self.verified(kind, bytes);
+        assert_eq!(verified.is_some(), signed, "{kind} {verified:?}");
     }
 
     /// A damaged block for the parent of the one at `named`.
     fn resolve(&self, named: u64, block: u64, damage: &[Damage<'_>]) {
         let claim =
-            self.verifier.claim(Grade::Finalized, self.answer(true, named)).expect("signed");
+            self.verifier.claim(CertificateKind::Finalized, self.answer(true, named)).expect("signed");
         let child = self.verifier.check(claim, Check::Tip).expect("signed").block();
         let name = child.vouched().expect("above genesis");
         let mut bytes = self.block(block).encode().to_vec();
@@ -284,7 +284,7 @@ fn fault(kind: u8) -> Fault {
 }
 
 fn refused(fault: &Fault) -> FaultKind {
-    assert_eq!(fault.severity(), Severity::Lied, "{fault}");
+    assert_eq!(fault.severity(), Severity::Invalid, "{fault}");
     assert!(fault.to_string().len() < 1_000, "{fault}");
     fault.kind
 }

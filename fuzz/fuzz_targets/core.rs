@@ -1,6 +1,6 @@
 //! What `tidewatch-core` decodes: everything that a store keeps and a consumer sends back.
 //!
-//! The bytes come from a disk (events with their marks and cursors) and, as text, from consumers
+//! The bytes come from a disk (events with their watermarks and cursors) and, as text, from consumers
 //! (cursors). For each must hold:
 //!
 //! - no bytes panic, and what is allocated is bounded by their number;
@@ -15,7 +15,7 @@ use commonware_codec::{Decode, Encode, ReadExt as _};
 use libfuzzer_sys::fuzz_target;
 use std::fmt::Debug;
 use tidewatch_core::{
-    BlockRef, CURSOR_TEXT_MAX, ChainId, CheckpointRef, Cursor, Event, Marks, Record, Tier, Tip,
+    BlockRef, CURSOR_TEXT_MAX, ChainId, CheckpointRef, Cursor, Event, Watermarks, Record, Tier, Tip,
     TipSet,
 };
 
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         2 => drop(exact::<Tip>(bytes)),
         3 => drop(exact::<TipSet>(bytes)),
         4 => drop(exact::<Tier>(bytes)),
-        5 => marks(bytes),
+        5 => watermarks(bytes),
         6 => event(bytes),
         7 => cursor(bytes),
         8 => cursor(&sealed(bytes)),
@@ -46,23 +46,23 @@ fn exact<T: Decode<Cfg = ()> + Encode + PartialEq + Debug>(bytes: &[u8]) -> Opti
     Some(value)
 }
 
-fn marks(bytes: &[u8]) {
-    let Some(marks) = exact::<Marks>(bytes) else { return };
-    let _ = marks.head();
+fn watermarks(bytes: &[u8]) {
+    let Some(watermarks) = exact::<Watermarks>(bytes) else { return };
+    let _ = watermarks.head();
 }
 
 fn event(bytes: &[u8]) {
     let Some(event) = exact::<Event>(bytes) else { return };
     assert!(!event.to_string().is_empty());
-    Marks::none().apply(&event);
+    Watermarks::none().apply(&event);
 }
 
 fn record(bytes: &[u8]) {
     let Some(record) = exact::<Record>(bytes) else { return };
     let _ = record.sequence();
-    let mut marks = record.marks;
-    marks.apply(&record.event);
-    let _ = record.cursor.stands_at(&marks);
+    let mut watermarks = record.watermarks;
+    watermarks.apply(&record.event);
+    let _ = record.cursor.stands_at(&watermarks);
     check_cursor(&record.cursor);
 }
 
@@ -87,10 +87,10 @@ fn check_cursor(cursor: &Cursor) {
     let text = cursor.to_string();
     assert!(text.len() <= CURSOR_TEXT_MAX, "{} characters", text.len());
     assert_eq!(text.parse().as_ref(), Ok(cursor));
-    let witnesses = cursor.witnesses();
-    assert!(witnesses.windows(2).all(|pair| pair[0].height > pair[1].height));
+    let locators = cursor.locators();
+    assert!(locators.windows(2).all(|pair| pair[0].height > pair[1].height));
     let head = cursor.head();
-    assert!(witnesses.iter().all(|w| head.is_some_and(|head| w.height < head.height)));
+    assert!(locators.iter().all(|w| head.is_some_and(|head| w.height < head.height)));
     let _ = cursor.is_of(&ChainId::new("fuzz:1").expect("printable"));
 }
 
@@ -110,7 +110,7 @@ fn sealed(body: &[u8]) -> Vec<u8> {
 /// `bytes` with the checksum of the cursor at their end, if they begin as a record.
 fn sealed_record(bytes: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
-    if Event::read(&mut rest).is_err() || Marks::read(&mut rest).is_err() {
+    if Event::read(&mut rest).is_err() || Watermarks::read(&mut rest).is_err() {
         return bytes.to_vec();
     }
     let head = bytes.len() - rest.len();

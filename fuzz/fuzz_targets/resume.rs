@@ -15,10 +15,10 @@ use futures::executor::block_on;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use tidewatch_core::{
-    BlockRef, ChainId, Cursor, Digest, Event, EventLog as _, Height, LocalView as _, Marks, Record,
+    BlockRef, ChainId, Cursor, Digest, Event, EventLog as _, Height, LocalView as _, Watermarks, Record,
     Resume, ResumeError, Tier, TipSet,
 };
-use tidewatch_fuzz::{Chain, identity};
+use tidewatch_fuzz::{Chain, chain_info};
 use tidewatch_sources::alto::AltoBlock;
 use tidewatch_store::Memory;
 
@@ -67,18 +67,18 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fn empty() -> Log {
-    Memory::new(identity())
+    Memory::new(chain_info())
 }
 
-/// Blocks from the first on, after a reorganisation.
+/// Blocks from the first on, after a reorg.
 async fn full(chain: &Chain, fork: &Chain) -> Log {
     let mut log = empty();
     log.commit(vec![fork.blocks(1, 30), fork.up(Tier::Proposed, 30), fork.finalize(10)])
         .await
         .expect("links");
-    let marks = log.marks().await.expect("open");
+    let watermarks = log.watermarks().await.expect("open");
     let back = vec![
-        chain.prune(&marks, 20),
+        chain.prune(&watermarks, 20),
         chain.blocks(21, 50),
         chain.up(Tier::Proposed, 50),
         chain.finalize(40),
@@ -108,7 +108,7 @@ async fn tips(chain: &Chain) -> Log {
 
 /// The last eight events only.
 async fn short(chain: &Chain) -> Log {
-    let mut log = Memory::with_retention(identity(), 8.try_into().expect("not zero"));
+    let mut log = Memory::with_retention(chain_info(), 8.try_into().expect("not zero"));
     for height in 1..=50 {
         let up = vec![
             chain.blocks(height, height),
@@ -135,14 +135,14 @@ impl World {
         for (tier, tip) in Tier::ALL.into_iter().zip(input.tips) {
             tips.set(tier, name(tip).map(Into::into));
         }
-        let marks = Marks { delivered: name(input.delivered), tips };
+        let watermarks = Watermarks { delivered: name(input.delivered), tips };
         let below: Vec<_> = input.below.iter().map(|named| self.block(*named)).collect();
         let chain = if input.other_chain {
             ChainId::new("fuzz:2").expect("printable")
         } else {
-            identity().chain
+            chain_info().id
         };
-        Cursor::new(&chain, input.handled, &marks, &below)
+        Cursor::new(&chain, input.handled, &watermarks, &below)
     }
 }
 
@@ -173,27 +173,27 @@ async fn check(log: &Log, cursor: &Cursor, other_chain: bool) {
 
 async fn exact(log: &Log, cursor: &Cursor, next: u64) {
     assert_eq!(next, cursor.handled());
-    let marks = match next.checked_sub(1) {
-        None => Marks::none(),
+    let watermarks = match next.checked_sub(1) {
+        None => Watermarks::none(),
         Some(last) => match log.read(last, 1.try_into().expect("not zero")).await {
-            Ok(records) => records.first().expect("handled").marks,
+            Ok(records) => records.first().expect("handled").watermarks,
             // Held back for this: it is below what can be read.
             Err(_) => return,
         },
     };
-    assert!(cursor.stands_at(&marks), "{cursor:?} does not stand at {marks:?}");
+    assert!(cursor.stands_at(&watermarks), "{cursor:?} does not stand at {watermarks:?}");
 }
 
 async fn forked(log: &Log, cursor: &Cursor, ancestor: BlockRef, bridge: &[Record], next: u64) {
-    let ours = log.marks().await.expect("open");
-    let known = log.witnesses(&[ancestor.height]).await.expect("open");
+    let ours = log.watermarks().await.expect("open");
+    let known = log.locate(&[ancestor.height]).await.expect("open");
     assert_eq!(known, [Some(ancestor)], "the ancestor is a block of this log");
-    let mut marks = standing(cursor);
+    let mut watermarks = standing(cursor);
     let finalized = cursor.block(Tier::Finalized).map(|block| block.height);
     for record in bridge {
-        marks.apply(&record.event);
+        watermarks.apply(&record.event);
         assert!(
-            record.marks.delivered == marks.delivered && record.marks.tips.same_blocks(&marks.tips)
+            record.watermarks.delivered == watermarks.delivered && record.watermarks.tips.same_blocks(&watermarks.tips)
         );
         if let Event::Pruned { to, .. } = record.event {
             assert!(finalized.is_none_or(|finalized| finalized <= to.height));
@@ -201,18 +201,18 @@ async fn forked(log: &Log, cursor: &Cursor, ancestor: BlockRef, bridge: &[Record
         assert_eq!(record.cursor.to_string().parse().as_ref(), Ok(&record.cursor));
     }
     assert!(
-        marks.delivered == ours.delivered && marks.tips.same_blocks(&ours.tips),
-        "{marks:?} is not {ours:?}"
+        watermarks.delivered == ours.delivered && watermarks.tips.same_blocks(&ours.tips),
+        "{watermarks:?} is not {ours:?}"
     );
     if let Some(last) = bridge.last() {
         assert_eq!(log.resume(&last.cursor).await, Ok(Resume::Exact { next }));
     }
 }
 
-fn standing(cursor: &Cursor) -> Marks {
+fn standing(cursor: &Cursor) -> Watermarks {
     let mut tips = TipSet::unknown();
     for tier in Tier::ALL {
         tips.set(tier, cursor.block(tier).map(Into::into));
     }
-    Marks { delivered: cursor.delivered(), tips }
+    Watermarks { delivered: cursor.delivered(), tips }
 }

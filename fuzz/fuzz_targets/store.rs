@@ -30,9 +30,9 @@ use libfuzzer_sys::fuzz_target;
 use std::{num::NonZeroU64, sync::LazyLock};
 use tidewatch_core::{
     BlockRef, Change, Conflict, Cursor, Digest, Event, EventLog as _, Fault, FaultKind, Height,
-    LocalView as _, LogError, Marks, Record, ResumeError, Tier,
+    LocalView as _, LogError, Watermarks, Record, ResumeError, Tier,
 };
-use tidewatch_fuzz::{Chain, DATA_MAX, Damage, ancestry, identity, proof, runner};
+use tidewatch_fuzz::{Chain, DATA_MAX, Damage, ancestry, chain_info, proof, runner};
 use tidewatch_sources::alto::AltoBlock;
 
 type Context = deterministic::Context;
@@ -124,7 +124,7 @@ async fn open(context: &Context, nth: u64) -> Result<Store, Fault> {
         partition: "fuzz".into(),
         blocks_per_section: PER_SECTION,
         page_cache_pages: NZUsize!(4),
-        ..tidewatch_store::Config::new(identity(), AltoBlock::codec(DATA_MAX))
+        ..tidewatch_store::Config::new(chain_info(), AltoBlock::codec(DATA_MAX))
     };
     Store::open(context.child("store").with_attribute("nth", nth), config).await
 }
@@ -157,7 +157,7 @@ impl History {
         })
     }
 
-    /// Two runs, a reorganisation, tiers that rise.
+    /// Two runs, a reorg, tiers that rise.
     async fn blocks(store: &mut Store, chains: &[Chain], acknowledged: &mut Vec<Cursor>) {
         let [fork, chain] = chains else { unreachable!("two chains") };
         let up = |chain: &Chain, at| chain.up(Tier::Proposed, at);
@@ -166,8 +166,8 @@ impl History {
         let first = everything(store).await.expect("reads").pop().expect("written");
         store.acknowledge(CONSUMER, &first.cursor).await.expect("keeps");
         acknowledged.push(first.cursor);
-        let marks = store.marks().await.expect("open");
-        let prune = chain.prune(&marks, 12);
+        let watermarks = store.watermarks().await.expect("open");
+        let prune = chain.prune(&watermarks, 12);
         commit(store, vec![prune, chain.blocks(13, 20), up(chain, 20)]).await;
         for at in (14..=20).step_by(2) {
             let blocks = chain.blocks(at + 7, at + 8);
@@ -246,14 +246,14 @@ async fn fails(context: &Context, world: &World, history: &History, file: u8, ho
         Ok(store) => store,
         Err(fault) => return named(&fault),
     };
-    let marks = written(world, history, &store).await;
-    let Some(marks) = marks else { return };
+    let watermarks = written(world, history, &store).await;
+    let Some(watermarks) = watermarks else { return };
     let chain = &world.chains[1];
-    let head = marks.head().map_or(0, |head| head.height.get());
-    if head >= chain.top() || marks.head().is_some_and(|head| head != chain.at(head.height.get())) {
+    let head = watermarks.head().map_or(0, |head| head.height.get());
+    if head >= chain.top() || watermarks.head().is_some_and(|head| head != chain.at(head.height.get())) {
         return;
     }
-    let next = if marks.delivered.is_some() {
+    let next = if watermarks.delivered.is_some() {
         chain.blocks(head + 1, head + 1)
     } else {
         chain.up(Tier::Proposed, head + 1)
@@ -261,15 +261,15 @@ async fn fails(context: &Context, world: &World, history: &History, file: u8, ho
     if let Err(fault) = store.commit(vec![next]).await {
         return named(&fault);
     }
-    let after = store.marks().await.expect("open");
+    let after = store.watermarks().await.expect("open");
     drop(store);
     let again = open(context, 2).await.expect("opens what it wrote");
-    assert_eq!(again.marks().await, Ok(after), "after another restart");
+    assert_eq!(again.watermarks().await, Ok(after), "after another restart");
 }
 
 /// Reads everything of a store on a disk that failed, and says where it stands.
-async fn written(world: &World, history: &History, store: &Store) -> Option<Marks> {
-    let marks = store.marks().await.expect("open");
+async fn written(world: &World, history: &History, store: &Store) -> Option<Watermarks> {
+    let watermarks = store.watermarks().await.expect("open");
     let records = match everything(store).await {
         Ok(records) => records,
         Err(LogError::Fault(fault)) => {
@@ -284,9 +284,9 @@ async fn written(world: &World, history: &History, store: &Store) -> Option<Mark
         let said = sequence + 1 == records.len() && matches!(record.event, Event::Pruned { .. });
         assert!(right || said, "{record:?} was not written");
     }
-    let last = records.last().map_or_else(Marks::none, |record| record.marks);
-    assert_eq!(marks, last, "the marks are those of the last event");
-    read_view(world, &marks, store).await;
+    let last = records.last().map_or_else(Watermarks::none, |record| record.watermarks);
+    assert_eq!(watermarks, last, "the watermarks are those of the last event");
+    read_view(world, &watermarks, store).await;
     match store.acknowledged(CONSUMER).await {
         Ok(found) => assert!(found.is_none_or(|found| history.acknowledged.contains(&found))),
         Err(fault) => named(&fault),
@@ -300,15 +300,15 @@ async fn written(world: &World, history: &History, store: &Store) -> Option<Mark
             _ => {}
         }
     }
-    Some(marks)
+    Some(watermarks)
 }
 
-async fn read_view(world: &World, marks: &Marks, store: &Store) {
-    let finalized = marks.tips.block(Tier::Finalized);
-    let Some(head) = marks.head() else { return };
+async fn read_view(world: &World, watermarks: &Watermarks, store: &Store) {
+    let finalized = watermarks.tips.block(Tier::Finalized);
+    let Some(head) = watermarks.head() else { return };
     let chain = ancestry(&world.chains, head);
     let heights: Vec<_> = (0..=head.height.get() + 1).map(Height::new).collect();
-    match store.witnesses(&heights).await {
+    match store.locate(&heights).await {
         Ok(known) => {
             for (height, known) in heights.iter().zip(known) {
                 let Some(known) = known else { continue };
@@ -410,16 +410,16 @@ async fn lies(
     if let Err(LogError::Fault(fault)) = everything(&store).await {
         typed(&fault);
     }
-    let marks = store.marks().await.expect("open");
+    let watermarks = store.watermarks().await.expect("open");
     let heights = [0, 1, 12, 20, u64::MAX]
         .into_iter()
         .map(Height::new)
-        .chain(marks.head().map(|head| head.height));
+        .chain(watermarks.head().map(|head| head.height));
     for height in heights {
         let read = [
             store.block(height).await.map(drop),
             store.proof(height).await.map(drop),
-            store.witnesses(&[height]).await.map(drop),
+            store.locate(&[height]).await.map(drop),
             store.evidence().await.map(drop),
             store.acknowledged(CONSUMER).await.map(drop),
         ];
@@ -435,7 +435,7 @@ async fn lies(
     // Refused or not: it does not panic.
     let chain = &world.chains[1];
     let _ = store.commit(vec![chain.up(Tier::Proposed, 28), chain.finalize(28)]).await;
-    let _ = store.commit(vec![chain.prune(&marks, 25)]).await;
+    let _ = store.commit(vec![chain.prune(&watermarks, 25)]).await;
     let _ = store.commit(vec![chain.blocks(29, 32)]).await;
     drop(store);
     if let Err(fault) = open(context, 2).await {

@@ -12,7 +12,7 @@ use commonware_runtime::{
 use commonware_utils::{NZU32, NZUsize};
 use std::time::Duration;
 use tidewatch_core::{
-    Block as _, BlockRef, ChainId, Change, Height, Identity, Marks, Proof, Tier, Tip,
+    Block as _, BlockRef, ChainId, Change, Height, ChainInfo, Watermarks, Proof, Tier, Tip,
 };
 use tidewatch_sources::alto::AltoBlock;
 
@@ -76,9 +76,9 @@ pub fn runner() -> Runner {
 }
 
 /// The chain that the stores of the targets keep.
-pub fn identity() -> Identity {
+pub fn chain_info() -> ChainInfo {
     let chain = ChainId::new("fuzz:1").expect("printable");
-    Identity { chain, genesis: AltoBlock::genesis().reference() }
+    ChainInfo { id, genesis: AltoBlock::genesis().reference() }
 }
 
 /// Blocks that link, from genesis.
@@ -142,9 +142,9 @@ impl Chain {
         Change::Moved { tier, tip: block.into(), back: false, proof: Some(proof(block)) }
     }
 
-    /// The change that prunes a view at `marks` to `height`, every tier clamped to it.
-    pub fn prune(&self, marks: &Marks, height: u64) -> Change<AltoBlock> {
-        let (to, mut tips) = (self.at(height), marks.tips);
+    /// The change that prunes a view at `watermarks` to `height`, every tier clamped to it.
+    pub fn prune(&self, watermarks: &Watermarks, height: u64) -> Change<AltoBlock> {
+        let (to, mut tips) = (self.at(height), watermarks.tips);
         for tier in Tier::ALL {
             if tips.block(tier).is_some_and(|tip| tip.height > to.height) {
                 tips.set(tier, Some(Tip::from(to)));

@@ -38,14 +38,14 @@ impl Stage for Moved {
         true
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
         if self.is_final() && blocks < depth {
             // A chain that is shorter afterwards takes finality back with it: this node counts it from
             // the top.
             return false;
         }
         if depth == blocks {
-            self.anvil.reorganise(depth).await;
+            self.anvil.reorg(depth).await;
         } else {
             self.anvil.roll_back(depth).await;
             if blocks > 0 {

@@ -12,7 +12,7 @@ async fn pass(node: &EthereumNode) -> u64 {
 }
 
 #[test]
-fn a_pass_costs_one_request_a_new_block_two_and_a_reorganisation_the_logarithm_of_its_depth() {
+fn a_pass_costs_one_request_a_new_block_two_and_a_reorg_the_logarithm_of_its_depth() {
     with_anvil(epoch(32), async |context, anvil| {
         anvil.mine(100).await;
         let settings = EthereumSettings::http(&anvil).unpolled();
@@ -23,10 +23,10 @@ fn a_pass_costs_one_request_a_new_block_two_and_a_reorganisation_the_logarithm_o
             anvil.mine(1).await;
             let block = pass(&node).await;
             assert!(block <= 2, "{block} requests for one block");
-            anvil.reorganise(depth).await;
-            let reorganised = pass(&node).await;
+            anvil.reorg(depth).await;
+            let reorged = pass(&node).await;
             let most = u64::from(depth.next_power_of_two().ilog2()) + 3;
-            assert!(reorganised <= most, "{reorganised} requests for a depth of {depth}");
+            assert!(reorged <= most, "{reorged} requests for a depth of {depth}");
             caught_up(&node, &anvil).await;
         }
         assert_eq!(node.work().refusals.len(), 0, "{:?}", node.work());

@@ -15,8 +15,8 @@ fn a_chain_is_followed_from_genesis_with_all_of_its_tags() {
             anvil.mine(blocks).await;
             caught_up(&node, &anvil).await;
         }
-        node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
-        assert_eq!(node.witness.seen().faults, []);
+        node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
+        assert_eq!(node.recorder.seen().faults, []);
         let records = assert_is_chain(node, &anvil).await;
         assert_eq!(prunes(&records), []);
     });
@@ -26,9 +26,10 @@ fn a_chain_is_followed_from_genesis_with_all_of_its_tags() {
 async fn caught_up_at_genesis(node: &EthereumNode) {
     let genesis = node.identity.genesis;
     let tiers = [Tier::Proposed, Tier::Checkpointed, Tier::Finalized];
-    let known = |seen: &Seen| tiers.map(|tier| seen.marks.tips.block(tier)) == [Some(genesis); 3];
-    let seen = node.witness.until("genesis", known).await;
-    assert_eq!(seen.marks.tips.block(Tier::Proven), None, "Ethereum proves nothing");
+    let known =
+        |seen: &Seen| tiers.map(|tier| seen.watermarks.tips.block(tier)) == [Some(genesis); 3];
+    let seen = node.recorder.until("genesis", known).await;
+    assert_eq!(seen.watermarks.tips.block(Tier::Proven), None, "Ethereum proves nothing");
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn new_heads_over_a_websocket_are_followed_without_a_poll() {
             caught_up(&node, &anvil).await;
         }
         for depth in [1, 2, 7, 40] {
-            anvil.reorganise(depth).await;
+            anvil.reorg(depth).await;
             caught_up(&node, &anvil).await;
         }
         // The connection is lost, and what was missed meanwhile is made up for.
@@ -76,7 +77,7 @@ fn a_chain_that_becomes_shorter_is_followed_and_finality_stays() {
             let mut tags = anvil.tags().await;
             assert!(Some(tags.finalized.height) < before.finalized().map(|block| block.height));
             tags.finalized = before.finalized().expect("is known");
-            node.witness.until("the shorter chain", |seen| stands_at(seen, &tags)).await;
+            node.recorder.until("the shorter chain", |seen| stands_at(seen, &tags)).await;
         }
         anvil.mine(10).await;
         caught_up(&node, &anvil).await;
@@ -99,7 +100,7 @@ fn whatever_a_node_does_while_it_is_followed_the_history_obeys_the_law() {
             let blocks = rng.random_range(1..=most);
             match rng.random_range(0..3) {
                 0 => anvil.mine(blocks).await,
-                1 => anvil.reorganise(blocks).await,
+                1 => anvil.reorg(blocks).await,
                 _ => {
                     anvil.roll_back(blocks).await;
                     anvil.mine(blocks + 1).await;

@@ -13,7 +13,7 @@ use tidewatch_tests::{
 };
 
 #[test]
-fn a_node_that_restarts_is_followed_on_and_may_reorganise_what_it_had() {
+fn a_node_that_restarts_is_followed_on_and_may_reorg_what_it_had() {
     with_anvil(epoch(16), async |context, mut anvil| {
         anvil.mine(50).await;
         let mut settings = EthereumSettings::http(&anvil);
@@ -21,14 +21,14 @@ fn a_node_that_restarts_is_followed_on_and_may_reorganise_what_it_had() {
         let node = EthereumNode::start(&context, &settings).await;
         caught_up(&node, &anvil).await;
         for _ in 0..2 {
-            let before = node.witness.seen().marks;
+            let before = node.recorder.seen().watermarks;
             anvil.stop();
             let blind = |seen: &Seen| seen.state() == Some(State::Blind);
-            let seen = node.witness.until("blind", blind).await;
-            assert_eq!(seen.marks, before, "silence moves nothing");
+            let seen = node.recorder.until("blind", blind).await;
+            assert_eq!(seen.watermarks, before, "silence moves nothing");
             anvil.restart(epoch(16)).await;
-            node.witness.until("live", |seen| seen.state() == Some(State::Live)).await;
-            anvil.reorganise(7).await;
+            node.recorder.until("live", |seen| seen.state() == Some(State::Live)).await;
+            anvil.reorg(7).await;
             caught_up(&node, &anvil).await;
             anvil.mine(5).await;
             caught_up(&node, &anvil).await;
@@ -52,7 +52,7 @@ fn a_follower_that_restarts_goes_on_where_it_was_and_takes_in_what_it_missed() {
         for depth in [0, 1, 5, 20] {
             if depth > 0 {
                 // Nobody follows now.
-                anvil.reorganise(depth).await;
+                anvil.reorg(depth).await;
                 anvil.mine(3).await;
                 depths.push(depth);
             }
@@ -63,7 +63,7 @@ fn a_follower_that_restarts_goes_on_where_it_was_and_takes_in_what_it_missed() {
                 let mut node = EthereumNode::start(&context, &settings).await;
                 assert!(history(&node.store).await.len() as u64 >= before, "it was kept");
                 node.attach(&reader);
-                node.witness.until("the tip", |seen| stands_at(seen, &tags)).await;
+                node.recorder.until("the tip", |seen| stands_at(seen, &tags)).await;
             })
             .await;
         }
@@ -100,7 +100,7 @@ async fn replaced(
     caught_up(&node, &anvil).await;
     anvil.stop();
     let gone = |seen: &Seen| seen.count(FaultKind::Unreachable) > 0;
-    node.witness.until("silence", gone).await;
+    node.recorder.until("silence", gone).await;
     let before = history(&node.store).await;
     anvil.replace(other).await;
     told(&mut node).await;
@@ -128,8 +128,8 @@ fn refused(other: Options) {
         let settings = EthereumSettings::http(&anvil);
         process(&kept, move |context| async move {
             let source = settings.open(&context, Arc::default());
-            let identity = source.identity().await.expect("it answers");
-            let config = Config::new(identity, ());
+            let chain_info = source.chain_info().await.expect("it answers");
+            let config = Config::new(chain_info, ());
             let opened = Store::<_, EthBlock>::open(context.child("store"), config).await;
             let fault = opened.expect_err("it is of another chain");
             assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");

@@ -5,7 +5,7 @@
 //! is ever above what was delivered. What failed is made up for by the next pass, in the same order.
 
 use crate::support::Steps;
-use tidewatch_core::{Event, FaultKind, Marks};
+use tidewatch_core::{Event, FaultKind, Watermarks};
 use tidewatch_sim::scripted::chain::Chain;
 
 /// At proposed 10, of a source that has come to 15 with every tier, in ranges of three blocks.
@@ -46,12 +46,12 @@ fn wherever_it_fails_the_rest_comes_in_the_same_order_and_nothing_comes_twice() 
 }
 
 fn assert_no_tier_is_above_what_was_given(events: &[Event]) {
-    let mut marks = Marks::none();
+    let mut watermarks = Watermarks::none();
     for event in events {
         if let Event::Advanced { tip, .. } | Event::Regressed { tip, .. } = event {
-            let given = marks.delivered.expect("blocks came first").height;
+            let given = watermarks.delivered.expect("blocks came first").height;
             assert!(tip.block.height <= given, "{event} with blocks up to {given}");
         }
-        marks.apply(event);
+        watermarks.apply(event);
     }
 }

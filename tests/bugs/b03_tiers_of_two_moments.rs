@@ -38,7 +38,7 @@ fn a_picture_whose_ladder_is_broken_is_refused_whole_and_read_again() {
     assert_eq!(steps.stands(), "12a: 12a 12a/12 12a/12 12a/12");
 }
 
-/// Every mix of two moments, tier by tier, where a reorganisation lies between the two.
+/// Every mix of two moments, tier by tier, where a reorg lies between the two.
 #[test]
 fn no_mix_of_two_moments_moves_a_tier_off_the_chain_or_keeps_it_from_moving_later() {
     let old = Chain::new('a', 12);

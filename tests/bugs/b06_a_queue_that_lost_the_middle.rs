@@ -48,7 +48,7 @@ fn of_a_thousand_updates_through_a_queue_of_ten_the_newest_of_every_tier_arrives
         source.change(|world| world.say = Some(chain.tips([1_000, 0, 0, 0])));
         busy.open();
         live.sleep(pace + millis(5)).await;
-        let last = taken.records().last().unwrap().marks;
+        let last = taken.records().last().unwrap().watermarks;
         for (tier, height) in Tier::ALL.into_iter().zip(heights) {
             assert_eq!(last.tips.block(tier), Some(chain.at(height)), "{tier}");
         }

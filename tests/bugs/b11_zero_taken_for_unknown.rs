@@ -33,7 +33,7 @@ fn a_chain_at_block_zero_has_all_its_tiers_and_its_follower_is_live() {
         for tier in Tier::ALL {
             assert_eq!(live.view.stands().tips.block(tier), Some(chain.at(0)));
         }
-        let status = live.witness.status().unwrap();
+        let status = live.recorder.status().unwrap();
         assert_eq!((status.state, status.lag), (State::Live, 0));
         assert_eq!(status.source_height, Some(chain.at(0).height));
         live.stop().await;
@@ -66,17 +66,20 @@ fn from_block_zero_every_tier_advances_like_from_any_other() {
 fn what_was_announced_at_genesis_is_not_announced_again_by_the_next_process() {
     let chain = Chain::new('a', 0);
     let (_, checkpoint) = crash(|context| async move {
-        let mut store = open(&context, &chain.identity()).await.unwrap();
-        pass(&at_genesis(&chain), &mut store, &chain.identity(), ALL).await.unwrap();
+        let mut store = open(&context, &chain.chain_info()).await.unwrap();
+        pass(&at_genesis(&chain), &mut store, &chain.chain_info(), ALL).await.unwrap();
     });
     restart(checkpoint, |context| async move {
         let chain = Chain::new('a', 0);
         let source = at_genesis(&chain);
-        let mut store = open(&context, &chain.identity()).await.unwrap();
-        let report = pass(&source, &mut store, &chain.identity(), ALL).await.unwrap();
+        let mut store = open(&context, &chain.chain_info()).await.unwrap();
+        let report = pass(&source, &mut store, &chain.chain_info(), ALL).await.unwrap();
         assert_eq!((report.ended, source.calls()), (Ended::Quiet, vec![Call::Snapshot]));
         assert_eq!(told(&history(&store).await), AT_GENESIS);
-        assert_eq!(store.marks().await.unwrap().tips.block(Tier::Finalized), Some(chain.at(0)));
+        assert_eq!(
+            store.watermarks().await.unwrap().tips.block(Tier::Finalized),
+            Some(chain.at(0))
+        );
     });
 }
 
@@ -90,7 +93,7 @@ fn a_certified_chain_that_has_finalized_nothing_yet_is_followed_from_block_zero(
         let clock = context;
         commonware_runtime::Clock::sleep(&clock, secs(5)).await;
         assert_eq!(followed.view.words(), ["proposed 0g", "finalized 0g"]);
-        assert_eq!(followed.witness.state(), Some(State::Live));
+        assert_eq!(followed.recorder.state(), Some(State::Live));
         endpoint.stand(&chain, 1);
         commonware_runtime::Clock::sleep(&clock, secs(15)).await;
         assert_eq!(followed.view.words()[2..], ["blocks 1a-1a", "proposed 1a", "finalized 1a"]);

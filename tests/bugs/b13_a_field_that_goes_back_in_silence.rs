@@ -4,34 +4,34 @@
 //! over: the match below has no wildcard, so it would not compile if the two became one.
 
 use crate::support::Steps;
-use tidewatch_core::{Event, Marks, Tier};
+use tidewatch_core::{Event, Tier, Watermarks};
 use tidewatch_sim::scripted::chain::Chain;
 
 /// What a consumer that keeps one height a tier does, variant by variant.
 fn heights_move_as_the_variant_says(events: &[Event]) {
-    let mut marks = Marks::none();
+    let mut watermarks = Watermarks::none();
     for event in events {
         match event {
             Event::Blocks { from, .. } => {
-                assert!(marks.delivered.is_none_or(|was| was.height < from.height), "{event}");
+                assert!(watermarks.delivered.is_none_or(|was| was.height < from.height), "{event}");
             }
             Event::Advanced { tier, tip } => {
-                let was = marks.tips.block(*tier);
+                let was = watermarks.tips.block(*tier);
                 assert!(was.is_none_or(|was| was.height < tip.block.height), "{event}");
             }
             Event::Regressed { tier, tip } => {
                 // Down, or to another block of the same height: never up.
-                let was = marks.tips.block(*tier).expect("it was known");
+                let was = watermarks.tips.block(*tier).expect("it was known");
                 assert!(tip.block.height <= was.height && tip.block != was, "{event}");
             }
             Event::Pruned { tips, .. } => {
                 for tier in Tier::ALL {
-                    let (was, is) = (marks.tips.block(tier), tips.block(tier));
+                    let (was, is) = (watermarks.tips.block(tier), tips.block(tier));
                     assert!(is.map(|is| is.height) <= was.map(|was| was.height), "{event}");
                 }
             }
         }
-        marks.apply(event);
+        watermarks.apply(event);
     }
 }
 

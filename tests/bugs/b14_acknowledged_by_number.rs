@@ -1,4 +1,4 @@
-//! B14. What a consumer had finished was remembered as a number. After a reorganisation the blocks of
+//! B14. What a consumer had finished was remembered as a number. After a reorg the blocks of
 //! the new chain had numbers at or below it, and were taken for done.
 //!
 //! Here: a position is a cursor, which names blocks by height and digest. New blocks at old heights are
@@ -38,30 +38,34 @@ fn blocks_of_a_new_chain_come_although_their_heights_were_acknowledged() {
 fn a_cursor_of_the_old_chain_is_led_to_the_new_one_block_by_block() {
     simulate(|_| async move {
         let old = Chain::new('a', 10);
-        let identity = old.identity();
-        let mut seen = Memory::new(identity.clone());
+        let chain_info = old.chain_info();
+        let mut seen = Memory::new(chain_info.clone());
         let source = ScriptedSource::new(&old, [10, 0, 0, 0]);
-        pass(&source, &mut seen, &identity, ALL).await.unwrap();
+        pass(&source, &mut seen, &chain_info, ALL).await.unwrap();
         let last: Vec<Record> = seen.read(1, NZUsize!(9)).await.unwrap();
         let cursor = &last.last().unwrap().cursor;
         for fork in 1..=10 {
             for tip in 10..=12 {
                 let new = old.fork(fork, 'b', tip);
-                let mut other = Memory::new(identity.clone());
+                let mut other = Memory::new(chain_info.clone());
                 let source = ScriptedSource::new(&new, [tip, 0, 0, 0]);
                 source.change(|world| world.blocks_max = 100);
-                pass(&source, &mut other, &identity, ALL).await.unwrap();
+                pass(&source, &mut other, &chain_info, ALL).await.unwrap();
                 let resumed = other.resume(cursor).await.unwrap();
                 let Resume::Forked { ancestor, bridge, next } = resumed else {
                     panic!("{resumed:?} for a cursor of another chain");
                 };
                 // Witnesses of a cursor are sparse: the ancestor may be deeper, never higher.
                 assert!(old.has(ancestor) && ancestor.height.get() < fork, "{ancestor}");
-                let mut marks = last.last().unwrap().marks;
+                let mut watermarks = last.last().unwrap().watermarks;
                 for record in &bridge {
-                    marks.apply(&record.event);
+                    watermarks.apply(&record.event);
                 }
-                assert_eq!(marks.delivered, Some(new.at(tip)), "the bridge leads to the new chain");
+                assert_eq!(
+                    watermarks.delivered,
+                    Some(new.at(tip)),
+                    "the bridge leads to the new chain"
+                );
                 assert_eq!(next, 2, "and then the log goes on");
             }
         }

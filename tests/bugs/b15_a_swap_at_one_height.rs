@@ -1,7 +1,7 @@
 //! B15. A block that replaced another one at the same height was taken for the one that was already
 //! there, because only the number was compared.
 //!
-//! Here: two tips are the same tip if their digests are. A swap at one height is a reorganisation of
+//! Here: two tips are the same tip if their digests are. A swap at one height is a reorg of
 //! depth one, and seen by the next pass.
 
 use crate::support::{Live, Steps, millis, secs, simulate};
@@ -9,7 +9,7 @@ use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{Mode, driver};
 
 #[test]
-fn a_swap_at_the_tip_is_a_reorganisation_of_one_block_within_one_poll() {
+fn a_swap_at_the_tip_is_a_reorg_of_one_block_within_one_poll() {
     simulate(|context| async move {
         let chain = Chain::new('a', 10);
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);

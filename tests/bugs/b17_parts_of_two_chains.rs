@@ -1,16 +1,16 @@
 //! B17. A range was fetched in parts, and only the first block's parent was looked at: the upstream
-//! reorganised in between, and parts of two chains were stored as one.
+//! reorged in between, and parts of two chains were stored as one.
 //!
 //! Here: every block is checked against the block before it, across the parts too. A part that does not
 //! link is not taken in, and no tier moves.
 //!
-//! What differs from the entry: parts that came before the reorganisation do link to what is here, and
+//! What differs from the entry: parts that came before the reorg do link to what is here, and
 //! *are* delivered, in order, without a tier. The next pass prunes what of them is not on the new chain
-//! before anything takes its place. A certified source hashes a stretch as a whole before any of it
+//! before anything takes its place. A certified source hashes a range as a whole before any of it
 //! comes out, and can do so because it knows the last digest.
 
 use crate::support::Steps;
-use tidewatch_core::{Event, FaultKind, Height, Marks, Tier};
+use tidewatch_core::{Event, FaultKind, Height, Tier, Watermarks};
 use tidewatch_sim::scripted::{
     chain::Chain,
     source::{Answer, Kind},
@@ -45,7 +45,7 @@ fn a_part_of_another_chain_does_not_link_and_is_not_taken_in() {
 
 /// Between any two parts, with a fork anywhere: what the consumer has is one chain at every moment.
 #[test]
-fn wherever_the_reorganisation_falls_no_two_chains_are_ever_mixed() {
+fn wherever_the_reorg_falls_no_two_chains_are_ever_mixed() {
     let chain = Chain::new('a', 199);
     for after in 1..=3 {
         for fork in (95..199).step_by(4) {
@@ -75,13 +75,13 @@ fn wherever_the_reorganisation_falls_no_two_chains_are_ever_mixed() {
 }
 
 fn assert_no_block_is_replaced_before_it_is_pruned(events: &[Event]) {
-    let mut marks = Marks::none();
+    let mut watermarks = Watermarks::none();
     for event in events {
         if let Event::Blocks { from, .. } = event {
-            let next = marks.delivered.map_or(Height::new(1), |head| head.height.next());
+            let next = watermarks.delivered.map_or(Height::new(1), |head| head.height.next());
             assert_eq!(from.height, next, "{event}");
         }
-        marks.apply(event);
+        watermarks.apply(event);
     }
 }
 

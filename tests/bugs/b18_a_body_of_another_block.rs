@@ -13,7 +13,7 @@ use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::Clock as _;
-use tidewatch_certified::{Failover, Grade, Key, Transport};
+use tidewatch_certified::{CertificateKind, Failover, Key, Transport};
 use tidewatch_core::{Block as _, Fault, Height, Severity, Source as _};
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver;
@@ -40,7 +40,7 @@ impl Transport for Mixed {
         Ok(match key {
             Key::Height(height) => {
                 let block = &other.blocks()[height.get() as usize];
-                Some(certify(strangers(), Grade::Finalized, Epoch::zero(), block))
+                Some(certify(strangers(), CertificateKind::Finalized, Epoch::zero(), block))
             }
             Key::Digest(_) => Some(other.blocks()[7].encode()),
             Key::LatestFinalization | Key::LatestNotarization => answer,
@@ -62,7 +62,7 @@ fn a_wrong_body_is_refused_at_its_first_look_and_its_question_ends() {
         source.snapshot().await.unwrap();
         let before = endpoint.fetched().len();
         let fault = source.blocks(Height::new(1), chain.at(TIP)).await.unwrap_err();
-        assert_eq!(fault.severity(), Severity::Lied, "{fault}");
+        assert_eq!(fault.severity(), Severity::Invalid, "{fault}");
         let asked = endpoint.fetched().split_off(before);
         let most = asked.iter().filter(|key| matches!(key, Key::Digest(_))).fold(
             std::collections::BTreeMap::<_, u32>::new(),

@@ -16,17 +16,17 @@ use tidewatch_stream::{delivery, driver};
 fn after_a_crash_the_prune_comes_first_whatever_was_replaced() {
     let chain = Chain::new('a', 10);
     for fork in 1..=10 {
-        let identity = chain.identity();
+        let chain_info = chain.chain_info();
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
         let (_, checkpoint) = crash(|context| async move {
-            let mut store = open(&context, &identity).await.unwrap();
-            pass(&source, &mut store, &identity, ALL).await.unwrap();
+            let mut store = open(&context, &chain_info).await.unwrap();
+            pass(&source, &mut store, &chain_info, ALL).await.unwrap();
         });
-        let identity = chain.identity();
+        let chain_info = chain.chain_info();
         let source = ScriptedSource::new(&chain.fork(fork, 'b', 10), [10, 0, 0, 0]);
         let events = restart(checkpoint, |context| async move {
-            let mut store = open(&context, &identity).await.unwrap();
-            pass(&source, &mut store, &identity, ALL).await.unwrap();
+            let mut store = open(&context, &chain_info).await.unwrap();
+            pass(&source, &mut store, &chain_info, ALL).await.unwrap();
             told(&history(&store).await).split_off(2)
         });
         let (to, dropped) = (fork - 1, 11 - fork);
@@ -39,10 +39,10 @@ fn after_a_crash_the_prune_comes_first_whatever_was_replaced() {
 #[test]
 fn a_consumer_that_acknowledged_the_old_block_is_given_the_prune_next() {
     let chain = Chain::new('a', 10);
-    let identity = chain.identity();
+    let chain_info = chain.chain_info();
     let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
     let (_, checkpoint) = crash(|context| async move {
-        let store = open(&context, &identity).await.unwrap();
+        let store = open(&context, &chain_info).await.unwrap();
         let live = Live::on(&context, &source, store.clone(), driver::Config::default());
         let config = delivery::Config::default();
         let (taken, _stopper, _delivery) =
@@ -52,10 +52,10 @@ fn a_consumer_that_acknowledged_the_old_block_is_given_the_prune_next() {
         let position = store.acknowledged("sink").await.unwrap().unwrap();
         assert_eq!(position.head().map(word), Some("10a".into()));
     });
-    let identity = chain.identity();
+    let chain_info = chain.chain_info();
     let source = ScriptedSource::new(&chain.fork(10, 'b', 10), [10, 0, 0, 0]);
     restart(checkpoint, |context| async move {
-        let store = open(&context, &identity).await.unwrap();
+        let store = open(&context, &chain_info).await.unwrap();
         let config = delivery::Config::default();
         let (taken, _stopper, _delivery) =
             hand_over(&context, store.clone(), Sink::new("sink"), (), config);

@@ -1,4 +1,4 @@
-//! B25. A reorganisation reached below the height at which a follower had been told to start, where it
+//! B25. A reorg reached below the height at which a follower had been told to start, where it
 //! had nothing to compare: it walked down there, or named a block that it had never had.
 //!
 //! Here: the block under the first delivered one is known by its digest, from that block's parent. If
@@ -19,7 +19,7 @@ fn started(mode: Mode, chain: &Chain) -> Steps {
 }
 
 #[test]
-fn a_reorganisation_below_the_start_prunes_to_a_true_block_right_under_it() {
+fn a_reorg_below_the_start_prunes_to_a_true_block_right_under_it() {
     let chain = Chain::new('a', 105);
     let theirs = chain.fork(98, 'b', 106);
     let mut steps = started(from(START), &chain);
@@ -68,14 +68,14 @@ fn nothing_below_the_block_under_the_start_is_asked_for() {
         let lowest = match call {
             Call::Digests(heights) => heights.into_iter().min(),
             Call::Blocks(from, _) => Some(from),
-            Call::Identity | Call::Snapshot => None,
+            Call::ChainInfo | Call::Snapshot => None,
         };
         assert!(lowest.is_none_or(|lowest| lowest >= START - 2), "{lowest:?}");
     }
 }
 
 #[test]
-fn a_start_at_the_tip_that_is_reorganised_away_is_no_exception() {
+fn a_start_at_the_tip_that_is_reorged_away_is_no_exception() {
     let chain = Chain::new('a', 105);
     let mut steps = started(Mode::Blocks { start: Start::Tip, skip_finalized: false }, &chain);
     assert_eq!(steps.view.words(), ["blocks 105a-105a", "proposed 105a"]);

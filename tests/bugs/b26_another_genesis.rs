@@ -83,12 +83,15 @@ fn the_driver_ends_with_the_reason() {
 fn a_directory_of_another_network_is_refused_at_the_start() {
     let ours = Chain::new('a', 5);
     let theirs = Chain::of_network('h', 'a', 5);
-    let identity = ours.identity();
+    let chain_info = ours.chain_info();
     let (_, checkpoint) = crash(|context| async move {
-        open(&context, &identity).await.unwrap();
+        open(&context, &chain_info).await.unwrap();
     });
-    let identity = theirs.identity();
+    let chain_info = theirs.chain_info();
     let fault =
-        restart(checkpoint, |context| async move { open(&context, &identity).await.unwrap_err() });
+        restart(
+            checkpoint,
+            |context| async move { open(&context, &chain_info).await.unwrap_err() },
+        );
     assert_names_both(&fault, &ours, &theirs);
 }

@@ -12,7 +12,7 @@ use tidewatch_store::Memory;
 use tidewatch_stream::driver;
 
 #[test]
-fn a_tip_that_flaps_a_hundred_times_a_second_makes_one_reorganisation_an_interval() {
+fn a_tip_that_flaps_a_hundred_times_a_second_makes_one_reorg_an_interval() {
     simulate(|context| async move {
         let (a, b) = (Chain::new('a', 10), Chain::new('a', 10).fork(10, 'b', 10));
         let source = ScriptedSource::new(&a, [10, 0, 0, 8]);
@@ -32,7 +32,7 @@ fn a_tip_that_flaps_a_hundred_times_a_second_makes_one_reorganisation_an_interva
         source.stand(&b, [10, 0, 0, 8]);
         live.sleep(secs(2)).await;
         assert_eq!(live.view.stands().tips.block(Tier::Proposed), Some(b.at(10)));
-        assert!(live.witness.kinds().is_empty(), "nothing had to be restarted");
+        assert!(live.recorder.kinds().is_empty(), "nothing had to be restarted");
         live.stop().await;
     });
 }
@@ -42,7 +42,7 @@ fn what_is_kept_of_it_does_not_grow() {
     simulate(|context| async move {
         let (a, b) = (Chain::new('a', 10), Chain::new('a', 10).fork(10, 'b', 10));
         let source = ScriptedSource::new(&a, [10, 0, 0, 8]);
-        let log = Memory::with_retention(a.identity(), NZU64!(64));
+        let log = Memory::with_retention(a.chain_info(), NZU64!(64));
         let config = driver::Config { pace: millis(10), ..driver::Config::default() };
         let live = Live::on(&context, &source, log.clone(), config);
         for turn in 0..2_000 {
@@ -55,8 +55,8 @@ fn what_is_kept_of_it_does_not_grow() {
         };
         let kept = log.read(oldest, NZUsize!(1_000)).await.unwrap();
         assert!(oldest > 3_000 && kept.len() <= 64, "{} of {oldest}", kept.len());
-        let marks = log.marks().await.unwrap();
-        assert_eq!(marks.tips.block(Tier::Proposed), Some(a.at(10)), "the last turn was a's");
+        let watermarks = log.watermarks().await.unwrap();
+        assert_eq!(watermarks.tips.block(Tier::Proposed), Some(a.at(10)), "the last turn was a's");
         live.stop().await;
     });
 }

@@ -1,4 +1,4 @@
-//! B31. A follower waited for a block whose parent had been reorganised away. Nobody would ever send it,
+//! B31. A follower waited for a block whose parent had been reorged away. Nobody would ever send it,
 //! nothing ended the wait, and only a restart helped.
 //!
 //! Here: what is waited for is a range under the tip of the pass at hand, and no longer than the
@@ -9,7 +9,7 @@ use tidewatch_core::{FaultKind, State};
 use tidewatch_sim::scripted::{
     chain::Chain,
     source::{Answer, Kind, ScriptedSource},
-    words::marks_words,
+    words::watermarks_words,
 };
 use tidewatch_stream::driver;
 
@@ -31,9 +31,9 @@ fn a_wait_for_a_block_that_is_gone_ends_by_the_deadline_and_is_planned_anew() {
         live.sleep(millis(100)).await;
         source.stand(&chain.fork(11, 'b', 13), [13, 0, 0, 0]);
         live.sleep(config().deadline + config().poll + millis(100)).await;
-        assert_eq!(live.witness.kinds(), [FaultKind::Timeout]);
-        assert_eq!(marks_words(&live.view.stands()), "13b: 13b - - -");
-        assert_eq!(live.witness.state(), Some(State::Live));
+        assert_eq!(live.recorder.kinds(), [FaultKind::Timeout]);
+        assert_eq!(watermarks_words(&live.view.stands()), "13b: 13b - - -");
+        assert_eq!(live.recorder.state(), Some(State::Live));
         live.stop().await;
     });
 }
@@ -64,8 +64,8 @@ fn however_often_the_ground_moves_it_arrives_once_the_source_rests() {
             let last = chain.fork(9, 'z', 12);
             source.stand(&last, [12, 0, 0, 6]);
             live.sleep(config().deadline + secs(60)).await;
-            assert_eq!(marks_words(&live.view.stands()), "12z: 12z - - 6a/6", "{kind:?}");
-            assert_eq!(live.witness.state(), Some(State::Live));
+            assert_eq!(watermarks_words(&live.view.stands()), "12z: 12z - - 6a/6", "{kind:?}");
+            assert_eq!(live.recorder.state(), Some(State::Live));
             live.stop().await;
         }
     });

@@ -1,4 +1,4 @@
-//! B33. After a reorganisation the canonical chain was shorter for a while. The follower waited until it
+//! B33. After a reorg the canonical chain was shorter for a while. The follower waited until it
 //! was longer again before it said anything, and stood on dropped blocks meanwhile.
 //!
 //! Here: a lower tip is a change like any other. The prune and the tip come with the first pass that sees

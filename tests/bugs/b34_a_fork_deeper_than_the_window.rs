@@ -8,7 +8,7 @@
 
 use crate::support::{Steps, crash, open, pass, restart};
 use tidewatch_core::{Event, FaultKind, Ladder, LocalView as _, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::marks_words};
+use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::watermarks_words};
 use tidewatch_stream::{Ended, Mode};
 
 const FINALIZED: u64 = 10;
@@ -77,20 +77,20 @@ fn a_fork_below_finalized_stops_there_and_says_why() {
 #[test]
 fn after_a_crash_the_deepest_fork_is_found_as_before() {
     let chain = Chain::new('a', 200);
-    let identity = chain.identity();
+    let chain_info = chain.chain_info();
     let source = ScriptedSource::new(&chain, [200, 0, 0, FINALIZED]);
     source.change(|world| world.blocks_max = 200);
     let (_, checkpoint) = crash(|context| async move {
-        let mut store = open(&context, &identity).await.unwrap();
-        pass(&source, &mut store, &identity, Mode::GENESIS).await.unwrap();
+        let mut store = open(&context, &chain_info).await.unwrap();
+        pass(&source, &mut store, &chain_info, Mode::GENESIS).await.unwrap();
     });
-    let identity = chain.identity();
+    let chain_info = chain.chain_info();
     let theirs = chain.fork(FINALIZED + 1, 'b', 201);
     let source = ScriptedSource::new(&theirs, [201, 0, 0, FINALIZED]);
     source.change(|world| world.blocks_max = 200);
     restart(checkpoint, |context| async move {
-        let mut store = open(&context, &identity).await.unwrap();
-        pass(&source, &mut store, &identity, Mode::GENESIS).await.unwrap();
-        assert_eq!(marks_words(&store.marks().await.unwrap()), "201b: 201b - - 10a/10");
+        let mut store = open(&context, &chain_info).await.unwrap();
+        pass(&source, &mut store, &chain_info, Mode::GENESIS).await.unwrap();
+        assert_eq!(watermarks_words(&store.watermarks().await.unwrap()), "201b: 201b - - 10a/10");
     });
 }

@@ -28,10 +28,10 @@ fn with_a_gap_of_50_to_90_below_the_head_49_is_contiguous_until_it_is_filled() {
         for (gate, contiguous) in gates.iter().zip([49, 59, 69, 79, 89]) {
             gate.entered().await;
             live.settle().await;
-            let marks = live.view.stands();
-            let status = live.witness.status().unwrap();
-            assert_eq!(marks.delivered, Some(chain.at(contiguous)));
-            assert_eq!(marks.tips.block(Tier::Proposed), Some(chain.at(49)), "as announced");
+            let watermarks = live.view.stands();
+            let status = live.recorder.status().unwrap();
+            assert_eq!(watermarks.delivered, Some(chain.at(contiguous)));
+            assert_eq!(watermarks.tips.block(Tier::Proposed), Some(chain.at(49)), "as announced");
             assert_eq!(status.source_height, Some(Height::new(91)));
             assert_eq!(status.lag, 91 - contiguous);
             // Two blocks of lag are still live by the settings.
@@ -39,10 +39,10 @@ fn with_a_gap_of_50_to_90_below_the_head_49_is_contiguous_until_it_is_filled() {
             gate.open();
         }
         live.settle().await;
-        let marks = live.view.stands();
-        assert_eq!(marks.delivered, Some(chain.at(91)));
-        assert_eq!(marks.tips.block(Tier::Proposed), Some(chain.at(91)));
-        assert_eq!(live.witness.status().unwrap().lag, 0);
+        let watermarks = live.view.stands();
+        assert_eq!(watermarks.delivered, Some(chain.at(91)));
+        assert_eq!(watermarks.tips.block(Tier::Proposed), Some(chain.at(91)));
+        assert_eq!(live.recorder.status().unwrap().lag, 0);
         live.stop().await;
     });
 }

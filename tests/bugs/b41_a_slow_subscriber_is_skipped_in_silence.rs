@@ -4,11 +4,11 @@
 //! falls behind what is kept is told the event to start again from, with everything that stood after it:
 //! what it was given, and what it was told to take over, add up to the history without a gap.
 
-use crate::support::{Sink, Witness, announced, hand_over, history, millis, secs, simulate};
+use crate::support::{Recorder, Sink, announced, hand_over, history, millis, secs, simulate};
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, NZUsize, sync::Mutex};
 use std::sync::Arc;
-use tidewatch_core::{Ack, Change, Consumer, Fault, LocalView as _, Marks, Record, Tier};
+use tidewatch_core::{Ack, Change, Consumer, Fault, LocalView as _, Record, Tier, Watermarks};
 use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::Memory;
 use tidewatch_stream::{Delivery, delivery::Config};
@@ -33,18 +33,18 @@ fn one_by_one() -> Config {
 fn one_event_a_second_of_a_hundred_are_all_read_in_the_end() {
     simulate(|context| async move {
         let chain = Chain::new('a', 500);
-        let log = Memory::new(chain.identity());
+        let log = Memory::new(chain.chain_info());
         produce(&context, log.clone(), chain);
-        let witness = Witness::new(&context);
+        let recorder = Recorder::new(&context);
         let sink = Sink::new("slow").slow(&context, secs(1));
         let (taken, stopper, handle) =
-            hand_over(&context, log.clone(), sink, witness.clone(), one_by_one());
+            hand_over(&context, log.clone(), sink, recorder.clone(), one_by_one());
         context.sleep(secs(10)).await;
         assert!(taken.records().len() <= 10, "it is slow");
         assert!(history(&log).await.len() >= 900, "and holds up nobody");
         context.sleep(secs(1_000)).await;
         assert_eq!(taken.records(), history(&log).await);
-        assert!(witness.kinds().is_empty());
+        assert!(recorder.kinds().is_empty());
         stopper.stop();
         handle.await.unwrap().unwrap();
     });
@@ -54,7 +54,7 @@ fn one_event_a_second_of_a_hundred_are_all_read_in_the_end() {
 struct Slow {
     clock: deterministic::Context,
     /// Where it stands, and the sequence of the next event that it has no reason to expect a gap before.
-    stands: Arc<Mutex<(Marks, u64)>>,
+    stands: Arc<Mutex<(Watermarks, u64)>>,
     skipped: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
@@ -70,7 +70,7 @@ impl Consumer for Slow {
             assert_eq!(record.sequence(), stands.1, "an event is missing, and nobody said so");
             stands.0.apply(&record.event);
             stands.1 += 1;
-            assert_eq!(stands.0, record.marks, "the replay law");
+            assert_eq!(stands.0, record.watermarks, "the replay law");
         }
         Ok(Ack::Durable)
     }
@@ -78,7 +78,7 @@ impl Consumer for Slow {
     async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
         let mut stands = self.stands.lock();
         self.skipped.lock().push((stands.1, oldest.sequence()));
-        *stands = (oldest.marks, oldest.sequence() + 1);
+        *stands = (oldest.watermarks, oldest.sequence() + 1);
         Ok(())
     }
 }
@@ -87,7 +87,7 @@ impl Consumer for Slow {
 fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
     simulate(|context| async move {
         let chain = Chain::new('a', 500);
-        let log = Memory::with_retention(chain.identity(), NZU64!(64));
+        let log = Memory::with_retention(chain.chain_info(), NZU64!(64));
         produce(&context, log.clone(), chain.clone());
         let (stands, skipped) = (Arc::default(), Arc::default());
         let slow = Slow {
@@ -102,9 +102,9 @@ fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
         let gaps = skipped.lock().clone();
         assert!(gaps.len() >= 5, "it fell behind, again and again: {gaps:?}");
         assert!(gaps.iter().all(|(expected, oldest)| oldest > expected), "{gaps:?}");
-        let (marks, next) = *stands.lock();
-        assert_eq!((marks, next), (log.marks().await.unwrap(), 1_000));
-        assert_eq!(marks.delivered, Some(chain.at(500)));
+        let (watermarks, next) = *stands.lock();
+        assert_eq!((watermarks, next), (log.watermarks().await.unwrap(), 1_000));
+        assert_eq!(watermarks.delivered, Some(chain.at(500)));
         stopper.stop();
         handle.await.unwrap().unwrap();
     });

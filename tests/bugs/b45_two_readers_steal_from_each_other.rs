@@ -45,14 +45,14 @@ fn two_drivers_of_one_source_both_see_every_head_within_a_poll() {
         let (source, upstream, _) = source(&context, endpoint.clone(), Certified::default());
         let _upstream = upstream.start();
         let source = Arc::new(source);
-        let identity = source.identity().await.unwrap();
-        let views = ["one", "two"].map(|_| Watched::new(identity.clone(), Ladder::Certified));
+        let chain_info = source.chain_info().await.unwrap();
+        let views = ["one", "two"].map(|_| Watched::new(chain_info.clone(), Ladder::Certified));
         let config = Config { poll: secs(1), ..Config::default() };
         let labels = ["one", "two"].map(|label| context.child(label));
         let _drivers: Vec<_> = labels
             .iter()
             .zip(&views)
-            .map(|(context, view)| drive(context, &source, view, &identity, config.clone()))
+            .map(|(context, view)| drive(context, &source, view, &chain_info, config.clone()))
             .collect();
         context.sleep(secs(2)).await;
         for height in 11..=30 {

@@ -27,14 +27,14 @@ async fn given(
 #[test]
 fn what_was_accepted_when_it_crashed_is_delivered_again_and_what_was_durable_is_not() {
     let chain = Chain::new('a', 6);
-    let identity = chain.identity();
+    let chain_info = chain.chain_info();
     let (_, disk) = crash(|context| async move {
-        let mut store = open(&context, &chain.identity()).await.unwrap();
+        let mut store = open(&context, &chain.chain_info()).await.unwrap();
         grow(&mut store, &chain, 1..=3).await;
         let accepted = given(&context, &store, |_| Ok(Ack::Accepted)).await;
         assert_eq!(accepted, (vec![0, 1, 2], None));
     });
-    let of = identity.clone();
+    let of = chain_info.clone();
     let (_, disk) = deterministic::Runner::from(disk).start_and_recover(|context| async move {
         let mut store = open(&context, &of).await.unwrap();
         let durable = given(&context, &store, |_| Ok(Ack::Durable)).await;
@@ -42,7 +42,7 @@ fn what_was_accepted_when_it_crashed_is_delivered_again_and_what_was_durable_is_
         grow(&mut store, &Chain::new('a', 6), 4..=6).await;
     });
     deterministic::Runner::from(disk).start(|context| async move {
-        let store = open(&context, &identity).await.unwrap();
+        let store = open(&context, &chain_info).await.unwrap();
         let rest = given(&context, &store, |_| Ok(Ack::Durable)).await;
         assert_eq!(rest, (vec![3, 4, 5], Some(6)));
     });
@@ -52,7 +52,7 @@ fn what_was_accepted_when_it_crashed_is_delivered_again_and_what_was_durable_is_
 fn an_answer_that_is_neither_is_a_failure_and_moves_nothing() {
     simulate(|context| async move {
         let chain = Chain::new('a', 3);
-        let mut store = open(&context, &chain.identity()).await.unwrap();
+        let mut store = open(&context, &chain.chain_info()).await.unwrap();
         grow(&mut store, &chain, 1..=3).await;
         let syncing = |_: &[Record]| Err(FaultKind::Consumer.fault("engine", "still syncing"));
         assert_eq!(given(&context, &store, syncing).await, (Vec::new(), None));

@@ -7,7 +7,7 @@
 use crate::support::{Sink, grow, hand_over, secs, simulate};
 use commonware_runtime::Clock as _;
 use commonware_utils::NZUsize;
-use tidewatch_core::{Ack, Cursor, EventLog as _, FaultKind, Marks, Record, TipSet};
+use tidewatch_core::{Ack, Cursor, EventLog as _, FaultKind, Record, TipSet, Watermarks};
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_store::Memory;
 use tidewatch_stream::delivery::Config;
@@ -16,10 +16,10 @@ use tidewatch_stream::delivery::Config;
 fn a_position_above_the_history_is_refused_and_the_old_one_stays() {
     simulate(|_| async move {
         let chain = Chain::new('a', 20);
-        let mut log = Memory::new(chain.identity());
+        let mut log = Memory::new(chain.chain_info());
         grow(&mut log, &chain, 1..=4).await;
-        let marks = Marks { delivered: Some(chain.at(20)), tips: TipSet::unknown() };
-        let above = Cursor::new(&chain.identity().chain, 20, &marks, &[]);
+        let watermarks = Watermarks { delivered: Some(chain.at(20)), tips: TipSet::unknown() };
+        let above = Cursor::new(&chain.chain_info().id, 20, &watermarks, &[]);
         let refused = log.acknowledge("bridge", &above).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::Bug);
         assert_eq!(log.acknowledged("bridge").await.unwrap(), None);
@@ -30,7 +30,7 @@ fn a_position_above_the_history_is_refused_and_the_old_one_stays() {
 fn the_floor_is_never_above_the_lowest_event_that_was_not_acknowledged() {
     simulate(|context| async move {
         let chain = Chain::new('a', 200);
-        let mut log = Memory::new(chain.identity());
+        let mut log = Memory::new(chain.chain_info());
         grow(&mut log, &chain, 1..=10).await;
         let config = || Config { batch_max: NZUsize!(2), ..Config::default() };
         // It takes in events 0 to 5, and cannot take in 6 and 7.

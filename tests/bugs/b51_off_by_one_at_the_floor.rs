@@ -13,7 +13,7 @@ use commonware_runtime::{
 use commonware_utils::{Probability, probability, sync::Mutex};
 use futures::future::{Either, select};
 use std::{pin::pin, sync::Arc};
-use tidewatch_core::{EventLog as _, Fault, Marks};
+use tidewatch_core::{EventLog as _, Fault, Watermarks};
 use tidewatch_sim::{
     host::Host,
     scripted::chain::{Chain, TestBlock},
@@ -36,7 +36,7 @@ struct Reached {
 }
 
 async fn open(host: &Host<deterministic::Context>) -> Result<OnHost, Fault> {
-    let config = Config::new(Chain::new('a', 0).identity(), ());
+    let config = Config::new(Chain::new('a', 0).chain_info(), ());
     Store::open(host.child("store"), config).await
 }
 
@@ -98,8 +98,9 @@ fn goes_on(floor: u64, reached: Reached, disk: Checkpoint) {
         grow(&mut store, &Chain::new('a', EVENTS), events + 1..=EVENTS).await;
         context.sleep(millis(10)).await;
         assert_eq!(taken.sequences(), (position..EVENTS).collect::<Vec<_>>(), "{reached:?}");
-        let marks = taken.records().last().map_or(Marks::none(), |record| record.marks);
-        assert_eq!(marks.delivered, Some(Chain::new('a', EVENTS).at(EVENTS)));
+        let watermarks =
+            taken.records().last().map_or(Watermarks::none(), |record| record.watermarks);
+        assert_eq!(watermarks.delivered, Some(Chain::new('a', EVENTS).at(EVENTS)));
         stopper.stop();
         handle.await.unwrap().unwrap();
     });

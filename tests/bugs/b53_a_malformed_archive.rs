@@ -9,7 +9,7 @@ use crate::support::{Live, announced, history, millis, open, secs, simulate, tol
 use commonware_runtime::{
     Blob as _, Clock as _, ReadOptions, Storage as _, WriteOptions, deterministic,
 };
-use tidewatch_core::{Change, FaultKind, Height, Identity, LocalView as _, Tier};
+use tidewatch_core::{ChainInfo, Change, FaultKind, Height, LocalView as _, Tier};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver::Config;
 
@@ -18,12 +18,12 @@ const BLOCKS: &str = "tidewatch-blocks-0_data";
 /// A store of 400 blocks, final up to `finalized`, that was closed or just dropped.
 async fn written(
     context: &deterministic::Context,
-    identity: &Identity,
+    chain_info: &ChainInfo,
     finalized: u64,
     closed: bool,
 ) -> Chain {
     let chain = Chain::new('a', 400);
-    let mut store = open(context, identity).await.unwrap();
+    let mut store = open(context, chain_info).await.unwrap();
     let moved = |tier, height| announced(tier, chain.at(height));
     let first = vec![Change::Blocks(chain.range(1, finalized)), moved(Tier::Proposed, finalized)];
     store.commit(first).await.unwrap();
@@ -47,15 +47,15 @@ async fn file(context: &deterministic::Context) -> Vec<u8> {
 #[test]
 fn a_damaged_end_is_dropped_and_fetched_again_while_requests_are_answered() {
     simulate(|context| async move {
-        let identity = Chain::new('a', 0).identity();
-        let chain = written(&context, &identity, 5, false).await;
+        let chain_info = Chain::new('a', 0).chain_info();
+        let chain = written(&context, &chain_info, 5, false).await;
         let (blob, len) = context.open(BLOCKS, &file(&context).await).await.unwrap();
         blob.resize(len - 4_096).await.unwrap();
         blob.sync().await.unwrap();
         drop(blob);
 
-        let store = open(&context, &identity).await.unwrap();
-        let left = store.marks().await.unwrap().delivered.unwrap().height.get();
+        let store = open(&context, &chain_info).await.unwrap();
+        let left = store.watermarks().await.unwrap().delivered.unwrap().height.get();
         assert!((5..400).contains(&left), "{left} blocks are left");
         let dropped = told(&history(&store).await).pop().unwrap();
         assert!(dropped.starts_with(&format!("prune {left}a: {} dropped", 400 - left)));
@@ -68,7 +68,7 @@ fn a_damaged_end_is_dropped_and_fetched_again_while_requests_are_answered() {
             live.mailbox.sync().await.unwrap();
             assert!(context.current().duration_since(asked).unwrap() <= millis(100));
         }
-        assert_eq!(store.marks().await.unwrap().delivered, Some(chain.at(400)));
+        assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(400)));
         for height in 1..=400 {
             let block = store.block(Height::new(height)).await.unwrap();
             assert_eq!(block.as_ref(), chain.blocks().get(height as usize));
@@ -82,8 +82,8 @@ fn a_damaged_end_is_dropped_and_fetched_again_while_requests_are_answered() {
 #[test]
 fn a_damaged_record_of_a_final_block_is_named_and_nothing_spins() {
     simulate(|context| async move {
-        let identity = Chain::new('a', 0).identity();
-        let chain = written(&context, &identity, 400, true).await;
+        let chain_info = Chain::new('a', 0).chain_info();
+        let chain = written(&context, &chain_info, 400, true).await;
         let (blob, _) = context.open(BLOCKS, &file(&context).await).await.unwrap();
         let at = 5_000;
         let byte = blob.read_at(at, 1, ReadOptions::default()).await.unwrap().coalesce();
@@ -92,7 +92,7 @@ fn a_damaged_record_of_a_final_block_is_named_and_nothing_spins() {
         blob.sync().await.unwrap();
         drop(blob);
 
-        let store = match open(&context, &identity).await {
+        let store = match open(&context, &chain_info).await {
             Err(fault) => {
                 assert_eq!(fault.kind, FaultKind::CorruptRecord);
                 assert!(fault.detail.starts_with("blocks"), "{fault}");
@@ -119,7 +119,7 @@ fn a_damaged_record_of_a_final_block_is_named_and_nothing_spins() {
         let live = Live::on(&context, &source, store, Config::default());
         live.sleep(secs(10)).await;
         assert!(live.passes() <= 11, "{} passes in ten seconds", live.passes());
-        assert!(live.witness.kinds().is_empty());
+        assert!(live.recorder.kinds().is_empty());
         live.stop().await;
     });
 }

@@ -32,7 +32,7 @@ async fn follow<V: LocalView<Block = TestBlock>>(mut view: V, chain: &Chain, hei
 
 /// The position of somebody who followed `chain` up to `height`, here or elsewhere.
 async fn left_off(chain: &Chain, height: u64) -> Cursor {
-    let log = follow(Memory::new(chain.identity()), chain, height).await;
+    let log = follow(Memory::new(chain.chain_info()), chain, height).await;
     history(&log).await.pop().unwrap().cursor
 }
 
@@ -40,7 +40,7 @@ async fn left_off(chain: &Chain, height: u64) -> Cursor {
 async fn restarted(context: &deterministic::Context, nth: u64, chain: &Chain, height: u64) -> Disk {
     let config = || tidewatch_store::Config {
         partition: format!("store-{nth}"),
-        ..tidewatch_store::Config::new(chain.identity(), ())
+        ..tidewatch_store::Config::new(chain.chain_info(), ())
     };
     let context = context.child("store").with_attribute("nth", nth);
     let before = Disk::open(context.child("before"), config()).await.unwrap();
@@ -121,8 +121,8 @@ fn every_view_meets_every_source_and_comes_to_stand_where_it_does() {
                 "" => assert!(events.is_empty(), "{case}: {events:?}"),
                 first => assert!(events[0].starts_with(first), "{case}: {events:?}"),
             }
-            assert_eq!(store.marks().await.unwrap().delivered, Some(theirs.at(tip)), "{case}");
-            assert!(live.witness.kinds().is_empty(), "{case}");
+            assert_eq!(store.watermarks().await.unwrap().delivered, Some(theirs.at(tip)), "{case}");
+            assert!(live.recorder.kinds().is_empty(), "{case}");
             live.stop().await;
         }
     });

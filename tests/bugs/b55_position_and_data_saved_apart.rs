@@ -78,7 +78,7 @@ async fn run(
     table: &Arc<Mutex<Table>>,
     dies: (Dies, u64),
 ) -> u64 {
-    let store = open(context, &Chain::new('a', 0).identity()).await.unwrap();
+    let store = open(context, &Chain::new('a', 0).chain_info()).await.unwrap();
     let database = Database { table: table.clone(), waiting: Vec::new(), batches: 0, dies };
     let config = Config { batch_max: NZUsize!(2), ..Config::default() };
     let context = context.child("database");
@@ -96,7 +96,7 @@ fn a_crash_between_flush_and_position_in_either_order_loses_nothing_and_doubles_
             let table = Arc::new(Mutex::new(Table::default()));
             let (_, disk) = crash(|context| async move {
                 let chain = Chain::new('a', EVENTS);
-                let mut store = open(&context, &chain.identity()).await.unwrap();
+                let mut store = open(&context, &chain.chain_info()).await.unwrap();
                 grow(&mut store, &chain, 1..=EVENTS).await;
             });
             let rows = table.clone();

@@ -9,7 +9,7 @@ use crate::support::{Disk, announced, history, open, simulate, told};
 use commonware_runtime::{
     Blob as _, ReadOptions, Storage as _, Supervisor as _, WriteOptions, deterministic,
 };
-use tidewatch_core::{ChainId, Change, FaultKind, Height, Identity, LocalView as _, Tier};
+use tidewatch_core::{ChainId, ChainInfo, Change, FaultKind, Height, LocalView as _, Tier};
 use tidewatch_sim::scripted::chain::Chain;
 
 /// The events, and the parts that must agree with them.
@@ -53,7 +53,7 @@ async fn replace(context: &deterministic::Context, parts: &[&'static str], files
 
 /// Adds blocks `from..=to`, all of them final.
 async fn follow(context: &deterministic::Context, chain: &Chain, from: u64, to: u64) {
-    let mut store = open(context, &chain.identity()).await.unwrap();
+    let mut store = open(context, &chain.chain_info()).await.unwrap();
     let moved = |tier| announced(tier, chain.at(to));
     let blocks = Change::Blocks(chain.range(from, to));
     store.commit(vec![blocks, moved(Tier::Proposed), moved(Tier::Finalized)]).await.unwrap();
@@ -65,22 +65,22 @@ fn a_store_of_another_chain_is_refused_with_both_names() {
     simulate(|context| async move {
         let chain = Chain::new('a', 9);
         follow(&context, &chain, 1, 9).await;
-        let other = Identity { chain: ChainId::new("test:2").unwrap(), ..chain.identity() };
-        let foreign = Chain::of_network('h', 'a', 0).identity();
-        for (identity, names) in [
+        let other = ChainInfo { id: ChainId::new("test:2").unwrap(), ..chain.chain_info() };
+        let foreign = Chain::of_network('h', 'a', 0).chain_info();
+        for (chain_info, names) in [
             (other, ["test:1", "test:2"].map(String::from)),
             (foreign.clone(), [chain.at(0), foreign.genesis].map(|block| block.digest.to_string())),
         ] {
-            let config = tidewatch_store::Config::new(identity, ());
+            let config = tidewatch_store::Config::new(chain_info, ());
             let refused = Disk::open(context.child("other"), config).await.unwrap_err();
             assert_eq!(refused.kind, FaultKind::WrongChain);
             for name in names {
                 assert!(refused.detail.contains(&name), "{name} is not in {refused}");
             }
         }
-        let store = open(&context, &chain.identity()).await.unwrap();
+        let store = open(&context, &chain.chain_info()).await.unwrap();
         assert_eq!(
-            store.marks().await.unwrap().delivered,
+            store.watermarks().await.unwrap().delivered,
             Some(chain.at(9)),
             "nothing was touched"
         );
@@ -96,8 +96,8 @@ fn blocks_of_a_later_state_than_the_events_are_dropped() {
         follow(&context, &chain, 21, 40).await;
         replace(&context, &EVENTS, &earlier).await;
 
-        let store = open(&context, &chain.identity()).await.unwrap();
-        assert_eq!(store.marks().await.unwrap().delivered, Some(chain.at(20)));
+        let store = open(&context, &chain.chain_info()).await.unwrap();
+        assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(20)));
         assert_eq!(store.block(Height::new(21)).await.unwrap(), None);
         assert_eq!(
             told(&history(&store).await),
@@ -115,7 +115,7 @@ fn blocks_of_an_earlier_state_than_the_events_are_refused_by_name() {
         follow(&context, &chain, 21, 40).await;
         replace(&context, &ARCHIVE, &earlier).await;
 
-        let refused = open(&context, &chain.identity()).await.unwrap_err();
+        let refused = open(&context, &chain.chain_info()).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::CorruptRecord);
         assert!(refused.detail.contains("blocks"), "{refused}");
     });

@@ -42,7 +42,7 @@ fn scheduled<F: Future<Output = ()>>(
 fn a_reader_that_drains_exactly_what_there_is_is_woken_by_the_next_event() {
     scheduled(|context, host| async move {
         let chain = Chain::new('a', 50);
-        let log = Memory::new(chain.identity());
+        let log = Memory::new(chain.chain_info());
         let config = delivery::Config { batch_max: NZUsize!(1), ..delivery::Config::default() };
         let (taken, _, _) = hand_over(&context, log.clone(), Sink::new("reader"), (), config);
         // Two that wait by themselves, held back as the writer is.
@@ -79,8 +79,8 @@ fn everybody_who_asks_a_driver_with_room_for_one_message_is_answered() {
         let (driver, mailbox) = Driver::new(
             host.child("driver"),
             Arc::new(source),
-            Memory::new(chain.identity()),
-            chain.identity(),
+            Memory::new(chain.chain_info()),
+            chain.chain_info(),
             (),
             config,
         );

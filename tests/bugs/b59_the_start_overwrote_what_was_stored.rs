@@ -13,18 +13,18 @@ use tidewatch_stream::driver::Config;
 /// The first event of a start at 30 in a store that already has blocks up to `stored`.
 async fn first_event(context: &deterministic::Context, stored: u64) -> String {
     let chain = Chain::new('a', 60);
-    let mut store = open(context, &chain.identity()).await.unwrap();
+    let mut store = open(context, &chain.chain_info()).await.unwrap();
     if stored > 0 {
         store.commit(vec![Change::Blocks(chain.range(1, stored))]).await.unwrap();
     }
     drop(store);
-    let store = open(&context.child("again"), &chain.identity()).await.unwrap();
+    let store = open(&context.child("again"), &chain.chain_info()).await.unwrap();
     let before = history(&store).await.len();
     let source = ScriptedSource::new(&chain, [60, 0, 0, 0]);
     let config = Config { mode: from(30), ..Config::default() };
     let live = Live::on(context, &source, store.clone(), config);
     live.sleep(secs(5)).await;
-    assert_eq!(store.marks().await.unwrap().delivered, Some(chain.at(60)));
+    assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(60)));
     live.stop().await;
     told(&history(&store).await[before..]).remove(0)
 }

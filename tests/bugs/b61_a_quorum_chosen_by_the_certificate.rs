@@ -7,10 +7,10 @@
 
 use crate::{
     certified::{certify, ours, strangers},
-    support::{Witness, simulate},
+    support::{Recorder, simulate},
 };
 use commonware_consensus::types::Epoch;
-use tidewatch_certified::{Check, Epochs, Grade, Ledger, Term, Verifier};
+use tidewatch_certified::{CertificateKind, Check, EpochScheme, Epochs, Metrics, Verifier};
 use tidewatch_core::{Block as _, FaultKind, Height};
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
@@ -23,13 +23,13 @@ struct Table;
 impl Epochs for Table {
     type Scheme = Scheme;
 
-    fn at(&self, height: Height) -> Option<Term<Scheme>> {
+    fn at(&self, height: Height) -> Option<EpochScheme<Scheme>> {
         let (epoch, committee) = match height.get() {
             0..50 => (0, ours()),
             50..100 => (1, strangers()),
             _ => return None,
         };
-        Some(Term { epoch: Epoch::new(epoch), scheme: committee.verifier() })
+        Some(EpochScheme { epoch: Epoch::new(epoch), scheme: committee.verifier() })
     }
 }
 
@@ -37,10 +37,10 @@ impl Epochs for Table {
 fn only_the_validators_of_the_height_in_the_epoch_of_the_height_are_a_quorum() {
     simulate(|mut context| async move {
         let chain = Chain::new('a', 120);
-        let ledger = Ledger::new(&context, "endpoint", Witness::new(&context));
+        let metrics = Metrics::new(&context, "endpoint", Recorder::new(&context));
         let genesis = chain.blocks()[0].clone();
         let verifier =
-            Verifier::<_, TestBlock>::new(Table, genesis, (), ledger.clone(), &mut context);
+            Verifier::<_, TestBlock>::new(Table, genesis, (), metrics.clone(), &mut context);
         let (first, second) = (ours(), strangers());
         // The last column: whether it was refused before a signature was checked.
         let table = [
@@ -62,12 +62,12 @@ fn only_the_validators_of_the_height_in_the_epoch_of_the_height_are_a_quorum() {
             ("beyond the table", second, 1, 100, false, true),
             ("beyond the table, in an epoch of its own", second, 2, 110, false, true),
         ];
-        for grade in [Grade::Finalized, Grade::Notarized] {
+        for kind in [CertificateKind::Finalized, CertificateKind::Notarized] {
             for (case, committee, epoch, height, valid, unchecked) in table {
                 let block = &chain.blocks()[height];
-                let bytes = certify(committee, grade, Epoch::new(epoch), block);
-                let claim = verifier.claim(grade, bytes).unwrap();
-                let before = ledger.work().checks_total();
+                let bytes = certify(committee, kind, Epoch::new(epoch), block);
+                let claim = verifier.claim(kind, bytes).unwrap();
+                let before = metrics.work().checks_total();
                 match verifier.check(claim, Check::Tip) {
                     Ok(verified) => {
                         assert!(valid, "{case}");
@@ -78,7 +78,7 @@ fn only_the_validators_of_the_height_in_the_epoch_of_the_height_are_a_quorum() {
                         assert_eq!(fault.kind, FaultKind::InvalidCertificate, "{case}");
                     }
                 }
-                assert_eq!(ledger.work().checks_total() == before, unchecked, "{case}");
+                assert_eq!(metrics.work().checks_total() == before, unchecked, "{case}");
             }
         }
     });

@@ -32,7 +32,7 @@ fn without_a_public_key_nothing_is_opened() {
                 alto::Config::default(),
             );
             let Err(refused) = opened else { panic!("it was opened with {identity:?}") };
-            assert_eq!(refused.kind, FaultKind::Setting);
+            assert_eq!(refused.kind, FaultKind::InvalidConfig);
             assert!(refused.detail.contains("group public key"), "it says what to give: {refused}");
         }
     });
@@ -50,7 +50,7 @@ fn an_upstream_of_another_network_moves_nothing() {
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let refused = |kind| move |seen: &tidewatch_tests::Seen| seen.count(kind) >= 3;
         let invalid = FaultKind::InvalidCertificate;
-        let seen = node.witness.until("refusals", refused(invalid)).await;
+        let seen = node.recorder.until("refusals", refused(invalid)).await;
         assert_eq!((seen.delivered(), seen.finalized()), (None, None));
         assert_eq!(seen.state(), Some(State::Blind));
         assert!(seen.faults.iter().all(|fault| fault.kind == invalid), "{seen:#?}");

@@ -9,7 +9,7 @@
 
 use crate::{
     certified::{Endpoint, certify, drive, ours, source_under, strangers},
-    support::{Disk, Witness, crash, open, restart, secs, simulate},
+    support::{Disk, Recorder, crash, open, restart, secs, simulate},
 };
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
@@ -18,7 +18,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-use tidewatch_certified::{Config as Certified, Epochs, Grade, Term};
+use tidewatch_certified::{CertificateKind, Config as Certified, EpochScheme, Epochs};
 use tidewatch_core::{Fault, FaultKind, Height, LocalView as _, Source as _, Tier};
 use tidewatch_sim::scripted::{
     chain::Chain,
@@ -50,11 +50,11 @@ impl Table {
 impl Epochs for Table {
     type Scheme = Scheme;
 
-    fn at(&self, height: Height) -> Option<Term<Scheme>> {
+    fn at(&self, height: Height) -> Option<EpochScheme<Scheme>> {
         let epoch = height.get() / EPOCH;
         let known = (PINNED..=self.last.load(Ordering::Relaxed)).contains(&epoch);
         let scheme = || committee(epoch).verifier();
-        known.then(|| Term { epoch: Epoch::new(epoch), scheme: scheme() })
+        known.then(|| EpochScheme { epoch: Epoch::new(epoch), scheme: scheme() })
     }
 }
 
@@ -64,7 +64,7 @@ fn endpoint(context: &deterministic::Context, chain: &Chain, finalized: u64) -> 
     for (height, block) in (0..).zip(chain.blocks()).skip(1) {
         let epoch = height / EPOCH;
         let by = committee(epoch);
-        endpoint.certify(height, certify(by, Grade::Finalized, Epoch::new(epoch), block));
+        endpoint.certify(height, certify(by, CertificateKind::Finalized, Epoch::new(epoch), block));
     }
     endpoint
 }
@@ -74,7 +74,7 @@ struct Running {
     store: Disk,
     driver: Handle<Result<(), Fault>>,
     /// What the source refused without failing, and what the driver was told.
-    heard: [Arc<Witness>; 2],
+    heard: [Arc<Recorder>; 2],
     _upstream: Handle<()>,
     _mailbox: Mailbox,
 }
@@ -85,22 +85,22 @@ impl Running {
         let (source, upstream, refused) =
             source_under(&context, table.clone(), endpoint.clone(), Certified::default());
         let (source, upstream) = (Arc::new(source), upstream.start());
-        let identity = source.identity().await.unwrap();
-        let store = open(&context, &identity).await.unwrap();
+        let chain_info = source.chain_info().await.unwrap();
+        let store = open(&context, &chain_info).await.unwrap();
         let (driver, mailbox, told) =
-            drive(&context, &source, &store, &identity, Config::default());
+            drive(&context, &source, &store, &chain_info, Config::default());
         Self { store, driver, heard: [refused, told], _upstream: upstream, _mailbox: mailbox }
     }
 
     /// Heights of the last block that was delivered and of the last one that is final.
     async fn stands(&self) -> [Option<u64>; 2] {
-        let marks = self.store.marks().await.unwrap();
-        let finalized = marks.tips.block(Tier::Finalized);
-        [marks.delivered, finalized].map(|block| block.map(|block| block.height.get()))
+        let watermarks = self.store.watermarks().await.unwrap();
+        let finalized = watermarks.tips.block(Tier::Finalized);
+        [watermarks.delivered, finalized].map(|block| block.map(|block| block.height.get()))
     }
 
     fn refusals(&self) -> Vec<FaultKind> {
-        self.heard.iter().flat_map(|witness| witness.kinds()).collect()
+        self.heard.iter().flat_map(|recorder| recorder.kinds()).collect()
     }
 }
 

@@ -7,14 +7,14 @@
 
 use crate::{
     certified::{Endpoint, Followed, finalization, ours, push},
-    support::{Witness, millis, secs, simulate},
+    support::{Recorder, millis, secs, simulate},
 };
 use bytes::Bytes;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Clock as _, telemetry::metrics::count_running_tasks};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::collections::BTreeMap;
-use tidewatch_certified::{Check, Grade, Ledger, OneEpoch, Push, Verifier};
+use tidewatch_certified::{CertificateKind, Check, Metrics, OneEpoch, Push, Verifier};
 use tidewatch_core::FaultKind;
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
@@ -50,16 +50,17 @@ fn a_million_bad_frames_are_refused_each_for_a_reason() {
     simulate(|mut context| async move {
         let chain = Chain::new('a', 9);
         let good = finalization(&chain, 9);
-        let ledger = Ledger::new(&context, "endpoint", Witness::new(&context));
+        let metrics = Metrics::new(&context, "endpoint", Recorder::new(&context));
         let epochs = OneEpoch::new(Epoch::zero(), Scheme::clone(&ours().verifier()));
         let genesis = chain.blocks()[0].clone();
-        let verifier = Verifier::<_, TestBlock>::new(epochs, genesis, (), ledger, &mut context);
+        let verifier = Verifier::<_, TestBlock>::new(epochs, genesis, (), metrics, &mut context);
         let mut rng = StdRng::seed_from_u64(65);
         let mut reasons: BTreeMap<FaultKind, u32> = BTreeMap::new();
         let (mut decoded, mut checked) = (0, 0);
         for _ in 0..FRAMES {
-            let grade = if rng.random() { Grade::Finalized } else { Grade::Notarized };
-            let refused = match verifier.claim(grade, bad(&good, &mut rng)) {
+            let kind =
+                if rng.random() { CertificateKind::Finalized } else { CertificateKind::Notarized };
+            let refused = match verifier.claim(kind, bad(&good, &mut rng)) {
                 Err(fault) => fault,
                 Ok(_) if checked == CHECKS => {
                     decoded += 1;

@@ -28,7 +28,7 @@ fn success_with_a_page_is_reported_with_content_type_first_bytes_and_address() {
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let page = |fault: &Fault| fault.kind == FaultKind::UnexpectedContent;
         let told = node
-            .witness
+            .recorder
             .until("a page", |seen| seen.faults.iter().filter(|fault| page(fault)).count() >= 2)
             .await;
         let fault = told.faults.iter().find(|fault| page(fault)).unwrap();
@@ -40,7 +40,7 @@ fn success_with_a_page_is_reported_with_content_type_first_bytes_and_address() {
         assert_eq!(told.count(FaultKind::Malformed), 0);
 
         server.heal();
-        node.witness.until_final(10).await;
+        node.recorder.until_final(10).await;
         node.stop().await;
     });
 }

@@ -37,7 +37,7 @@ fn search(server: &Server, address: &str, what: &str, happened: impl Fn(&Seen) -
         settings.endpoints = vec![endpoint];
         assert_none_of_the_secrets("settings", &format!("{settings:?}"));
         let node = Node::<StandardScheme>::start(&context, &settings).await;
-        let seen = node.witness.until(what, happened).await;
+        let seen = node.recorder.until(what, happened).await;
         for fault in &seen.faults {
             assert_none_of_the_secrets("a fault", &format!("{fault} {fault:?}"));
         }

@@ -19,24 +19,24 @@ fn with_1000_seen_and_800_applied_the_lag_is_200_and_the_state_is_not_live() {
         let source = ScriptedSource::new(&chain, [800, 0, 0, 0]);
         let live = Live::new(&context, &source, Config::default());
         live.sleep(secs(2)).await;
-        assert_eq!(live.witness.state(), Some(State::Live));
+        assert_eq!(live.recorder.state(), Some(State::Live));
 
         source.stand(&chain, [1_000, 0, 0, 0]);
         source.answer(Kind::Blocks, 1, Answer::Hang);
         live.sleep(secs(10)).await;
-        let status = live.witness.status().unwrap();
+        let status = live.recorder.status().unwrap();
         assert_eq!((status.lag, status.source_height), (200, Some(Height::new(1_000))));
         assert_eq!(status.state, State::CatchingUp);
 
         // And it stays so until the blocks are there, although passes fail in between.
         live.sleep(secs(49)).await;
         let wrong = |status: &Status| status.state == State::Live && status.lag > 2;
-        let told = live.witness.statuses();
+        let told = live.recorder.statuses();
         assert!(told.iter().all(|(_, status)| !wrong(status)), "{told:?}");
-        assert_ne!(live.witness.state(), Some(State::Live));
+        assert_ne!(live.recorder.state(), Some(State::Live));
         live.sleep(secs(10)).await;
-        assert_eq!(live.witness.state(), Some(State::Live), "at last");
-        assert_eq!(live.witness.status().unwrap().lag, 0);
+        assert_eq!(live.recorder.state(), Some(State::Live), "at last");
+        assert_eq!(live.recorder.status().unwrap().lag, 0);
         live.stop().await;
     });
 }
@@ -50,15 +50,15 @@ fn without_contact_it_is_blind_and_never_live() {
         let limit = config.thresholds.contact;
         let live = Live::new(&context, &source, config);
         live.sleep(secs(2)).await;
-        assert_eq!(live.witness.state(), Some(State::Live));
+        assert_eq!(live.recorder.state(), Some(State::Live));
         source.chaos(Some(Box::new(|_, _| Some(FaultKind::Unreachable))));
         live.sleep(limit + secs(1)).await;
-        let from = live.witness.statuses().len();
+        let from = live.recorder.statuses().len();
         for _ in 0..60 {
             live.sleep(secs(10)).await;
-            assert_eq!(live.witness.state(), Some(State::Blind));
+            assert_eq!(live.recorder.state(), Some(State::Blind));
         }
-        let told = live.witness.statuses().split_off(from);
+        let told = live.recorder.statuses().split_off(from);
         assert!(told.iter().all(|(_, status)| status.state == State::Blind));
         live.stop().await;
     });

@@ -26,12 +26,12 @@ fn a_first_sync_that_failed_is_not_a_sync() {
             let live = Live::new(&context, &source, Config::default());
             while source.count(Kind::Blocks) < 20 {
                 live.sleep(secs(1)).await;
-                assert_ne!(live.witness.state(), Some(State::Live));
+                assert_ne!(live.recorder.state(), Some(State::Live));
             }
             live.sleep(secs(5)).await;
-            let told = live.witness.statuses();
+            let told = live.recorder.statuses();
             let first = told.iter().find(|(_, status)| status.state == State::Live).unwrap();
-            let done = live.witness.faults().last().unwrap().0;
+            let done = live.recorder.faults().last().unwrap().0;
             assert!(first.0 > done && first.1.lag == 0, "{blocks} blocks");
             live.stop().await;
         });
@@ -55,9 +55,9 @@ fn a_view_without_blocks_has_every_tier_while_another_one_is_still_given_blocks(
         gate.entered().await;
         blocks.settle().await;
         assert_eq!(tips, chain.tips([500, 480, 470, 450]));
-        let marks = blocks.view.stands();
-        assert_eq!(marks.delivered, Some(chain.at(190)));
-        assert_eq!(marks.tips.block(Tier::Finalized), None, "not before the last block");
+        let watermarks = blocks.view.stands();
+        assert_eq!(watermarks.delivered, Some(chain.at(190)));
+        assert_eq!(watermarks.tips.block(Tier::Finalized), None, "not before the last block");
         gate.open();
         blocks.settle().await;
         assert!(blocks.view.stands().tips.same_blocks(&tips));

@@ -27,14 +27,14 @@ fn half_an_hour_of_catching_up_is_alive_and_not_ready_with_progress() {
             gate.entered().await;
             live.sleep(secs(10)).await;
             assert!((&mut live.handle).now_or_never().is_none(), "it is alive");
-            let status = live.witness.status().unwrap();
+            let status = live.recorder.status().unwrap();
             assert_ne!(status.state, State::Live);
             assert!(status.lag < lag, "{status:?} after {lag}");
             lag = status.lag;
             gate.open();
         }
         live.sleep(secs(2)).await;
-        assert_eq!(live.witness.state(), Some(State::Live));
+        assert_eq!(live.recorder.state(), Some(State::Live));
         live.stop().await;
     });
 }
@@ -50,10 +50,10 @@ fn a_source_that_answers_range_after_range_is_not_called_out_of_contact() {
             gate.entered().await;
             live.sleep(secs(1)).await;
             assert_eq!(
-                live.witness.state(),
+                live.recorder.state(),
                 Some(State::CatchingUp),
                 "{:?}",
-                live.witness.status()
+                live.recorder.status()
             );
             gate.open();
         }
@@ -68,7 +68,7 @@ fn a_driver_of_which_nobody_holds_a_mailbox_goes_on() {
     simulate(|context| async move {
         let chain = Chain::new('a', 50);
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
-        let Live { view, mailbox, mut handle, witness, context, .. } =
+        let Live { view, mailbox, mut handle, recorder, context, .. } =
             Live::new(&context, &source, Config::default());
         drop(mailbox);
         for height in 11..=50 {
@@ -77,7 +77,7 @@ fn a_driver_of_which_nobody_holds_a_mailbox_goes_on() {
             assert_eq!(view.stands().delivered, Some(chain.at(height)));
         }
         assert!((&mut handle).now_or_never().is_none());
-        assert_eq!(witness.state(), Some(State::Live));
+        assert_eq!(recorder.state(), Some(State::Live));
         handle.abort();
     });
 }

@@ -65,7 +65,7 @@ fn a_source_call_that_is_never_answered_ends_by_the_drivers_deadline() {
             source.answer(kind, nth, Answer::Hang);
             source.stand(&fork, [60, 0, 0, 5]);
             live.sleep(millis(500) + limit).await;
-            assert_eq!(live.witness.kinds(), [FaultKind::Timeout], "{kind:?} {nth}");
+            assert_eq!(live.recorder.kinds(), [FaultKind::Timeout], "{kind:?} {nth}");
             assert_eq!(live.view.stands().delivered, Some(fork.at(60)), "{kind:?} {nth}");
             live.stop().await;
         });

@@ -1,5 +1,5 @@
 //! B78. Behind one address stood three nodes at three heights. An answer of the lowest one looked like
-//! an empty block, a reorganisation, or an error that ended the follower.
+//! an empty block, a reorg, or an error that ended the follower.
 //!
 //! Here an empty answer is never the truth about a block whose digest is known, an old tip is old news, and
 //! what one node does not have yet is asked for again soon: it is a fault of its own, behind, and costs one
@@ -63,13 +63,13 @@ fn with_nodes_at_100_98_and_95_block_100_is_reached_without_a_step_back() {
                 context.sleep(secs(5)).await;
             }
             context.sleep(secs(60)).await;
-            let marks = followed.view.stands();
-            assert_eq!(marks.tips.block(Tier::Finalized), Some(chain.at(120)), "seed {seed}");
+            let watermarks = followed.view.stands();
+            assert_eq!(watermarks.tips.block(Tier::Finalized), Some(chain.at(120)), "seed {seed}");
             let back =
                 |event: &Event| matches!(event, Event::Pruned { .. } | Event::Regressed { .. });
             assert!(!followed.view.events().iter().any(back), "{:?}", followed.view.words());
-            let lied = |fault: &FaultKind| fault.severity() == Severity::Lied;
-            assert!(!followed.witness.kinds().iter().any(lied), "nobody lied");
+            let lied = |fault: &FaultKind| fault.severity() == Severity::Invalid;
+            assert!(!followed.recorder.kinds().iter().any(lied), "nobody lied");
             assert!(!followed.refused.kinds().iter().any(lied), "nobody lied");
         });
     }
@@ -87,7 +87,7 @@ fn a_range_that_a_node_does_not_have_yet_is_missing_and_asked_for_again_after_a_
             source.answer(Kind::Blocks, nth, Answer::Blocks(Vec::new()));
         }
         live.sleep(secs(5)).await;
-        assert_eq!(live.witness.kinds(), [FaultKind::Missing; 3]);
+        assert_eq!(live.recorder.kinds(), [FaultKind::Missing; 3]);
         assert_eq!(
             live.view.words()[live.view.words().len() - 2..],
             ["blocks 91a-100a", "proposed 100a"]
@@ -97,7 +97,7 @@ fn a_range_that_a_node_does_not_have_yet_is_missing_and_asked_for_again_after_a_
 }
 
 #[test]
-fn digests_that_a_node_does_not_have_yet_make_no_reorganisation() {
+fn digests_that_a_node_does_not_have_yet_make_no_reorg() {
     let chain = Chain::new('a', 100);
     let mut steps = Steps::synced(&chain, [100, 0, 0, 50]);
     // The tip is another one, as one node says; a node that is behind is asked where they part.

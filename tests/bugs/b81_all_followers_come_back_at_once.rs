@@ -15,7 +15,7 @@ use tidewatch_sim::scripted::chain::Chain;
 
 const FOLLOWERS: usize = 1_000;
 
-/// The most of `times` that lie within one stretch of `window`.
+/// The most of `times` that lie within one range of `window`.
 fn densest(times: &[SystemTime], window: Duration) -> usize {
     let mut times = times.to_vec();
     times.sort_unstable();

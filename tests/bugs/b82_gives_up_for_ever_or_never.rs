@@ -30,12 +30,12 @@ fn a_source_that_is_down_for_the_first_hour_is_followed_when_it_comes_up() {
         for _ in 0..360 {
             live.sleep(secs(10)).await;
             assert!((&mut live.handle).now_or_never().is_none(), "it lives");
-            assert_eq!(live.witness.state(), Some(State::Blind), "and is not ready");
+            assert_eq!(live.recorder.state(), Some(State::Blind), "and is not ready");
         }
         source.chaos(None);
         live.sleep(longest + secs(2)).await;
         assert_eq!(live.view.stands().delivered, Some(chain.at(50)));
-        assert_eq!(live.witness.state(), Some(State::Live));
+        assert_eq!(live.recorder.state(), Some(State::Live));
         live.stop().await;
     });
 }
@@ -55,7 +55,7 @@ fn so_is_a_certified_endpoint_with_its_push_connection() {
         endpoint.listening(true);
         context.sleep(secs(40)).await;
         assert_eq!((followed.delivered(), endpoint.open().1), (Some(50), 1));
-        assert_eq!(followed.witness.state(), Some(State::Live));
+        assert_eq!(followed.recorder.state(), Some(State::Live));
     });
 }
 
@@ -63,7 +63,7 @@ fn so_is_a_certified_endpoint_with_its_push_connection() {
 fn a_delivery_whose_log_is_gone_and_an_upstream_that_is_not_wanted_any_more_end_within_a_tick() {
     simulate(|context| async move {
         let chain = Chain::new('a', 3);
-        let mut store = open(&context, &chain.identity()).await.unwrap();
+        let mut store = open(&context, &chain.chain_info()).await.unwrap();
         store.commit(vec![Change::Blocks(chain.range(1, 3))]).await.unwrap();
         let config = delivery::Config::default();
         let (taken, _stopper, handle) =

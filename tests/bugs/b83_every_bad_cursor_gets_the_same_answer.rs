@@ -9,8 +9,8 @@ use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, NZUsize};
 use std::collections::BTreeSet;
 use tidewatch_core::{
-    ChainId, Change, Cursor, Event, EventLog as _, LocalView as _, Malformed, Marks, Record,
-    Resume, ResumeError, Tier, TipSet,
+    ChainId, Change, Cursor, Event, EventLog as _, LocalView as _, Malformed, Record, Resume,
+    ResumeError, Tier, TipSet, Watermarks,
 };
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_store::{Config, Store};
@@ -25,7 +25,7 @@ async fn followed(
     let config = Config {
         retention: NZU64!(40),
         partition: partition.into(),
-        ..Config::new(chain.identity(), ())
+        ..Config::new(chain.chain_info(), ())
     };
     let mut store = Store::open(context.child("store"), config).await.unwrap();
     for height in 1..=height {
@@ -36,7 +36,7 @@ async fn followed(
 }
 
 async fn last(log: &Disk) -> Record {
-    let end = log.marks().await.unwrap().tips.version() * 2;
+    let end = log.watermarks().await.unwrap().tips.version() * 2;
     log.read(end - 1, NZUsize!(1)).await.unwrap().remove(0)
 }
 
@@ -55,8 +55,8 @@ fn five_cursors_get_five_answers_at_once() {
 
         let text = last(&ours).await.cursor.to_string();
         let forged = format!("{}x{}", &text[..40], &text[41..]);
-        let marks = Marks { delivered: Some(chain.at(50)), tips: TipSet::unknown() };
-        let other = Cursor::new(&ChainId::new("test:2").unwrap(), 50, &marks, &[]);
+        let watermarks = Watermarks { delivered: Some(chain.at(50)), tips: TipSet::unknown() };
+        let other = Cursor::new(&ChainId::new("test:2").unwrap(), 50, &watermarks, &[]);
 
         let started = context.current();
         let answer = async |text: &str| match text.parse::<Cursor>() {
@@ -75,7 +75,7 @@ fn five_cursors_get_five_answers_at_once() {
             let expected = match (case, &answer) {
                 ("forged", Err(ResumeError::Malformed(Malformed(_)))) => true,
                 ("of another chain", Err(ResumeError::WrongChain { ours })) => {
-                    *ours == chain.identity().chain
+                    *ours == chain.chain_info().id
                 }
                 ("from the future", Err(ResumeError::Ahead { theirs, ours })) => {
                     (*theirs, *ours) == (Some(chain.at(80)), Some(chain.at(50)))
@@ -86,10 +86,10 @@ fn five_cursors_get_five_answers_at_once() {
                     true
                 }
                 ("of another fork", Ok(Resume::Forked { ancestor, bridge, .. })) => {
-                    // The nearest witness below the fork.
+                    // The nearest recorder below the fork.
                     assert!(chain.has(*ancestor) && ancestor.height.get() >= 32, "{ancestor}");
                     assert!(matches!(bridge[0].event, Event::Pruned { to, .. } if to == *ancestor));
-                    assert_eq!(bridge.last().unwrap().marks.delivered, Some(chain.at(50)));
+                    assert_eq!(bridge.last().unwrap().watermarks.delivered, Some(chain.at(50)));
                     true
                 }
                 _ => false,

@@ -3,12 +3,12 @@
 //!
 //! Here a record carries the position after it, which counts the events: whoever keeps the last one sees that
 //! the next follows on it. The library that does so for a remote client comes with the server; a consumer in
-//! the process is held to it here, over a run of reorganisations whose depths are counted in a histogram.
+//! the process is held to it here, over a run of reorgs whose depths are counted in a histogram.
 
 use crate::support::{Live, Sink, hand_over, secs, simulate};
 use commonware_runtime::Metrics as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tidewatch_core::{Ack, Cursor, Event, Marks};
+use tidewatch_core::{Ack, Cursor, Event, Watermarks};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
 
@@ -20,28 +20,28 @@ fn every_record_goes_on_where_the_one_before_it_ended_and_depths_are_counted() {
             let mut chain = Chain::new('a', 20);
             let source = ScriptedSource::new(&chain, [20, 0, 0, 5]);
             let live = Live::new(&context, &source, Config::default());
-            let (mut last, mut marks) = (0, Marks::none());
+            let (mut last, mut watermarks) = (0, Watermarks::none());
             let sink = Sink::with("client", move |records| {
                 for record in records {
                     // What any client can check, of the text that it is given.
                     let cursor: Cursor = record.cursor.to_string().parse().unwrap();
                     assert_eq!(cursor.handled(), last + 1, "the one before it is missing");
-                    marks.apply(&record.event);
-                    assert!(cursor.stands_at(&marks), "the replay law");
+                    watermarks.apply(&record.event);
+                    assert!(cursor.stands_at(&watermarks), "the replay law");
                     last = cursor.handled();
                 }
                 Ok(Ack::Durable)
             });
             let log = live.view.memory().clone();
             let (taken, _, _) =
-                hand_over(&context, log, sink, live.witness.clone(), delivery::Config::default());
+                hand_over(&context, log, sink, live.recorder.clone(), delivery::Config::default());
             for nth in 0..200_u64 {
                 let at = chain.tip() + 1 - rng.random_range(0..10).min(chain.tip() - 6);
                 chain = chain.fork(at, char::from(b'b' + (nth % 20) as u8), at + 5);
                 source.stand(&chain, [chain.tip(), 0, 0, 5]);
                 live.sleep(secs(2)).await;
             }
-            assert!(live.witness.kinds().is_empty(), "{:?}", live.witness.faults());
+            assert!(live.recorder.kinds().is_empty(), "{:?}", live.recorder.faults());
             assert_eq!(taken.records().len(), live.view.events().len());
             let depths: Vec<_> = live
                 .view

@@ -45,7 +45,7 @@ fn after_an_hour_of_one_percent_failures_driver_and_consumer_are_alive() {
         });
         let log = live.view.memory().clone();
         let (taken, _, mut delivery) =
-            hand_over(&context, log, sink, live.witness.clone(), delivery::Config::default());
+            hand_over(&context, log, sink, live.recorder.clone(), delivery::Config::default());
         live.settle().await;
         let tasks = count_running_tasks(&context, "");
         for height in 2..=3_600_u64 {
@@ -54,13 +54,13 @@ fn after_an_hour_of_one_percent_failures_driver_and_consumer_are_alive() {
             live.sleep(secs(1)).await;
         }
         live.sleep(secs(60)).await;
-        assert!(live.witness.kinds().len() > 20, "{} failures", live.witness.kinds().len());
+        assert!(live.recorder.kinds().len() > 20, "{} failures", live.recorder.kinds().len());
         assert!((&mut live.handle).now_or_never().is_none());
         assert!((&mut delivery).now_or_never().is_none());
         assert_eq!(count_running_tasks(&context, ""), tasks);
         assert_eq!(live.view.stands().delivered, Some(chain.at(3_600)));
-        assert_eq!(live.witness.state(), Some(State::Live));
-        assert_eq!(taken.records().last().unwrap().marks, live.view.stands());
+        assert_eq!(live.recorder.state(), Some(State::Live));
+        assert_eq!(taken.records().last().unwrap().watermarks, live.view.stands());
         live.stop().await;
     });
 }

@@ -22,12 +22,12 @@ fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {
     simulate(|context| async move {
         let chain = Chain::new('a', 50);
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
-        let log = Memory::new(chain.identity());
+        let log = Memory::new(chain.chain_info());
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
             Arc::new(source.clone()),
             log.clone(),
-            chain.identity(),
+            chain.chain_info(),
             (),
             Config::default(),
         );

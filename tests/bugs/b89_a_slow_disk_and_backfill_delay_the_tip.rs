@@ -5,7 +5,7 @@
 //! that takes up to 100 ms for every change, a consumer at the tip gets an event as soon with fifty others
 //! that read the whole history, as it does alone.
 
-use crate::support::{Sink, Witness, grow, hand_over, millis, secs};
+use crate::support::{Recorder, Sink, grow, hand_over, millis, secs};
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{
@@ -41,7 +41,7 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
     deterministic::Runner::new(config).start(|context| async move {
         let (host, trouble) = Host::new(context.child("host"), 89);
         let chain = Chain::new('a', HISTORY + LIVE);
-        let config = Config::new(chain.identity(), ());
+        let config = Config::new(chain.chain_info(), ());
         let mut store: Store<_, TestBlock> =
             Store::open(host.child("store"), config).await.unwrap();
         grow(&mut store, &chain, 1..=HISTORY).await;
@@ -51,8 +51,8 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
             context.child("driver"),
             Arc::new(source.clone()),
             store.clone(),
-            chain.identity(),
-            Witness::new(&context),
+            chain.chain_info(),
+            Recorder::new(&context),
             driver::Config::default(),
         );
         let _driver = driver.start();

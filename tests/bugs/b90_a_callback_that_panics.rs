@@ -18,7 +18,7 @@ fn a_consumer_that_panics_once_is_given_the_same_events_again_and_others_are_una
         let mut live = Live::new(&context, &source, Config::default());
         let mut panicked = false;
         let panics = Sink::with("panics", move |records| {
-            let last = records.last().unwrap().marks.delivered.unwrap();
+            let last = records.last().unwrap().watermarks.delivered.unwrap();
             if last.height.get() == 15 && !std::mem::replace(&mut panicked, true) {
                 panic!("as told");
             }
@@ -26,14 +26,14 @@ fn a_consumer_that_panics_once_is_given_the_same_events_again_and_others_are_una
         });
         let log = live.view.memory().clone();
         let config = delivery::Config::default;
-        let one = hand_over(&context, log.clone(), panics, live.witness.clone(), config());
+        let one = hand_over(&context, log.clone(), panics, live.recorder.clone(), config());
         let other = hand_over(&context, log, Sink::new("other"), (), config());
         for height in 11..=30 {
             source.stand(&chain, [height, 0, 0, 0]);
             live.sleep(secs(2)).await;
             assert_eq!(other.0.records().len(), live.view.events().len(), "at {height}");
         }
-        assert_eq!(live.witness.kinds(), [FaultKind::Consumer]);
+        assert_eq!(live.recorder.kinds(), [FaultKind::Consumer]);
         assert_eq!(one.0.words(), live.view.words(), "everything, once");
         let offered = one.0.offered();
         let again = offered.windows(2).filter(|pair| pair[0] == pair[1]).count();

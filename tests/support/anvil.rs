@@ -21,11 +21,11 @@
 //! | `anvil_rollback` | takes blocks away, and `safe` and `finalized` go back as far |
 //! | a depth above the height, or of 0 | an error, and nothing happens |
 //! | `eth_getBlockByNumber` above the tip | `null`, as for a hash that is not known |
-//! | `newHeads` | one notification for each new block, those of a reorganisation included, in order; none for blocks that are taken away |
+//! | `newHeads` | one notification for each new block, those of a reorg included, in order; none for blocks that are taken away |
 //! | batches | of any length up to 2 MiB of request; above it one error, `-32600`, with no id, over HTTP status 200 |
 //! | its own time | stands at genesis but for the seconds that pass: many blocks have the same |
 //! | two blocks on one parent | are one and the same block, if second, base fee and beneficiary are the same: a long chain with no transactions would be replaced by itself. [`Anvil`] sets another beneficiary each time |
-//! | the end of the process | SIGTERM and SIGINT write the chain down; with the states of old blocks, the next process can reorganise what the last one made |
+//! | the end of the process | SIGTERM and SIGINT write the chain down; with the states of old blocks, the next process can reorg what the last one made |
 
 use crate::DEADLINE;
 use alloy_primitives::{Address, B256, U64};
@@ -174,7 +174,7 @@ impl Anvil {
     }
 
     /// Replaces the newest `depth` blocks, by as many others.
-    pub async fn reorganise(&self, depth: u64) {
+    pub async fn reorg(&self, depth: u64) {
         self.vary().await;
         let transactions: [(); 0] = [];
         self.call::<()>("anvil_reorg", rpc_params![depth, transactions]).await;

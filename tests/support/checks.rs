@@ -8,8 +8,8 @@ use commonware_utils::NZUsize;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tidewatch::{
     core::{
-        Block as _, BlockRef, Event, EventLog, Height, Identity, Ladder, LocalView as _, Marks,
-        Proof, Record, Tier,
+        Block as _, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, LocalView as _, Proof,
+        Record, Tier, Watermarks,
     },
     sources::alto::{AltoBlock, Scheme},
     store::Store,
@@ -28,32 +28,34 @@ pub async fn history(log: &impl EventLog) -> Vec<Record> {
 }
 
 /// A whole history of a chain of certified blocks obeys the replay law: see [`assert_lawful_on`].
-pub fn assert_lawful(records: &[Record], identity: &Identity) {
-    assert_lawful_on(Ladder::Certified, records, identity);
+pub fn assert_lawful(records: &[Record], chain_info: &ChainInfo) {
+    assert_lawful_on(Ladder::Certified, records, chain_info);
 }
 
-/// A whole history is one: no event is missing or there twice, folding the events gives the marks of
+/// A whole history is one: no event is missing or there twice, folding the events gives the watermarks of
 /// each, blocks are dense and linked to what is below, no tier is above what was delivered, the ladder
 /// holds at each event, and finality never moves back.
-pub fn assert_lawful_on(ladder: Ladder, records: &[Record], identity: &Identity) {
-    let mut marks = Marks::none();
+pub fn assert_lawful_on(ladder: Ladder, records: &[Record], chain_info: &ChainInfo) {
+    let mut watermarks = Watermarks::none();
     for (sequence, record) in records.iter().enumerate() {
         let at = format!("event {sequence}, {:?}", record.event);
         assert_eq!(record.sequence(), sequence as u64, "{at}");
-        assert!(record.cursor.is_of(&identity.chain), "{at}");
-        assert!(record.cursor.stands_at(&record.marks), "{at}");
-        if let (Event::Blocks { from, .. }, Some(delivered)) = (&record.event, marks.delivered) {
+        assert!(record.cursor.is_of(&chain_info.id), "{at}");
+        assert!(record.cursor.stands_at(&record.watermarks), "{at}");
+        if let (Event::Blocks { from, .. }, Some(delivered)) = (&record.event, watermarks.delivered)
+        {
             assert_eq!(from.height, delivered.height.next(), "{at}");
         }
-        let before = marks.tips.block(Tier::Finalized);
-        marks.apply(&record.event);
-        assert_eq!(marks, record.marks, "{at}");
-        marks.tips.check(ladder).unwrap_or_else(|broken| panic!("{at}: {broken}"));
-        let delivered = marks.delivered.map_or(identity.genesis.height, |block| block.height);
-        for tip in Tier::ALL.into_iter().filter_map(|tier| marks.tips.block(tier)) {
+        let before = watermarks.tips.block(Tier::Finalized);
+        watermarks.apply(&record.event);
+        assert_eq!(watermarks, record.watermarks, "{at}");
+        watermarks.tips.check(ladder).unwrap_or_else(|broken| panic!("{at}: {broken}"));
+        let delivered =
+            watermarks.delivered.map_or(chain_info.genesis.height, |block| block.height);
+        for tip in Tier::ALL.into_iter().filter_map(|tier| watermarks.tips.block(tier)) {
             assert!(tip.height <= delivered, "{at}: {tip} was not delivered");
         }
-        let after = marks.tips.block(Tier::Finalized);
+        let after = watermarks.tips.block(Tier::Finalized);
         if let Some(before) = before {
             let after = after.expect("finality is still known");
             assert!(after == before || after.height > before.height, "{at}: after {before}");
@@ -70,7 +72,7 @@ pub async fn assert_kept<S: Scheme>(
     last: u64,
 ) {
     let scheme = S::certificate_verifier(NAMESPACE, PublicKey::decode(public).expect("a key"));
-    let genesis = store.identity().genesis;
+    let genesis = store.chain_info().genesis;
     let mut below: Option<BlockRef> = (first == 1).then_some(genesis);
     let mut blocks = Vec::new();
     for height in (first..=last).map(Height::new) {
@@ -81,8 +83,8 @@ pub async fn assert_kept<S: Scheme>(
         below = Some(block.reference());
         blocks.push(block);
     }
-    let marks = store.marks().await.expect("reads");
-    let finalized = marks.tips.block(Tier::Finalized).map_or(0, |block| block.height.get());
+    let watermarks = store.watermarks().await.expect("reads");
+    let finalized = watermarks.tips.block(Tier::Finalized).map_or(0, |block| block.height.get());
     let mut height = first;
     while height <= finalized.min(last) {
         let proof = store.proof(Height::new(height)).await.expect("reads");

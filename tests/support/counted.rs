@@ -3,14 +3,14 @@
 use commonware_utils::sync::Mutex;
 use std::future::Future;
 use tidewatch::core::{
-    BlockRef, Digest, Fault, Height, Identity, Ladder, Limits, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
 };
 
 /// One source call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Which chain it is.
-    Identity,
+    ChainInfo,
     /// Its tips.
     Snapshot,
     /// Digests at so many heights.
@@ -61,9 +61,9 @@ impl<S: Source> Source for Counted<S> {
         self.inner.limits()
     }
 
-    fn identity(&self) -> impl Future<Output = Result<Identity, Fault>> + Send {
-        self.called(Call::Identity);
-        self.inner.identity()
+    fn chain_info(&self) -> impl Future<Output = Result<ChainInfo, Fault>> + Send {
+        self.called(Call::ChainInfo);
+        self.inner.chain_info()
     }
 
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Fault>> + Send {

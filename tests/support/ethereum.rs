@@ -1,6 +1,6 @@
 //! A follower of an Ethereum node, as the command composes it.
 
-use crate::{Anvil, Running, Witness};
+use crate::{Anvil, Recorder, Running};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
@@ -70,10 +70,10 @@ impl EthereumSettings {
     pub fn open(
         &self,
         context: &Context,
-        witness: Arc<Witness>,
+        recorder: Arc<Recorder>,
     ) -> EthereumSource<Context, Node<Context>> {
         let endpoints = std::slice::from_ref(&self.endpoint);
-        let opened = ethereum::open(context.child("source"), endpoints, witness, &self.rpc);
+        let opened = ethereum::open(context.child("source"), endpoints, recorder, &self.rpc);
         opened.expect("the source opens")
     }
 }
@@ -81,9 +81,9 @@ impl EthereumSettings {
 impl EthereumNode {
     /// Opens source and store in the storage of `context`, and follows.
     pub async fn start(context: &Context, settings: &EthereumSettings) -> Self {
-        let witness = Arc::new(Witness::default());
-        let source = settings.open(context, witness.clone());
-        Self::follow(context, source, (), witness, settings.driver.clone()).await
+        let recorder = Arc::new(Recorder::default());
+        let source = settings.open(context, recorder.clone());
+        Self::follow(context, source, (), recorder, settings.driver.clone()).await
     }
 
     /// What the source did.

@@ -1,12 +1,12 @@
-//! A follower as the command composes it, with a witness at every port.
+//! A follower as the command composes it, with a recorder at every port.
 
-use crate::{Counted, Reader, Witness};
+use crate::{Counted, Reader, Recorder};
 use commonware_codec::{Codec, Read};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
 use tidewatch::{
     Config as Driver, Follower,
-    core::{Identity, Source},
+    core::{ChainInfo, Source},
     sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme},
     store::{Config as StoreConfig, Store},
     stream::{Mode, Start, Thresholds, delivery},
@@ -101,22 +101,22 @@ pub struct Running<S: Source<Block: Codec>> {
     /// The follower.
     pub follower: Follower<Context, Store<Context, S::Block>>,
     /// What it said.
-    pub witness: Arc<Witness>,
+    pub recorder: Arc<Recorder>,
     /// The chain.
-    pub identity: Identity,
+    pub identity: ChainInfo,
 }
 
 impl<S: Source<Block: Codec>> Running<S> {
-    /// Opens the store in the storage of `context`, and follows `source`, whose monitor `witness` is.
+    /// Opens the store in the storage of `context`, and follows `source`, whose monitor `recorder` is.
     pub async fn follow(
         context: &Context,
         source: S,
         codec: <S::Block as Read>::Cfg,
-        witness: Arc<Witness>,
+        recorder: Arc<Recorder>,
         driver: Driver,
     ) -> Self {
         let source = Arc::new(Counted::new(source));
-        let identity = source.identity().await.expect("the source says what it follows");
+        let identity = source.chain_info().await.expect("the source says what it follows");
         let config = StoreConfig::new(identity.clone(), codec);
         let store = Store::open(context.child("store"), config).await.expect("the store opens");
         let follower = Follower::start(
@@ -124,15 +124,15 @@ impl<S: Source<Block: Codec>> Running<S> {
             source.clone(),
             store.clone(),
             identity.clone(),
-            witness.clone(),
+            recorder.clone(),
             driver,
         );
-        Self { source, store, follower, witness, identity }
+        Self { source, store, follower, recorder, identity }
     }
 
     /// Hands all events to `reader`.
     pub fn attach(&mut self, reader: &Reader) {
-        self.follower.attach(reader.clone(), self.witness.clone(), delivery::Config::default());
+        self.follower.attach(reader.clone(), self.recorder.clone(), delivery::Config::default());
     }
 
     /// Stops cleanly, and gives what was kept.
@@ -146,17 +146,17 @@ impl<S: Scheme> Node<S> {
     /// Opens source and store in the storage of `context`, and follows.
     pub async fn start(context: &Context, settings: &Settings) -> Self {
         let Settings { endpoints, identity, driver, alto } = settings.clone();
-        let witness = Arc::new(Witness::default());
+        let recorder = Arc::new(Recorder::default());
         let codec = AltoBlock::codec(alto.block_size_max);
         let opened = alto::open::<_, S>(
             context.child("source"),
             &endpoints,
             &identity,
-            witness.clone(),
+            recorder.clone(),
             alto,
         );
         let (source, upstream) = opened.expect("the source opens");
-        let mut node = Self::follow(context, source, codec, witness, driver).await;
+        let mut node = Self::follow(context, source, codec, recorder, driver).await;
         node.follower.supervise("upstream", upstream.start());
         node
     }

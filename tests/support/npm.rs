@@ -1,4 +1,4 @@
-//! The Ethereum node that the tests reorganise, installed by npm.
+//! The Ethereum node that the tests reorg, installed by npm.
 //!
 //! `tests/anvil` pins the version, and the digest of what is downloaded, in a lock file. It is installed
 //! once into a directory that cargo keeps for tests, and again when the lock file changes. Without npm

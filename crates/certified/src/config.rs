@@ -18,18 +18,18 @@ pub struct Config {
     pub concurrency: NonZeroUsize,
     /// Blocks that one answer of the source holds at most.
     pub blocks_max: NonZeroUsize,
-    /// Bytes of blocks, as they came over the wire, after which a stretch is not made longer.
-    pub stretch_bytes_max: usize,
-    /// Time after which a stretch is not made longer.
-    pub stretch_time_max: Duration,
+    /// Bytes of blocks, as they came over the wire, after which a range is not made longer.
+    pub range_bytes_max: usize,
+    /// Time after which a range is not made longer.
+    pub range_time_max: Duration,
     /// Heights in a row that may have to be asked for by digest. An alto chain has a finalization of its
     /// own for almost every height, a run of misses is as long as the views that were skipped.
     pub gap_max: NonZeroUsize,
-    /// Refused answers, and blocks that the hash chain rejects, which one stretch repairs before it is
+    /// Refused answers, and blocks that the hash chain rejects, which one range repairs before it is
     /// cut there.
     pub repairs_max: NonZeroUsize,
-    /// Certificates tried, from the top of a stretch downwards, until one verifies.
-    pub anchors_max: NonZeroUsize,
+    /// Certificates tried, from the top of a range downwards, until one verifies.
+    pub range_certificates_max: NonZeroUsize,
     /// Notarized ancestors that are fetched for a proposed tip, and recent notarizations kept.
     pub ancestors_max: NonZeroUsize,
     /// Time that a snapshot may spend on fetching notarized ancestors. Finality waits no longer for them.
@@ -59,11 +59,11 @@ impl Default for Config {
             request_timeout: Duration::from_secs(5),
             concurrency: count(64),
             blocks_max: count(32_768),
-            stretch_bytes_max: 32 * 1024 * 1024,
-            stretch_time_max: Duration::from_secs(2),
+            range_bytes_max: 32 * 1024 * 1024,
+            range_time_max: Duration::from_secs(2),
             gap_max: count(1_024),
             repairs_max: count(64),
-            anchors_max: count(16),
+            range_certificates_max: count(16),
             ancestors_max: count(64),
             ancestors_time_max: Duration::from_secs(1),
             recent_max: count(1_024),

@@ -20,7 +20,7 @@ impl<S> Scheme for S where
 
 /// The epoch of a height, and what its certificates verify under.
 #[derive(Clone, Debug)]
-pub struct Term<S> {
+pub struct EpochScheme<S> {
     /// The epoch. A certificate that names another one is refused.
     pub epoch: Epoch,
     /// The scheme of that epoch.
@@ -33,25 +33,25 @@ pub trait Epochs: Send + Sync + 'static {
     /// The chain's certificate scheme.
     type Scheme: Scheme;
 
-    /// The term that `height` belongs to; `None` where it is not known yet.
-    fn at(&self, height: Height) -> Option<Term<Self::Scheme>>;
+    /// The scheme that `height` belongs to; `None` where it is not known yet.
+    fn at(&self, height: Height) -> Option<EpochScheme<Self::Scheme>>;
 }
 
 /// A chain whose validators hold one key for ever.
 #[derive(Clone, Debug)]
-pub struct OneEpoch<S>(Term<S>);
+pub struct OneEpoch<S>(EpochScheme<S>);
 
 impl<S: Scheme> OneEpoch<S> {
     /// All heights are of `epoch`, under `scheme`.
     pub fn new(epoch: Epoch, scheme: S) -> Self {
-        Self(Term { epoch, scheme: Arc::new(scheme) })
+        Self(EpochScheme { epoch, scheme: Arc::new(scheme) })
     }
 }
 
 impl<S: Scheme> Epochs for OneEpoch<S> {
     type Scheme = S;
 
-    fn at(&self, _: Height) -> Option<Term<S>> {
+    fn at(&self, _: Height) -> Option<EpochScheme<S>> {
         Some(self.0.clone())
     }
 }

@@ -19,7 +19,7 @@
 //! 2. a child that is true, and names its digest as the parent.
 //!
 //! The second one is what makes catching up cheap: a verified tip vouches for its parent by digest,
-//! that one for its own, and so on. A stretch of history is fetched by concurrent requests and checked
+//! that one for its own, and so on. A range of history is fetched by concurrent requests and checked
 //! by hashing alone; one certificate pays for all of it.
 //!
 //! # Tiers
@@ -44,7 +44,7 @@ mod config;
 mod epochs;
 mod failover;
 mod known;
-mod ledger;
+mod metrics;
 mod requests;
 mod source;
 mod transport;
@@ -56,10 +56,10 @@ mod mocks;
 
 pub use block::CertifiedBlock;
 pub use config::Config;
-pub use epochs::{Epochs, OneEpoch, Scheme, Term};
+pub use epochs::{EpochScheme, Epochs, OneEpoch, Scheme};
 pub use failover::Failover;
-pub use ledger::{Check, Ledger, Work};
+pub use metrics::{Check, Metrics, Work};
 pub use source::{CertifiedSource, Opened, Parts, open};
 pub use transport::{Feed, Key, Push, Transport};
 pub use upstream::Upstream;
-pub use verifier::{Certified, Claim, Grade, Verified, Verifier};
+pub use verifier::{CertificateKind, Certified, Claim, Verified, Verifier};

@@ -1,8 +1,8 @@
 //! A small certified chain, and a transport that does what a test tells it to and writes it down.
 
 use crate::{
-    CertifiedBlock, CertifiedSource, Config, Feed, Grade, Key, OneEpoch, Parts, Push, Transport,
-    Upstream, open,
+    CertificateKind, CertifiedBlock, CertifiedSource, Config, Feed, Key, OneEpoch, Parts, Push,
+    Transport, Upstream, open,
 };
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
@@ -115,24 +115,24 @@ pub(crate) fn trust() -> OneEpoch<TestScheme> {
 /// A certificate over `block`, followed by it, as it goes over the wire.
 pub(crate) fn certify(
     committee: &Committee,
-    grade: Grade,
+    kind: CertificateKind,
     round: Round,
     block: &TestBlock,
 ) -> Bytes {
-    certify_other(committee, grade, round, block.digest, block)
+    certify_other(committee, kind, round, block.digest, block)
 }
 
 /// A certificate over `payload`, followed by `block`.
 pub(crate) fn certify_other(
     committee: &Committee,
-    grade: Grade,
+    kind: CertificateKind,
     round: Round,
     payload: Digest,
     block: &TestBlock,
 ) -> Bytes {
-    let proof = match grade {
-        Grade::Finalized => committee.finalization(round, payload),
-        Grade::Notarized => committee.notarization(round, payload),
+    let proof = match kind {
+        CertificateKind::Finalized => committee.finalization(round, payload),
+        CertificateKind::Notarized => committee.notarization(round, payload),
     };
     [proof, block.encode()].concat().into()
 }
@@ -179,13 +179,13 @@ impl Chain {
     }
 
     /// A good certificate over the block at `height`.
-    pub(crate) fn certified(&self, grade: Grade, height: u64) -> Bytes {
-        certify(schemes(), grade, round(height), self.block(height))
+    pub(crate) fn certified(&self, kind: CertificateKind, height: u64) -> Bytes {
+        certify(schemes(), kind, round(height), self.block(height))
     }
 
     /// A certificate over the block at `height` that no validator of this chain signed.
-    pub(crate) fn forged(&self, grade: Grade, height: u64) -> Bytes {
-        certify(strangers(), grade, round(height), self.block(height))
+    pub(crate) fn forged(&self, kind: CertificateKind, height: u64) -> Bytes {
+        certify(strangers(), kind, round(height), self.block(height))
     }
 
     /// A certificate over the block at `height` that decodes and cannot verify: cheap to make.
@@ -346,9 +346,9 @@ impl Drop for ScriptedFeed {
 
 /// Writes down what was refused without becoming part of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Witness(Mutex<Vec<Fault>>);
+pub(crate) struct Recorder(Mutex<Vec<Fault>>);
 
-impl Witness {
+impl Recorder {
     pub(crate) fn kinds(&self) -> Vec<FaultKind> {
         self.0.lock().iter().map(|fault| fault.kind).collect()
     }
@@ -358,7 +358,7 @@ impl Witness {
     }
 }
 
-impl Monitor for Witness {
+impl Monitor for Recorder {
     fn fault(&self, fault: &Fault) {
         self.0.lock().push(fault.clone());
     }
@@ -374,27 +374,27 @@ pub(crate) fn follow<E: Clock + Metrics + Spawner + CryptoRng>(
     context: &E,
     transport: &Arc<Scripted>,
     config: Config,
-) -> (TestSource<E>, TestUpstream<E>, Arc<Witness>) {
-    let witness = Arc::new(Witness::default());
+) -> (TestSource<E>, TestUpstream<E>, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
     let parts = Parts {
         chain: ChainId::new("test:certified").unwrap(),
         genesis: Chain::new(0).block(0).clone(),
         codec: RangeCfg::from(..=DATA_MAX),
         epochs: trust(),
         transport: transport.clone(),
-        monitor: witness.clone(),
+        monitor: recorder.clone(),
     };
     let (source, upstream) = open(context.child("certified"), parts, config);
-    (source, upstream, witness)
+    (source, upstream, recorder)
 }
 
 /// An honest endpoint: the chain finalized up to `finalized`, where only the newest certificate is good.
 /// Whoever looks at another one finds that out.
 pub(crate) fn honest(chain: &Chain, finalized: u64) -> impl FnMut(Key) -> Answer + Send + use<> {
     let chain = chain.clone();
-    let tip = (finalized > 0).then(|| chain.certified(Grade::Finalized, finalized));
+    let tip = (finalized > 0).then(|| chain.certified(CertificateKind::Finalized, finalized));
     let top = chain.blocks.len() as u64 - 1;
-    let notarized = (top > finalized).then(|| chain.certified(Grade::Notarized, top));
+    let notarized = (top > finalized).then(|| chain.certified(CertificateKind::Notarized, top));
     move |key| {
         let answer = match key {
             Key::LatestFinalization => tip.clone(),

@@ -1,6 +1,6 @@
 //! Requests with a deadline, a second attempt, and a count.
 
-use crate::{Key, Ledger, Transport};
+use crate::{Key, Metrics, Transport};
 use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::Clock;
@@ -27,13 +27,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Requests<E, T> {
     pub(crate) clock: Arc<E>,
     pub(crate) transport: Arc<T>,
-    pub(crate) ledger: Ledger,
+    pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
 }
 
 impl<E: Clock, T: Transport> Requests<E, T> {
     /// One request. What fails for a transient reason other than a deadline is tried once more: a
-    /// stretch of thousands of requests should not end at one lost connection.
+    /// range of thousands of requests should not end at one lost connection.
     pub(crate) async fn get(&self, key: Key) -> Result<Option<Bytes>, Fault> {
         match self.once(key).await {
             Err(fault)
@@ -47,12 +47,12 @@ impl<E: Clock, T: Transport> Requests<E, T> {
     }
 
     async fn once(&self, key: Key) -> Result<Option<Bytes>, Fault> {
-        self.ledger.requested(&key);
+        self.metrics.requested(&key);
         match within(&*self.clock, self.timeout, self.transport.fetch(key)).await {
-            Some(answer) => answer.map_err(|fault| self.ledger.refused(fault)),
+            Some(answer) => answer.map_err(|fault| self.metrics.refused(fault)),
             None => {
                 let detail = format_args!("no answer for {key} within {:?}", self.timeout);
-                Err(self.ledger.fault(FaultKind::Timeout, detail))
+                Err(self.metrics.fault(FaultKind::Timeout, detail))
             }
         }
     }

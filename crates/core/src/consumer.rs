@@ -24,7 +24,7 @@ pub trait Consumer: Send + 'static {
     fn handle(&mut self, records: &[Record]) -> impl Future<Output = Result<Ack, Fault>> + Send;
 
     /// The events between this consumer's position and `oldest` are no longer kept. A consumer that
-    /// can start again drops what it has and takes [`Record::marks`] of `oldest`, which include that
+    /// can start again drops what it has and takes [`Record::watermarks`] of `oldest`, which include that
     /// event; what follows comes after it. By default it refuses, which ends its delivery.
     fn restart(&mut self, oldest: &Record) -> impl Future<Output = Result<(), Fault>> + Send {
         let detail = format!("events before {} are no longer kept: start again", oldest.sequence());

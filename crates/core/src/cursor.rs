@@ -5,18 +5,18 @@
 //! Unpadded URL-safe base64, at most [`CURSOR_TEXT_MAX`] characters, of
 //!
 //! ```text
-//! version u8 = 1 │ chain tag [u8;8] │ handled varint │ presence u8 │ blocks… │ n u8 │ witnesses… │ crc32 u32
+//! version u8 = 1 │ chain tag [u8;8] │ handled varint │ presence u8 │ blocks… │ n u8 │ locators… │ crc32 u32
 //! ```
 //!
 //! where *presence* says which of (delivered, proposed, checkpointed, proven, finalized) follow as
-//! blocks, and that proposed is the delivered block; and each *witness* is a distance below the head
-//! (varint) and the first 8 bytes of the digest there. Witnesses stand at powers of two below the
+//! blocks, and that proposed is the delivered block; and each *locator* is a distance below the head
+//! (varint) and the first 8 bytes of the digest there. Locators stand at powers of two below the
 //! head, so that a server which never saw this consumer finds the common ancestor in one look.
 //!
 //! The text proves nothing and is not believed: what it says about blocks is only ever compared. A
 //! made-up cursor harms nobody but the consumer that presents it.
 
-use crate::{BlockRef, ChainId, Digest, Height, Marks, Tier};
+use crate::{BlockRef, ChainId, Digest, Height, Tier, Watermarks};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
@@ -39,7 +39,7 @@ const PROPOSED_IS_DELIVERED: u8 = 1 << 5;
 
 /// The start of a digest at a distance below a cursor's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub struct Locator {
     /// The height.
     pub height: Height,
     /// The first 8 bytes of the digest there: enough that two blocks of one height do not share them
@@ -47,13 +47,13 @@ pub struct Witness {
     pub tag: [u8; TAG],
 }
 
-impl Witness {
-    /// The witness of `block`.
+impl Locator {
+    /// The locator of `block`.
     pub fn of(block: &BlockRef) -> Self {
         Self { height: block.height, tag: head(&block.digest) }
     }
 
-    /// Whether `block` is the block that was witnessed.
+    /// Whether `block` is the block that was located.
     pub fn is(&self, block: &BlockRef) -> bool {
         *self == Self::of(block)
     }
@@ -74,7 +74,7 @@ pub struct Cursor {
     delivered: Option<BlockRef>,
     tips: [Option<BlockRef>; 4],
     /// Ascending distance below the head, none at 0.
-    witnesses: Vec<Witness>,
+    locators: Vec<Locator>,
 }
 
 /// A text that is no cursor.
@@ -84,38 +84,38 @@ pub struct Malformed(pub &'static str);
 
 impl Cursor {
     /// The position of a consumer that has handled `handled` events of a history of `chain`, which
-    /// left it at `marks`. `below` are blocks below the head: those at powers of two make a
-    /// reorganisation cheap to resolve. Of witnesses that do not fit, the deepest are left out.
-    pub fn new(chain: &ChainId, handled: u64, marks: &Marks, below: &[BlockRef]) -> Self {
+    /// left it at `watermarks`. `below` are blocks below the head: those at powers of two make a
+    /// reorg cheap to resolve. Of locators that do not fit, the deepest are left out.
+    pub fn new(chain: &ChainId, handled: u64, watermarks: &Watermarks, below: &[BlockRef]) -> Self {
         let mut cursor = Self {
             chain: Self::tag(chain),
             handled,
-            delivered: marks.delivered,
-            tips: Tier::ALL.map(|tier| marks.tips.block(tier)),
-            witnesses: Vec::new(),
+            delivered: watermarks.delivered,
+            tips: Tier::ALL.map(|tier| watermarks.tips.block(tier)),
+            locators: Vec::new(),
         };
         let Some(top) = cursor.head() else { return cursor };
-        let mut witnesses: Vec<_> =
-            below.iter().filter(|block| block.height < top.height).map(Witness::of).collect();
-        witnesses.sort_by_key(|witness| std::cmp::Reverse(witness.height));
-        witnesses.dedup_by_key(|witness| witness.height);
+        let mut locators: Vec<_> =
+            below.iter().filter(|block| block.height < top.height).map(Locator::of).collect();
+        locators.sort_by_key(|locator| std::cmp::Reverse(locator.height));
+        locators.dedup_by_key(|locator| locator.height);
         let mut room = BYTES_MAX.saturating_sub(cursor.encode_size());
-        witnesses.retain(|witness| {
-            let size = witness_size(top, witness);
+        locators.retain(|locator| {
+            let size = locator_size(top, locator);
             let fits = size <= room;
             room = if fits { room - size } else { 0 };
             fits
         });
-        cursor.witnesses = witnesses;
+        cursor.locators = locators;
         cursor
     }
 
     /// The position before the first event of a history of `chain`.
     pub fn start(chain: &ChainId) -> Self {
-        Self::new(chain, 0, &Marks::none(), &[])
+        Self::new(chain, 0, &Watermarks::none(), &[])
     }
 
-    /// The heights at powers of two below `top`, nearest first: where a cursor wants witnesses.
+    /// The heights at powers of two below `top`, nearest first: where a cursor wants locators.
     pub fn heights_below(top: Height) -> impl Iterator<Item = Height> {
         (0..u64::BITS).map_while(move |k| top.get().checked_sub(1 << k)).take(24).map(Height::new)
     }
@@ -144,20 +144,20 @@ impl Cursor {
         self.tips[tier.index()]
     }
 
-    /// The block that the consumer stands on: see [`Marks::head`].
+    /// The block that the consumer stands on: see [`Watermarks::head`].
     pub fn head(&self) -> Option<BlockRef> {
         self.delivered.or_else(|| self.block(Tier::Proposed))
     }
 
     /// What the consumer knew below its head, nearest first.
-    pub fn witnesses(&self) -> &[Witness] {
-        &self.witnesses
+    pub fn locators(&self) -> &[Locator] {
+        &self.locators
     }
 
-    /// Whether the consumer was left exactly at `marks`.
-    pub fn stands_at(&self, marks: &Marks) -> bool {
-        self.delivered == marks.delivered
-            && Tier::ALL.iter().all(|tier| self.block(*tier) == marks.tips.block(*tier))
+    /// Whether the consumer was left exactly at `watermarks`.
+    pub fn stands_at(&self, watermarks: &Watermarks) -> bool {
+        self.delivered == watermarks.delivered
+            && Tier::ALL.iter().all(|tier| self.block(*tier) == watermarks.tips.block(*tier))
     }
 
     fn proposed_is_delivered(&self) -> bool {
@@ -168,18 +168,18 @@ impl Cursor {
         let tips = self.tips.iter().skip(usize::from(self.proposed_is_delivered()));
         let blocks: usize =
             self.delivered.iter().chain(tips.flatten()).map(EncodeSize::encode_size).sum();
-        let witnesses: usize =
-            self.head().map_or(0, |top| self.witnesses.iter().map(|w| witness_size(top, w)).sum());
-        1 + TAG + UInt(self.handled).encode_size() + 1 + blocks + 1 + witnesses
+        let locators: usize =
+            self.head().map_or(0, |top| self.locators.iter().map(|w| locator_size(top, w)).sum());
+        1 + TAG + UInt(self.handled).encode_size() + 1 + blocks + 1 + locators
     }
 }
 
-fn distance(top: BlockRef, witness: &Witness) -> u64 {
-    top.height.get() - witness.height.get()
+fn distance(top: BlockRef, locator: &Locator) -> u64 {
+    top.height.get() - locator.height.get()
 }
 
-fn witness_size(top: BlockRef, witness: &Witness) -> usize {
-    UInt(distance(top, witness)).encode_size() + TAG
+fn locator_size(top: BlockRef, locator: &Locator) -> usize {
+    UInt(distance(top, locator)).encode_size() + TAG
 }
 
 impl Write for Cursor {
@@ -201,11 +201,11 @@ impl Write for Cursor {
             block.write(&mut buf);
         }
         // At most 24 by construction: `new` takes them from `heights_below`, `read` checks the room.
-        buf.put_u8(self.witnesses.len() as u8);
+        buf.put_u8(self.locators.len() as u8);
         if let Some(top) = self.head() {
-            for witness in &self.witnesses {
-                UInt(distance(top, witness)).write(&mut buf);
-                buf.put_slice(&witness.tag);
+            for locator in &self.locators {
+                UInt(distance(top, locator)).write(&mut buf);
+                buf.put_slice(&locator.tag);
             }
         }
         out.put_slice(&buf);
@@ -245,16 +245,16 @@ impl Read for Cursor {
                 _ => return Err(invalid("proposed is said to be delivered, and is not there")),
             };
         }
-        let mut cursor = Self { chain, handled, delivered, tips, witnesses: Vec::new() };
+        let mut cursor = Self { chain, handled, delivered, tips, locators: Vec::new() };
         let count = u8::read(buf)?;
         let mut last = 0;
         for _ in 0..count {
-            let top = cursor.head().ok_or(invalid("witnesses below nothing"))?;
+            let top = cursor.head().ok_or(invalid("locators below nothing"))?;
             let distance: u64 = UInt::read(buf)?.into();
             let height = top.height.get().checked_sub(distance).filter(|_| distance > last);
-            let height = Height::new(height.ok_or(invalid("witness out of order"))?);
+            let height = Height::new(height.ok_or(invalid("locator out of order"))?);
             last = distance;
-            cursor.witnesses.push(Witness { height, tag: <[u8; TAG]>::read(buf)? });
+            cursor.locators.push(Locator { height, tag: <[u8; TAG]>::read(buf)? });
         }
         if cursor.encode_size() > BYTES_MAX {
             return Err(invalid("too long"));
@@ -317,10 +317,10 @@ mod tests {
         for (below, tier) in (0..).zip(Tier::ALL) {
             tips.set(tier, Some(block(height - below).into()));
         }
-        let marks = Marks { delivered: Some(block(height)), tips };
+        let watermarks = Watermarks { delivered: Some(block(height)), tips };
         let below: Vec<_> =
             Cursor::heights_below(Height::new(height)).map(|h| block(h.get())).collect();
-        Cursor::new(&chain(), height, &marks, &below)
+        Cursor::new(&chain(), height, &watermarks, &below)
     }
 
     #[test]
@@ -333,17 +333,17 @@ mod tests {
     }
 
     #[test]
-    fn witnesses_reach_a_million_blocks_below_the_tip() {
+    fn locators_reach_a_million_blocks_below_the_tip() {
         let cursor = full(1 << 33);
-        let deepest = cursor.witnesses().last().unwrap();
+        let deepest = cursor.locators().last().unwrap();
         assert!(distance(cursor.head().unwrap(), deepest) >= 1 << 19, "{deepest:?}");
     }
 
     #[test]
-    fn a_cursor_with_the_longest_numbers_drops_its_deepest_witnesses_only() {
+    fn a_cursor_with_the_longest_numbers_drops_its_deepest_locators_only() {
         let cursor = full(u64::MAX);
         let distances: Vec<_> =
-            cursor.witnesses().iter().map(|w| distance(cursor.head().unwrap(), w)).collect();
+            cursor.locators().iter().map(|w| distance(cursor.head().unwrap(), w)).collect();
         assert!(distances.len() >= 12, "{distances:?}");
         assert!(distances.iter().enumerate().all(|(k, distance)| *distance == 1 << k));
     }

@@ -1,12 +1,12 @@
 //! What happened, in the order in which it happened.
 
-use crate::{BlockRef, Cursor, Marks, Tier, Tip, TipSet};
+use crate::{BlockRef, Cursor, Tier, Tip, TipSet, Watermarks};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
 use std::fmt;
 
-/// One thin event of a chain. Folding events over [`Marks`] gives where the chain stands: see
-/// [`Marks::apply`], which is the replay law.
+/// One thin event of a chain. Folding events over [`Watermarks`] gives where the chain stands: see
+/// [`Watermarks::apply`], which is the replay law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a plain value is worth more than the few bytes")]
 pub enum Event {
@@ -132,7 +132,7 @@ pub struct Record {
     /// What happened.
     pub event: Event,
     /// Where the chain stood right after it.
-    pub marks: Marks,
+    pub watermarks: Watermarks,
     /// Position of a consumer that has handled this event and all before it.
     pub cursor: Cursor,
 }
@@ -149,14 +149,14 @@ impl Record {
 impl Write for Record {
     fn write(&self, buf: &mut impl BufMut) {
         self.event.write(buf);
-        self.marks.write(buf);
+        self.watermarks.write(buf);
         self.cursor.write(buf);
     }
 }
 
 impl EncodeSize for Record {
     fn encode_size(&self) -> usize {
-        self.event.encode_size() + self.marks.encode_size() + self.cursor.encode_size()
+        self.event.encode_size() + self.watermarks.encode_size() + self.cursor.encode_size()
     }
 }
 
@@ -164,6 +164,10 @@ impl Read for Record {
     type Cfg = ();
 
     fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
-        Ok(Self { event: Event::read(buf)?, marks: Marks::read(buf)?, cursor: Cursor::read(buf)? })
+        Ok(Self {
+            event: Event::read(buf)?,
+            watermarks: Watermarks::read(buf)?,
+            cursor: Cursor::read(buf)?,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Typed reasons why something was refused, with a severity that the loops switch on.
 
 use crate::BlockRef;
-use std::fmt;
+use std::{any::Any, error::Error, fmt, sync::Arc};
 
 /// What a loop does about a fault. Loops switch on this alone, never on a kind or a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ pub enum Severity {
     /// The upstream does not have it yet, or answered from two moments: try again soon.
     Behind,
     /// The upstream answered something that cannot be true: refuse it, count it, go on without.
-    Lied,
+    Invalid,
     /// What is on this machine's disk is not what was written to it.
     Corrupt,
     /// Somebody must change a setting: going on cannot help.
@@ -71,25 +71,27 @@ fault_kinds! {
     Behind = "behind", Behind;
     /// An answer does not fit the snapshot that it belongs to: the source moved in between.
     Torn = "torn", Behind;
+    /// A certificate of an epoch whose scheme is not known here yet: nothing says that it is wrong.
+    UnknownEpoch = "unknown_epoch", Behind;
 
     /// Bytes that do not decode.
-    Malformed = "malformed", Lied;
+    Malformed = "malformed", Invalid;
     /// An answer of another content type, such as an HTML error page.
-    UnexpectedContent = "unexpected_content", Lied;
+    UnexpectedContent = "unexpected_content", Invalid;
     /// An answer larger than its limit.
-    Oversized = "oversized", Lied;
+    Oversized = "oversized", Invalid;
     /// A certificate that does not verify.
-    InvalidCertificate = "invalid_certificate", Lied;
+    InvalidCertificate = "invalid_certificate", Invalid;
     /// A block that does not hash to the name that it was asked by.
-    WrongDigest = "wrong_digest", Lied;
+    WrongDigest = "wrong_digest", Invalid;
     /// A block of another height, or a certificate of another view, than was asked for.
-    WrongPosition = "wrong_position", Lied;
+    WrongPosition = "wrong_position", Invalid;
     /// A block whose parent is not the block before it.
-    NotLinked = "not_linked", Lied;
+    NotLinked = "not_linked", Invalid;
     /// Tiers in an order that the ladder does not allow.
-    LadderBroken = "ladder_broken", Lied;
+    LadderBroken = "ladder_broken", Invalid;
     /// The source contradicts a block that is finalized here. Both sides are kept as evidence.
-    FinalityConflict = "finality_conflict", Lied;
+    FinalityConflict = "finality_conflict", Invalid;
 
     /// A record on disk that fails its checksum, or contradicts another.
     CorruptRecord = "corrupt_record", Corrupt;
@@ -101,7 +103,7 @@ fault_kinds! {
     /// The history that a consumer needs is no longer kept.
     TooOld = "too_old", Config;
     /// A setting that cannot work.
-    Setting = "setting", Config;
+    InvalidConfig = "setting", Config;
 
     /// A rule of our own code does not hold.
     Bug = "bug", Bug;
@@ -110,7 +112,8 @@ fault_kinds! {
 impl FaultKind {
     /// Makes a fault of this kind. `about` must not hold credentials.
     pub fn fault(self, about: impl Into<String>, detail: impl fmt::Display) -> Fault {
-        Fault { kind: self, about: about.into(), detail: detail.to_string(), conflict: None }
+        let (about, detail) = (about.into(), detail.to_string());
+        Fault { kind: self, about, detail, conflict: None, reason: None }
     }
 }
 
@@ -123,21 +126,60 @@ pub struct Conflict {
     pub theirs: BlockRef,
 }
 
+/// An error of one crate, as a port reports it. Each crate has one enum that implements this, with the
+/// values that disagree in its variants; [`Fault`] is what crosses a crate border.
+pub trait Reason: Error + Any + Send + Sync {
+    /// The public name under which it is reported and counted; it decides the severity.
+    fn kind(&self) -> FaultKind;
+
+    /// Both sides of a contradiction about a finalized block, where it is one.
+    fn conflict(&self) -> Option<Conflict> {
+        None
+    }
+}
+
 /// A typed reason why something was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{about}: {detail} ({})", .kind.as_str())]
 pub struct Fault {
-    /// The reason.
+    /// The public name of the reason.
     pub kind: FaultKind,
-    /// Who it is about: an upstream by its name without credentials, a consumer, the store.
+    /// What it is about: an upstream by its name without credentials, a consumer, the store.
     pub about: String,
     /// What was wrong, naming the thing and the values that disagree.
     pub detail: String,
     /// Both sides of a [`FaultKind::FinalityConflict`].
     pub conflict: Option<Conflict>,
+    /// The error that it was made of, where a crate's own enum says more than the text.
+    reason: Option<Arc<dyn Reason>>,
 }
 
+impl PartialEq for Fault {
+    /// Compares what is reported; the text already holds the values of the reason.
+    fn eq(&self, other: &Self) -> bool {
+        let reported = |fault: &Self| (fault.kind, fault.conflict);
+        reported(self) == reported(other)
+            && self.about == other.about
+            && self.detail == other.detail
+    }
+}
+
+impl Eq for Fault {}
+
 impl Fault {
+    /// Reports `reason`. `about` must not hold credentials.
+    pub fn new(about: impl Into<String>, reason: impl Reason) -> Self {
+        let (kind, conflict) = (reason.kind(), reason.conflict());
+        let fault = Self { conflict, ..kind.fault(about, &reason) };
+        Self { reason: Some(Arc::new(reason)), ..fault }
+    }
+
+    /// The error of crate `R` that this fault was made of.
+    pub fn reason<R: Reason>(&self) -> Option<&R> {
+        let reason: &dyn Any = &**self.reason.as_ref()?;
+        reason.downcast_ref()
+    }
+
     /// What a loop does about it.
     pub const fn severity(&self) -> Severity {
         self.kind.severity()
@@ -160,6 +202,24 @@ mod tests {
     fn every_kind_has_a_name_of_its_own() {
         let names: BTreeSet<_> = FaultKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), FaultKind::ALL.len());
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0} is wrong")]
+    struct Wrong(u64);
+
+    impl Reason for Wrong {
+        fn kind(&self) -> FaultKind {
+            FaultKind::Malformed
+        }
+    }
+
+    #[test]
+    fn a_fault_gives_back_the_error_that_it_reports() {
+        let fault = Fault::new("test", Wrong(7));
+        assert_eq!(fault, FaultKind::Malformed.fault("test", "7 is wrong"));
+        assert_eq!(fault.reason::<Wrong>().map(|wrong| wrong.0), Some(7));
+        assert!(FaultKind::Malformed.fault("test", "").reason::<Wrong>().is_none());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! changed: give it a new version instead, and keep reading the old one.
 
 use crate::{
-    BlockRef, ChainId, CheckpointRef, Cursor, Digest, Event, Height, Marks, Record, Tier, Tip,
-    TipSet,
+    BlockRef, ChainId, CheckpointRef, Cursor, Digest, Event, Height, Record, Tier, Tip, TipSet,
+    Watermarks,
 };
 use commonware_codec::{Decode, Encode};
 use commonware_cryptography::{Hasher as _, Sha256};
@@ -25,13 +25,13 @@ fn tips() -> TipSet {
         .with(Tier::Finalized, tip(0, 4))
 }
 
-fn marks() -> Marks {
-    Marks { delivered: Some(block(300, 1)), tips: tips() }
+fn watermarks() -> Watermarks {
+    Watermarks { delivered: Some(block(300, 1)), tips: tips() }
 }
 
 fn cursor() -> Cursor {
     let chain = ChainId::new("test:frozen").expect("valid");
-    Cursor::new(&chain, 77, &marks(), &[block(299, 9), block(298, 8), block(296, 7)])
+    Cursor::new(&chain, 77, &watermarks(), &[block(299, 9), block(298, 8), block(296, 7)])
 }
 
 fn events() -> [Event; 4] {
@@ -64,7 +64,7 @@ fn references_are_frozen() {
     );
     assert_frozen(&tip(200, 2), "68 2ba167e5b50cdb32");
     assert_frozen(&tips(), "175 cad6cda33b41bdf1");
-    assert_frozen(&marks(), "210 ff5c2acb4981e797");
+    assert_frozen(&watermarks(), "210 ff5c2acb4981e797");
 }
 
 #[test]
@@ -84,7 +84,10 @@ fn events_are_frozen() {
 fn a_record_and_its_cursor_are_frozen() {
     assert_frozen(&cursor(), "144 b9b511f15881d3e4");
     let [event, ..] = events();
-    assert_frozen(&Record { event, marks: marks(), cursor: cursor() }, "422 ddccc1e3cc466545");
+    assert_frozen(
+        &Record { event, watermarks: watermarks(), cursor: cursor() },
+        "422 ddccc1e3cc466545",
+    );
     assert_eq!(
         cursor().to_string(),
         "ARxD9shM0pleTTesAgEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEByAECAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAMBCQkJCQkJCQkCCAgICAgICAgEBwcHBwcHBwfJPoMU"

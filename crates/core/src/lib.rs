@@ -14,7 +14,7 @@
 //! |---|---|
 //! | block, checkpoint, tip | [`BlockRef`], [`CheckpointRef`], [`Tip`] |
 //! | tier, ladder, tip set | [`Tier`], [`Ladder`], [`TipSet`] |
-//! | what a local view has | [`Marks`] |
+//! | what a local view has | [`Watermarks`] |
 //! | event, record, cursor | [`Event`], [`Record`], [`Cursor`] |
 //! | fault and its severity | [`Fault`], [`FaultKind`], [`Severity`] |
 //!
@@ -29,7 +29,6 @@ mod cursor;
 mod event;
 mod fault;
 mod log;
-mod marks;
 mod monitor;
 mod mutants;
 mod reference;
@@ -37,6 +36,7 @@ mod source;
 mod tier;
 mod tips;
 mod view;
+mod watermarks;
 
 #[cfg(test)]
 mod formats;
@@ -45,11 +45,10 @@ pub use backoff::Backoff;
 pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
 pub use consumer::{Ack, Consumer};
-pub use cursor::{CURSOR_TEXT_MAX, Cursor, Malformed, Witness};
+pub use cursor::{CURSOR_TEXT_MAX, Cursor, Locator, Malformed};
 pub use event::{Event, Record};
-pub use fault::{Conflict, Fault, FaultKind, Severity};
+pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
 pub use log::{EventLog, LogError, Resume, ResumeError};
-pub use marks::Marks;
 pub use monitor::{Monitor, State, Status};
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
@@ -57,7 +56,8 @@ pub use mutants::Off;
 #[doc(hidden)]
 pub use mutants::Rule;
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
-pub use source::{Identity, Limits, Proof, Snapshot, Source};
+pub use source::{ChainInfo, Limits, Proof, Snapshot, Source};
 pub use tier::{Ladder, Tier};
 pub use tips::{LadderBroken, TipSet};
 pub use view::{Change, LocalView};
+pub use watermarks::Watermarks;

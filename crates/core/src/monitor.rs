@@ -1,6 +1,6 @@
 //! The port to those who watch over a driver: operators, dashboards, health checks.
 
-use crate::{Fault, Height, Marks, Snapshot};
+use crate::{Fault, Height, Snapshot, Watermarks};
 use std::fmt;
 
 /// Whether what a driver says about the tip can be relied on, and if not, why not.
@@ -61,8 +61,8 @@ pub trait Monitor: Send + Sync + 'static {
     /// A pass read the source.
     fn snapshot(&self, _snapshot: &Snapshot) {}
 
-    /// The local view moved to `marks`.
-    fn moved(&self, _marks: &Marks) {}
+    /// The local view moved to `watermarks`.
+    fn moved(&self, _watermarks: &Watermarks) {}
 
     /// Something was refused.
     fn fault(&self, _fault: &Fault) {}
@@ -78,8 +78,8 @@ impl<M: Monitor> Monitor for std::sync::Arc<M> {
         (**self).snapshot(snapshot);
     }
 
-    fn moved(&self, marks: &Marks) {
-        (**self).moved(marks);
+    fn moved(&self, watermarks: &Watermarks) {
+        (**self).moved(watermarks);
     }
 
     fn fault(&self, fault: &Fault) {

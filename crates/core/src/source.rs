@@ -6,9 +6,9 @@ use std::{future::Future, num::NonZeroUsize};
 
 /// Which chain a source follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct ChainInfo {
     /// The chain's name. A store that was opened for another one is refused.
-    pub chain: ChainId,
+    pub id: ChainId,
     /// Its block at height 0.
     pub genesis: BlockRef,
 }
@@ -22,7 +22,7 @@ pub struct Limits {
     pub blocks_max: NonZeroUsize,
 }
 
-/// Bytes that prove a block final to whoever knows the chain's identity, such as a certificate.
+/// Bytes that prove a block final to whoever knows the chain's trust root, such as a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The block that it proves.
@@ -72,7 +72,7 @@ pub trait Source: Send + Sync + 'static {
 
     /// Which chain this is. Asked at start, and again before an answer that contradicts genesis is taken
     /// for that of another chain.
-    fn identity(&self) -> impl Future<Output = Result<Identity, Fault>> + Send;
+    fn chain_info(&self) -> impl Future<Output = Result<ChainInfo, Fault>> + Send;
 
     /// All tiers at one moment. A tier that is not known is `None`.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Fault>> + Send;

@@ -1,6 +1,8 @@
 //! The port to what a consumer has durably taken in.
 
-use crate::{Block, BlockRef, Conflict, Event, Fault, Height, Marks, Proof, Tier, Tip, TipSet};
+use crate::{
+    Block, BlockRef, Conflict, Event, Fault, Height, Proof, Tier, Tip, TipSet, Watermarks,
+};
 use std::future::Future;
 
 /// One step of a pass, as the driver hands it to its local view.
@@ -31,12 +33,12 @@ pub enum Change<B> {
 }
 
 impl<B: Block> Change<B> {
-    /// The thin event of this change for a view that stands at `marks`; `None` for no blocks.
-    pub fn event(&self, marks: &Marks) -> Option<Event> {
+    /// The thin event of this change for a view that stands at `watermarks`; `None` for no blocks.
+    pub fn event(&self, watermarks: &Watermarks) -> Option<Event> {
         Some(match self {
             Self::Pruned { to, tips } => {
                 let above = |block: BlockRef| block.height.get().saturating_sub(to.height.get());
-                Event::Pruned { to: *to, depth: marks.delivered.map_or(0, above), tips: *tips }
+                Event::Pruned { to: *to, depth: watermarks.delivered.map_or(0, above), tips: *tips }
             }
             Self::Blocks(blocks) => {
                 Event::Blocks { from: blocks.first()?.reference(), to: blocks.last()?.reference() }
@@ -51,7 +53,7 @@ impl<B: Block> Change<B> {
     }
 }
 
-/// What a consumer has durably taken in: its marks, and digests at heights. A driver is its single
+/// What a consumer has durably taken in: its watermarks, and digests at heights. A driver is its single
 /// writer. The store is one; a consumer that keeps the chain itself (a database, an execution layer)
 /// can be one too.
 ///
@@ -61,12 +63,12 @@ pub trait LocalView: Send + Sync + 'static {
     type Block: Block;
 
     /// Where the view stands.
-    fn marks(&self) -> impl Future<Output = Result<Marks, Fault>> + Send;
+    fn watermarks(&self) -> impl Future<Output = Result<Watermarks, Fault>> + Send;
 
     /// For each height, the highest block that this view knows at or below it; `None` where it knows
     /// none. A dense view answers with the block at that very height. The block that the first
     /// delivered one stands on, and genesis where nothing was skipped, are known too.
-    fn witnesses(
+    fn locate(
         &self,
         heights: &[Height],
     ) -> impl Future<Output = Result<Vec<Option<BlockRef>>, Fault>> + Send;

@@ -95,7 +95,7 @@ impl Error {
     pub const fn fault(&self) -> FaultKind {
         match self {
             Self::Setting { .. } | Self::UnknownHeight { .. } | Self::WrongMode { .. } => {
-                FaultKind::Setting
+                FaultKind::InvalidConfig
             }
             Self::Committee { .. } | Self::Refused { .. } => FaultKind::Bug,
             Self::Directory { .. } => FaultKind::Disk,

@@ -4,7 +4,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`world`] | a chain that reorganises, upstreams that lie, lag and hang, consumers that fail, drawn from one seed |
+//! | [`world`] | a chain that reorgs, upstreams that lie, lag and hang, consumers that fail, drawn from one seed |
 //! | [`host`] | the machine that it runs on: clock jumps, starved tasks, a disk that is slow, fails or crashes in a write |
 //! | [`watch`] | what crosses the follower's borders, and a checker for every rule |
 //! | [`conformance`] | the two suites for your own code: one for a `Source`, one for a `Consumer` |

@@ -18,7 +18,7 @@ use std::{
 use tidewatch_sim::world::{Outcome, Tally, run};
 use tracing_subscriber::EnvFilter;
 
-/// Runs simulated worlds, one for each seed: a chain that reorganises, upstreams that lie, lag and hang,
+/// Runs simulated worlds, one for each seed: a chain that reorgs, upstreams that lie, lag and hang,
 /// consumers that fail, a machine that crashes in the middle of a write, and the follower as it is. Every
 /// rule is checked at every step; a world that breaks one is named by its seed, and that seed replays it
 /// exactly.
@@ -152,7 +152,7 @@ fn write_tally(
     writeln!(
         out,
         "{worlds} worlds, {hours:.1} simulated hours, {blocks} blocks, {crashes} crashes, deepest \
-         reorganisation {deepest}, {calls} source calls, {events} events, {observations} observations"
+         reorg {deepest}, {calls} source calls, {events} events, {observations} observations"
     )?;
     if let Some(took) = took {
         let seconds = took.as_secs_f64().max(f64::EPSILON);

@@ -2,13 +2,13 @@
 //!
 //! Every announced tip is remembered. Past [`ANCHORS_MAX`], the one that is missed least goes: the
 //! one whose neighbours are nearest to each other, measured against the distance from the top. What
-//! stays is spread like powers of two below the top, so that the prune of a reorganisation goes at
+//! stays is spread like powers of two below the top, so that the prune of a reorg goes at
 //! most about twice as deep as it must, with a bounded memory.
 
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, RangeCfg, Read, Write};
 use std::collections::BTreeMap;
-use tidewatch_core::{BlockRef, Digest, Event, Height, Marks, Tier, TipSet};
+use tidewatch_core::{BlockRef, Digest, Event, Height, Tier, TipSet, Watermarks};
 
 /// Anchors kept at most: two for each power of two up to four billion.
 pub(crate) const ANCHORS_MAX: usize = 64;
@@ -24,9 +24,9 @@ impl Anchors {
         Some(BlockRef::new(*height, *digest))
     }
 
-    /// Follows `event`, which left the view at `marks`.
-    pub(crate) fn apply(&mut self, event: &Event, marks: &Marks) {
-        if marks.delivered.is_some() {
+    /// Follows `event`, which left the view at `watermarks`.
+    pub(crate) fn apply(&mut self, event: &Event, watermarks: &Watermarks) {
+        if watermarks.delivered.is_some() {
             // Blocks are held densely from here on, and whether older anchors are below them was
             // never checked.
             self.0.clear();
@@ -120,7 +120,7 @@ mod tests {
         let mut anchors = Anchors::default();
         let top = 100_000;
         for height in 1..=top {
-            anchors.apply(&advanced(height), &Marks::none());
+            anchors.apply(&advanced(height), &Watermarks::none());
         }
         assert_eq!(anchors.0.len(), ANCHORS_MAX);
         for k in 0..17 {
@@ -135,13 +135,13 @@ mod tests {
     fn nothing_stays_above_a_prune_or_a_proposed_tip_that_moved_back() {
         let mut anchors = Anchors::default();
         for height in [3, 5, 9] {
-            anchors.apply(&advanced(height), &Marks::none());
+            anchors.apply(&advanced(height), &Watermarks::none());
         }
         let back = Event::Regressed { tier: Tier::Proposed, tip: block(7).into() };
-        anchors.apply(&back, &Marks::none());
+        anchors.apply(&back, &Watermarks::none());
         assert_eq!(anchors.at_or_below(Height::new(100)), Some(block(7)));
         let prune = Event::Pruned { to: block(4), depth: 0, tips: TipSet::unknown() };
-        anchors.apply(&prune, &Marks::none());
+        anchors.apply(&prune, &Watermarks::none());
         assert_eq!(anchors.at_or_below(Height::new(100)), Some(block(4)));
         assert_eq!(anchors.at_or_below(Height::new(3)), Some(block(3)));
     }
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn a_first_block_ends_them() {
         let mut anchors = Anchors::default();
-        anchors.apply(&advanced(3), &Marks::none());
-        let marks = Marks { delivered: Some(block(9)), ..Marks::none() };
-        anchors.apply(&Event::Blocks { from: block(9), to: block(9) }, &marks);
+        anchors.apply(&advanced(3), &Watermarks::none());
+        let watermarks = Watermarks { delivered: Some(block(9)), ..Watermarks::none() };
+        anchors.apply(&Event::Blocks { from: block(9), to: block(9) }, &watermarks);
         assert_eq!(anchors, Anchors::default());
     }
 }

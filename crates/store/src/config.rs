@@ -2,7 +2,7 @@
 
 use commonware_utils::{NZU64, NZUsize};
 use std::num::{NonZeroU64, NonZeroUsize};
-use tidewatch_core::Identity;
+use tidewatch_core::ChainInfo;
 
 /// Events that can be read back by default: at one block a second with two tiers moving, 6 hours.
 pub(crate) const RETENTION: NonZeroU64 = NZU64!(65_536);
@@ -13,7 +13,7 @@ pub struct Config<C> {
     /// Prefix of every partition of this store. Letters, digits, `-` and `_`.
     pub partition: String,
     /// The chain that is followed. A directory that holds another one is refused.
-    pub identity: Identity,
+    pub chain_info: ChainInfo,
     /// How many events can be read back. A consumer that falls further behind is told
     /// [`TooOld`](tidewatch_core::LogError::TooOld).
     pub retention: NonZeroU64,
@@ -31,10 +31,10 @@ pub struct Config<C> {
 
 impl<C> Config<C> {
     /// Settings that suit a node: 65,536 events, 2 MiB of page cache.
-    pub fn new(identity: Identity, codec: C) -> Self {
+    pub fn new(chain_info: ChainInfo, codec: C) -> Self {
         Self {
             partition: "tidewatch".into(),
-            identity,
+            chain_info,
             retention: RETENTION,
             blocks_per_section: NZU64!(16_384),
             codec,

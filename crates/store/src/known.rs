@@ -1,7 +1,7 @@
 //! What a view knows at a height: the blocks of its run, the one below it, genesis, or anchors.
 
 use crate::anchors::Anchors;
-use tidewatch_core::{BlockRef, Height, Marks};
+use tidewatch_core::{BlockRef, Height, Watermarks};
 
 /// Where delivered blocks begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +21,15 @@ pub(crate) enum Known {
     Is(Option<BlockRef>),
 }
 
-/// The highest block that a view at `marks` knows at or below `height`.
+/// The highest block that a view at `watermarks` knows at or below `height`.
 pub(crate) fn known(
     height: Height,
-    marks: &Marks,
+    watermarks: &Watermarks,
     run: Option<RunStart>,
     anchors: &Anchors,
     genesis: BlockRef,
 ) -> Known {
-    let Some(delivered) = marks.delivered else {
+    let Some(delivered) = watermarks.delivered else {
         let genesis = Some(genesis).filter(|genesis| genesis.height <= height);
         return Known::Is(anchors.at_or_below(height).or(genesis));
     };

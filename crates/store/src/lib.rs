@@ -10,7 +10,7 @@
 //!  driver ──Change──▶ writer ─┬─ 1 ─▶ blocks-0|1    block, at position = height      variable journal
 //!                             │       digests-0|1   its digest, at the same position  fixed journal
 //!                             │       proofs        finality proofs, rising heights   variable journal
-//!                             └─ 2 ─▶ events        event, marks after it, cursor     variable journal
+//!                             └─ 2 ─▶ events        event, watermarks after it, cursor     variable journal
 //!                                       │
 //!  consumers ◀─Record── snapshot ◀──────┘ published when durable
 //!      └─Ack──▶ consumers   a cursor per name                                         metadata
@@ -24,7 +24,7 @@
 //!
 //! - *A run* is an unbroken stretch of delivered blocks. The first block, or one that leaves a gap
 //!   above the delivered one, starts a run and ends the one before, whose blocks are dropped.
-//! - *Witnesses*: within the run, the digest at every height; also the block below its first, and, in
+//! - *Locators*: within the run, the digest at every height; also the block below its first, and, in
 //!   a view that was given no blocks, genesis and [anchors](#limits): announced tips, spread like
 //!   powers of two below the head.
 //! - *Rules* that hold after every change, or the change is refused with a
@@ -57,7 +57,7 @@
 //! A write that fails, or a commit that is dropped while it writes, closes the store: every later
 //! call says so with a [`Disk`](tidewatch_core::FaultKind::Disk) fault, until it is opened again.
 //! Another chain's directory is [`WrongChain`](tidewatch_core::FaultKind::WrongChain), another
-//! format's [`Setting`](tidewatch_core::FaultKind::Setting).
+//! format's [`Setting`](tidewatch_core::FaultKind::InvalidConfig).
 //!
 //! # Slow consumers
 //!

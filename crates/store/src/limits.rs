@@ -4,7 +4,7 @@ use std::{
     num::{NonZeroU64, NonZeroUsize},
     ops::Range,
 };
-use tidewatch_core::{Cursor, Fault, FaultKind, Identity, LogError};
+use tidewatch_core::{ChainInfo, Cursor, Fault, FaultKind, LogError};
 
 /// Records that one read returns at most, whatever was asked for: about 0.7 MiB.
 pub(crate) const READ_MAX: u64 = 1024;
@@ -39,17 +39,17 @@ pub(crate) fn readable(
 
 /// Whether `consumer` may acknowledge `cursor` in a log of `end` events.
 pub(crate) fn acknowledgement(
-    identity: &Identity,
+    chain_info: &ChainInfo,
     consumer: &str,
     cursor: &Cursor,
     end: u64,
 ) -> Result<(), Fault> {
     if consumer.is_empty() || consumer.len() > NAME_MAX {
         let detail = format!("a consumer's name must have 1 to {NAME_MAX} bytes");
-        return Err(FaultKind::Setting.fault(consumer, detail));
+        return Err(FaultKind::InvalidConfig.fault(consumer, detail));
     }
-    if !cursor.is_of(&identity.chain) {
-        let detail = format!("acknowledged a cursor of another chain than {}", identity.chain);
+    if !cursor.is_of(&chain_info.id) {
+        let detail = format!("acknowledged a cursor of another chain than {}", chain_info.id);
         return Err(FaultKind::WrongChain.fault(consumer, detail));
     }
     if cursor.handled() > end {
@@ -66,5 +66,5 @@ pub(crate) fn consumers(consumer: &str, known: bool, count: usize) -> Result<(),
         return Ok(());
     }
     let detail = format!("{CONSUMERS_MAX} consumers have positions already: reuse a name");
-    Err(FaultKind::Setting.fault(consumer, detail))
+    Err(FaultKind::InvalidConfig.fault(consumer, detail))
 }

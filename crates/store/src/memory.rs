@@ -18,14 +18,14 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    Block, BlockRef, Change, Conflict, Cursor, Event, EventLog, Fault, FaultKind, Height, Identity,
-    LocalView, LogError, Marks, Proof, Record, Resume, ResumeError, Tier,
+    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog, Fault, FaultKind,
+    Height, LocalView, LogError, Proof, Record, Resume, ResumeError, Tier, Watermarks,
 };
 
 /// A local view, event log and block archive in memory, for tests and for consumers that keep
 /// nothing. It answers exactly as [`Store`](crate::Store) does: one test suite runs against both.
 pub struct Memory<B> {
-    identity: Arc<Identity>,
+    chain_info: Arc<ChainInfo>,
     retention: NonZeroU64,
     state: Arc<Mutex<State<B>>>,
 }
@@ -33,7 +33,7 @@ pub struct Memory<B> {
 impl<B> Clone for Memory<B> {
     fn clone(&self) -> Self {
         Self {
-            identity: self.identity.clone(),
+            chain_info: self.chain_info.clone(),
             retention: self.retention,
             state: self.state.clone(),
         }
@@ -42,12 +42,12 @@ impl<B> Clone for Memory<B> {
 
 impl<B> fmt::Debug for Memory<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Memory").field("chain_info", &self.chain_info).finish_non_exhaustive()
     }
 }
 
 struct State<B> {
-    marks: Marks,
+    watermarks: Watermarks,
     run: Option<Run<B>>,
     anchors: Anchors,
     proofs: BTreeMap<Height, Proof>,
@@ -66,15 +66,15 @@ struct Run<B> {
 }
 
 impl<B: Block> Memory<B> {
-    /// An empty view of the chain `identity`.
-    pub fn new(identity: Identity) -> Self {
-        Self::with_retention(identity, RETENTION)
+    /// An empty view of the chain `chain_info`.
+    pub fn new(chain_info: ChainInfo) -> Self {
+        Self::with_retention(chain_info, RETENTION)
     }
 
     /// An empty view that keeps `retention` events.
-    pub fn with_retention(identity: Identity, retention: NonZeroU64) -> Self {
+    pub fn with_retention(chain_info: ChainInfo, retention: NonZeroU64) -> Self {
         let state = State {
-            marks: Marks::none(),
+            watermarks: Watermarks::none(),
             run: None,
             anchors: Anchors::default(),
             proofs: BTreeMap::new(),
@@ -84,18 +84,19 @@ impl<B: Block> Memory<B> {
             evidence: Evidence::default(),
             waiters: Waiters::default(),
         };
-        Self { identity: Arc::new(identity), retention, state: Arc::new(Mutex::new(state)) }
+        Self { chain_info: Arc::new(chain_info), retention, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The chain.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    pub fn chain_info(&self) -> &ChainInfo {
+        &self.chain_info
     }
 
     /// The delivered block at `height`.
     pub async fn block(&self, height: Height) -> Result<Option<B>, Fault> {
         let state = self.state.lock();
-        let delivered = state.marks.delivered.is_some_and(|delivered| height <= delivered.height);
+        let delivered =
+            state.watermarks.delivered.is_some_and(|delivered| height <= delivered.height);
         Ok(state.run.as_ref().filter(|_| delivered).and_then(|run| run.at(height)).cloned())
     }
 
@@ -124,9 +125,9 @@ impl<B: Block> Run<B> {
 }
 
 impl<B: Block> State<B> {
-    fn known_at(&self, identity: &Identity, height: Height) -> Option<BlockRef> {
+    fn known_at(&self, chain_info: &ChainInfo, height: Height) -> Option<BlockRef> {
         let start = self.run.as_ref().map(|run| run.start);
-        match known(height, &self.marks, start, &self.anchors, identity.genesis) {
+        match known(height, &self.watermarks, start, &self.anchors, chain_info.genesis) {
             Known::Is(block) => block,
             Known::Dense => self.run.as_ref().and_then(|run| run.at(height)).map(Block::reference),
         }
@@ -136,12 +137,12 @@ impl<B: Block> State<B> {
         limits::oldest(0, self.end, retention)
     }
 
-    fn apply(&mut self, identity: &Identity, change: Change<B>) -> Result<(), Fault> {
+    fn apply(&mut self, chain_info: &ChainInfo, change: Change<B>) -> Result<(), Fault> {
         let ours =
-            rules::height_named(&change).filter(|_| self.marks.delivered.is_some()).and_then(
-                |height| self.known_at(identity, height).filter(|ours| ours.height == height),
+            rules::height_named(&change).filter(|_| self.watermarks.delivered.is_some()).and_then(
+                |height| self.known_at(chain_info, height).filter(|ours| ours.height == height),
             );
-        let event = rules::check(identity, &self.marks, ours, &change)?;
+        let event = rules::check(chain_info, &self.watermarks, ours, &change)?;
         match change {
             Change::Blocks(blocks) => self.append(blocks),
             Change::Moved { tier: Tier::Finalized, proof: Some(proof), .. } => {
@@ -149,13 +150,13 @@ impl<B: Block> State<B> {
             }
             Change::Pruned { .. } | Change::Moved { .. } => {}
         }
-        self.marks.apply(&event);
-        self.anchors.apply(&event, &self.marks);
+        self.watermarks.apply(&event);
+        self.anchors.apply(&event, &self.watermarks);
         if let (Event::Pruned { to, .. }, Some(run)) = (event, &mut self.run) {
             let kept = to.height.get().saturating_add(1).saturating_sub(run.start.first.get());
             run.blocks.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         }
-        self.record(identity, event);
+        self.record(chain_info, event);
         Ok(())
     }
 
@@ -163,7 +164,7 @@ impl<B: Block> State<B> {
         let Some(first) = blocks.first() else { return };
         let at = first.reference().height;
         match &mut self.run {
-            Some(run) if !rules::starts_run(&self.marks, at) && run.end() == at.get() => {
+            Some(run) if !rules::starts_run(&self.watermarks, at) && run.end() == at.get() => {
                 run.blocks.extend(blocks);
             }
             run => {
@@ -173,15 +174,15 @@ impl<B: Block> State<B> {
         }
     }
 
-    fn record(&mut self, identity: &Identity, event: Event) {
-        let below: Vec<_> = self.marks.head().map_or_else(Vec::new, |head| {
+    fn record(&mut self, chain_info: &ChainInfo, event: Event) {
+        let below: Vec<_> = self.watermarks.head().map_or_else(Vec::new, |head| {
             Cursor::heights_below(head.height)
-                .filter_map(|height| self.known_at(identity, height))
+                .filter_map(|height| self.known_at(chain_info, height))
                 .collect()
         });
         self.end += 1;
-        let cursor = Cursor::new(&identity.chain, self.end, &self.marks, &below);
-        self.records.push_back(Record { event, marks: self.marks, cursor });
+        let cursor = Cursor::new(&chain_info.id, self.end, &self.watermarks, &below);
+        self.records.push_back(Record { event, watermarks: self.watermarks, cursor });
     }
 
     fn kept(&self, sequence: u64) -> Option<&Record> {
@@ -199,19 +200,19 @@ impl<B> Run<B> {
 impl<B: Block> LocalView for Memory<B> {
     type Block = B;
 
-    async fn marks(&self) -> Result<Marks, Fault> {
-        Ok(self.state.lock().marks)
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        Ok(self.state.lock().watermarks)
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
         let state = self.state.lock();
-        Ok(heights.iter().map(|height| state.known_at(&self.identity, *height)).collect())
+        Ok(heights.iter().map(|height| state.known_at(&self.chain_info, *height)).collect())
     }
 
     async fn commit(&mut self, changes: Vec<Change<B>>) -> Result<(), Fault> {
         let mut state = self.state.lock();
         let applied =
-            changes.into_iter().try_for_each(|change| state.apply(&self.identity, change));
+            changes.into_iter().try_for_each(|change| state.apply(&self.chain_info, change));
         let keep = state.end - state.oldest(self.retention).saturating_sub(1);
         while state.records.len() as u64 > keep {
             state.records.pop_front();
@@ -251,7 +252,7 @@ impl<B: Block> EventLog for Memory<B> {
 
     async fn acknowledge(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
         let mut state = self.state.lock();
-        limits::acknowledgement(&self.identity, consumer, cursor, state.end)?;
+        limits::acknowledgement(&self.chain_info, consumer, cursor, state.end)?;
         let known = state.consumers.contains_key(consumer);
         limits::consumers(consumer, known, state.consumers.len())?;
         state.consumers.insert(consumer.into(), cursor.clone());
@@ -264,12 +265,12 @@ impl<B: Block> EventLog for Memory<B> {
 }
 
 impl<B: Block> History for Memory<B> {
-    fn identity(&self) -> &Identity {
-        &self.identity
+    fn chain_info(&self) -> &ChainInfo {
+        &self.chain_info
     }
 
-    fn marks(&self) -> Marks {
-        self.state.lock().marks
+    fn watermarks(&self) -> Watermarks {
+        self.state.lock().watermarks
     }
 
     fn bounds(&self) -> (u64, u64) {
@@ -285,7 +286,7 @@ impl<B: Block> History for Memory<B> {
         Ok(self.state.lock().kept(sequence).cloned())
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        LocalView::witnesses(self, heights).await
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        LocalView::locate(self, heights).await
     }
 }

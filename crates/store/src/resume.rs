@@ -22,17 +22,17 @@
 
 use std::{cmp::Reverse, future::Future};
 use tidewatch_core::{
-    BlockRef, Cursor, Event, Fault, Height, Identity, Marks, Record, Resume, ResumeError, Tier,
-    TipSet, Witness,
+    BlockRef, ChainInfo, Cursor, Event, Fault, Height, Locator, Record, Resume, ResumeError, Tier,
+    TipSet, Watermarks,
 };
 
 /// One moment of a log and of the view behind it.
 pub(crate) trait History: Sync {
     /// The chain.
-    fn identity(&self) -> &Identity;
+    fn chain_info(&self) -> &ChainInfo;
 
     /// Where the view stands.
-    fn marks(&self) -> Marks;
+    fn watermarks(&self) -> Watermarks;
 
     /// Sequence of the oldest event that can be read, and of the next to come.
     fn bounds(&self) -> (u64, u64);
@@ -44,8 +44,8 @@ pub(crate) trait History: Sync {
     /// not kept.
     fn record(&self, sequence: u64) -> impl Future<Output = Result<Option<Record>, Fault>> + Send;
 
-    /// See [`LocalView::witnesses`](tidewatch_core::LocalView::witnesses).
-    fn witnesses(
+    /// See [`LocalView::locators`](tidewatch_core::LocalView::locators).
+    fn locate(
         &self,
         heights: &[Height],
     ) -> impl Future<Output = Result<Vec<Option<BlockRef>>, Fault>> + Send;
@@ -56,7 +56,7 @@ pub(crate) async fn resume<H: History>(
     history: &H,
     cursor: &Cursor,
 ) -> Result<Resume, ResumeError> {
-    let chain = &history.identity().chain;
+    let chain = &history.chain_info().id;
     if !cursor.is_of(chain) {
         return Err(ResumeError::WrongChain { ours: chain.clone() });
     }
@@ -65,12 +65,12 @@ pub(crate) async fn resume<H: History>(
     if handled < oldest {
         return Err(too_old(history).await?);
     }
-    if handled == 0 && cursor.stands_at(&Marks::none()) {
+    if handled == 0 && cursor.stands_at(&Watermarks::none()) {
         return Ok(Resume::Exact { next: 0 });
     }
     if let Some(sequence) = handled.checked_sub(1).filter(|sequence| *sequence < end) {
         let record = history.record(sequence).await?;
-        if record.is_some_and(|record| cursor.stands_at(&record.marks)) {
+        if record.is_some_and(|record| cursor.stands_at(&record.watermarks)) {
             return Ok(Resume::Exact { next: handled });
         }
     }
@@ -83,12 +83,12 @@ async fn too_old<H: History>(history: &H) -> Result<ResumeError, Fault> {
         Some(below) => history.record(below).await?.map(|record| record.cursor),
         None => None,
     };
-    let start = || Cursor::start(&history.identity().chain);
+    let start = || Cursor::start(&history.chain_info().id);
     Ok(ResumeError::TooOld { restart: Box::new(restart.unwrap_or_else(start)) })
 }
 
 async fn by_content<H: History>(history: &H, cursor: &Cursor) -> Result<Resume, ResumeError> {
-    let ours = history.marks();
+    let ours = history.watermarks();
     let ahead = || ResumeError::Ahead { theirs: cursor.head(), ours: ours.head() };
     let Some(our_head) = ours.head() else { return Err(ahead()) };
     let above = |theirs: Option<BlockRef>, ours: Option<BlockRef>| {
@@ -105,7 +105,7 @@ async fn by_content<H: History>(history: &H, cursor: &Cursor) -> Result<Resume, 
     let shared = ancestor.filter(|ancestor| !above(floor, Some(*ancestor)));
     let Some(ancestor) = shared else { return Err(too_old(history).await?) };
     let bridge = bridge(history, cursor, ancestor).await?;
-    let end = bridge.last().map_or_else(|| standing(cursor), |record| record.marks);
+    let end = bridge.last().map_or_else(|| standing(cursor), |record| record.watermarks);
     if end.delivered != ours.delivered || !end.tips.same_blocks(&ours.tips) {
         // A consumer of blocks at a log without any, or the other way round: no event says that.
         return Err(too_old(history).await?);
@@ -120,19 +120,19 @@ async fn ancestor<H: History>(
     cursor: &Cursor,
     our_head: BlockRef,
 ) -> Result<(Option<BlockRef>, bool), Fault> {
-    let genesis = history.identity().genesis;
+    let genesis = history.chain_info().genesis;
     let tips = Tier::ALL.into_iter().filter_map(|tier| cursor.block(tier));
     let named = cursor.delivered().into_iter().chain(tips).chain([genesis]);
-    let mut theirs: Vec<Witness> =
-        named.map(|block| Witness::of(&block)).chain(cursor.witnesses().iter().copied()).collect();
-    theirs.retain(|witness| witness.height <= our_head.height);
-    theirs.sort_by_key(|witness| Reverse(witness.height));
-    let heights: Vec<_> = theirs.iter().map(|witness| witness.height).collect();
-    let ours = history.witnesses(&heights).await?;
+    let mut theirs: Vec<Locator> =
+        named.map(|block| Locator::of(&block)).chain(cursor.locators().iter().copied()).collect();
+    theirs.retain(|locator| locator.height <= our_head.height);
+    theirs.sort_by_key(|locator| Reverse(locator.height));
+    let heights: Vec<_> = theirs.iter().map(|locator| locator.height).collect();
+    let ours = history.locate(&heights).await?;
     let mut disagreed = false;
-    for (witness, ours) in theirs.iter().zip(ours) {
-        match ours.filter(|ours| ours.height == witness.height) {
-            Some(ours) if witness.is(&ours) => return Ok((Some(ours), disagreed)),
+    for (locator, ours) in theirs.iter().zip(ours) {
+        match ours.filter(|ours| ours.height == locator.height) {
+            Some(ours) if locator.is(&ours) => return Ok((Some(ours), disagreed)),
             Some(_) => disagreed = true,
             None => {}
         }
@@ -146,43 +146,43 @@ async fn bridge<H: History>(
     cursor: &Cursor,
     ancestor: BlockRef,
 ) -> Result<Vec<Record>, Fault> {
-    let ours = history.marks();
-    let mut marks = standing(cursor);
+    let ours = history.watermarks();
+    let mut watermarks = standing(cursor);
     let mut events = Vec::new();
-    let mut push = |marks: &mut Marks, event: Event| {
-        marks.apply(&event);
-        events.push((event, *marks));
+    let mut push = |watermarks: &mut Watermarks, event: Event| {
+        watermarks.apply(&event);
+        events.push((event, *watermarks));
     };
-    if let Some(event) = undo(&marks, &ours, ancestor) {
-        push(&mut marks, event);
+    if let Some(event) = undo(&watermarks, &ours, ancestor) {
+        push(&mut watermarks, event);
     }
-    if let Some(event) = redo(history, &marks, &ours, ancestor).await? {
-        push(&mut marks, event);
+    if let Some(event) = redo(history, &watermarks, &ours, ancestor).await? {
+        push(&mut watermarks, event);
     }
-    for event in tiers(&marks.tips, &ours.tips) {
-        push(&mut marks, event);
+    for event in tiers(&watermarks.tips, &ours.tips) {
+        push(&mut watermarks, event);
     }
     let mut bridge = Vec::with_capacity(events.len());
-    for (event, marks) in events {
+    for (event, watermarks) in events {
         bridge.push(Record {
             event,
-            marks,
-            cursor: position(history, &marks, &ours, ancestor).await?,
+            watermarks,
+            cursor: position(history, &watermarks, &ours, ancestor).await?,
         });
     }
     Ok(bridge)
 }
 
-fn standing(cursor: &Cursor) -> Marks {
+fn standing(cursor: &Cursor) -> Watermarks {
     let mut tips = TipSet::unknown();
     for tier in Tier::ALL {
         tips.set(tier, cursor.block(tier).map(Into::into));
     }
-    Marks { delivered: cursor.delivered(), tips }
+    Watermarks { delivered: cursor.delivered(), tips }
 }
 
 /// The prune, if the cursor stands above the ancestor or has a tier that this chain does not have.
-fn undo(theirs: &Marks, ours: &Marks, ancestor: BlockRef) -> Option<Event> {
+fn undo(theirs: &Watermarks, ours: &Watermarks, ancestor: BlockRef) -> Option<Event> {
     let mut tips = theirs.tips;
     let mut gone = false;
     for tier in Tier::ALL {
@@ -206,8 +206,8 @@ fn undo(theirs: &Marks, ours: &Marks, ancestor: BlockRef) -> Option<Event> {
 /// The blocks that the cursor does not have.
 async fn redo<H: History>(
     history: &H,
-    theirs: &Marks,
-    ours: &Marks,
+    theirs: &Watermarks,
+    ours: &Watermarks,
     ancestor: BlockRef,
 ) -> Result<Option<Event>, Fault> {
     let (Some(to), Some(first)) = (ours.delivered, history.first()) else { return Ok(None) };
@@ -217,7 +217,7 @@ async fn redo<H: History>(
     // Who was never given a block is given all that are held.
     let next = ancestor.height.get().saturating_add(1).max(first.get());
     let from = if theirs.delivered.is_some() { Height::new(next) } else { first };
-    let known = history.witnesses(&[from]).await?;
+    let known = history.locate(&[from]).await?;
     let from = known.into_iter().next().flatten().filter(|block| block.height == from);
     Ok(from.filter(|from| from.height <= to.height).map(|from| Event::Blocks { from, to }))
 }
@@ -245,16 +245,16 @@ fn tiers(theirs: &TipSet, ours: &TipSet) -> Vec<Event> {
 /// is resumed from by content.
 async fn position<H: History>(
     history: &H,
-    marks: &Marks,
-    ours: &Marks,
+    watermarks: &Watermarks,
+    ours: &Watermarks,
     ancestor: BlockRef,
 ) -> Result<Cursor, Fault> {
-    let head = marks.head().map_or(ancestor.height, |head| head.height);
+    let head = watermarks.head().map_or(ancestor.height, |head| head.height);
     let heights: Vec<_> = Cursor::heights_below(head).collect();
-    let mut below: Vec<_> = history.witnesses(&heights).await?.into_iter().flatten().collect();
+    let mut below: Vec<_> = history.locate(&heights).await?.into_iter().flatten().collect();
     // This log's blocks above the ancestor are the consumer's only once it was given them.
-    let bridged = marks.delivered.is_some() && marks.delivered == ours.delivered;
+    let bridged = watermarks.delivered.is_some() && watermarks.delivered == ours.delivered;
     below.retain(|block| bridged || block.height <= ancestor.height);
     let end = history.bounds().1;
-    Ok(Cursor::new(&history.identity().chain, end, marks, &below))
+    Ok(Cursor::new(&history.chain_info().id, end, watermarks, &below))
 }

@@ -3,8 +3,8 @@
 //! Pure decisions over values. A driver that keeps to the pass never meets [`FaultKind::Bug`] here.
 
 use tidewatch_core::{
-    Block, BlockRef, Change, Event, Fault, FaultKind, HEIGHT_LIMIT, Height, Identity, Marks, Rule,
-    Tier, Tip, TipSet,
+    Block, BlockRef, ChainInfo, Change, Event, Fault, FaultKind, HEIGHT_LIMIT, Height, Rule, Tier,
+    Tip, TipSet, Watermarks,
 };
 
 /// The height at which `change` names a block that the view may know already.
@@ -16,17 +16,17 @@ pub(crate) fn height_named<B: Block>(change: &Change<B>) -> Option<Height> {
     }
 }
 
-/// The event of `change`, if a view at `marks` may take it in. `ours` is the block that the view
+/// The event of `change`, if a view at `watermarks` may take it in. `ours` is the block that the view
 /// holds at [`height_named`], where it holds blocks densely.
 pub(crate) fn check<B: Block>(
-    identity: &Identity,
-    marks: &Marks,
+    chain_info: &ChainInfo,
+    watermarks: &Watermarks,
     ours: Option<BlockRef>,
     change: &Change<B>,
 ) -> Result<Event, Fault> {
     match change {
-        Change::Blocks(blocks) => blocks_link(identity, marks, blocks)?,
-        Change::Pruned { to, tips } => pruned_is_below(marks, ours, *to, tips)?,
+        Change::Blocks(blocks) => blocks_link(chain_info, watermarks, blocks)?,
+        Change::Pruned { to, tips } => pruned_is_below(watermarks, ours, *to, tips)?,
         Change::Moved { tier, tip, back, proof } => {
             if proof.as_ref().is_some_and(|proof| proof.block != tip.block) {
                 return Err(bug(format!(
@@ -34,7 +34,7 @@ pub(crate) fn check<B: Block>(
                     tip.block
                 )));
             }
-            tier_may_move(marks, *tier, *tip, *back)?;
+            tier_may_move(watermarks, *tier, *tip, *back)?;
             let other = |ours: &BlockRef| *ours != tip.block && Rule::OwnChain.kept();
             if let Some(ours) = ours.filter(other) {
                 return Err(FaultKind::Torn.fault(
@@ -47,12 +47,12 @@ pub(crate) fn check<B: Block>(
             }
         }
     }
-    change.event(marks).ok_or_else(|| bug("no blocks in a change of blocks"))
+    change.event(watermarks).ok_or_else(|| bug("no blocks in a change of blocks"))
 }
 
 /// Whether `first` starts a run of its own: it does not stand on what was delivered last.
-pub(crate) fn starts_run(marks: &Marks, first: Height) -> bool {
-    marks.delivered.is_none_or(|delivered| first.previous() != Some(delivered.height))
+pub(crate) fn starts_run(watermarks: &Watermarks, first: Height) -> bool {
+    watermarks.delivered.is_none_or(|delivered| first.previous() != Some(delivered.height))
 }
 
 /// The block that `first` stands on.
@@ -65,20 +65,24 @@ fn bug(detail: impl std::fmt::Display) -> Fault {
     FaultKind::Bug.fault("store", detail)
 }
 
-fn blocks_link<B: Block>(identity: &Identity, marks: &Marks, blocks: &[B]) -> Result<(), Fault> {
+fn blocks_link<B: Block>(
+    chain_info: &ChainInfo,
+    watermarks: &Watermarks,
+    blocks: &[B],
+) -> Result<(), Fault> {
     let Some(first) = blocks.first() else { return Err(bug("no blocks in a change of blocks")) };
     let at = first.reference();
-    let mut below = match marks.delivered {
+    let mut below = match watermarks.delivered {
         Some(delivered) if at.height <= delivered.height => {
             return Err(bug(format!("block {at} is not above the delivered block {delivered}")));
         }
-        Some(delivered) if !starts_run(marks, at.height) => Some(delivered),
+        Some(delivered) if !starts_run(watermarks, at.height) => Some(delivered),
         _ => base_of(first).map(|base| {
-            if base.height == identity.genesis.height { identity.genesis } else { base }
+            if base.height == chain_info.genesis.height { chain_info.genesis } else { base }
         }),
     };
-    if at.height == identity.genesis.height && at != identity.genesis {
-        return Err(bug(format!("block {at} is not the genesis block {}", identity.genesis)));
+    if at.height == chain_info.genesis.height && at != chain_info.genesis {
+        return Err(bug(format!("block {at} is not the genesis block {}", chain_info.genesis)));
     }
     for block in blocks {
         let at = block.reference();
@@ -100,18 +104,18 @@ fn blocks_link<B: Block>(identity: &Identity, marks: &Marks, blocks: &[B]) -> Re
 }
 
 fn pruned_is_below(
-    marks: &Marks,
+    watermarks: &Watermarks,
     ours: Option<BlockRef>,
     to: BlockRef,
     tips: &TipSet,
 ) -> Result<(), Fault> {
-    if marks.head().is_none_or(|head| to.height > head.height) {
+    if watermarks.head().is_none_or(|head| to.height > head.height) {
         return Err(bug(format!("a prune to {to}, which is above the head")));
     }
     if let Some(ours) = ours.filter(|ours| *ours != to) {
         return Err(bug(format!("a prune to {to}, where this view has {ours}")));
     }
-    if tips.version() < marks.tips.version() {
+    if tips.version() < watermarks.tips.version() {
         return Err(bug(format!("a prune to {to} with tips older than the announced ones")));
     }
     let bounded = Rule::Clamp.kept() && Rule::Floor.kept();
@@ -121,7 +125,7 @@ fn pruned_is_below(
             return Err(bug(format!("a prune to {to} leaves the {tier} tip at {tip}")));
         }
     }
-    if let Some(finalized) = marks.tips.block(Tier::Finalized) {
+    if let Some(finalized) = watermarks.tips.block(Tier::Finalized) {
         let after = tips.block(Tier::Finalized);
         if after.is_none_or(|after| !keeps_finalized(finalized, after))
             || (!keeps_finalized(finalized, to) && Rule::Floor.kept())
@@ -132,12 +136,12 @@ fn pruned_is_below(
     Ok(())
 }
 
-fn tier_may_move(marks: &Marks, tier: Tier, tip: Tip, back: bool) -> Result<(), Fault> {
+fn tier_may_move(watermarks: &Watermarks, tier: Tier, tip: Tip, back: bool) -> Result<(), Fault> {
     let to = tip.block;
-    if let Some(delivered) = marks.delivered.filter(|delivered| to.height > delivered.height) {
+    if let Some(delivered) = watermarks.delivered.filter(|delivered| to.height > delivered.height) {
         return Err(bug(format!("{tier} tip {to} is above the delivered block {delivered}")));
     }
-    let Some(from) = marks.tips.block(tier) else { return Ok(()) };
+    let Some(from) = watermarks.tips.block(tier) else { return Ok(()) };
     let held = tier == Tier::Finalized && Rule::Finality.kept();
     if held && (back || !keeps_finalized(from, to)) {
         return Err(bug(format!("finalized moves from {from} to {to}")));

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | catching up: a pass over 1,000,000 linked blocks, in ranges of 1,024 | at least 5,000,000 blocks a second |
 //! | quiet pass: nothing has changed | at most 2 µs, and one source call |
-//! | reorganisation: 100,000 blocks deep, 64 digests to a question | at most 20 source calls besides the ranges |
+//! | reorg: 100,000 blocks deep, 64 digests to a question | at most 20 source calls besides the ranges |
 //!
 //! Before criterion's own figures, each benchmark prints its result in plain words.
 
@@ -21,7 +21,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use futures::executor::block_on;
 use std::{hint::black_box, sync::Arc, time::Instant};
 use tidewatch_core::{
-    Block, BlockRef, ChainId, Digest, Fault, Height, Identity, Ladder, Limits, LocalView as _,
+    Block, BlockRef, ChainId, ChainInfo, Digest, Fault, Height, Ladder, Limits, LocalView as _,
     Snapshot, Source, Tier, TipSet,
 };
 use tidewatch_store::Memory;
@@ -90,8 +90,8 @@ impl Source for InMemory {
         Limits { digests_max: NZUsize!(64), blocks_max: NZUsize!(1024) }
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        Ok(identity(&self.chain()))
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        Ok(chain_info(&self.chain()))
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
@@ -112,30 +112,38 @@ impl Source for InMemory {
     }
 }
 
-fn identity(chain: &[Linked]) -> Identity {
-    Identity { chain: ChainId::new("bench:1").unwrap(), genesis: chain[0].reference }
+fn chain_info(chain: &[Linked]) -> ChainInfo {
+    ChainInfo { id: ChainId::new("bench:1").unwrap(), genesis: chain[0].reference }
 }
 
 /// One pass, which must end as it should.
-fn pass(source: &InMemory, view: &mut Memory<Linked>, identity: &Identity, ended: Ended) -> Cost {
-    let mut pass = Pass::new(source, view, identity, Mode::GENESIS, Unguarded, &());
+fn pass(
+    source: &InMemory,
+    view: &mut Memory<Linked>,
+    chain_info: &ChainInfo,
+    ended: Ended,
+) -> Cost {
+    let mut pass = Pass::new(source, view, chain_info, Mode::GENESIS, Unguarded, &());
     let report = block_on(pass.run()).unwrap();
     assert_eq!(report.ended, ended);
     pass.cost()
 }
 
 fn catching_up(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
-    let (source, identity) = (InMemory::new(blocks), identity(blocks));
+    let (source, chain_info) = (InMemory::new(blocks), chain_info(blocks));
     let run = || {
-        let mut view = Memory::new(identity.clone());
-        let cost = pass(&source, &mut view, &identity, Ended::Complete);
+        let mut view = Memory::new(chain_info.clone());
+        let cost = pass(&source, &mut view, &chain_info, Ended::Complete);
         (view, cost)
     };
     let fastest = (0..5).map(|_| {
         let start = Instant::now();
         let (view, cost) = run();
         let took = start.elapsed();
-        assert_eq!(block_on(view.marks()).unwrap().head(), blocks.last().map(Block::reference));
+        assert_eq!(
+            block_on(view.watermarks()).unwrap().head(),
+            blocks.last().map(Block::reference)
+        );
         (took, cost.total())
     });
     let (took, calls) = fastest.min().unwrap();
@@ -150,45 +158,45 @@ fn catching_up(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
 }
 
 fn quiet(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
-    let (source, identity) = (InMemory::new(blocks), identity(blocks));
-    let mut view = Memory::new(identity.clone());
-    pass(&source, &mut view, &identity, Ended::Complete);
-    let calls = pass(&source, &mut view, &identity, Ended::Quiet).total();
+    let (source, chain_info) = (InMemory::new(blocks), chain_info(blocks));
+    let mut view = Memory::new(chain_info.clone());
+    pass(&source, &mut view, &chain_info, Ended::Complete);
+    let calls = pass(&source, &mut view, &chain_info, Ended::Quiet).total();
     let runs = 100_000;
     let start = Instant::now();
     for _ in 0..runs {
-        black_box(pass(&source, &mut view, &identity, Ended::Quiet));
+        black_box(pass(&source, &mut view, &chain_info, Ended::Quiet));
     }
     let nanos = start.elapsed().as_nanos() / runs;
     println!("quiet pass: {nanos} ns, {calls} source call");
     criterion.bench_function("pass/quiet", |bencher| {
-        bencher.iter(|| pass(&source, &mut view, &identity, Ended::Quiet));
+        bencher.iter(|| pass(&source, &mut view, &chain_info, Ended::Quiet));
     });
 }
 
-fn reorganisation(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
+fn reorg(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
     let fork = BLOCKS - DEPTH;
     let other = Arc::new(chain(blocks, fork + 1, BLOCKS + 1));
-    let (source, identity) = (InMemory::new(blocks), identity(blocks));
-    let mut view = Memory::new(identity.clone());
-    pass(&source, &mut view, &identity, Ended::Complete);
+    let (source, chain_info) = (InMemory::new(blocks), chain_info(blocks));
+    let mut view = Memory::new(chain_info.clone());
+    pass(&source, &mut view, &chain_info, Ended::Complete);
     source.stand(&other);
     let start = Instant::now();
-    let cost = pass(&source, &mut view, &identity, Ended::Complete);
+    let cost = pass(&source, &mut view, &chain_info, Ended::Complete);
     let millis = start.elapsed().as_secs_f64() * 1e3;
     let Cost { tip, reorg, download, .. } = cost;
     println!(
-        "reorganisation of {DEPTH} blocks: {} source calls to find and prune it ({tip} snapshots, \
+        "reorg of {DEPTH} blocks: {} source calls to find and prune it ({tip} snapshots, \
          {reorg} questions for digests), {download} ranges to download what replaced it, {millis:.1} ms",
         tip + reorg
     );
     let mut to = [blocks, &other].into_iter().cycle();
     let mut group = criterion.benchmark_group("pass");
     group.sample_size(20);
-    group.bench_function("reorganisation", |bencher| {
+    group.bench_function("reorg", |bencher| {
         bencher.iter(|| {
             source.stand(to.next().unwrap());
-            pass(&source, &mut view, &identity, Ended::Complete)
+            pass(&source, &mut view, &chain_info, Ended::Complete)
         });
     });
     group.finish();
@@ -199,6 +207,6 @@ fn main() {
     let blocks = Arc::new(chain(&[], 0, BLOCKS));
     catching_up(&mut criterion, &blocks);
     quiet(&mut criterion, &blocks);
-    reorganisation(&mut criterion, &blocks);
+    reorg(&mut criterion, &blocks);
     criterion.final_summary();
 }

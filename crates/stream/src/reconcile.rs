@@ -2,7 +2,7 @@
 //! the tiers, and which tiers move.
 
 use tidewatch_core::{
-    Block, BlockRef, Conflict, Digest, Height, Ladder, Marks, Rule, Tier, Tip, TipSet,
+    Block, BlockRef, Conflict, Digest, Height, Ladder, Rule, Tier, Tip, TipSet, Watermarks,
 };
 
 /// Why a run of blocks is not taken in.
@@ -148,7 +148,7 @@ pub struct Situation<'a> {
     /// The order in which the tiers may stand.
     pub ladder: Ladder,
     /// Where the view stands, blocks of this pass included.
-    pub marks: &'a Marks,
+    pub watermarks: &'a Watermarks,
     /// What was announced as proposed when the pass began.
     pub baseline: Option<BlockRef>,
     /// The source's snapshot.
@@ -163,7 +163,7 @@ pub struct Situation<'a> {
 impl Situation<'_> {
     /// Whether the consumer was given the block at `height`, or asked not to be.
     fn given(&self, height: Height) -> bool {
-        match self.marks.delivered {
+        match self.watermarks.delivered {
             Some(delivered) => height <= delivered.height,
             None => height < self.start,
         }
@@ -172,13 +172,14 @@ impl Situation<'_> {
     /// Whether the view has another block at the height of `theirs`. Without blocks, all that it has
     /// there may be what was said of this very tier: that can be corrected.
     fn foreign(&self, tier: Tier, theirs: BlockRef) -> bool {
-        let hearsay = self.marks.tips.block(tier).filter(|_| self.marks.delivered.is_none());
+        let hearsay =
+            self.watermarks.tips.block(tier).filter(|_| self.watermarks.delivered.is_none());
         let other = |ours: BlockRef| ours != theirs && Some(ours) != hearsay;
         Rule::OwnChain.kept() && self.known[tier.index()].is_some_and(other)
     }
 
     fn conflict(&self) -> Option<Conflict> {
-        let ours = self.marks.tips.block(Tier::Finalized)?;
+        let ours = self.watermarks.tips.block(Tier::Finalized)?;
         let theirs = self.source.block(Tier::Finalized)?;
         if theirs.height > ours.height {
             return None;
@@ -194,7 +195,7 @@ impl Situation<'_> {
     /// The move of one tier, if it makes one. Two tips are the same tip if their blocks are.
     fn step(&self, tier: Tier) -> Option<Move> {
         let tip = self.source.get(tier)?;
-        let local = self.marks.tips.block(tier);
+        let local = self.watermarks.tips.block(tier);
         let again = tier == Tier::Proposed && Rule::Baseline.kept();
         let before = if again { self.baseline } else { local };
         if local == Some(tip.block) && before == local {
@@ -231,7 +232,7 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
         }
         if step.back { backs.insert(0, step) } else { ups.push(step) }
     }
-    let mut tips = situation.marks.tips;
+    let mut tips = situation.watermarks.tips;
     for step in backs.into_iter().chain(ups) {
         let mut next = tips;
         next.set(step.tier, Some(step.tip));

@@ -3,10 +3,10 @@
 //! # Overview
 //!
 //! [`Search`] does no I/O. It names heights; its caller looks up what the local view has there
-//! (its *witnesses*), asks the source for the digests at those witnesses, and gives both back.
+//! (its *locators*), asks the source for the digests at those locators, and gives both back.
 //!
 //! ```text
-//!   top ┤ x x x x   dense: most reorganisations end here, in the first question
+//!   top ┤ x x x x   dense: most reorgs end here, in the first question
 //!       │ x         powers of two: bracket whatever is deeper
 //!       │   ╲
 //!       │    x ───▶ then the bracket is cut into as many parts as one question may name
@@ -128,12 +128,12 @@ impl Search {
     /// Takes in the answers to [`Search::question`], in its order: for each height what the local view has
     /// at or below it, with the source's digest at that block's height.
     pub fn answer(&mut self, answers: &[Answer]) -> Result<(), Unanswered> {
-        for (height, witness) in answers {
+        for (height, locator) in answers {
             let height = height.get();
             if height >= self.high {
                 continue; // A sparse view answered a higher height with a block below this one.
             }
-            match witness {
+            match locator {
                 Some((ours, _)) if self.low.is_some_and(|low| ours.height.get() <= low) => {
                     self.low = Some(height); // Nothing is known between there and here.
                     return Ok(());
@@ -208,8 +208,8 @@ mod tests {
             let answers: Vec<_> = heights
                 .iter()
                 .map(|h| {
-                    let witness = (0..=h.get()).rev().find(|h| known(*h));
-                    let answer = witness.map(|w| (ours(w), Some(block(w, 0).digest)));
+                    let locator = (0..=h.get()).rev().find(|h| known(*h));
+                    let answer = locator.map(|w| (ours(w), Some(block(w, 0).digest)));
                     (*h, answer)
                 })
                 .collect();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reorganisation_costs_its_logarithm_in_questions() {
+    fn a_reorg_costs_its_logarithm_in_questions() {
         let top = 1_u64 << 20;
         let mut depth = 1_u64;
         while depth < top {
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Like [`run`] on a dense view, without looking for witnesses one by one.
+    /// Like [`run`] on a dense view, without looking for locators one by one.
     fn run_dense(top: u64, batch: usize, common: u64) -> (Found, usize) {
         let ours = |h: u64| block(h, u8::from(h > common));
         let mut search = Search::new(Height::zero(), Height::new(top), batch);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shallow_reorganisation_is_found_by_one_question() {
+    fn a_shallow_reorg_is_found_by_one_question() {
         let (found, calls) = run_dense(1 << 20, 64, (1 << 20) - 40);
         assert_eq!((found, calls), (Found::Ancestor(block((1 << 20) - 40, 0)), 1));
     }

@@ -7,7 +7,7 @@ use commonware_runtime::{Clock as _, deterministic::Context};
 use futures::future::{Either, select};
 use std::{fmt::Debug, pin::pin, time::Duration};
 use tidewatch_core::{
-    Block as _, BlockRef, EventLog as _, Fault, FaultKind, Height, Identity, LocalView as _,
+    Block as _, BlockRef, EventLog as _, Fault, FaultKind, Height, ChainInfo, LocalView as _,
     Source, Tier,
 };
 use tidewatch_store::Memory;
@@ -30,7 +30,7 @@ pub enum At {
 
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Asked {
-    Identity,
+    ChainInfo,
     Snapshot,
     Digests(Vec<At>),
     /// Under the last tip, or one before that.
@@ -59,7 +59,7 @@ impl At {
 pub struct Asker<S: Source> {
     source: S,
     node: Node,
-    identity: Identity,
+    chain_info: ChainInfo,
     view: Memory<S::Block>,
     mode: Mode,
     /// Proposed tips that were seen.
@@ -73,17 +73,17 @@ impl<S: Source> Asker<S>
 where
     S::Block: Decode<Cfg = ()> + Encode + PartialEq + Debug,
 {
-    /// Asks `source`, which `node` is behind, for a follower of `identity`.
-    pub fn new(source: S, node: Node, identity: Identity, mode: Mode) -> Self {
-        let view = Memory::new(identity.clone());
-        Self { source, node, identity, view, mode, tips: Vec::new(), read: 0, finalized: None }
+    /// Asks `source`, which `node` is behind, for a follower of `chain_info`.
+    pub fn new(source: S, node: Node, chain_info: ChainInfo, mode: Mode) -> Self {
+        let view = Memory::new(chain_info.clone());
+        Self { source, node, chain_info, view, mode, tips: Vec::new(), read: 0, finalized: None }
     }
 
     /// Asks, and says how many calls of the source that were.
     pub async fn answer(&mut self, context: &Context, asked: &Asked) -> usize {
         let tip = self.tips.last().copied();
         match asked {
-            Asked::Identity => drop(self.source.identity().await.inspect_err(check)),
+            Asked::ChainInfo => drop(self.source.chain_info().await.inspect_err(check)),
             Asked::Snapshot => self.snapshot().await,
             Asked::Digests(heights) => {
                 let max = self.source.limits().digests_max.get();
@@ -116,7 +116,7 @@ where
         for tier in Tier::ALL {
             let Some(block) = snapshot.tips.block(tier) else { continue };
             // Every node calls it by another name than its digest.
-            let genesis = block == self.identity.genesis;
+            let genesis = block == self.chain_info.genesis;
             assert!(genesis || self.node.has_said(block), "nobody said {block}");
         }
         self.tips.extend(snapshot.tips.block(Tier::Proposed));
@@ -141,7 +141,7 @@ where
     /// One pass: how it ended, and how many calls of the source it was.
     async fn pass(&mut self) -> (Result<Ended, Fault>, usize) {
         let (source, view) = (&self.source, &mut self.view);
-        let mut pass = Pass::new(source, view, &self.identity, self.mode, Unguarded, &Listener);
+        let mut pass = Pass::new(source, view, &self.chain_info, self.mode, Unguarded, &Listener);
         let result = pass.run().await.inspect_err(check);
         let calls = pass.cost().total();
         assert!(calls <= CALLS_MAX, "{calls} calls");
@@ -156,7 +156,7 @@ where
     async fn read_events(&mut self) {
         let many = 10_000.try_into().expect("not zero");
         for record in self.view.read(self.read, many).await.expect("all are kept") {
-            let finalized = record.marks.tips.block(Tier::Finalized);
+            let finalized = record.watermarks.tips.block(Tier::Finalized);
             if let Some(before) = self.finalized {
                 let now = finalized.expect("what is finalized stays");
                 assert!(now == before || now.height > before.height, "{before} became {now}");
@@ -171,7 +171,7 @@ where
         self.node.repent();
         let (stand, chains) = (self.node.stand(), self.node.chains());
         let top = stand.top;
-        let possible = chains.identity(&stand) == self.identity
+        let possible = chains.chain_info(&stand) == self.chain_info
             && chains.is_sound(&stand)
             && self.finalized.is_none_or(|f| chains.at(&stand, f.height.get()) == Some(f));
         if !possible {
@@ -180,13 +180,13 @@ where
         let mut last = None;
         for _ in 0..PASSES {
             let ended = self.pass().await.0;
-            let marks = self.view.marks().await.expect("in memory");
-            let there = marks.tips.block(Tier::Proposed) == Some(top);
+            let watermarks = self.view.watermarks().await.expect("in memory");
+            let there = watermarks.tips.block(Tier::Proposed) == Some(top);
             match ended {
                 Ok(Ended::Quiet) if there => return,
                 // It has announced a lie below where it is to begin.
-                Err(fault) if fault.kind == FaultKind::Setting => return,
-                ended => last = Some((ended, marks)),
+                Err(fault) if fault.kind == FaultKind::InvalidConfig => return,
+                ended => last = Some((ended, watermarks)),
             }
         }
         panic!("the node is at {top}, and the follower is not: {last:?}");

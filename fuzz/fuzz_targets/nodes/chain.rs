@@ -8,7 +8,7 @@ use commonware_codec::Encode as _;
 use commonware_formatting::hex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::{collections::BTreeMap, sync::LazyLock};
-use tidewatch_core::{BlockRef, ChainId, Digest, Height, Identity};
+use tidewatch_core::{BlockRef, ChainId, Digest, Height, ChainInfo};
 use tidewatch_sources::{
     aztec,
     rpc::{Answer, Call, RpcError},
@@ -114,14 +114,14 @@ impl Chains {
     }
 
     /// Which chain a node that stands there is of.
-    pub fn identity(&self, stand: &Stand) -> Identity {
+    pub fn chain_info(&self, stand: &Stand) -> ChainInfo {
         let chain = match self.family {
             Family::Ethereum => format!("eth:{CHAIN}"),
             Family::Optimism => format!("op:{CHAIN}"),
             Family::Aztec => format!("aztec:{CHAIN}:{VERSION}"),
         };
         let genesis = self.branches[stand.branch][&0].name;
-        Identity { chain: ChainId::new(chain).expect("printable"), genesis }
+        ChainInfo { id: ChainId::new(chain).expect("printable"), genesis }
     }
 
     /// The block at `height`, up to the top.

@@ -176,11 +176,11 @@ impl Script {
     where
         S::Block: Decode<Cfg = ()> + Encode + PartialEq + Debug,
     {
-        let honest = node.chains().identity(&node.stand());
-        let first = source.identity().await.inspect_err(check);
+        let honest = node.chains().chain_info(&node.stand());
+        let first = source.chain_info().await.inspect_err(check);
         let truly = first.as_ref() == Ok(&honest);
-        let identity = first.unwrap_or(honest);
-        let mut asker = Asker::new(source, node.clone(), identity, self.mode.mode());
+        let chain_info = first.unwrap_or(honest);
+        let mut asker = Asker::new(source, node.clone(), chain_info, self.mode.mode());
         for asked in &self.asked {
             let before = node.requests();
             let calls = asker.answer(&context, asked).await;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::types::{Epoch, Round, View};
 use std::sync::OnceLock;
-use tidewatch_certified::{Grade, Push};
+use tidewatch_certified::{CertificateKind, Push};
 use tidewatch_core::Block as _;
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
@@ -33,20 +33,20 @@ pub(crate) const fn view(height: u64) -> View {
 /// A certificate of `committee` over `block` in `epoch`, followed by the block, as it goes over the wire.
 pub(crate) fn certify(
     committee: &Committee,
-    grade: Grade,
+    kind: CertificateKind,
     epoch: Epoch,
     block: &TestBlock,
 ) -> Bytes {
     let reference = block.reference();
     let round = Round::new(epoch, view(reference.height.get()));
-    let certificate = committee.certify(grade, round, reference.digest);
+    let certificate = committee.certify(kind, round, reference.digest);
     [certificate, block.encode()].concat().into()
 }
 
 /// A finalization of the block of `chain` at `height`, by those that it is followed by.
 pub(crate) fn finalization(chain: &Chain, height: u64) -> Bytes {
     let block = &chain.blocks()[height as usize];
-    certify(ours(), Grade::Finalized, Epoch::zero(), block)
+    certify(ours(), CertificateKind::Finalized, Epoch::zero(), block)
 }
 
 /// The same, as it is pushed.

@@ -1,14 +1,14 @@
 //! A source over a transport, its upstream, and a driver over both.
 
 use super::ours;
-use crate::support::Witness;
+use crate::support::Recorder;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Handle, Supervisor as _, deterministic};
 use std::sync::Arc;
 use tidewatch_certified::{
     CertifiedSource, Config, Epochs, OneEpoch, Parts, Transport, Upstream, open,
 };
-use tidewatch_core::{ChainId, Fault, Identity, Ladder, LocalView, Source as _};
+use tidewatch_core::{ChainId, ChainInfo, Fault, Ladder, LocalView, Source as _};
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
     committee::Scheme,
@@ -29,7 +29,7 @@ pub(crate) fn source<T: Transport>(
     context: &deterministic::Context,
     transport: T,
     config: Config,
-) -> (CertSource<T>, CertUpstream<T>, Arc<Witness>) {
+) -> (CertSource<T>, CertUpstream<T>, Arc<Recorder>) {
     let epochs = OneEpoch::new(Epoch::zero(), Scheme::clone(&ours().verifier()));
     source_under(context, epochs, transport, config)
 }
@@ -40,8 +40,8 @@ pub(crate) fn source_under<T: Transport, X: Epochs>(
     epochs: X,
     transport: T,
     config: Config,
-) -> (CertSource<T, X>, CertUpstream<T, X>, Arc<Witness>) {
-    let witness = Witness::new(context);
+) -> (CertSource<T, X>, CertUpstream<T, X>, Arc<Recorder>) {
+    let recorder = Recorder::new(context);
     let genesis = Chain::new('a', 0).blocks()[0].clone();
     let parts = Parts {
         chain: ChainId::new("test:certified").unwrap(),
@@ -49,10 +49,10 @@ pub(crate) fn source_under<T: Transport, X: Epochs>(
         codec: (),
         epochs,
         transport,
-        monitor: witness.clone(),
+        monitor: recorder.clone(),
     };
     let (source, upstream) = open(context.child("certified"), parts, config);
-    (source, upstream, witness)
+    (source, upstream, recorder)
 }
 
 /// A driver over a certified source and a watched view, with the push connection that belongs to it.
@@ -61,9 +61,9 @@ pub(crate) struct Followed<T: Transport> {
     pub(crate) view: Watched,
     pub(crate) mailbox: Mailbox,
     /// What the source refused without failing.
-    pub(crate) refused: Arc<Witness>,
+    pub(crate) refused: Arc<Recorder>,
     /// What the driver said.
-    pub(crate) witness: Arc<Witness>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) upstream: Handle<()>,
     pub(crate) driver: Handle<Result<(), Fault>>,
 }
@@ -78,10 +78,10 @@ impl<T: Transport> Followed<T> {
         let (source, upstream, refused) = source(context, transport, Config::default());
         let upstream = upstream.start();
         let source = Arc::new(source);
-        let identity = source.identity().await.unwrap();
-        let view = Watched::new(identity.clone(), Ladder::Certified);
-        let (driver, mailbox, witness) = drive(context, &source, &view, &identity, config);
-        Self { source, view, mailbox, refused, witness, upstream, driver }
+        let chain_info = source.chain_info().await.unwrap();
+        let view = Watched::new(chain_info.clone(), Ladder::Certified);
+        let (driver, mailbox, recorder) = drive(context, &source, &view, &chain_info, config);
+        Self { source, view, mailbox, refused, recorder, upstream, driver }
     }
 
     /// Height of the last block that was delivered.
@@ -95,17 +95,17 @@ pub(crate) fn drive<T: Transport, X: Epochs>(
     context: &deterministic::Context,
     source: &Arc<CertSource<T, X>>,
     view: &(impl LocalView<Block = TestBlock> + Clone),
-    identity: &Identity,
+    chain_info: &ChainInfo,
     config: driver::Config,
-) -> (Handle<Result<(), Fault>>, Mailbox, Arc<Witness>) {
-    let witness = Witness::new(context);
+) -> (Handle<Result<(), Fault>>, Mailbox, Arc<Recorder>) {
+    let recorder = Recorder::new(context);
     let (driver, mailbox) = Driver::new(
         context.child("driver"),
         source.clone(),
         view.clone(),
-        identity.clone(),
-        witness.clone(),
+        chain_info.clone(),
+        recorder.clone(),
         config,
     );
-    (driver.start(), mailbox, witness)
+    (driver.start(), mailbox, recorder)
 }

@@ -16,16 +16,16 @@ use tidewatch_sim::scripted::{
 use tidewatch_stream::{Driver, Mailbox, driver};
 
 /// Remembers everything that a driver or a delivery says, and when.
-pub(crate) struct Witness {
+pub(crate) struct Recorder {
     clock: deterministic::Context,
     faults: Mutex<Vec<(SystemTime, Fault)>>,
     statuses: Mutex<Vec<(SystemTime, Status)>>,
 }
 
-impl Witness {
+impl Recorder {
     pub(crate) fn new(context: &deterministic::Context) -> Arc<Self> {
         Arc::new(Self {
-            clock: context.child("witness"),
+            clock: context.child("recorder"),
             faults: Mutex::default(),
             statuses: Mutex::default(),
         })
@@ -57,7 +57,7 @@ impl Witness {
     }
 }
 
-impl Monitor for Witness {
+impl Monitor for Recorder {
     fn fault(&self, fault: &Fault) {
         self.faults.lock().push((self.clock.current(), fault.clone()));
     }
@@ -73,7 +73,7 @@ pub(crate) struct Live<V = Watched> {
     pub(crate) source: ScriptedSource,
     pub(crate) view: V,
     pub(crate) mailbox: Mailbox,
-    pub(crate) witness: Arc<Witness>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) handle: Handle<Result<(), Fault>>,
 }
 
@@ -85,9 +85,9 @@ impl Live {
         config: driver::Config,
     ) -> Self {
         let mut of = None;
-        source.change(|world| of = Some((world.chain.identity(), world.ladder)));
-        let (identity, ladder) = of.expect("set by the change");
-        Self::on(context, source, Watched::new(identity, ladder), config)
+        source.change(|world| of = Some((world.chain.chain_info(), world.ladder)));
+        let (chain_info, ladder) = of.expect("set by the change");
+        Self::on(context, source, Watched::new(chain_info, ladder), config)
     }
 }
 
@@ -99,20 +99,20 @@ impl<V: LocalView<Block = TestBlock> + Clone> Live<V> {
         view: V,
         config: driver::Config,
     ) -> Self {
-        let witness = Witness::new(context);
-        let mut identity = None;
-        source.change(|world| identity = Some(world.chain.identity()));
+        let recorder = Recorder::new(context);
+        let mut chain_info = None;
+        source.change(|world| chain_info = Some(world.chain.chain_info()));
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
             Arc::new(source.clone()),
             view.clone(),
-            identity.expect("set by the change"),
-            witness.clone(),
+            chain_info.expect("set by the change"),
+            recorder.clone(),
             config,
         );
         let handle = driver.start();
         let context = context.child("test");
-        Self { context, source: source.clone(), view, mailbox, witness, handle }
+        Self { context, source: source.clone(), view, mailbox, recorder, handle }
     }
 
     /// Passes that have begun.

@@ -14,7 +14,7 @@ mod live;
 mod sink;
 mod steps;
 
-pub(crate) use live::{Live, Witness};
+pub(crate) use live::{Live, Recorder};
 pub(crate) use sink::{Sink, hand_over};
 pub(crate) use steps::{Steps, pass};
 
@@ -22,7 +22,7 @@ use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
 use std::{future::Future, ops::RangeInclusive, time::Duration};
 use tidewatch_core::{
-    BlockRef, Change, Event, EventLog, Fault, Height, Identity, LocalView, Record, Tier,
+    BlockRef, ChainInfo, Change, Event, EventLog, Fault, Height, LocalView, Record, Tier,
 };
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
@@ -104,12 +104,12 @@ pub(crate) fn told(records: &[Record]) -> Vec<String> {
 /// A store on the runtime's disk.
 pub(crate) type Disk = Store<deterministic::Context, TestBlock>;
 
-/// Opens the store of `identity`.
+/// Opens the store of `chain_info`.
 pub(crate) async fn open(
     context: &deterministic::Context,
-    identity: &Identity,
+    chain_info: &ChainInfo,
 ) -> Result<Disk, Fault> {
-    let config = tidewatch_store::Config::new(identity.clone(), ());
+    let config = tidewatch_store::Config::new(chain_info.clone(), ());
     Store::open(context.child("store"), config).await
 }
 

@@ -2,12 +2,12 @@
 
 use super::ALL;
 use futures::executor::block_on;
-use tidewatch_core::{Fault, FaultKind, Identity, Ladder, LocalView};
+use tidewatch_core::{ChainInfo, Fault, FaultKind, Ladder, LocalView};
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
     source::{Call, ScriptedSource},
     view::Watched,
-    words::marks_words,
+    words::watermarks_words,
 };
 use tidewatch_stream::{Ended, Mode, Pass, Report, Unguarded};
 
@@ -15,10 +15,10 @@ use tidewatch_stream::{Ended, Mode, Pass, Report, Unguarded};
 pub(crate) async fn pass<V: LocalView<Block = TestBlock>>(
     source: &ScriptedSource,
     view: &mut V,
-    identity: &Identity,
+    chain_info: &ChainInfo,
     mode: Mode,
 ) -> Result<Report, Fault> {
-    Pass::new(source, view, identity, mode, Unguarded, &()).run().await
+    Pass::new(source, view, chain_info, mode, Unguarded, &()).run().await
 }
 
 /// What a pass did.
@@ -54,7 +54,7 @@ impl Outcome {
 pub(crate) struct Steps {
     pub(crate) source: ScriptedSource,
     pub(crate) view: Watched,
-    pub(crate) identity: Identity,
+    pub(crate) chain_info: ChainInfo,
     pub(crate) mode: Mode,
 }
 
@@ -69,9 +69,9 @@ impl Steps {
     pub(crate) fn on(ladder: Ladder, mode: Mode, chain: &Chain, heights: [u64; 4]) -> Self {
         let source = ScriptedSource::new(chain, heights);
         source.change(|world| world.ladder = ladder);
-        let identity = chain.identity();
-        let view = Watched::new(identity.clone(), ladder);
-        Self { source, view, identity, mode }
+        let chain_info = chain.chain_info();
+        let view = Watched::new(chain_info.clone(), ladder);
+        Self { source, view, chain_info, mode }
     }
 
     /// One that has taken in all that the source has.
@@ -84,7 +84,7 @@ impl Steps {
     /// One pass.
     pub(crate) fn pass(&mut self) -> Outcome {
         let (events, calls) = (self.view.words().len(), self.source.calls().len());
-        let result = block_on(pass(&self.source, &mut self.view, &self.identity, self.mode));
+        let result = block_on(pass(&self.source, &mut self.view, &self.chain_info, self.mode));
         Outcome {
             result,
             events: self.view.words().split_off(events),
@@ -107,6 +107,6 @@ impl Steps {
 
     /// Where the view stands, in words.
     pub(crate) fn stands(&self) -> String {
-        marks_words(&self.view.stands())
+        watermarks_words(&self.view.stands())
     }
 }

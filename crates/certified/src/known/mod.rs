@@ -27,7 +27,7 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
-use crate::{Certified, CertifiedBlock, Grade, Verified};
+use crate::{CertificateKind, Certified, CertifiedBlock, Verified};
 use commonware_consensus::types::Round;
 use commonware_utils::sync::{Mutex, Notify};
 use recent::Recent;
@@ -109,19 +109,19 @@ impl<B: CertifiedBlock> Known<B> {
         self.finalized.as_ref().map(|finalized| (finalized.round, finalized.block.reference()))
     }
 
-    /// What a certificate of `grade` over `block` would change.
-    pub(crate) fn judge(&self, grade: Grade, round: Round, block: BlockRef) -> Relevance {
-        match grade {
-            Grade::Finalized => self.judge_finalization(round, block),
-            Grade::Notarized => self.judge_notarization(round),
+    /// What a certificate of `kind` over `block` would change.
+    pub(crate) fn judge(&self, kind: CertificateKind, round: Round, block: BlockRef) -> Relevance {
+        match kind {
+            CertificateKind::Finalized => self.judge_finalization(round, block),
+            CertificateKind::Notarized => self.judge_notarization(round),
         }
     }
 
     /// Takes a verified certificate in.
     pub(crate) fn take(&mut self, certified: Verified<Certified<B>>) -> Outcome {
-        match certified.grade {
-            Grade::Finalized => self.finalize(certified),
-            Grade::Notarized => self.notarize(certified),
+        match certified.kind {
+            CertificateKind::Finalized => self.finalize(certified),
+            CertificateKind::Notarized => self.notarize(certified),
         }
     }
 

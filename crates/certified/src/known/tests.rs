@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Check, Grade, Ledger, OneEpoch, Verifier,
+    CertificateKind, Check, Metrics, OneEpoch, Verifier,
     mocks::{self, Chain, DATA_MAX, TestBlock, TestScheme, round},
 };
 use bytes::Bytes;
@@ -16,20 +16,24 @@ struct World {
 }
 
 impl World {
-    fn verified(&self, grade: Grade, bytes: Bytes) -> Verified<Certified<TestBlock>> {
-        let claim = self.verifier.claim(grade, bytes).unwrap();
+    fn verified(&self, kind: CertificateKind, bytes: Bytes) -> Verified<Certified<TestBlock>> {
+        let claim = self.verifier.claim(kind, bytes).unwrap();
         self.verifier.check(claim, Check::Tip).unwrap()
     }
 
     fn finalize(&mut self, height: u64) -> Outcome {
-        let certified =
-            self.verified(Grade::Finalized, self.chain.certified(Grade::Finalized, height));
+        let certified = self.verified(
+            CertificateKind::Finalized,
+            self.chain.certified(CertificateKind::Finalized, height),
+        );
         self.known.finalize(certified)
     }
 
     fn notarize(&mut self, height: u64) -> Outcome {
-        let certified =
-            self.verified(Grade::Notarized, self.chain.certified(Grade::Notarized, height));
+        let certified = self.verified(
+            CertificateKind::Notarized,
+            self.chain.certified(CertificateKind::Notarized, height),
+        );
         self.known.notarize(certified)
     }
 
@@ -40,10 +44,10 @@ impl World {
 
 fn with_world(test: impl FnOnce(World)) {
     deterministic::Runner::seeded(2).start(|mut context| async move {
-        let ledger = Ledger::new(&context, "test", Arc::new(()));
+        let metrics = Metrics::new(&context, "test", Arc::new(()));
         let (chain, codec) = (Chain::new(20), RangeCfg::from(..=DATA_MAX));
         let genesis = chain.block(0).clone();
-        let verifier = Verifier::new(mocks::trust(), genesis, codec, ledger, &mut context);
+        let verifier = Verifier::new(mocks::trust(), genesis, codec, metrics, &mut context);
         let known = Known::new(&verifier.genesis(), 3, 4);
         test(World { chain, known, verifier });
     });
@@ -81,9 +85,9 @@ fn a_late_certificate_of_an_earlier_round_does_not_pull_the_tip() {
         world.finalize(5);
         // Round 4, but a height far above: rounds decide, and this one is from the past.
         let block = world.chain.block(9);
-        let bytes = mocks::certify(mocks::schemes(), Grade::Finalized, round(4), block);
+        let bytes = mocks::certify(mocks::schemes(), CertificateKind::Finalized, round(4), block);
         assert_eq!(world.known.judge_finalization(round(4), block.reference()), Relevance::Stale);
-        let certified = world.verified(Grade::Finalized, bytes);
+        let certified = world.verified(CertificateKind::Finalized, bytes);
         assert_eq!(world.known.finalize(certified), Outcome::Unchanged);
         assert_eq!(
             world.known.judge_finalization(round(5), world.chain.reference(5)),
@@ -100,7 +104,10 @@ fn two_finalized_blocks_at_one_height_are_a_conflict_reported_once() {
         for _ in 0..2 {
             let relevance = world.known.judge_finalization(round(5), fork.reference(5));
             assert_eq!(relevance, Relevance::New, "worth a check");
-            let other = world.verified(Grade::Finalized, fork.certified(Grade::Finalized, 5));
+            let other = world.verified(
+                CertificateKind::Finalized,
+                fork.certified(CertificateKind::Finalized, 5),
+            );
             assert_eq!(world.known.finalize(other), Outcome::Conflicts);
         }
         let conflict = Conflict { ours: world.chain.reference(5), theirs: fork.reference(5) };

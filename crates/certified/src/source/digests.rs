@@ -45,7 +45,7 @@ where
     /// as memory goes, and down to finality in any case. Above it nothing but the hash chain proves a
     /// digest, so what memory lacks there is asked for.
     async fn linked(&self, lowest: Height) -> Result<BTreeMap<Height, Digest>, Fault> {
-        let genesis = self.identity.genesis;
+        let genesis = self.chain_info.genesis;
         let mut linked = BTreeMap::from([(genesis.height, genesis.digest)]);
         let issued = {
             let known = self.shared.known.lock();
@@ -66,7 +66,7 @@ where
                     Ok(block) => block.vouched(),
                     Err(fault) if fault.severity() == Severity::Transient => return Err(fault),
                     Err(fault) => {
-                        self.ledger.absorbed(&fault);
+                        self.metrics.absorbed(&fault);
                         None
                     }
                 },
@@ -83,8 +83,8 @@ where
             let mut name = match self.certified(above, Check::Digest).await {
                 Ok(Some(name)) => name,
                 Ok(None) => continue,
-                Err(fault) if fault.severity() == Severity::Lied => {
-                    self.ledger.absorbed(&fault);
+                Err(fault) if fault.severity() == Severity::Invalid => {
+                    self.metrics.absorbed(&fault);
                     continue;
                 }
                 Err(fault) => return Err(fault),
@@ -94,7 +94,7 @@ where
                     Ok(child) => child,
                     Err(fault) if fault.severity() == Severity::Transient => return Err(fault),
                     Err(fault) => {
-                        self.ledger.absorbed(&fault);
+                        self.metrics.absorbed(&fault);
                         return Ok(None);
                     }
                 };

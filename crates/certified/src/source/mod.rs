@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `ask` | whether a snapshot asks or answers from memory: a pure decision |
 //! | `tips` | one snapshot: ask, take in, find the best proposed tip |
-//! | `stretch` | a stretch of history, checked by hashing from one anchor |
+//! | `range` | a range of history, checked by hashing from one anchor |
 //! | `digests` | digests at heights, each proved |
 //!
 //! # Snapshots
@@ -20,21 +20,21 @@
 //! A notarization that fails, or whose ancestors cannot be had, never holds up finality: the proposed
 //! tip is then the next best one, at worst the finalized tip.
 //!
-//! # Stretches
+//! # Ranges
 //!
 //! 1. The blocks that memory has, from the tip downwards, need no request.
 //! 2. What is below is asked for by height, `concurrency` requests at once, in ascending order, until a
 //!    limit of bytes, time or count.
-//! 3. The anchor is the digest that the chain above names, if the stretch reaches it: no certificate is
-//!    checked. If it does not, the certificate of its last block is: one check for the whole stretch.
+//! 3. The anchor is the digest that the chain above names, if the range reaches it: no certificate is
+//!    checked. If it does not, the certificate of its last block is: one check for the whole range.
 //! 4. From the anchor downwards each block must hash to what its child names. A height that had no
 //!    answer, or a wrong one, is asked for by that digest instead.
-//! 5. A height that cannot be had either way cuts the stretch: what is below it is anchored by a
+//! 5. A height that cannot be had either way cuts the range: what is below it is anchored by a
 //!    certificate of its own. If there is nothing below it, the answer is a fault that names it.
 //!
 //! # Cost
 //!
-//! A stretch of `n` blocks up to the tip is `n` requests and no certificate check, beyond the one that
+//! A range of `n` blocks up to the tip is `n` requests and no certificate check, beyond the one that
 //! the tip itself has cost; one that ends lower is `n + 1` requests and one check. A snapshot is at most
 //! two requests, and `ancestors_max` more after notarizations were missed.
 //!
@@ -44,24 +44,24 @@
 
 mod ask;
 mod digests;
-mod stretch;
+mod range;
 mod tips;
 
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    CertifiedBlock, Config, Epochs, Ledger, Transport, Upstream, Verifier, Work,
+    CertifiedBlock, Config, Epochs, Metrics, Transport, Upstream, Verifier, Work,
     known::{Known, Shared},
     requests::Requests,
 };
 use ask::Asked;
-use commonware_runtime::{Clock, Metrics, Spawner};
+use commonware_runtime::{Clock, Metrics as Register, Spawner};
 use commonware_utils::sync::Mutex;
 use rand::CryptoRng;
 use std::{fmt, future::Future, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
-    BlockRef, ChainId, Digest, Fault, Height, Identity, Ladder, Limits, Monitor, Snapshot, Source,
+    BlockRef, ChainId, ChainInfo, Digest, Fault, Height, Ladder, Limits, Monitor, Snapshot, Source,
 };
 
 /// Heights that one call for digests may name: a gallop back over 65,535 blocks.
@@ -94,20 +94,20 @@ impl<T, X, B: CertifiedBlock> fmt::Debug for Parts<T, X, B> {
 
 /// A certified chain, followed at one endpoint. Made by [`open`].
 pub struct CertifiedSource<E, T, X, B: CertifiedBlock> {
-    identity: Identity,
+    chain_info: ChainInfo,
     requests: Requests<E, T>,
     verifier: Arc<Verifier<X, B>>,
     shared: Arc<Shared<B>>,
     asked: Mutex<Asked>,
-    ledger: Ledger,
+    metrics: Metrics,
     config: Config,
 }
 
 impl<E, T, X, B: CertifiedBlock> fmt::Debug for CertifiedSource<E, T, X, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertifiedSource")
-            .field("identity", &self.identity)
-            .field("ledger", &self.ledger)
+            .field("chain_info", &self.chain_info)
+            .field("metrics", &self.metrics)
             .finish_non_exhaustive()
     }
 }
@@ -119,15 +119,15 @@ pub type Opened<E, T, X, B> = (CertifiedSource<E, T, X, B>, Upstream<E, T, X, B>
 /// brings pushes once it is started.
 pub fn open<E, T, X, B>(mut context: E, parts: Parts<T, X, B>, config: Config) -> Opened<E, T, X, B>
 where
-    E: Clock + Metrics + Spawner + CryptoRng,
+    E: Clock + Register + Spawner + CryptoRng,
     T: Transport,
     X: Epochs,
     B: CertifiedBlock,
 {
     let Parts { chain, genesis, codec, epochs, transport, monitor } = parts;
-    let ledger = Ledger::new(&context, transport.name(), monitor);
-    let identity = Identity { chain, genesis: genesis.reference() };
-    let verifier = Verifier::new(epochs, genesis, codec, ledger.clone(), &mut context);
+    let metrics = Metrics::new(&context, transport.name(), monitor);
+    let chain_info = ChainInfo { id: chain, genesis: genesis.reference() };
+    let verifier = Verifier::new(epochs, genesis, codec, metrics.clone(), &mut context);
     let known =
         Known::new(&verifier.genesis(), config.ancestors_max.get(), config.recent_max.get());
     let (shared, verifier, transport) =
@@ -137,14 +137,14 @@ where
         transport.clone(),
         verifier.clone(),
         shared.clone(),
-        ledger.clone(),
+        metrics.clone(),
         config.clone(),
     );
     let timeout = config.request_timeout;
     let requests =
-        Requests { clock: Arc::new(context), transport, ledger: ledger.clone(), timeout };
+        Requests { clock: Arc::new(context), transport, metrics: metrics.clone(), timeout };
     let asked = Mutex::default();
-    let source = CertifiedSource { identity, requests, verifier, shared, asked, ledger, config };
+    let source = CertifiedSource { chain_info, requests, verifier, shared, asked, metrics, config };
     (source, upstream)
 }
 
@@ -157,7 +157,7 @@ where
 {
     /// What was done and refused so far, by reason.
     pub fn work(&self) -> Work {
-        self.ledger.work()
+        self.metrics.work()
     }
 
     /// The endpoint.
@@ -176,7 +176,7 @@ where
     type Block = B;
 
     fn name(&self) -> &str {
-        self.ledger.name()
+        self.metrics.name()
     }
 
     fn ladder(&self) -> Ladder {
@@ -188,8 +188,8 @@ where
     }
 
     /// Needs no network: the chain is named by our own trust root.
-    fn identity(&self) -> impl Future<Output = Result<Identity, Fault>> + Send {
-        std::future::ready(Ok(self.identity.clone()))
+    fn chain_info(&self) -> impl Future<Output = Result<ChainInfo, Fault>> + Send {
+        std::future::ready(Ok(self.chain_info.clone()))
     }
 
     // Each of these is a large future, and a pass asks in many places: on the heap each costs an

@@ -2,7 +2,8 @@
 
 use super::{CertifiedSource, ask::Plan};
 use crate::{
-    Certified, CertifiedBlock, Check, Epochs, Grade, Key, Transport, Verified, known::Relevance,
+    CertificateKind, Certified, CertifiedBlock, Check, Epochs, Key, Transport, Verified,
+    known::Relevance,
 };
 use bytes::Bytes;
 use commonware_macros::select;
@@ -27,14 +28,14 @@ where
                     let now = self.requests.clock.current();
                     self.asked.lock().answered = Some((now, link.generation));
                 }
-                Err(fault) if plan == Plan::Try => self.ledger.absorbed(&fault),
+                Err(fault) if plan == Plan::Try => self.metrics.absorbed(&fault),
                 Err(fault) => return Err(fault),
             }
         }
         if let Some(conflict) = self.shared.known.lock().take_conflict() {
             return Err(self
-                .ledger
-                .refused(Fault::finality_conflict(self.ledger.name(), conflict)));
+                .metrics
+                .refused(Fault::finality_conflict(self.metrics.name(), conflict)));
         }
         Ok(self.compose().await)
     }
@@ -45,32 +46,33 @@ where
             self.requests.get(Key::LatestFinalization),
             self.requests.get(Key::LatestNotarization),
         );
-        let finalized = finalized.and_then(|bytes| self.take(Grade::Finalized, bytes));
-        let notarized = notarized.and_then(|bytes| self.take(Grade::Notarized, bytes));
+        let finalized = finalized.and_then(|bytes| self.take(CertificateKind::Finalized, bytes));
+        let notarized = notarized.and_then(|bytes| self.take(CertificateKind::Notarized, bytes));
         if let Err(fault) = notarized {
-            self.ledger.absorbed(&fault);
+            self.metrics.absorbed(&fault);
         }
         finalized
     }
 
     /// Takes in an answer for a tip. One that says less than what is known is ignored.
-    fn take(&self, grade: Grade, bytes: Option<Bytes>) -> Result<(), Fault> {
+    fn take(&self, kind: CertificateKind, bytes: Option<Bytes>) -> Result<(), Fault> {
         let Some(bytes) = bytes else {
-            if grade == Grade::Finalized && self.shared.known.lock().finalized().is_some() {
-                self.ledger.stale();
+            if kind == CertificateKind::Finalized && self.shared.known.lock().finalized().is_some()
+            {
+                self.metrics.stale();
             }
             return Ok(());
         };
-        let claim = self.verifier.claim(grade, bytes)?;
-        let relevance = self.shared.known.lock().judge(grade, claim.round(), claim.reference());
-        match (relevance, grade) {
+        let claim = self.verifier.claim(kind, bytes)?;
+        let relevance = self.shared.known.lock().judge(kind, claim.round(), claim.reference());
+        match (relevance, kind) {
             (Relevance::Known, _) => return Ok(()),
-            (Relevance::Stale, Grade::Finalized) => {
-                self.ledger.stale();
+            (Relevance::Stale, CertificateKind::Finalized) => {
+                self.metrics.stale();
                 return Ok(());
             }
             // The newest notarization is not newer than the finalization: the chain is quiet.
-            (Relevance::Stale, Grade::Notarized) => return Ok(()),
+            (Relevance::Stale, CertificateKind::Notarized) => return Ok(()),
             (Relevance::New, _) => {}
         }
         let certified = self.verifier.check(claim, Check::Tip)?;
@@ -108,11 +110,11 @@ where
                 () = deadline.clone() => {
                     let tip = candidate.block.reference();
                     let detail = format_args!("no ancestry of the notarized {tip} in {limit:?}");
-                    Err(self.ledger.fault(FaultKind::Timeout, detail))
+                    Err(self.metrics.fault(FaultKind::Timeout, detail))
                 },
             };
             let Err(fault) = descends else { return Some(candidate) };
-            self.ledger.absorbed(&fault);
+            self.metrics.absorbed(&fault);
             self.shared.known.lock().discard(candidate.round);
         }
         None
@@ -127,7 +129,7 @@ where
         let tip = candidate.block.reference();
         let astray = || {
             let detail = format_args!("the notarized {tip} is not above the finalized {base}");
-            Err(self.ledger.fault(FaultKind::NotLinked, detail))
+            Err(self.metrics.fault(FaultKind::NotLinked, detail))
         };
         if tip.height <= base.height {
             return astray();
@@ -144,12 +146,12 @@ where
             name = self.ancestor(&parent).await?.vouched();
         }
         let detail = format_args!("the notarized {tip} is too far from the finalized {base}");
-        Err(self.ledger.fault(FaultKind::Missing, detail))
+        Err(self.metrics.fault(FaultKind::Missing, detail))
     }
 
     /// The block that a verified one names: from memory, or asked for by digest and kept.
     pub(super) async fn ancestor(&self, name: &Verified<BlockRef>) -> Result<Verified<B>, Fault> {
-        if name.height == self.identity.genesis.height {
+        if name.height == self.chain_info.genesis.height {
             return self.verifier.admit(name, self.verifier.genesis().into_inner());
         }
         let remembered = self.shared.known.lock().block(&name.digest).cloned();
@@ -158,7 +160,7 @@ where
         }
         let Some(bytes) = self.requests.get(Key::Digest(name.digest)).await? else {
             let detail = format_args!("there is no block {}", **name);
-            return Err(self.ledger.fault(FaultKind::Missing, detail));
+            return Err(self.metrics.fault(FaultKind::Missing, detail));
         };
         let block = self.verifier.resolve(name, bytes)?;
         self.shared.known.lock().keep((*block).clone());

@@ -1,5 +1,6 @@
 use crate::{
-    CertifiedBlock, Check, Config, Epochs, Feed, Grade, Ledger, Push, Transport, Verifier,
+    CertificateKind, CertifiedBlock, Check, Config, Epochs, Feed, Metrics, Push, Transport,
+    Verifier,
     known::{Outcome, Relevance, Shared},
     requests::within,
 };
@@ -13,13 +14,13 @@ use tracing::{debug, info};
 /// Says that the connection is closed when it is dropped, however that comes about.
 struct Open<B> {
     shared: Arc<Shared<B>>,
-    ledger: Ledger,
+    metrics: Metrics,
 }
 
 impl<B> Drop for Open<B> {
     fn drop(&mut self) {
         self.shared.link.lock().open = false;
-        self.ledger.connected(false);
+        self.metrics.connected(false);
     }
 }
 
@@ -30,13 +31,13 @@ pub struct Upstream<E, T, X, B: CertifiedBlock> {
     transport: Arc<T>,
     verifier: Arc<Verifier<X, B>>,
     shared: Arc<Shared<B>>,
-    ledger: Ledger,
+    metrics: Metrics,
     config: Config,
 }
 
 impl<E, T, X, B: CertifiedBlock> std::fmt::Debug for Upstream<E, T, X, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream").field("ledger", &self.ledger).finish_non_exhaustive()
+        f.debug_struct("Upstream").field("metrics", &self.metrics).finish_non_exhaustive()
     }
 }
 
@@ -52,17 +53,17 @@ where
         transport: Arc<T>,
         verifier: Arc<Verifier<X, B>>,
         shared: Arc<Shared<B>>,
-        ledger: Ledger,
+        metrics: Metrics,
         config: Config,
     ) -> Self {
-        Self { context, transport, verifier, shared, ledger, config }
+        Self { context, transport, verifier, shared, metrics, config }
     }
 
     /// Starts the actor. It ends only by its handle: nothing that an endpoint does ends it.
     pub fn start(self) -> Handle<()> {
-        let Self { context, transport, verifier, shared, ledger, config } = self;
+        let Self { context, transport, verifier, shared, metrics, config } = self;
         context.spawn(move |context| async move {
-            Self { context, transport, verifier, shared, ledger, config }.run().await;
+            Self { context, transport, verifier, shared, metrics, config }.run().await;
         })
     }
 
@@ -76,21 +77,21 @@ where
                 }
                 Err(fault) => fault,
             };
-            self.ledger.absorbed(&fault);
+            self.metrics.absorbed(&fault);
             let wait = backoff.fail(&mut self.context);
-            debug!(upstream = self.ledger.name(), ?wait, "waiting before connecting again");
+            debug!(upstream = self.metrics.name(), ?wait, "waiting before connecting again");
             self.context.sleep(wait).await;
         }
     }
 
     async fn connect(&self) -> Result<T::Feed, Fault> {
-        self.ledger.connecting();
+        self.metrics.connecting();
         let limit = self.config.request_timeout;
         match within(&self.context, limit, self.transport.listen()).await {
-            Some(feed) => feed.map_err(|fault| self.ledger.refused(fault)),
+            Some(feed) => feed.map_err(|fault| self.metrics.refused(fault)),
             None => {
                 let detail = format_args!("no push connection within {limit:?}");
-                Err(self.ledger.fault(FaultKind::Timeout, detail))
+                Err(self.metrics.fault(FaultKind::Timeout, detail))
             }
         }
     }
@@ -103,10 +104,10 @@ where
             link.open = true;
             link.event = None;
         }
-        self.ledger.connected(true);
+        self.metrics.connected(true);
         self.shared.ring();
-        info!(upstream = self.ledger.name(), "push connection open");
-        Open { shared: self.shared.clone(), ledger: self.ledger.clone() }
+        info!(upstream = self.metrics.name(), "push connection open");
+        Open { shared: self.shared.clone(), metrics: self.metrics.clone() }
     }
 
     /// Takes pushes in until the connection is to be replaced, and says why.
@@ -119,13 +120,13 @@ where
             let pushed = select! {
                 pushed = feed.next() => pushed,
                 () = &mut silent => {
-                    self.ledger.silent();
+                    self.metrics.silent();
                     let detail =
                         format_args!("nothing new that verifies was pushed for {silence:?}");
-                    return self.ledger.fault(FaultKind::Timeout, detail);
+                    return self.metrics.fault(FaultKind::Timeout, detail);
                 },
             };
-            let fault = match pushed.map_err(|fault| self.ledger.refused(fault)) {
+            let fault = match pushed.map_err(|fault| self.metrics.refused(fault)) {
                 Ok(push) => match self.take(push) {
                     Ok(false) => continue,
                     Ok(true) => {
@@ -145,7 +146,7 @@ where
             {
                 return fault;
             }
-            self.ledger.absorbed(&fault);
+            self.metrics.absorbed(&fault);
         }
     }
 
@@ -155,22 +156,22 @@ where
 
     /// Takes one push in. Whether it was a certificate that verifies and is not from the past.
     fn take(&self, push: Push) -> Result<bool, Fault> {
-        let (grade, bytes) = match push {
-            Push::Finalization(bytes) => (Grade::Finalized, bytes),
-            Push::Notarization(bytes) => (Grade::Notarized, bytes),
+        let (kind, bytes) = match push {
+            Push::Finalization(bytes) => (CertificateKind::Finalized, bytes),
+            Push::Notarization(bytes) => (CertificateKind::Notarized, bytes),
             Push::Irrelevant => return Ok(false),
         };
-        let claim = self.verifier.claim(grade, bytes)?;
-        let relevance = self.shared.known.lock().judge(grade, claim.round(), claim.reference());
+        let claim = self.verifier.claim(kind, bytes)?;
+        let relevance = self.shared.known.lock().judge(kind, claim.round(), claim.reference());
         if relevance == Relevance::Stale {
-            self.ledger.stale();
+            self.metrics.stale();
             return Ok(false);
         }
         // What an answer brought first is checked from memory: it shows that the push side lives.
         let certified = self.verifier.check(claim, Check::Push)?;
         let outcome = self.shared.known.lock().take(certified);
         if outcome != Outcome::Unchanged {
-            self.ledger.pushed();
+            self.metrics.pushed();
             self.shared.ring();
         }
         Ok(true)

@@ -1,6 +1,6 @@
 use crate::{
-    Config, Grade, Push,
-    mocks::{Answer, Chain, Scripted, TestSource, TestUpstream, Witness, follow, honest},
+    CertificateKind, Config, Push,
+    mocks::{Answer, Chain, Recorder, Scripted, TestSource, TestUpstream, follow, honest},
 };
 use bytes::Bytes;
 use commonware_runtime::{
@@ -20,15 +20,15 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(deterministic::Context) -> F) {
 fn world(
     context: &deterministic::Context,
     config: Config,
-) -> (Chain, Arc<Scripted>, TestSource, TestUpstream, Arc<Witness>) {
+) -> (Chain, Arc<Scripted>, TestSource, TestUpstream, Arc<Recorder>) {
     let chain = Chain::new(60);
     let transport = Arc::new(Scripted::new(context, |_| Answer::Missing));
-    let (source, upstream, witness) = follow(context, &transport, config);
-    (chain, transport, source, upstream, witness)
+    let (source, upstream, recorder) = follow(context, &transport, config);
+    (chain, transport, source, upstream, recorder)
 }
 
 fn finalization(chain: &Chain, height: u64) -> Push {
-    Push::Finalization(chain.certified(Grade::Finalized, height))
+    Push::Finalization(chain.certified(CertificateKind::Finalized, height))
 }
 
 #[test]
@@ -40,9 +40,9 @@ fn a_pushed_certificate_that_verifies_counts_at_once() {
         source.doorbell().await;
         source.snapshot().await.unwrap();
         for (push, finalized, proposed) in [
-            (Push::Notarization(chain.certified(Grade::Notarized, 1)), 0, 1),
+            (Push::Notarization(chain.certified(CertificateKind::Notarized, 1)), 0, 1),
             (finalization(&chain, 1), 1, 1),
-            (Push::Notarization(chain.certified(Grade::Notarized, 2)), 1, 2),
+            (Push::Notarization(chain.certified(CertificateKind::Notarized, 2)), 1, 2),
         ] {
             pushes.send(Ok(push)).await.unwrap();
             source.doorbell().await;
@@ -124,7 +124,7 @@ fn a_handshake_does_not_reset_the_back_off_and_a_verified_event_does() {
 #[test]
 fn a_silent_connection_is_replaced_whatever_else_it_brings() {
     run(|context| async move {
-        let (_, transport, source, upstream, witness) = world(&context, Config::default());
+        let (_, transport, source, upstream, recorder) = world(&context, Config::default());
         let chatty = transport.accept();
         let _second = transport.accept();
         let _handle = upstream.start();
@@ -134,7 +134,7 @@ fn a_silent_connection_is_replaced_whatever_else_it_brings() {
         }
         assert_eq!(transport.listens().len(), 2);
         assert_eq!((source.work().silences, source.work().refusals["timeout"]), (1, 1));
-        assert_eq!(witness.kinds(), [FaultKind::Timeout]);
+        assert_eq!(recorder.kinds(), [FaultKind::Timeout]);
         assert_eq!(transport.open().max, 1);
     });
 }
@@ -142,14 +142,14 @@ fn a_silent_connection_is_replaced_whatever_else_it_brings() {
 #[test]
 fn a_bad_frame_among_good_ones_costs_a_count_and_nothing_else() {
     run(|context| async move {
-        let (chain, transport, source, upstream, witness) = world(&context, Config::default());
+        let (chain, transport, source, upstream, recorder) = world(&context, Config::default());
         let pushes = transport.accept();
         let _handle = upstream.start();
         let bad = [
             Ok(Push::Finalization(Bytes::new())),
             Ok(Push::Notarization(Bytes::from_static(b"\x00\xff garbage"))),
-            Ok(Push::Finalization(chain.forged(Grade::Finalized, 50))),
-            Ok(Push::Notarization(chain.forged(Grade::Notarized, 50))),
+            Ok(Push::Finalization(chain.forged(CertificateKind::Finalized, 50))),
+            Ok(Push::Notarization(chain.forged(CertificateKind::Notarized, 50))),
             Err(FaultKind::Malformed.fault("test", "an empty frame")),
         ];
         for (height, bad) in (1..).zip(bad) {
@@ -162,7 +162,7 @@ fn a_bad_frame_among_good_ones_costs_a_count_and_nothing_else() {
         assert_eq!(tips.block(Tier::Proposed), Some(chain.reference(5)));
         let refusals = source.work().refusals;
         assert_eq!((refusals["malformed"], refusals["invalid_certificate"]), (3, 2));
-        assert_eq!(witness.kinds().len(), 5);
+        assert_eq!(recorder.kinds().len(), 5);
         assert_eq!(transport.listens().len(), 1, "the connection was kept");
     });
 }
@@ -172,7 +172,7 @@ fn an_hour_of_bad_frames_opens_one_socket_at_a_time_and_moves_nothing() {
     deterministic::Runner::timed(Duration::from_secs(8_000)).start(|context| async move {
         let (chain, transport, source, upstream, _) = world(&context, Config::default());
         let _handle = upstream.start();
-        let frame = Push::Finalization(chain.certified(Grade::Finalized, 9).slice(1..));
+        let frame = Push::Finalization(chain.certified(CertificateKind::Finalized, 9).slice(1..));
         let mut pushes = transport.accept();
         for _ in 0..3_600 {
             if pushes.send(Ok(frame.clone())).await.is_err() {
@@ -195,7 +195,9 @@ fn a_flood_of_refused_frames_costs_the_connection() {
         let (chain, transport, source, upstream, _) = world(&context, Config::default());
         let flood = transport.accept();
         for _ in 0..1_000 {
-            flood.try_send(Ok(Push::Finalization(chain.forged(Grade::Finalized, 9)))).unwrap();
+            flood
+                .try_send(Ok(Push::Finalization(chain.forged(CertificateKind::Finalized, 9))))
+                .unwrap();
         }
         let _second = transport.accept();
         let _handle = upstream.start();
@@ -215,7 +217,7 @@ fn old_news_is_counted_and_costs_no_check() {
         pushes.send(Ok(finalization(&chain, 9))).await.unwrap();
         for height in 1..9 {
             pushes.send(Ok(finalization(&chain, height))).await.unwrap();
-            let notarization = chain.certified(Grade::Notarized, height);
+            let notarization = chain.certified(CertificateKind::Notarized, height);
             pushes.send(Ok(Push::Notarization(notarization))).await.unwrap();
         }
         context.sleep(SECOND).await;
@@ -264,12 +266,12 @@ fn a_clock_that_is_set_back_keeps_no_silent_connection() {
         let (host, trouble) = Host::new(context.child("host"), 0);
         let config = Config::default();
         let silence = config.silence;
-        let (_source, upstream, witness) = follow(&host, &transport, config);
+        let (_source, upstream, recorder) = follow(&host, &transport, config);
         let _handle = upstream.start();
         context.sleep(SECOND).await;
         trouble.jump(-3_600_000);
         pushes.send(Ok(Push::Irrelevant)).await.unwrap();
         context.sleep(silence).await;
-        assert_eq!(witness.kinds().first(), Some(&FaultKind::Timeout));
+        assert_eq!(recorder.kinds().first(), Some(&FaultKind::Timeout));
     });
 }

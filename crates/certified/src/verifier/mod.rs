@@ -25,7 +25,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
-use crate::{CertifiedBlock, Check, Epochs, Ledger, Scheme};
+use crate::{CertifiedBlock, Check, Epochs, Metrics, Scheme};
 use bytes::{Buf, Bytes};
 use commonware_codec::{Encode, Error, Read, ReadExt};
 use commonware_consensus::{
@@ -80,14 +80,14 @@ impl<B: CertifiedBlock> Verified<Certified<B>> {
 
 /// How much a certificate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Grade {
+pub enum CertificateKind {
     /// A quorum voted for the block. It can still be replaced.
     Notarized,
     /// A quorum finalized the block. It will never be replaced.
     Finalized,
 }
 
-impl fmt::Display for Grade {
+impl fmt::Display for CertificateKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Notarized => "notarization",
@@ -100,7 +100,7 @@ impl fmt::Display for Grade {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certified<B> {
     /// What the certificate says.
-    pub grade: Grade,
+    pub kind: CertificateKind,
     /// The round that it is of. Certificates are ordered by round, never by height.
     pub round: Round,
     /// The block.
@@ -116,10 +116,10 @@ enum Certificate<S: Scheme> {
 }
 
 impl<S: Scheme> Certificate<S> {
-    fn read(grade: Grade, buf: &mut impl Buf) -> Result<Self, Error> {
-        Ok(match grade {
-            Grade::Notarized => Self::Notarization(Notarization::read(buf)?),
-            Grade::Finalized => Self::Finalization(Finalization::read(buf)?),
+    fn read(kind: CertificateKind, buf: &mut impl Buf) -> Result<Self, Error> {
+        Ok(match kind {
+            CertificateKind::Notarized => Self::Notarization(Notarization::read(buf)?),
+            CertificateKind::Finalized => Self::Finalization(Finalization::read(buf)?),
         })
     }
 
@@ -154,10 +154,10 @@ pub struct Claim<S: Scheme, B> {
 
 impl<S: Scheme, B: CertifiedBlock> Claim<S, B> {
     /// What the certificate would say.
-    pub const fn grade(&self) -> Grade {
+    pub const fn kind(&self) -> CertificateKind {
         match self.certificate {
-            Certificate::Notarization(_) => Grade::Notarized,
-            Certificate::Finalization(_) => Grade::Finalized,
+            Certificate::Notarization(_) => CertificateKind::Notarized,
+            Certificate::Finalization(_) => CertificateKind::Finalized,
         }
     }
 
@@ -185,7 +185,7 @@ pub struct Verifier<X, B: Read> {
     epochs: X,
     codec: B::Cfg,
     genesis: B,
-    ledger: Ledger,
+    metrics: Metrics,
     rng: Mutex<StdRng>,
     seen: Mutex<Seen>,
 }
@@ -203,11 +203,11 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         epochs: X,
         genesis: B,
         codec: B::Cfg,
-        ledger: Ledger,
+        metrics: Metrics,
         rng: &mut impl CryptoRng,
     ) -> Self {
         let rng = Mutex::new(StdRng::from_rng(rng));
-        Self { epochs, codec, genesis, ledger, rng, seen: Mutex::new(Seen::new(SEEN_MAX)) }
+        Self { epochs, codec, genesis, metrics, rng, seen: Mutex::new(Seen::new(SEEN_MAX)) }
     }
 
     /// The block at height 0, which we know by ourselves.
@@ -221,16 +221,20 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
     ///
     /// `Malformed` if the bytes are not exactly that, `WrongDigest` if the certificate is about another
     /// block.
-    pub fn claim(&self, grade: Grade, mut bytes: Bytes) -> Result<Claim<X::Scheme, B>, Fault> {
-        let claim = Certificate::read(grade, &mut bytes)
+    pub fn claim(
+        &self,
+        kind: CertificateKind,
+        mut bytes: Bytes,
+    ) -> Result<Claim<X::Scheme, B>, Fault> {
+        let claim = Certificate::read(kind, &mut bytes)
             .and_then(|certificate| Ok(Claim { certificate, block: self.read(&mut bytes)? }));
         let claim = claim.map_err(|error| {
-            self.ledger.fault(FaultKind::Malformed, format_args!("not a {grade}: {error}"))
+            self.metrics.fault(FaultKind::Malformed, format_args!("not a {kind}: {error}"))
         })?;
         let (payload, block) = (claim.certificate.proposal().payload, claim.reference());
         if payload != block.digest {
-            let detail = format_args!("the {grade} is about {payload}, its block is {block}");
-            return Err(self.ledger.fault(FaultKind::WrongDigest, detail));
+            let detail = format_args!("the {kind} is about {payload}, its block is {block}");
+            return Err(self.metrics.fault(FaultKind::WrongDigest, detail));
         }
         Ok(claim)
     }
@@ -246,27 +250,27 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         claim: Claim<X::Scheme, B>,
         check: Check,
     ) -> Result<Verified<Certified<B>>, Fault> {
-        let (grade, round, block) = (claim.grade(), claim.round(), claim.reference());
+        let (kind, round, block) = (claim.kind(), claim.round(), claim.reference());
         let invalid = |why: fmt::Arguments<'_>| {
-            let detail = format_args!("the {grade} of {block} in {round} {why}");
-            self.ledger.fault(FaultKind::InvalidCertificate, detail)
+            let detail = format_args!("the {kind} of {block} in {round} {why}");
+            self.metrics.fault(FaultKind::InvalidCertificate, detail)
         };
-        let Some(term) = self.epochs.at(block.height) else {
+        let Some(scheme) = self.epochs.at(block.height) else {
             return Err(invalid(format_args!("is of an epoch that is not known here")));
         };
-        if round.epoch() != term.epoch {
-            return Err(invalid(format_args!("is not of epoch {}, as its height", term.epoch)));
+        if round.epoch() != scheme.epoch {
+            return Err(invalid(format_args!("is not of epoch {}, as its height", scheme.epoch)));
         }
         let proof = claim.certificate.encode();
-        if !(Rule::CheckedOnce.kept() && self.seen.lock().contains(grade, &proof)) {
-            self.ledger.checked(check);
-            let verifies = claim.certificate.verify(&mut *self.rng.lock(), &term.scheme);
+        if !(Rule::CheckedOnce.kept() && self.seen.lock().contains(kind, &proof)) {
+            self.metrics.checked(check);
+            let verifies = claim.certificate.verify(&mut *self.rng.lock(), &scheme.scheme);
             if Rule::Certificate.kept() && !verifies {
                 return Err(invalid(format_args!("does not verify")));
             }
-            self.seen.lock().insert(grade, proof.clone());
+            self.seen.lock().insert(kind, proof.clone());
         }
-        Ok(Verified(Certified { grade, round, block: claim.block, proof }))
+        Ok(Verified(Certified { kind, round, block: claim.block, proof }))
     }
 
     /// Decodes the block that a verified block named.
@@ -292,7 +296,7 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
     /// Decodes a block that somebody claims to be `name`. It is that block, but `name` may be anything.
     pub(crate) fn hashed(&self, name: &BlockRef, mut bytes: Bytes) -> Result<B, Fault> {
         let block = self.read(&mut bytes).map_err(|error| {
-            self.ledger.fault(FaultKind::Malformed, format_args!("not the block {name}: {error}"))
+            self.metrics.fault(FaultKind::Malformed, format_args!("not the block {name}: {error}"))
         })?;
         self.matches(name, &block)?;
         Ok(block)
@@ -311,15 +315,15 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         let genesis = self.genesis.reference();
         if found.digest != name.digest {
             let detail = format_args!("the block {found} was sent for {name}");
-            return Err(self.ledger.fault(FaultKind::WrongDigest, detail));
+            return Err(self.metrics.fault(FaultKind::WrongDigest, detail));
         }
         if found.height != name.height {
             let detail = format_args!("the block {found} is named as the one at {}", name.height);
-            return Err(self.ledger.fault(FaultKind::WrongPosition, detail));
+            return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
         }
         if found.height == Height::zero() && found != genesis {
             let detail = format_args!("the chain starts at {found}, not at our genesis {genesis}");
-            return Err(self.ledger.fault(FaultKind::NotLinked, detail));
+            return Err(self.metrics.fault(FaultKind::NotLinked, detail));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Certificates that verified lately.
 
-use super::Grade;
+use super::CertificateKind;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 #[derive(Debug)]
 pub(super) struct Seen {
     max: usize,
-    set: BTreeSet<(Grade, Bytes)>,
-    order: VecDeque<(Grade, Bytes)>,
+    set: BTreeSet<(CertificateKind, Bytes)>,
+    order: VecDeque<(CertificateKind, Bytes)>,
 }
 
 impl Seen {
@@ -18,15 +18,15 @@ impl Seen {
         Self { max, set: BTreeSet::new(), order: VecDeque::new() }
     }
 
-    pub(super) fn contains(&self, grade: Grade, proof: &Bytes) -> bool {
-        self.set.contains(&(grade, proof.clone()))
+    pub(super) fn contains(&self, kind: CertificateKind, proof: &Bytes) -> bool {
+        self.set.contains(&(kind, proof.clone()))
     }
 
-    pub(super) fn insert(&mut self, grade: Grade, proof: Bytes) {
-        if !self.set.insert((grade, proof.clone())) {
+    pub(super) fn insert(&mut self, kind: CertificateKind, proof: Bytes) {
+        if !self.set.insert((kind, proof.clone())) {
             return;
         }
-        self.order.push_back((grade, proof));
+        self.order.push_back((kind, proof));
         if self.order.len() > self.max
             && let Some(oldest) = self.order.pop_front()
         {
@@ -40,16 +40,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_ones_are_remembered_and_grades_are_kept_apart() {
+    fn only_the_last_ones_are_remembered_and_kinds_are_kept_apart() {
         let mut seen = Seen::new(2);
         let proofs = [1_u8, 2, 3].map(|fill| Bytes::from(vec![fill; 4]));
         for proof in &proofs {
-            seen.insert(Grade::Finalized, proof.clone());
-            seen.insert(Grade::Finalized, proof.clone());
+            seen.insert(CertificateKind::Finalized, proof.clone());
+            seen.insert(CertificateKind::Finalized, proof.clone());
         }
-        let kept = proofs.each_ref().map(|proof| seen.contains(Grade::Finalized, proof));
+        let kept = proofs.each_ref().map(|proof| seen.contains(CertificateKind::Finalized, proof));
         assert_eq!(kept, [false, true, true]);
-        assert!(!seen.contains(Grade::Notarized, &proofs[2]));
+        assert!(!seen.contains(CertificateKind::Notarized, &proofs[2]));
         assert_eq!((seen.set.len(), seen.order.len()), (2, 2));
     }
 }

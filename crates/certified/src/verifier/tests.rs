@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     OneEpoch,
-    mocks::{self, Chain, DATA_MAX, TestBlock, TestScheme, Witness, round},
+    mocks::{self, Chain, DATA_MAX, Recorder, TestBlock, TestScheme, round},
 };
 use commonware_codec::RangeCfg;
 use commonware_consensus::types::{Epoch, View};
@@ -14,16 +14,20 @@ type TestVerifier = Verifier<OneEpoch<TestScheme>, TestBlock>;
 
 fn with_verifier(test: impl FnOnce(TestVerifier, Chain)) {
     deterministic::Runner::seeded(1).start(|mut context| async move {
-        let ledger = Ledger::new(&context, "test", Arc::new(Witness::default()));
+        let metrics = Metrics::new(&context, "test", Arc::new(Recorder::default()));
         let (chain, codec) = (Chain::new(8), RangeCfg::from(..=DATA_MAX));
         let genesis = chain.block(0).clone();
-        test(Verifier::new(mocks::trust(), genesis, codec, ledger, &mut context), chain);
+        test(Verifier::new(mocks::trust(), genesis, codec, metrics, &mut context), chain);
     });
 }
 
 impl TestVerifier {
-    fn accept(&self, grade: Grade, bytes: Bytes) -> Result<Verified<Certified<TestBlock>>, Fault> {
-        self.check(self.claim(grade, bytes)?, Check::Tip)
+    fn accept(
+        &self,
+        kind: CertificateKind,
+        bytes: Bytes,
+    ) -> Result<Verified<Certified<TestBlock>>, Fault> {
+        self.check(self.claim(kind, bytes)?, Check::Tip)
     }
 }
 
@@ -34,23 +38,23 @@ fn kind<T: fmt::Debug>(result: Result<T, Fault>) -> FaultKind {
 #[test]
 fn a_good_certificate_is_checked_once_and_then_known() {
     with_verifier(|verifier, chain| {
-        for grade in [Grade::Finalized, Grade::Notarized] {
+        for kind in [CertificateKind::Finalized, CertificateKind::Notarized] {
             for _ in 0..3 {
-                let certified = verifier.accept(grade, chain.certified(grade, 3)).expect("good");
-                assert_eq!((certified.grade, certified.round), (grade, round(3)));
+                let certified = verifier.accept(kind, chain.certified(kind, 3)).expect("good");
+                assert_eq!((certified.kind, certified.round), (kind, round(3)));
                 assert_eq!(certified.block, *chain.block(3));
             }
         }
-        assert_eq!(verifier.ledger.work().checks_total(), 2);
-        assert!(verifier.ledger.work().refusals.is_empty());
+        assert_eq!(verifier.metrics.work().checks_total(), 2);
+        assert!(verifier.metrics.work().refusals.is_empty());
     });
 }
 
 #[test]
 fn the_kept_proof_is_the_certificate_without_the_block() {
     with_verifier(|verifier, chain| {
-        let bytes = chain.certified(Grade::Finalized, 3);
-        let certified = verifier.accept(Grade::Finalized, bytes.clone()).expect("good");
+        let bytes = chain.certified(CertificateKind::Finalized, 3);
+        let certified = verifier.accept(CertificateKind::Finalized, bytes.clone()).expect("good");
         let block = chain.block(3).encode();
         assert_eq!([certified.proof.clone(), block].concat(), bytes);
     });
@@ -61,7 +65,7 @@ fn what_the_validators_did_not_sign_is_refused() {
     use FaultKind::{InvalidCertificate, Malformed, WrongDigest};
     with_verifier(|verifier, chain| {
         let (three, four) = (chain.block(3), chain.reference(4).digest);
-        let finalized = Grade::Finalized;
+        let finalized = CertificateKind::Finalized;
         let other_epoch = Round::new(Epoch::new(1), View::new(7));
         let swapped = mocks::certify_other(mocks::schemes(), finalized, round(3), four, three);
         let future = mocks::certify(mocks::schemes(), finalized, other_epoch, three);
@@ -73,7 +77,7 @@ fn what_the_validators_did_not_sign_is_refused() {
         let table = [
             ("signed by strangers", chain.forged(finalized, 3), InvalidCertificate),
             ("not a signature at all", chain.unsigned(3), InvalidCertificate),
-            ("a notarization", chain.certified(Grade::Notarized, 3), InvalidCertificate),
+            ("a notarization", chain.certified(CertificateKind::Notarized, 3), InvalidCertificate),
             ("of another epoch than its height", future, InvalidCertificate),
             ("over another block", swapped, WrongDigest),
             ("with a block over the size limit", big, Malformed),
@@ -85,7 +89,7 @@ fn what_the_validators_did_not_sign_is_refused() {
         for (case, bytes, expected) in table {
             assert_eq!(kind(verifier.accept(finalized, bytes)), expected, "{case}");
         }
-        let work = verifier.ledger.work();
+        let work = verifier.metrics.work();
         assert_eq!(work.refusals["invalid_certificate"], 4);
         assert_eq!((work.refusals["malformed"], work.refusals["wrong_digest"]), (5, 1));
         assert_eq!(work.checks["tip"], 3, "another epoch is refused before the signature");
@@ -96,20 +100,21 @@ fn what_the_validators_did_not_sign_is_refused() {
 fn a_refused_certificate_is_checked_again_each_time() {
     with_verifier(|verifier, chain| {
         for _ in 0..2 {
-            let forged = chain.forged(Grade::Finalized, 3);
+            let forged = chain.forged(CertificateKind::Finalized, 3);
             assert_eq!(
-                kind(verifier.accept(Grade::Finalized, forged)),
+                kind(verifier.accept(CertificateKind::Finalized, forged)),
                 FaultKind::InvalidCertificate
             );
         }
-        assert_eq!(verifier.ledger.work().checks_total(), 2);
+        assert_eq!(verifier.metrics.work().checks_total(), 2);
     });
 }
 
 #[test]
 fn a_verified_block_vouches_for_its_ancestors_down_to_genesis() {
     with_verifier(|verifier, chain| {
-        let tip = verifier.accept(Grade::Finalized, chain.certified(Grade::Finalized, 8));
+        let tip = verifier
+            .accept(CertificateKind::Finalized, chain.certified(CertificateKind::Finalized, 8));
         let mut name = tip.expect("good").block().vouched();
         let mut heights = Vec::new();
         while let Some(parent) = name {
@@ -119,7 +124,7 @@ fn a_verified_block_vouches_for_its_ancestors_down_to_genesis() {
             name = block.vouched();
         }
         assert_eq!(heights, [7, 6, 5, 4, 3, 2, 1, 0]);
-        assert_eq!(verifier.ledger.work().checks_total(), 1);
+        assert_eq!(verifier.metrics.work().checks_total(), 1);
     });
 }
 
@@ -144,10 +149,14 @@ fn a_block_is_admitted_only_under_the_name_that_its_child_gives() {
 fn a_hundred_thousand_random_and_damaged_answers_are_refused_without_a_panic() {
     with_verifier(|verifier, chain| {
         let mut rng = StdRng::seed_from_u64(65);
-        let good = chain.certified(Grade::Finalized, 3);
+        let good = chain.certified(CertificateKind::Finalized, 3);
         let name = chain.reference(3);
         for round in 0..100_000_u32 {
-            let grade = if round % 2 == 0 { Grade::Finalized } else { Grade::Notarized };
+            let kind = if round % 2 == 0 {
+                CertificateKind::Finalized
+            } else {
+                CertificateKind::Notarized
+            };
             let bytes = match round % 3 {
                 0 => {
                     let mut bytes = vec![0; rng.random_range(0..300)];
@@ -164,7 +173,7 @@ fn a_hundred_thousand_random_and_damaged_answers_are_refused_without_a_panic() {
             };
             let bytes = Bytes::from(bytes);
             // Signatures are checked for a part only: the rest would take most of a minute.
-            let claim = verifier.claim(grade, bytes.clone());
+            let claim = verifier.claim(kind, bytes.clone());
             assert!(verifier.hashed(&name, bytes).is_err());
             if let Ok(claim) = claim
                 && round % 64 == 2
@@ -172,6 +181,6 @@ fn a_hundred_thousand_random_and_damaged_answers_are_refused_without_a_panic() {
                 assert!(verifier.check(claim, Check::Push).is_err());
             }
         }
-        assert!(verifier.ledger.work().refusals["malformed"] > 100_000);
+        assert!(verifier.metrics.work().refusals["malformed"] > 100_000);
     });
 }

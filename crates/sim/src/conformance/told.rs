@@ -2,7 +2,7 @@
 
 use super::Stage;
 use crate::scripted::{chain::Chain, source::ScriptedSource};
-use tidewatch_core::{Identity, Ladder};
+use tidewatch_core::{ChainInfo, Ladder};
 
 /// A chain and its tiers, and a source that says so.
 pub(super) struct Told {
@@ -23,8 +23,8 @@ impl Told {
         Self { source, ladder, chain, heights: [0; 4], fork: 0 }
     }
 
-    pub(super) fn identity(&self) -> Identity {
-        self.chain.identity()
+    pub(super) fn chain_info(&self) -> ChainInfo {
+        self.chain.chain_info()
     }
 
     pub(super) const fn heights(&self) -> [u64; 4] {
@@ -83,7 +83,7 @@ impl Stage for Told {
         true
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
         self.replace(depth, blocks);
         true
     }

@@ -7,7 +7,7 @@ use commonware_cryptography::{Hasher as _, Sha256};
 use std::sync::Arc;
 use tidewatch_certified::CertifiedBlock;
 use tidewatch_core::{
-    Block, BlockRef, ChainId, CheckpointRef, Digest, Height, Identity, Tip, TipSet,
+    Block, BlockRef, ChainId, ChainInfo, CheckpointRef, Digest, Height, Tip, TipSet,
 };
 
 /// A block that knows its parent.
@@ -129,9 +129,9 @@ impl Chain {
         self.0.get(from as usize..end as usize).unwrap_or_default().to_vec()
     }
 
-    /// Its identity.
-    pub fn identity(&self) -> Identity {
-        Identity { chain: ChainId::new("test:1").unwrap(), genesis: self.at(0) }
+    /// Its chain info.
+    pub fn chain_info(&self) -> ChainInfo {
+        ChainInfo { id: ChainId::new("test:1").unwrap(), genesis: self.at(0) }
     }
 
     /// The tip of a tier at `height`: its checkpoint has the number of the block.

@@ -14,7 +14,7 @@ use commonware_parallel::Sequential;
 use commonware_utils::non_empty;
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::sync::Arc;
-use tidewatch_certified::{Epochs, Grade, Term};
+use tidewatch_certified::{CertificateKind, EpochScheme, Epochs};
 use tidewatch_core::{Digest, Height};
 
 /// The certificate scheme: BLS threshold signatures.
@@ -45,10 +45,10 @@ impl Committee {
     }
 
     /// Its certificate over the block with `digest`, encoded.
-    pub fn certify(&self, grade: Grade, round: Round, digest: Digest) -> Bytes {
-        match grade {
-            Grade::Finalized => self.finalization(round, digest),
-            Grade::Notarized => self.notarization(round, digest),
+    pub fn certify(&self, kind: CertificateKind, round: Round, digest: Digest) -> Bytes {
+        match kind {
+            CertificateKind::Finalized => self.finalization(round, digest),
+            CertificateKind::Notarized => self.notarization(round, digest),
         }
     }
 
@@ -115,8 +115,8 @@ impl Terms {
 impl Epochs for Terms {
     type Scheme = Scheme;
 
-    fn at(&self, height: Height) -> Option<Term<Scheme>> {
+    fn at(&self, height: Height) -> Option<EpochScheme<Scheme>> {
         let epoch = self.epoch(height);
-        Some(Term { epoch, scheme: self.committee(epoch).verifier() })
+        Some(EpochScheme { epoch, scheme: self.committee(epoch).verifier() })
     }
 }

@@ -15,7 +15,7 @@ use std::{
     task::{Poll, Waker},
 };
 use tidewatch_core::{
-    BlockRef, Conflict, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Snapshot,
+    BlockRef, ChainInfo, Conflict, Digest, Fault, FaultKind, Height, Ladder, Limits, Snapshot,
     Source, TipSet,
 };
 
@@ -23,7 +23,7 @@ use tidewatch_core::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Which chain it is.
-    Identity,
+    ChainInfo,
     /// For all tiers.
     Snapshot,
     /// For the digests at these heights.
@@ -36,7 +36,7 @@ pub enum Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Which chain it is.
-    Identity,
+    ChainInfo,
     /// For all tiers.
     Snapshot,
     /// For digests.
@@ -48,7 +48,7 @@ pub enum Kind {
 impl Call {
     const fn kind(&self) -> Kind {
         match self {
-            Self::Identity => Kind::Identity,
+            Self::ChainInfo => Kind::ChainInfo,
             Self::Snapshot => Kind::Snapshot,
             Self::Digests(_) => Kind::Digests,
             Self::Blocks(..) => Kind::Blocks,
@@ -345,8 +345,8 @@ impl Source for ScriptedSource {
         Limits { digests_max: limit(world.digests_max), blocks_max: limit(world.blocks_max) }
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        self.ask(Call::Identity, |_| None, |world| world.chain.identity()).await
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        self.ask(Call::ChainInfo, |_| None, |world| world.chain.chain_info()).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

@@ -5,8 +5,8 @@ use super::{chain::TestBlock, source::Gate, words::words};
 use commonware_utils::sync::Mutex;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Conflict, Event, Fault, FaultKind, Height, Identity, Ladder,
-    LocalView, Marks, Tier,
+    Block as _, BlockRef, ChainInfo, Change, Conflict, Event, Fault, FaultKind, Height, Ladder,
+    LocalView, Tier, Watermarks,
 };
 use tidewatch_store::Memory;
 
@@ -25,7 +25,7 @@ type Chaos = Box<dyn FnMut(usize) -> Option<(FaultKind, usize)> + Send>;
 struct Seen {
     ladder: Option<Ladder>,
     /// The fold of everything that was committed.
-    marks: Marks,
+    watermarks: Watermarks,
     events: Vec<Event>,
     commits: usize,
     /// Digests looked up in the view, in questions.
@@ -51,14 +51,14 @@ pub struct Watched {
 
 impl Watched {
     /// An empty view of a chain with this ladder.
-    pub fn new(identity: Identity, ladder: Ladder) -> Self {
+    pub fn new(chain_info: ChainInfo, ladder: Ladder) -> Self {
         let seen = Seen { ladder: Some(ladder), ..Seen::default() };
-        Self { inner: Memory::new(identity), seen: Arc::new(Mutex::new(seen)) }
+        Self { inner: Memory::new(chain_info), seen: Arc::new(Mutex::new(seen)) }
     }
 
     /// Where it stands.
-    pub fn stands(&self) -> Marks {
-        self.seen.lock().marks
+    pub fn stands(&self) -> Watermarks {
+        self.seen.lock().watermarks
     }
 
     /// The view inside, which is the log too.
@@ -119,20 +119,22 @@ impl Watched {
 
     /// What every committed event must keep to, whatever the source did.
     fn check(seen: &mut Seen, change: &Change<TestBlock>) {
-        let Some(event) = change.event(&seen.marks) else { panic!("a change without an event") };
-        let before = seen.marks;
-        seen.marks.apply(&event);
-        let (marks, ladder) = (&seen.marks, seen.ladder.expect("set"));
-        if let Err(broken) = marks.tips.check(ladder) {
+        let Some(event) = change.event(&seen.watermarks) else {
+            panic!("a change without an event")
+        };
+        let before = seen.watermarks;
+        seen.watermarks.apply(&event);
+        let (watermarks, ladder) = (&seen.watermarks, seen.ladder.expect("set"));
+        if let Err(broken) = watermarks.tips.check(ladder) {
             panic!("after {:?}: {broken}", words(&[event]));
         }
-        let finalized = |marks: &Marks| marks.tips.block(Tier::Finalized);
+        let finalized = |watermarks: &Watermarks| watermarks.tips.block(Tier::Finalized);
         if let Some(was) = finalized(&before) {
-            let is = finalized(marks).expect("finalized is never unknown again");
+            let is = finalized(watermarks).expect("finalized is never unknown again");
             assert!(is.height > was.height || is == was, "finalized moved from {was} to {is}");
         }
-        let head = marks.delivered.map(|head| head.height);
-        for tip in Tier::ALL.iter().filter_map(|tier| marks.tips.block(*tier)) {
+        let head = watermarks.delivered.map(|head| head.height);
+        for tip in Tier::ALL.iter().filter_map(|tier| watermarks.tips.block(*tier)) {
             assert!(head.is_none_or(|head| tip.height <= head), "{tip} was not delivered");
         }
         let Change::Blocks(blocks) = change else {
@@ -154,21 +156,21 @@ impl Watched {
 
     async fn make(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
         self.inner.commit(changes.clone()).await?;
-        let marks = LocalView::marks(&self.inner).await?;
+        let watermarks = LocalView::watermarks(&self.inner).await?;
         {
             let mut seen = self.seen.lock();
             for change in &changes {
                 Self::check(&mut seen, change);
             }
-            assert_eq!(marks, seen.marks, "the replay law");
+            assert_eq!(watermarks, seen.watermarks, "the replay law");
         }
-        self.check_chain(&marks).await
+        self.check_chain(&watermarks).await
     }
 
     /// Every tier is on the chain that the view has.
-    async fn check_chain(&self, marks: &Marks) -> Result<(), Fault> {
-        for tip in Tier::ALL.iter().filter_map(|tier| marks.tips.block(*tier)) {
-            let known = LocalView::witnesses(&self.inner, &[tip.height]).await?[0];
+    async fn check_chain(&self, watermarks: &Watermarks) -> Result<(), Fault> {
+        for tip in Tier::ALL.iter().filter_map(|tier| watermarks.tips.block(*tier)) {
+            let known = LocalView::locate(&self.inner, &[tip.height]).await?[0];
             let other = known.filter(|known| known.height == tip.height && *known != tip);
             assert_eq!(other, None, "{tip} is announced, and not on the chain");
         }
@@ -179,11 +181,11 @@ impl Watched {
 impl LocalView for Watched {
     type Block = TestBlock;
 
-    async fn marks(&self) -> Result<Marks, Fault> {
-        LocalView::marks(&self.inner).await
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        LocalView::watermarks(&self.inner).await
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
         let forgotten = {
             let mut seen = self.seen.lock();
             seen.lookups += 1;
@@ -194,7 +196,7 @@ impl LocalView for Watched {
             let mut at = Some(*height);
             let answer = loop {
                 let Some(height) = at else { break None };
-                let known = LocalView::witnesses(&self.inner, &[height]).await?[0];
+                let known = LocalView::locate(&self.inner, &[height]).await?[0];
                 match known {
                     Some(known) if forgotten.contains(&known.height.get()) => {
                         at = known.height.previous();

@@ -4,7 +4,7 @@
 //! 6a`; with a checkpoint it is `proven 5a/5`. Blocks are `blocks 1a-7a`. A prune is `prune 6a: ` with
 //! what it dropped and all tips after it: `prune 6a: 1 dropped, 6a 5a/5 - -`.
 
-use tidewatch_core::{BlockRef, Event, Marks, Tier, Tip, TipSet};
+use tidewatch_core::{BlockRef, Event, Tier, Tip, TipSet, Watermarks};
 
 /// A block in words.
 pub fn word(block: BlockRef) -> String {
@@ -22,9 +22,9 @@ pub fn tips_words(tips: &TipSet) -> String {
 }
 
 /// Where a view stands, in words: what was delivered, then all tiers.
-pub fn marks_words(marks: &Marks) -> String {
-    let delivered = marks.delivered.map_or("-".into(), word);
-    format!("{delivered}: {}", tips_words(&marks.tips))
+pub fn watermarks_words(watermarks: &Watermarks) -> String {
+    let delivered = watermarks.delivered.map_or("-".into(), word);
+    format!("{delivered}: {}", tips_words(&watermarks.tips))
 }
 
 /// Events in words.

@@ -27,14 +27,14 @@ pub use view::Kept;
 use crate::{
     scripted::{
         chain::TestBlock,
-        words::{marks_words, tips_words, word, words},
+        words::{tips_words, watermarks_words, word, words},
     },
     world::Truth,
 };
 use commonware_utils::sync::Mutex;
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use tidewatch_core::{
-    BlockRef, Change, Cursor, Digest, Fault, Height, Ladder, Marks, Record, Snapshot, Status,
+    BlockRef, Change, Cursor, Digest, Fault, Height, Ladder, Record, Snapshot, Status, Watermarks,
 };
 
 /// How many observations a violation comes with.
@@ -74,7 +74,7 @@ pub enum Observation {
     /// The process started, and found this in its store.
     Opened {
         /// Where the view stands.
-        marks: Marks,
+        watermarks: Watermarks,
         /// Every event that can be read.
         records: Vec<Record>,
     },
@@ -94,13 +94,13 @@ pub enum Observation {
         took: Duration,
     },
     /// The view was asked where it stands.
-    MarksRead(Marks),
+    WatermarksRead(Watermarks),
     /// The view took changes in, and says that they are durable.
     Committed {
         /// The changes.
         changes: Vec<Change<TestBlock>>,
         /// Where it stands after them.
-        marks: Marks,
+        watermarks: Watermarks,
     },
     /// The view refused changes, or was not waited for: any prefix of them may have been made.
     NotCommitted(Option<Fault>),
@@ -170,21 +170,28 @@ impl fmt::Display for Observation {
                 "{}..+{} to {}",
                 first.sequence(),
                 records.len(),
-                records.last().map_or(String::new(), |last| marks_words(&last.marks)),
+                records.last().map_or(String::new(), |last| watermarks_words(&last.watermarks)),
             ),
         };
         match self {
-            Self::Opened { marks, records } => {
-                write!(f, "opened at {} with {}", marks_words(marks), span(records))
+            Self::Opened { watermarks, records } => {
+                write!(f, "opened at {} with {}", watermarks_words(watermarks), span(records))
             }
             Self::Crashed => f.write_str("crashed"),
             Self::Asked(question) => write!(f, "asks {question}"),
             Self::Answered { question, answer, took, .. } => {
                 write!(f, "told after {took:?}, {question}: {answer}")
             }
-            Self::MarksRead(marks) => write!(f, "stands at {}", marks_words(marks)),
-            Self::Committed { changes, marks } => {
-                write!(f, "commits {} changes, now at {}", changes.len(), marks_words(marks))
+            Self::WatermarksRead(watermarks) => {
+                write!(f, "stands at {}", watermarks_words(watermarks))
+            }
+            Self::Committed { changes, watermarks } => {
+                write!(
+                    f,
+                    "commits {} changes, now at {}",
+                    changes.len(),
+                    watermarks_words(watermarks)
+                )
             }
             Self::NotCommitted(fault) => write!(f, "does not commit: {fault:?}"),
             Self::Recorded(records) => {

@@ -4,7 +4,9 @@ use super::{Answer, Observation, Question, Watch};
 use crate::{scripted::chain::TestBlock, world::since_begin};
 use commonware_runtime::Clock;
 use std::{sync::Arc, time::SystemTime};
-use tidewatch_core::{BlockRef, Digest, Fault, Height, Identity, Ladder, Limits, Snapshot, Source};
+use tidewatch_core::{
+    BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
+};
 
 /// A source whose questions and answers are written down.
 #[derive(Debug)]
@@ -78,8 +80,8 @@ impl<E: Clock, S: Source<Block = TestBlock>> Source for Spied<E, S> {
         self.inner.limits()
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        self.inner.identity().await
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        self.inner.chain_info().await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

@@ -4,7 +4,7 @@ use super::{Observation, Watch};
 use crate::scripted::chain::TestBlock;
 use commonware_utils::NZUsize;
 use tidewatch_core::{
-    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, LogError, Marks, Record,
+    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, LogError, Record, Watermarks,
 };
 
 /// A view whose commits are written down.
@@ -56,28 +56,28 @@ impl Drop for Begun {
 impl<V: LocalView<Block = TestBlock> + EventLog> LocalView for Kept<V> {
     type Block = TestBlock;
 
-    async fn marks(&self) -> Result<Marks, Fault> {
-        let marks = self.inner.marks().await?;
-        self.watch.see(Observation::MarksRead(marks));
-        Ok(marks)
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        let watermarks = self.inner.watermarks().await?;
+        self.watch.see(Observation::WatermarksRead(watermarks));
+        Ok(watermarks)
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        self.inner.witnesses(heights).await
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.inner.locate(heights).await
     }
 
     async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
         let mut begun = Begun(self.watch.clone(), true);
         let result = self.inner.commit(changes.clone()).await;
         let result = match result {
-            Ok(()) => self.inner.marks().await,
+            Ok(()) => self.inner.watermarks().await,
             Err(fault) => Err(fault),
         };
         begun.1 = false;
         drop(begun);
         match result {
-            Ok(marks) => {
-                self.watch.see(Observation::Committed { changes, marks });
+            Ok(watermarks) => {
+                self.watch.see(Observation::Committed { changes, watermarks });
                 self.look().await;
                 Ok(())
             }

@@ -39,7 +39,7 @@ impl Upstream {
         Certificates {
             tips: (checked(Check::Tip), tips),
             pushes: (checked(Check::Push), pushes),
-            heights: (checked(Check::Stretch) + checked(Check::Digest), heights),
+            heights: (checked(Check::Range) + checked(Check::Digest), heights),
             new,
         }
     }
@@ -75,7 +75,7 @@ impl World {
         let truth = self.truth.lock();
         let chain = &truth.now().chain;
         let parts = Parts {
-            chain: chain.identity().chain,
+            chain: chain.chain_info().id,
             genesis: chain.blocks()[0].clone(),
             codec: (),
             epochs: self.validators.terms().clone(),

@@ -11,7 +11,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Marks, Record};
+use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Record, Watermarks};
 
 /// What a consumer is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Temper {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Book {
     /// Where the events that it took in lead to.
-    pub marks: Marks,
+    pub watermarks: Watermarks,
     /// The next event.
     pub next: u64,
 }
@@ -95,7 +95,7 @@ impl<E: Clock> Reader<E> {
         let mut books = self.books.lock();
         for record in records {
             if record.sequence() >= books.held.next {
-                books.held.marks.apply(&record.event);
+                books.held.watermarks.apply(&record.event);
                 books.held.next = record.cursor.handled();
             }
         }
@@ -152,7 +152,7 @@ impl<E: Clock> Consumer for Reader<E> {
 
     async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
         let mut books = self.books.lock();
-        books.held = Book { marks: oldest.marks, next: oldest.cursor.handled() };
+        books.held = Book { watermarks: oldest.watermarks, next: oldest.cursor.handled() };
         books.durable = books.held;
         drop(books);
         let (consumer, oldest) = (self.name, oldest.clone());

@@ -67,7 +67,8 @@ impl World {
         if !self.within("a quiet pass", quiet, Asked { snapshots: 1, digests: 0, ranges: 0 }, 0) {
             return false;
         }
-        let given = process.store.marks().await.is_ok_and(|marks| marks.delivered.is_some());
+        let given =
+            process.store.watermarks().await.is_ok_and(|watermarks| watermarks.delivered.is_some());
         if !given {
             return true; // Without blocks there is nothing to link: a search tells what is new.
         }
@@ -87,7 +88,7 @@ impl World {
             }
         }
         for depth in [1, 2, 7, 40] {
-            let depth = self.truth.lock().reorganise(depth, now);
+            let depth = self.truth.lock().reorg(depth, now);
             let fork = self.truth.lock().now().chain.tip().saturating_sub(depth + 1);
             if !knows(process, fork).await {
                 return true; // It goes below the first block that was given: more is fetched than was replaced.
@@ -98,7 +99,7 @@ impl World {
             let digests = self.search(depth) + 1;
             let may = Asked { snapshots: 2, digests, ranges };
             let checks = self.checks(&may);
-            if !self.within(&format!("a reorganisation {depth} deep"), cost, may, checks) {
+            if !self.within(&format!("a reorg {depth} deep"), cost, may, checks) {
                 return false;
             }
         }
@@ -175,6 +176,6 @@ impl World {
 /// Whether the view knows a block at `height`.
 async fn knows(process: &Process, height: u64) -> bool {
     let height = Height::new(height);
-    let known = process.store.witnesses(&[height]).await;
+    let known = process.store.locate(&[height]).await;
     known.is_ok_and(|known| known.iter().flatten().any(|block| block.height == height))
 }

@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidewatch_certified::{Feed, Grade, Key, Push, Transport};
+use tidewatch_certified::{CertificateKind, Feed, Key, Push, Transport};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Tier};
 
 /// Of the finalized heights, every so many-th has no certificate of its own: it was finalized by a
@@ -47,7 +47,7 @@ pub struct Traffic {
 pub struct Validators {
     terms: Terms,
     strangers: Committee,
-    made: Mutex<HashMap<(Grade, Round, Digest, bool), Bytes>>,
+    made: Mutex<HashMap<(CertificateKind, Round, Digest, bool), Bytes>>,
 }
 
 impl fmt::Debug for Validators {
@@ -68,14 +68,20 @@ impl Validators {
         &self.terms
     }
 
-    fn certificate(&self, grade: Grade, round: Round, digest: Digest, honest: bool) -> Bytes {
+    fn certificate(
+        &self,
+        kind: CertificateKind,
+        round: Round,
+        digest: Digest,
+        honest: bool,
+    ) -> Bytes {
         let committee = match honest {
             true => self.terms.committee(round.epoch()),
             false => &self.strangers,
         };
         let mut made = self.made.lock();
-        let made = made.entry((grade, round, digest, honest));
-        made.or_insert_with(|| committee.certify(grade, round, digest)).clone()
+        let made = made.entry((kind, round, digest, honest));
+        made.or_insert_with(|| committee.certify(kind, round, digest)).clone()
     }
 }
 
@@ -129,10 +135,10 @@ impl<E: Clock> Desk<'_, E> {
     }
 
     /// A certificate over `block`, and the block.
-    fn certified(&self, grade: Grade, block: &TestBlock) -> Bytes {
+    fn certified(&self, kind: CertificateKind, block: &TestBlock) -> Bytes {
         let reference = block.reference();
         let round = self.round(reference);
-        let certificate = self.network.validators.certificate(grade, round, reference.digest, true);
+        let certificate = self.network.validators.certificate(kind, round, reference.digest, true);
         [certificate, block.encode()].concat().into()
     }
 
@@ -142,17 +148,18 @@ impl<E: Clock> Desk<'_, E> {
         let finalized = view.tips.block(Tier::Finalized).map(|tip| tip.height.get());
         let at = |height: u64| blocks.get(height as usize).filter(|_| height > 0);
         match key {
-            Key::LatestFinalization => {
-                finalized.and_then(at).map(|block| self.certified(Grade::Finalized, block))
-            }
+            Key::LatestFinalization => finalized
+                .and_then(at)
+                .map(|block| self.certified(CertificateKind::Finalized, block)),
             Key::LatestNotarization => {
-                at(view.chain.tip()).map(|block| self.certified(Grade::Notarized, block))
+                at(view.chain.tip()).map(|block| self.certified(CertificateKind::Notarized, block))
             }
             Key::Height(height) => {
                 let finalized = finalized?;
                 let block = at(height.get()).filter(|_| height.get() <= finalized)?;
                 let own = block.reference().digest.0[31] % BY_A_DESCENDANT != 0;
-                (own || height.get() == finalized).then(|| self.certified(Grade::Finalized, block))
+                (own || height.get() == finalized)
+                    .then(|| self.certified(CertificateKind::Finalized, block))
             }
             Key::Digest(digest) => {
                 let same = |block: &&TestBlock| block.reference().digest == digest;
@@ -175,17 +182,17 @@ impl<E: Clock> Desk<'_, E> {
                 let block = &view.chain.blocks()[self.node.pick(finalized + 1)];
                 match key {
                     Key::Digest(_) => Some(block.encode()),
-                    _ => Some(self.certified(Grade::Finalized, block)),
+                    _ => Some(self.certified(CertificateKind::Finalized, block)),
                 }
             }
             // What is notarized is told as finalized, and the other way round.
             Personality::BreaksLadder => {
                 let tip = view.chain.blocks().last()?;
-                let grade = match key {
-                    Key::LatestNotarization => Grade::Finalized,
-                    _ => Grade::Notarized,
+                let kind = match key {
+                    Key::LatestNotarization => CertificateKind::Finalized,
+                    _ => CertificateKind::Notarized,
                 };
-                Some(self.certified(grade, tip))
+                Some(self.certified(kind, tip))
             }
             Personality::ContradictsFinality => self.contradict(view, key),
             Personality::Torn => {
@@ -213,7 +220,8 @@ impl<E: Clock> Desk<'_, E> {
                 let round = self.round(reference);
                 let validators = &self.network.validators;
                 let digest = reference.digest;
-                let certificate = validators.certificate(Grade::Finalized, round, digest, true);
+                let certificate =
+                    validators.certificate(CertificateKind::Finalized, round, digest, true);
                 Some([certificate, false_block.encode()].concat().into())
             }
         }
@@ -239,7 +247,7 @@ impl<E: Clock> Desk<'_, E> {
             _ => (Round::new(epoch, ViewNumber::new(1)), false),
         };
         let digest = reference.digest;
-        let certificate = validators.certificate(Grade::Finalized, round, digest, honest);
+        let certificate = validators.certificate(CertificateKind::Finalized, round, digest, honest);
         Some([certificate, block.encode()].concat().into())
     }
 }

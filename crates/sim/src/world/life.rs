@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{
-    EventLog as _, Fault, FaultKind, Identity, LocalView as _, LogError, Record, Source,
+    ChainInfo, EventLog as _, Fault, FaultKind, LocalView as _, LogError, Record, Source,
 };
 use tidewatch_store::Store;
 use tidewatch_stream::{Delivery, Driver, Mailbox, Stopper, delivery, driver};
@@ -109,7 +109,7 @@ impl World {
         trouble: Trouble,
     ) -> Result<Process, Fault> {
         let mix = self.mix.clone();
-        let identity = self.truth.lock().now().chain.identity();
+        let chain_info = self.truth.lock().now().chain.chain_info();
         let restless = mix.hostility * 0.3;
         let nodes: Vec<_> = (0..mix.nodes.len())
             .map(|nth| {
@@ -120,12 +120,12 @@ impl World {
             .collect();
         if mix.certified {
             let (source, upstream) = self.certified(&host, &nodes, self.told(context));
-            let started = self.compose(context, host, trouble, source, identity, nodes).await;
+            let started = self.compose(context, host, trouble, source, chain_info, nodes).await;
             return started.map(|process| Process { upstream: Some(upstream), ..process });
         }
         let (ladder, truth) = (mix.ladder, self.truth.clone());
         let source = RpcSource::new(nodes.clone(), truth, ladder, mix.digests_max, mix.blocks_max);
-        self.compose(context, host, trouble, Arc::new(source), identity, nodes).await
+        self.compose(context, host, trouble, Arc::new(source), chain_info, nodes).await
     }
 
     /// Writes down what the follower says of itself.
@@ -140,18 +140,18 @@ impl World {
         host: Host<deterministic::Context>,
         trouble: Trouble,
         source: Arc<S>,
-        identity: Identity,
+        chain_info: ChainInfo,
         nodes: Vec<Arc<Node<deterministic::Context>>>,
     ) -> Result<Process, Fault> {
         let config = tidewatch_store::Config {
             retention: NonZeroU64::new(self.mix.retention).unwrap_or(NonZeroU64::MIN),
             page_cache_pages: NZUsize!(16),
-            ..tidewatch_store::Config::new(identity.clone(), ())
+            ..tidewatch_store::Config::new(chain_info.clone(), ())
         };
         let store: Db = Store::open(host.child("store"), config).await?;
-        let (marks, records) = (store.marks().await?, everything(&store).await?);
+        let (watermarks, records) = (store.watermarks().await?, everything(&store).await?);
         let next = records.last().map_or(0, |last| last.cursor.handled());
-        self.watch.see(Observation::Opened { marks, records });
+        self.watch.see(Observation::Opened { watermarks, records });
 
         let told = self.told(context);
         let spied = Spied::new(source, context.child("spy"), self.watch.clone());
@@ -165,7 +165,7 @@ impl World {
             ..driver::Config::default()
         };
         let (driver, mailbox) =
-            Driver::new(host.child("driver"), Arc::new(spied), kept, identity, told, config);
+            Driver::new(host.child("driver"), Arc::new(spied), kept, chain_info, told, config);
         let mut actors = vec![("driver", driver.start())];
         let (mut stoppers, calm) = (Vec::new(), Arc::new(AtomicBool::new(false)));
         for (nth, temper) in self.mix.consumers.clone().into_iter().enumerate() {

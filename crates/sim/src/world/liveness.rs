@@ -4,7 +4,7 @@ use super::{
     Health, PASSES, World,
     life::{NAMES, Process, STOP, TICK},
 };
-use crate::scripted::words::{marks_words, tips_words};
+use crate::scripted::words::{tips_words, watermarks_words};
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
 use futures::pin_mut;
@@ -91,18 +91,18 @@ impl World {
 
     /// Whether the view stands where the chain does.
     async fn stands(&self, process: &Process) -> bool {
-        let Ok(marks) = process.store.marks().await else { return false };
+        let Ok(watermarks) = process.store.watermarks().await else { return false };
         let now = self.truth.lock().now().clone();
         let told = Tier::ALL.iter().all(|tier| {
             let tip = now.tips.block(*tier);
-            tip.is_none() || marks.tips.block(*tier) == tip
+            tip.is_none() || watermarks.tips.block(*tier) == tip
         });
         let proposed = now.tips.block(Tier::Proposed);
         match self.mix.mode {
             Mode::TipsOnly => told,
             // Nothing is delivered while the chain is below the start.
             Mode::Blocks { .. } => {
-                told && marks.delivered.is_none_or(|head| Some(head) == proposed)
+                told && watermarks.delivered.is_none_or(|head| Some(head) == proposed)
             }
         }
     }
@@ -114,21 +114,22 @@ impl World {
     ) -> bool {
         let end = context.current() + STOP;
         loop {
-            let Ok(marks) = process.store.marks().await else { return false };
+            let Ok(watermarks) = process.store.watermarks().await else { return false };
             let behind: Vec<_> = self
                 .books
                 .iter()
                 .zip(NAMES)
-                .filter(|(books, _)| books.lock().held.marks != marks)
+                .filter(|(books, _)| books.lock().held.watermarks != watermarks)
                 .map(|(books, name)| {
-                    format!("{name} holds {}", marks_words(&books.lock().held.marks))
+                    format!("{name} holds {}", watermarks_words(&books.lock().held.watermarks))
                 })
                 .collect();
             if behind.is_empty() {
                 return true;
             }
             if context.current() > end || self.ended(process) {
-                let detail = format!("{}, the view {}", behind.join(", "), marks_words(&marks));
+                let detail =
+                    format!("{}, the view {}", behind.join(", "), watermarks_words(&watermarks));
                 self.watch.broken("liveness", detail);
                 return false;
             }
@@ -138,8 +139,9 @@ impl World {
 
     /// What each actor waits for.
     async fn waiting(&self, process: &Process, outcomes: &[String]) -> String {
-        let marks = process.store.marks().await;
-        let stands = marks.map_or_else(|fault| fault.to_string(), |marks| marks_words(&marks));
+        let watermarks = process.store.watermarks().await;
+        let stands = watermarks
+            .map_or_else(|fault| fault.to_string(), |watermarks| watermarks_words(&watermarks));
         let upstreams: Vec<_> = process
             .nodes
             .iter()

@@ -20,7 +20,7 @@
 //!    consumer with it; if not, the report says what each actor waits for.
 //! 3. *Wakes*: a doorbell wakes a pass at once, and without one the poll interval does.
 //! 4. *Cost*: on the healed world, what a quiet pass, a new block, a stretch of blocks and a
-//!    reorganisation cost is counted and compared with the budget.
+//!    reorg cost is counted and compared with the budget.
 //! 5. *End*: everything is told to stop; no task and no connection may be left.
 
 mod certified;
@@ -76,7 +76,7 @@ pub struct Tally {
     pub simulated: Duration,
     /// Blocks that were made.
     pub blocks: u64,
-    /// The deepest reorganisation.
+    /// The deepest reorg.
     pub deepest: u64,
     /// Lives that a crash ended.
     pub crashes: u64,

@@ -12,7 +12,9 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
-use tidewatch_core::{BlockRef, Digest, Fault, Height, Identity, Ladder, Limits, Snapshot, Source};
+use tidewatch_core::{
+    BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
+};
 
 use super::{node::Personality, truth::Truth};
 
@@ -24,7 +26,7 @@ pub struct RpcSource<E> {
     /// The call at hand has not succeeded.
     suspect: AtomicBool,
     truth: Arc<Mutex<Truth>>,
-    identity: Identity,
+    chain_info: ChainInfo,
     ladder: Ladder,
     limits: Limits,
 }
@@ -41,9 +43,9 @@ impl<E: Clock> RpcSource<E> {
         let at_least_one = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         let limits =
             Limits { digests_max: at_least_one(digests_max), blocks_max: at_least_one(blocks_max) };
-        let identity = truth.lock().now().chain.identity();
+        let chain_info = truth.lock().now().chain.chain_info();
         let (current, suspect) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { nodes, current, suspect, truth, identity, ladder, limits }
+        Self { nodes, current, suspect, truth, chain_info, ladder, limits }
     }
 
     fn node(&self) -> &Node<E> {
@@ -74,8 +76,8 @@ impl<E: Clock> Source for RpcSource<E> {
         self.limits
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        Ok(self.identity.clone())
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        Ok(self.chain_info.clone())
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

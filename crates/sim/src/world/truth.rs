@@ -26,7 +26,7 @@ const LETTERS: u32 = 26;
 pub struct Habits {
     /// Blocks that come at once, at the most.
     pub grow_max: u64,
-    /// How often a move is a reorganisation.
+    /// How often a move is a reorg.
     pub reorg: f64,
     /// How many of those go as deep as finality allows.
     pub deep: f64,
@@ -154,7 +154,7 @@ impl Truth {
         self.blocks
     }
 
-    /// Blocks that the deepest reorganisation replaced.
+    /// Blocks that the deepest reorg replaced.
     pub const fn deepest(&self) -> u64 {
         self.deepest
     }
@@ -236,7 +236,7 @@ impl Truth {
 
     /// The last `depth` blocks are replaced by one more, as far as finality allows. Returns how many were
     /// replaced.
-    pub fn reorganise(&mut self, depth: u64, now_ms: u64) -> u64 {
+    pub fn reorg(&mut self, depth: u64, now_ms: u64) -> u64 {
         self.past.push_back(self.now.clone());
         let tip = self.now.chain.tip();
         let at = (tip.saturating_sub(depth)).max(self.finalized()) + 1;

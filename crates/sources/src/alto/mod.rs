@@ -126,7 +126,7 @@ where
 {
     let key = public_key(identity)?;
     let [first, others @ ..] = endpoints else {
-        return Err(FaultKind::Setting.fault("alto", "there is no endpoint to follow"));
+        return Err(FaultKind::InvalidConfig.fault("alto", "there is no endpoint to follow"));
     };
     // A silent endpoint must leave time for the others within the deadline of one request.
     let mut each = config.clone();
@@ -135,7 +135,7 @@ where
         if endpoint.mode() != S::MODE {
             let (theirs, ours) = (endpoint.mode().as_str(), S::MODE.as_str());
             let detail = format!("the endpoint is of mode {theirs}, it was opened as {ours}");
-            return Err(FaultKind::Setting.fault(endpoint.to_string(), detail));
+            return Err(FaultKind::InvalidConfig.fault(endpoint.to_string(), detail));
         }
         HttpTransport::new(endpoint, &each)
     };
@@ -163,7 +163,7 @@ pub fn public_key(identity: &[u8]) -> Result<Identity, Fault> {
              printed it for the validators and the indexer was started with",
             Identity::SIZE
         );
-        FaultKind::Setting.fault("alto", detail)
+        FaultKind::InvalidConfig.fault("alto", detail)
     })
 }
 

@@ -5,9 +5,9 @@ use super::{
     block::{Sealed, Wire},
     tips,
 };
-use crate::rpc::{Answer, Call, Hello, RpcError, read};
+use crate::rpc::{Answer, Call, Handshake, RpcError, read};
 use serde_json::json;
-use tidewatch_core::{BlockRef, ChainId, Fault, FaultKind, Identity, TipSet};
+use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, FaultKind, TipSet};
 
 /// The code of a refusal of parameters.
 const REFUSED: i32 = -32701;
@@ -31,10 +31,10 @@ pub(super) fn blocks(first: u64, count: usize) -> Call {
 }
 
 /// Asks which chain it is.
-pub(super) fn hello() -> Hello {
+pub(super) fn handshake() -> Handshake {
     let call = |method| Call::new(method, Vec::new());
     let calls = vec![call("node_getChainId"), call("node_getVersion"), header(0)];
-    Hello { calls, read: read_identity }
+    Handshake { calls, read: read_identity }
 }
 
 /// Names the chain of a rollup: the chain that it lives on, and its version.
@@ -43,8 +43,8 @@ pub(super) fn chain(chain_id: u64, version: u64) -> ChainId {
     ChainId::new(format!("aztec:{chain_id}:{version}")).expect("at most 47 printable characters")
 }
 
-/// Which chain the answers to [`hello`] are of.
-fn read_identity(name: &str, answers: &[Answer]) -> Result<Identity, Fault> {
+/// Which chain the answers to [`handshake`] are of.
+fn read_identity(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
     let [chain_id, version, genesis] = answers else {
         let detail = format_args!("{} answers to 3 calls", answers.len());
         return Err(FaultKind::Malformed.fault(name, detail));
@@ -56,7 +56,7 @@ fn read_identity(name: &str, answers: &[Answer]) -> Result<Identity, Fault> {
     };
     let chain = chain(number("the chain id", chain_id)?, number("the version", version)?);
     match read_header(name, 0, genesis)? {
-        Some(header) => Ok(Identity { chain, genesis: header.reference() }),
+        Some(header) => Ok(ChainInfo { id: chain, genesis: header.reference() }),
         None => Err(FaultKind::Unavailable.fault(name, "it has no header at height 0")),
     }
 }

@@ -22,7 +22,7 @@
 //! | `snapshot` | `node_getL2Tips`, answered at one moment; again if they are lower than before |
 //! | `digests` | one batch of `node_getBlockHeader`, and the header at the tip's height with it |
 //! | `blocks` | `node_getBlocks`, for what is not remembered |
-//! | `identity`, and the first of every connection | `node_getChainId`, `node_getVersion` and the header at height 0, in one batch |
+//! | `chain_info`, and the first of every connection | `node_getChainId`, `node_getVersion` and the header at height 0, in one batch |
 //!
 //! A node gives 50 blocks at once; one that gives fewer says so in its refusal, and is asked for no more
 //! from then on. There are no pushes: a driver polls.
@@ -48,7 +48,7 @@
 //! # Cost
 //!
 //! In requests: a quiet pass 1; one new block 2, and its download alone; catching up `n` blocks
-//! `n / 50 + 2`; a reorganisation `d` blocks deep at most `ceil(log2 d) + 3`, where it ends on a chain
+//! `n / 50 + 2`; a reorg `d` blocks deep at most `ceil(log2 d) + 3`, where it ends on a chain
 //! that is longer than before, and is a single block deep, 4; a chain that became shorter
 //! [`Config::lower_max`] more. A block that was fetched is not fetched again, and the search for a fork
 //! brings the two highest blocks with it.

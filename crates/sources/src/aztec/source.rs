@@ -3,7 +3,7 @@
 use super::{
     AztecBlock,
     block::Sealed,
-    calls::{self, hello},
+    calls::{self, handshake},
     memory::{Bound, Memory, Range},
 };
 use crate::rpc::{Answer, Config, Rpc, Steady, Upstreams, Work};
@@ -18,7 +18,8 @@ use std::{
     },
 };
 use tidewatch_core::{
-    BlockRef, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Monitor, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits, Monitor, Snapshot,
+    Source,
 };
 
 /// Digests that one question may name. The search of a pass goes by powers of that.
@@ -41,7 +42,7 @@ const BELOW: usize = 4;
 pub struct AztecSource<E: Clock, R> {
     upstreams: Upstreams<E, R>,
     pub(super) memory: Mutex<Memory>,
-    identity: Mutex<Option<Identity>>,
+    chain_info: Mutex<Option<ChainInfo>>,
     /// Blocks that the nodes give at once.
     limit: AtomicUsize,
     /// Whoever follows asks for blocks, not for digests alone.
@@ -69,9 +70,9 @@ impl<E: Clock + Metrics, R: Rpc> AztecSource<E, R> {
         config: &Config,
     ) -> Result<Self, Fault> {
         Ok(Self {
-            upstreams: Upstreams::new(context, nodes, hello(), monitor, config)?,
+            upstreams: Upstreams::new(context, nodes, handshake(), monitor, config)?,
             memory: Mutex::new(Memory::new(config.recent_max.get().max(RECENT_MIN))),
-            identity: Mutex::default(),
+            chain_info: Mutex::default(),
             limit: AtomicUsize::new(BLOCKS_MAX),
             wants_blocks: AtomicBool::default(),
             steady: Steady::new(Ladder::Rollup, config),
@@ -86,11 +87,11 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
     }
 
     /// Which chain it was when it was last asked.
-    async fn known(&self) -> Result<Identity, Fault> {
-        let known = self.identity.lock().clone();
+    async fn known(&self) -> Result<ChainInfo, Fault> {
+        let known = self.chain_info.lock().clone();
         match known {
-            Some(identity) => Ok(identity),
-            None => self.identity().await,
+            Some(chain_info) => Ok(chain_info),
+            None => self.chain_info().await,
         }
     }
 
@@ -179,7 +180,7 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
     }
 
     async fn read_run(&self, range: Range, answer: &Answer) -> Result<Vec<Sealed>, Fault> {
-        let Identity { chain, .. } = self.known().await?;
+        let ChainInfo { id: chain, .. } = self.known().await?;
         calls::read_blocks(self.name(), &chain, (range.first, range.count), answer)
     }
 
@@ -286,11 +287,11 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
         Limits { digests_max: room.min(NZUsize!(DIGESTS_MAX)), blocks_max }
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        let identity = self.upstreams.identity().await?;
-        self.memory.lock().begin_with(identity.genesis);
-        *self.identity.lock() = Some(identity.clone());
-        Ok(identity)
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        let chain_info = self.upstreams.chain_info().await?;
+        self.memory.lock().begin_with(chain_info.genesis);
+        *self.chain_info.lock() = Some(chain_info.clone());
+        Ok(chain_info)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

@@ -24,7 +24,7 @@
 //! | `snapshot` | one batch of `eth_getBlockByNumber` with the three tags; again if the tips are of two moments, or lower than before |
 //! | `digests` | one batch of `eth_getBlockByNumber`, and the height of the tip with it |
 //! | `blocks` | likewise, for the blocks that are not remembered |
-//! | `identity`, and the first of every connection | `eth_chainId` and block 0, in one batch |
+//! | `chain_info`, and the first of every connection | `eth_chainId` and block 0, in one batch |
 //! | `doorbell` | `eth_subscribe` to `newHeads`, over a WebSocket; a head wakes, and is not believed |
 //!
 //! # What is believed

@@ -3,13 +3,13 @@
 use super::{
     EthBlock,
     headers::Headers,
-    wire::{By, hello},
+    wire::{By, handshake},
 };
 use crate::rpc::{Config, Rpc, Steady, Upstreams, Work};
 use commonware_runtime::{Clock, Metrics};
 use std::{fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, CheckpointRef, Digest, Fault, FaultKind, Height, Identity, Ladder,
+    Block as _, BlockRef, ChainInfo, CheckpointRef, Digest, Fault, FaultKind, Height, Ladder,
     Limits, Monitor, Snapshot, Source, Tier, Tip, TipSet,
 };
 
@@ -38,7 +38,7 @@ impl<E: Clock + Metrics, R: Rpc> EthereumSource<E, R> {
         monitor: Arc<dyn Monitor>,
         config: &Config,
     ) -> Result<Self, Fault> {
-        let upstreams = Upstreams::new(context, nodes, hello(), monitor, config)?;
+        let upstreams = Upstreams::new(context, nodes, handshake(), monitor, config)?;
         let headers = Headers::new(upstreams, config.recent_max);
         Ok(Self { headers, steady: Steady::new(Ladder::Rollup, config) })
     }
@@ -97,8 +97,8 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
         self.headers.limits()
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        self.headers.upstreams().identity().await
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        self.headers.upstreams().chain_info().await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

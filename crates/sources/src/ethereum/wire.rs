@@ -1,11 +1,11 @@
 //! What a node says of its blocks, read and checked.
 
 use super::EthBlock;
-use crate::rpc::{Answer, Call, Hello, RpcError, read};
+use crate::rpc::{Answer, Call, Handshake, RpcError, read};
 use alloy_primitives::U64;
 use alloy_rpc_types_eth::Header as RpcHeader;
 use serde_json::{Value, json};
-use tidewatch_core::{Block as _, ChainId, Digest, Fault, FaultKind, Height, Identity};
+use tidewatch_core::{Block as _, ChainId, ChainInfo, Digest, Fault, FaultKind, Height};
 
 /// How a block is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,13 +84,13 @@ fn is_absent(error: &RpcError) -> bool {
 }
 
 /// What an execution node is asked first.
-pub(crate) fn hello() -> Hello {
+pub(crate) fn handshake() -> Handshake {
     let genesis = By::Height(Height::zero()).call();
-    Hello { calls: vec![Call::new("eth_chainId", vec![]), genesis], read: identity }
+    Handshake { calls: vec![Call::new("eth_chainId", vec![]), genesis], read: chain_info }
 }
 
 /// Which chain an execution node is of: its chain id, and its block at height 0.
-fn identity(name: &str, answers: &[Answer]) -> Result<Identity, Fault> {
+fn chain_info(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
     let [id, genesis] = answers else {
         return Err(FaultKind::Bug.fault(name, "two calls have two answers"));
     };
@@ -99,7 +99,7 @@ fn identity(name: &str, answers: &[Answer]) -> Result<Identity, Fault> {
     let genesis = genesis.ok_or_else(|| {
         FaultKind::Missing.fault(name, "the node does not have the block at height 0")
     })?;
-    Ok(Identity { chain: chain_id("eth", id.to(), name)?, genesis: genesis.reference() })
+    Ok(ChainInfo { id: chain_id("eth", id.to(), name)?, genesis: genesis.reference() })
 }
 
 /// Names a chain by its family and its number.

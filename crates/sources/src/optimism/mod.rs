@@ -28,7 +28,7 @@
 //! |---|---|
 //! | `snapshot` | `optimism_syncStatus`; if a head moved, one batch to the execution node, which must have the same blocks |
 //! | `digests`, `blocks`, `doorbell` | the execution node, as [`ethereum`](crate::ethereum) does |
-//! | `identity`, and the first of every connection | `optimism_rollupConfig`; `eth_chainId` and block 0 |
+//! | `chain_info`, and the first of every connection | `optimism_rollupConfig`; `eth_chainId` and block 0 |
 //!
 //! # When the two nodes disagree
 //!
@@ -78,7 +78,7 @@ pub fn open<E: Clock + Metrics>(
     let heads = addresses.first().map(Address::heads).unwrap_or_default();
     if let Some(other) = addresses.iter().find(|address| address.heads() != heads) {
         let detail = "it chooses other heads than the first address: let all choose the same";
-        return Err(FaultKind::Setting.fault(other.to_string(), detail));
+        return Err(FaultKind::InvalidConfig.fault(other.to_string(), detail));
     }
     let nodes = addresses.iter().map(|address| {
         let node = Node::new(context.child("rollup"), address.node(), config)?;

@@ -3,13 +3,13 @@
 use super::{
     heads::Heads,
     standing::{Standing, standing},
-    wire::{SyncStatus, hello, read_status, sync_status},
+    wire::{SyncStatus, handshake, read_status, sync_status},
 };
 use crate::{
     ethereum::{
         EthBlock,
         headers::Headers,
-        wire::{By, hello as execution_hello},
+        wire::{By, handshake as execution_handshake},
     },
     rpc::{Config, Rpc, Steady, Upstreams, Work},
 };
@@ -17,7 +17,7 @@ use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Monitor,
+    Block as _, BlockRef, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits, Monitor,
     Snapshot, Source, Tier, TipSet,
 };
 
@@ -66,8 +66,8 @@ impl<E: Clock + Metrics, R: Rpc> OptimismSource<E, R> {
         config: &Config,
     ) -> Result<Self, Fault> {
         let nodes =
-            Upstreams::new(context.child("rollup"), nodes, hello(), monitor.clone(), config)?;
-        let execution = Upstreams::new(context, execution, execution_hello(), monitor, config)?;
+            Upstreams::new(context.child("rollup"), nodes, handshake(), monitor.clone(), config)?;
+        let execution = Upstreams::new(context, execution, execution_handshake(), monitor, config)?;
         let name = format!("{} with {}", nodes.name(), execution.name());
         let headers = Headers::new(execution, config.recent_max);
         let steady = Steady::new(Ladder::Rollup, config);
@@ -182,22 +182,22 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
 
     /// The rollup's number, and the execution node's block at height 0. Both nodes must be of one chain:
     /// the execution node has the block that the rollup begins at.
-    async fn identity(&self) -> Result<Identity, Fault> {
-        let rollup = self.nodes.identity().await?;
-        let execution = self.headers.upstreams().identity().await?;
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        let rollup = self.nodes.chain_info().await?;
+        let execution = self.headers.upstreams().chain_info().await?;
         let first = self.headers.ask(&[By::Height(rollup.genesis.height)]).await?.pop().flatten();
         let first = first.map(|block| block.reference());
-        let number = |identity: &Identity| {
-            identity.chain.as_str().split_once(':').map(|(_, number)| number.to_owned())
+        let number = |chain_info: &ChainInfo| {
+            chain_info.id.as_str().split_once(':').map(|(_, number)| number.to_owned())
         };
         if number(&rollup) == number(&execution) && first == Some(rollup.genesis) {
-            return Ok(Identity { chain: rollup.chain, genesis: execution.genesis });
+            return Ok(ChainInfo { id: rollup.id, genesis: execution.genesis });
         }
         let there = first.map_or("no block".into(), |block| block.to_string());
         let detail = format!(
             "the rollup node is of {} beginning at {}, the execution node of {} with {there} there: \
              check the address after el=",
-            rollup.chain, rollup.genesis, execution.chain
+            rollup.id, rollup.genesis, execution.id
         );
         Err(FaultKind::WrongChain.fault(&self.name, detail))
     }

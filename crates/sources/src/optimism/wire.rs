@@ -2,11 +2,11 @@
 
 use crate::{
     ethereum::wire::chain_id,
-    rpc::{Answer, Call, Hello, read},
+    rpc::{Answer, Call, Handshake, read},
 };
 use alloy_primitives::B256;
 use serde::Deserialize;
-use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height, Identity};
+use tidewatch_core::{BlockRef, ChainInfo, Digest, Fault, FaultKind, Height};
 
 /// A block of L1 as a rollup node names it. Numbers are JSON numbers, here and below.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -46,13 +46,13 @@ pub(super) fn read_status(name: &str, answer: &Answer) -> Result<SyncStatus, Fau
 }
 
 /// What a rollup node is asked first.
-pub(super) fn hello() -> Hello {
-    Hello { calls: vec![Call::new("optimism_rollupConfig", vec![])], read: identity }
+pub(super) fn handshake() -> Handshake {
+    Handshake { calls: vec![Call::new("optimism_rollupConfig", vec![])], read: chain_info }
 }
 
 /// Which chain a rollup node is of: the number of the rollup, and the block that it begins at, which need
 /// not be at height 0.
-fn identity(name: &str, answers: &[Answer]) -> Result<Identity, Fault> {
+fn chain_info(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
     #[derive(Deserialize)]
     struct L2Id {
         hash: B256,
@@ -73,5 +73,5 @@ fn identity(name: &str, answers: &[Answer]) -> Result<Identity, Fault> {
     let config: RollupConfig = read(name, &"the rollup's configuration", config)?;
     let L2Id { hash, number } = config.genesis.l2;
     let genesis = BlockRef::new(Height::new(number), Digest(hash.0));
-    Ok(Identity { chain: chain_id("op", config.l2_chain_id, name)?, genesis })
+    Ok(ChainInfo { id: chain_id("op", config.l2_chain_id, name)?, genesis })
 }

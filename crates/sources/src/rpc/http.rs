@@ -48,7 +48,7 @@ impl HttpRpc {
     /// `Setting`: no client can be made for such an address, or no TLS can be set up.
     pub fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
-        let setting = |detail: &dyn fmt::Display| FaultKind::Setting.fault(&name, detail);
+        let setting = |detail: &dyn fmt::Display| FaultKind::InvalidConfig.fault(&name, detail);
         let guard = GuardLayer { answer_max: config.answer_max };
         let mut builder = jsonrpsee::http_client::HttpClientBuilder::default()
             .request_timeout(config.request_timeout)
@@ -186,7 +186,9 @@ pub(super) fn refused(name: &str, error: &Error) -> (Fault, bool) {
                 (fault(FaultKind::Oversized, &"the answer is too large"), true)
             }
             // The address is part of no other message of the transport.
-            Some(TransportError::Url(_)) => (fault(FaultKind::Setting, &"a wrong address"), false),
+            Some(TransportError::Url(_)) => {
+                (fault(FaultKind::InvalidConfig, &"a wrong address"), false)
+            }
             _ => (fault(FaultKind::Unreachable, &causes(&**error)), false),
         },
         Error::RestartNeeded(error) => {

@@ -19,14 +19,14 @@
 //! | `recent` | blocks that need not be asked for again |
 //! | `steady` | snapshots that are of one moment, and not of a node that lags |
 //! | `config` | limits |
-//! | `ledger` | work and refusals, counted |
+//! | `metrics` | work and refusals, counted |
 
 mod budget;
 mod config;
 mod endpoint;
 mod guard;
 mod http;
-mod ledger;
+mod metrics;
 mod node;
 mod recent;
 mod steady;
@@ -39,11 +39,11 @@ mod tests;
 pub use config::Config;
 pub use endpoint::{Endpoint, EndpointError};
 pub use http::HttpRpc;
-pub use ledger::Work;
+pub use metrics::Work;
 pub use node::Node;
 pub(crate) use recent::Recent;
 pub(crate) use steady::Steady;
-pub(crate) use upstreams::{Hello, Upstreams};
+pub(crate) use upstreams::{Handshake, Upstreams};
 pub use ws::WsRpc;
 
 use crate::words::excerpt;

@@ -6,7 +6,7 @@ use tidewatch_core::{Block, BlockRef, Digest, Height};
 /// Recent blocks by digest, and what is known of the chain under the proposed tip.
 ///
 /// A block that hashes to its digest is that block for ever, whatever becomes of the chain: a
-/// reorganisation costs nothing here. Which digest stands at a height is known under one tip alone, and
+/// reorg costs nothing here. Which digest stands at a height is known under one tip alone, and
 /// forgotten when the tip moves to where nothing links it to the one before.
 #[derive(Debug)]
 pub(crate) struct Recent<B> {

@@ -18,9 +18,9 @@
 //! | requests in a second | [`Config::requests_per_second`]; what is beyond them waits |
 //! | calls in a batch | [`Config::batch_max`], halved when the endpoint refuses, doubled after a while |
 
-use super::{Answer, Call, Config, Rpc, Unanswered, Work, budget::Budget, ledger::Ledger};
+use super::{Answer, Call, Config, Rpc, Unanswered, Work, budget::Budget, metrics::Metrics};
 use commonware_macros::select;
-use commonware_runtime::{Clock, Metrics};
+use commonware_runtime::{Clock, Metrics as Register};
 use commonware_utils::sync::Mutex;
 use futures::future::select_all;
 use std::{
@@ -31,7 +31,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{BlockRef, Fault, FaultKind, Identity, Monitor, Severity};
+use tidewatch_core::{BlockRef, ChainInfo, Fault, FaultKind, Monitor, Severity};
 use tracing::debug;
 
 /// Requests that an endpoint comes last for after its first failure.
@@ -45,11 +45,11 @@ const STREAK: usize = 64;
 
 /// What an endpoint is asked first: which chain it is of.
 #[derive(Clone, Debug)]
-pub(crate) struct Hello {
+pub(crate) struct Handshake {
     /// The calls of one request.
     pub(crate) calls: Vec<Call>,
     /// Reads their answers. The first argument names the endpoint.
-    pub(crate) read: fn(&str, &[Answer]) -> Result<Identity, Fault>,
+    pub(crate) read: fn(&str, &[Answer]) -> Result<ChainInfo, Fault>,
 }
 
 /// What is remembered of one endpoint.
@@ -78,22 +78,22 @@ pub(crate) struct Upstreams<E: Clock, R> {
     members: Vec<Member<R>>,
     current: AtomicUsize,
     asked: AtomicU64,
-    hello: Hello,
-    identity: Mutex<Option<Identity>>,
+    handshake: Handshake,
+    chain_info: Mutex<Option<ChainInfo>>,
     budget: Mutex<Budget>,
     timeout: Duration,
     batch_max: usize,
-    ledger: Ledger,
+    metrics: Metrics,
 }
 
 impl<E: Clock, R> fmt::Debug for Upstreams<E, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let work = self.ledger.work();
+        let work = self.metrics.work();
         f.debug_struct("Upstreams").field("name", &self.name).field("work", &work).finish()
     }
 }
 
-impl<E: Clock + Metrics, R: Rpc> Upstreams<E, R> {
+impl<E: Clock + Register, R: Rpc> Upstreams<E, R> {
     /// One of all `members`; nothing is asked yet. What is refused on the way to an answer is told to
     /// `monitor`.
     ///
@@ -103,15 +103,15 @@ impl<E: Clock + Metrics, R: Rpc> Upstreams<E, R> {
     pub(crate) fn new(
         context: E,
         members: Vec<R>,
-        hello: Hello,
+        handshake: Handshake,
         monitor: Arc<dyn Monitor>,
         config: &Config,
     ) -> Result<Self, Fault> {
         if members.is_empty() {
-            return Err(FaultKind::Setting.fault("source", "there is no endpoint to follow"));
+            return Err(FaultKind::InvalidConfig.fault("source", "there is no endpoint to follow"));
         }
         let names: Vec<_> = members.iter().map(|rpc| rpc.name().to_owned()).collect();
-        let ledger = Ledger::new(&context, monitor);
+        let metrics = Metrics::new(&context, monitor);
         let (rate, burst) = (config.requests_per_second.get(), config.requests_burst.get());
         let budget = Mutex::new(Budget::new(rate, burst, context.current()));
         let batch = config.batch_max.get();
@@ -125,14 +125,14 @@ impl<E: Clock + Metrics, R: Rpc> Upstreams<E, R> {
             members: members.collect(),
             name: names.join(", "),
             budget,
-            hello,
+            handshake,
             timeout,
             batch_max: batch,
-            ledger,
+            metrics,
             context,
             current: AtomicUsize::default(),
             asked: AtomicU64::default(),
-            identity: Mutex::default(),
+            chain_info: Mutex::default(),
         })
     }
 }
@@ -148,7 +148,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     }
 
     pub(crate) fn work(&self) -> Work {
-        self.ledger.work()
+        self.metrics.work()
     }
 
     /// Calls that the endpoint which is asked now takes in one request.
@@ -159,15 +159,15 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     /// A fault of whatever was answered last: counted, and the endpoint rests if it lied, or said that it
     /// cannot answer now.
     pub(crate) fn refuse(&self, fault: Fault) -> Fault {
-        if fault.severity() == Severity::Lied || fault.kind == FaultKind::Unavailable {
+        if fault.severity() == Severity::Invalid || fault.kind == FaultKind::Unavailable {
             self.move_on();
         }
-        self.ledger.refused(fault)
+        self.metrics.refused(fault)
     }
 
     /// The block that the chain begins with, once an endpoint said so.
     pub(crate) fn genesis(&self) -> Option<BlockRef> {
-        self.identity.lock().as_ref().map(|identity| identity.genesis)
+        self.chain_info.lock().as_ref().map(|chain_info| chain_info.genesis)
     }
 
     /// The endpoint that was asked last has `theirs` where the chain begins: connections are made again
@@ -195,14 +195,14 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     ///
     /// As of [`ask`](Self::ask), but that endpoints which all are of another chain than before are an
     /// answer: what that means is for whoever asked.
-    pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
+    pub(crate) async fn chain_info(&self) -> Result<ChainInfo, Fault> {
         for member in &self.members {
             member.standing.lock().greeted = false;
         }
         let greeted = self.ask(&[]).await;
-        let known = self.identity.lock().clone();
+        let known = self.chain_info.lock().clone();
         match (greeted, known) {
-            (Ok(_), Some(identity)) => Ok(identity),
+            (Ok(_), Some(chain_info)) => Ok(chain_info),
             (Err(fault), Some(_)) if fault.kind == FaultKind::WrongChain => {
                 self.says(self.first()).await
             }
@@ -226,18 +226,18 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             match self.ask_member(at, calls).await {
                 Ok(answers) => {
                     self.current.store(at, Ordering::Relaxed);
-                    failed.iter().for_each(|fault| self.ledger.absorbed(fault));
+                    failed.iter().for_each(|fault| self.metrics.absorbed(fault));
                     return Ok(answers);
                 }
                 Err(fault) => {
                     debug!(%fault, "asking the next endpoint");
                     let worse = failed.as_ref().is_none_or(|f| f.kind == FaultKind::WrongChain);
                     if let Some(before) = failed.take_if(|_| worse) {
-                        self.ledger.absorbed(&before);
+                        self.metrics.absorbed(&before);
                     }
                     match &failed {
                         None => failed = Some(fault),
-                        Some(_) => self.ledger.absorbed(&fault),
+                        Some(_) => self.metrics.absorbed(&fault),
                     }
                 }
             }
@@ -256,7 +256,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     /// have sent us to a wrong node once.
     async fn greet(&self, at: usize) -> Result<(), Fault> {
         let theirs = self.says(at).await?;
-        let ours = self.identity.lock().get_or_insert_with(|| theirs.clone()).clone();
+        let ours = self.chain_info.lock().get_or_insert_with(|| theirs.clone()).clone();
         let theirs = if theirs == ours { theirs } else { self.says(at).await? };
         let member = &self.members[at];
         if theirs == ours {
@@ -265,15 +265,15 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         }
         let detail = format_args!(
             "it is of chain {} with genesis {}, what is followed is {} with genesis {}",
-            theirs.chain, theirs.genesis, ours.chain, ours.genesis
+            theirs.id, theirs.genesis, ours.id, ours.genesis
         );
         Err(self.failed(at, FaultKind::WrongChain.fault(member.rpc.name(), detail)))
     }
 
     /// Which chain the endpoint says that it is of.
-    async fn says(&self, at: usize) -> Result<Identity, Fault> {
-        let answers = self.send(at, &self.hello.calls).await?;
-        let theirs = (self.hello.read)(self.members[at].rpc.name(), &answers);
+    async fn says(&self, at: usize) -> Result<ChainInfo, Fault> {
+        let answers = self.send(at, &self.handshake.calls).await?;
+        let theirs = (self.handshake.read)(self.members[at].rpc.name(), &answers);
         theirs.map_err(|fault| self.failed(at, fault))
     }
 
@@ -319,7 +319,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         }
         let rpc = &self.members[at].rpc;
         self.asked.fetch_add(1, Ordering::Relaxed);
-        self.ledger.requested(calls.len());
+        self.metrics.requested(calls.len());
         let unheard = Unheard { upstreams: self, at: Some(at) };
         let answers = select! {
             answers = rpc.send(calls) => answers,
@@ -339,7 +339,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             self.members[at].standing.lock().greeted = false;
         }
         self.rest(at);
-        self.ledger.refused(fault)
+        self.metrics.refused(fault)
     }
 
     fn rest(&self, at: usize) {

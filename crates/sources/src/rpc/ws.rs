@@ -56,7 +56,7 @@ impl<E: Clock> WsRpc<E> {
     pub fn new(context: E, endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
         let tls = endpoint.is_secure().then(tls::config).transpose();
-        let tls = tls.map_err(|error| FaultKind::Setting.fault(&name, error))?;
+        let tls = tls.map_err(|error| FaultKind::InvalidConfig.fault(&name, error))?;
         let backoff = Mutex::new(Backoff::new(config.backoff_base, config.backoff_cap));
         let (client, heads) = Default::default();
         let (endpoint, config) = (endpoint.clone(), config.clone());
@@ -85,7 +85,7 @@ impl<E: Clock> WsRpc<E> {
         let client = builder.build(self.endpoint.url()).await;
         let client = client.map_err(|error| {
             let fault = refused(&self.name, &error).0;
-            Fault { kind: FaultKind::Unreachable, ..fault }
+            FaultKind::Unreachable.fault(fault.about, fault.detail)
         })?;
         let client = Arc::new(client);
         *slot = Some(client.clone());

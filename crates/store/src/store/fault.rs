@@ -79,7 +79,7 @@ fn runtime_kind(error: &RuntimeError) -> FaultKind {
         | E::PartitionCorrupt(_) => FaultKind::CorruptRecord,
         E::PartitionNameInvalid(_)
         | E::BlobLayoutMismatch { .. }
-        | E::BlobVersionMismatch { .. } => FaultKind::Setting,
+        | E::BlobVersionMismatch { .. } => FaultKind::InvalidConfig,
         _ => FaultKind::Disk,
     }
 }

@@ -11,13 +11,13 @@ use crate::{limits, waiters::Waiters};
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
 use commonware_utils::sync::Mutex;
 use std::{num::NonZeroUsize, sync::Arc};
-use tidewatch_core::{Fault, LogError, Marks, Record};
+use tidewatch_core::{Fault, LogError, Record, Watermarks};
 
 pub(super) struct Log<E: Context>(Mutex<Option<State<E>>>);
 
 /// One durable moment.
 pub(super) struct Moment<E: Context> {
-    pub(super) marks: Marks,
+    pub(super) watermarks: Watermarks,
     pub(super) oldest: u64,
     pub(super) end: u64,
     pub(super) reader: EventsReader<E>,

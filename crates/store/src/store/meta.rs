@@ -13,7 +13,7 @@ use commonware_codec::{
 use commonware_storage::{Context, metadata};
 use commonware_utils::sequence::U64;
 use std::num::NonZeroU64;
-use tidewatch_core::{BlockRef, ChainId, Fault, FaultKind, Height, Identity};
+use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, FaultKind, Height};
 
 /// Of the directory as a whole. A change of anything stored is a change of this.
 const FORMAT: u8 = 1;
@@ -31,7 +31,7 @@ pub(super) enum Key {
 /// What a directory was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) identity: Identity,
+    pub(super) chain_info: ChainInfo,
     pub(super) blocks_per_section: NonZeroU64,
 }
 
@@ -76,7 +76,7 @@ impl<E: Context> Meta<E> {
                 "the data directory has format {found}, this program reads format {FORMAT}: \
                  use the program that wrote it, or another directory"
             );
-            return Err(FaultKind::Setting.fault("store", detail));
+            return Err(FaultKind::InvalidConfig.fault("store", detail));
         }
         self.get(Key::Header)
     }
@@ -97,16 +97,16 @@ impl<E: Context> Meta<E> {
 impl Write for Header {
     fn write(&self, buf: &mut impl BufMut) {
         buf.put_u8(FORMAT);
-        self.identity.chain.as_str().as_bytes().write(buf);
-        self.identity.genesis.write(buf);
+        self.chain_info.id.as_str().as_bytes().write(buf);
+        self.chain_info.genesis.write(buf);
         UInt(self.blocks_per_section.get()).write(buf);
     }
 }
 
 impl EncodeSize for Header {
     fn encode_size(&self) -> usize {
-        1 + self.identity.chain.as_str().as_bytes().encode_size()
-            + self.identity.genesis.encode_size()
+        1 + self.chain_info.id.as_str().as_bytes().encode_size()
+            + self.chain_info.genesis.encode_size()
             + UInt(self.blocks_per_section.get()).encode_size()
     }
 }
@@ -122,11 +122,11 @@ impl Read for Header {
         let chain = Vec::<u8>::read_cfg(buf, &(RangeCfg::from(1..=ChainId::MAX), ()))?;
         let chain = String::from_utf8(chain).map_err(|_| invalid("chain id"))?;
         let chain = ChainId::new(chain).map_err(|_| invalid("chain id"))?;
-        let identity = Identity { chain, genesis: BlockRef::read(buf)? };
+        let chain_info = ChainInfo { id: chain, genesis: BlockRef::read(buf)? };
         let blocks: u64 = UInt::read(buf)?.into();
         let blocks_per_section =
             NonZeroU64::new(blocks).ok_or(invalid("no blocks in a section"))?;
-        Ok(Self { identity, blocks_per_section })
+        Ok(Self { chain_info, blocks_per_section })
     }
 }
 
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn the_directory_format_is_frozen() {
-        let identity = Identity { chain: ChainId::new("test:1").unwrap(), genesis: block(0) };
-        let header = Header { identity, blocks_per_section: NonZeroU64::new(300).unwrap() };
+        let chain_info = ChainInfo { id: ChainId::new("test:1").unwrap(), genesis: block(0) };
+        let header = Header { chain_info, blocks_per_section: NonZeroU64::new(300).unwrap() };
         let start = RunStart { first: Height::new(7), base: Some(block(6)) };
         let runs = Runs(vec![Run { slot: 1, start, sequence: 400 }]);
         let anchors = AsOf { sequence: 400, value: runs.clone() };

@@ -28,8 +28,8 @@ use fault::{Part, closed};
 use log::Log;
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
-    Block, BlockRef, Change, Conflict, Cursor, EventLog, Fault, Height, Identity, LocalView,
-    LogError, Marks, Proof, Record, Resume, ResumeError,
+    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, EventLog, Fault, Height, LocalView,
+    LogError, Proof, Record, Resume, ResumeError, Watermarks,
 };
 use writer::Writer;
 
@@ -50,7 +50,7 @@ pub struct Store<E: Context, B: Block + Codec> {
 }
 
 struct Shared<E: Context, B: Block + Codec> {
-    identity: Identity,
+    chain_info: ChainInfo,
     codec: B::Cfg,
     /// `None` once a write failed or was cut off.
     writer: AsyncMutex<Option<Writer<E>>>,
@@ -69,7 +69,7 @@ impl<E: Context, B: Block + Codec> Clone for Store<E, B> {
 
 impl<E: Context, B: Block + Codec> fmt::Debug for Store<E, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("identity", &self.shared.identity).finish_non_exhaustive()
+        f.debug_struct("Store").field("chain_info", &self.shared.chain_info).finish_non_exhaustive()
     }
 }
 
@@ -82,7 +82,7 @@ impl<E: Context, B: Block + Codec> Store<E, B> {
     /// # Errors
     ///
     /// [`WrongChain`](tidewatch_core::FaultKind::WrongChain) if another chain is there,
-    /// [`Setting`](tidewatch_core::FaultKind::Setting) if it was written in another format,
+    /// [`Setting`](tidewatch_core::FaultKind::InvalidConfig) if it was written in another format,
     /// [`CorruptRecord`](tidewatch_core::FaultKind::CorruptRecord), naming part and position, if it
     /// holds something else than what was written, and [`Disk`](tidewatch_core::FaultKind::Disk).
     pub async fn open(context: E, config: Config<B::Cfg>) -> Result<Self, Fault> {
@@ -90,7 +90,7 @@ impl<E: Context, B: Block + Codec> Store<E, B> {
         let partition = writer.layout.partition(Part::Consumers);
         let consumers = Consumers::open(writer.context.child("consumers"), partition).await?;
         let shared = Shared {
-            identity: config.identity,
+            chain_info: config.chain_info,
             codec: config.codec,
             writer: AsyncMutex::new(Some(writer)),
             consumers: AsyncMutex::new(Some(consumers)),
@@ -101,8 +101,8 @@ impl<E: Context, B: Block + Codec> Store<E, B> {
     }
 
     /// The chain.
-    pub fn identity(&self) -> &Identity {
-        &self.shared.identity
+    pub fn chain_info(&self) -> &ChainInfo {
+        &self.shared.chain_info
     }
 
     /// The delivered block at `height`; `None` above the delivered one and below the first.
@@ -161,11 +161,11 @@ impl<E: Context> Drop for CutOff<'_, E> {
 impl<E: Context, B: Block + Codec> LocalView for Store<E, B> {
     type Block = B;
 
-    async fn marks(&self) -> Result<Marks, Fault> {
-        Ok(self.shared.log.moment()?.marks)
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        Ok(self.shared.log.moment()?.watermarks)
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
         let writer = self.shared.writer.lock().await;
         writer.as_ref().ok_or_else(closed)?.known_at(heights).await
     }
@@ -206,7 +206,7 @@ impl<E: Context, B: Block + Codec> EventLog for Store<E, B> {
 
     async fn acknowledge(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
         let end = self.shared.log.moment()?.end;
-        limits::acknowledgement(&self.shared.identity, consumer, cursor, end)?;
+        limits::acknowledgement(&self.shared.chain_info, consumer, cursor, end)?;
         self.shared.waiting.lock().insert(consumer.into(), cursor.clone());
         let mut slot = self.shared.consumers.lock().await;
         // Whoever wrote meanwhile wrote this one too: it is there, or there was no room for it.

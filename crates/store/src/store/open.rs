@@ -15,8 +15,8 @@ use crate::{Config, anchors::Anchors, known::RunStart, resume::History as _};
 use commonware_codec::Codec;
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
 use tidewatch_core::{
-    Block, BlockRef, ChainId, Digest, Event, Fault, FaultKind, Height, Identity, Marks, Record,
-    Rule, Tier,
+    Block, BlockRef, ChainId, ChainInfo, Digest, Event, Fault, FaultKind, Height, Record, Rule,
+    Tier, Watermarks,
 };
 use tracing::{info, warn};
 
@@ -36,29 +36,29 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     let meta = Meta::open(context.child("meta"), layout.partition(Part::Meta)).await?;
     let known = meta.header()?;
     if let Some(known) = &known {
-        same_chain(&known.identity, &config.identity)?;
+        same_chain(&known.chain_info, &config.chain_info)?;
         layout.blocks_per_section = known.blocks_per_section;
     }
     let events = layout.events(&context).await?;
-    let last = last_record(&events, &config.identity.chain).await?;
+    let last = last_record(&events, &config.chain_info.id).await?;
     let meta = match known {
         Some(_) => meta,
         None if last.is_some() => {
             return Err(Part::Meta.corrupt(0, "the header is gone, and events are there"));
         }
         None => {
-            let identity = config.identity.clone();
-            let header = Header { identity, blocks_per_section: layout.blocks_per_section };
+            let chain_info = config.chain_info.clone();
+            let header = Header { chain_info, blocks_per_section: layout.blocks_per_section };
             meta.put(Key::Header, &header).await?
         }
     };
     let last = last.filter(|_| Rule::LastEvent.kept());
-    let marks = last.map_or_else(Marks::none, |record| record.marks);
+    let watermarks = last.map_or_else(Watermarks::none, |record| record.watermarks);
     let (meta, run) = current_run(&context, &layout, meta, events.size()).await?;
-    let (proofs, proven) = align_proofs(layout.proofs(&context).await?, &marks).await?;
+    let (proofs, proven) = align_proofs(layout.proofs(&context).await?, &watermarks).await?;
     let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
     let mut writer = Writer {
-        identity: config.identity.clone(),
+        chain_info: config.chain_info.clone(),
         retention: config.retention,
         proven,
         proofs_dirty: false,
@@ -73,22 +73,22 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
         proofs,
         run,
         evidence,
-        marks,
+        watermarks,
     };
     writer = writer.align_run::<B>(&config.codec).await?;
     writer = writer.roll_anchors().await?;
     let (writer, moment) = writer.moment().await?;
-    info!(events = moment.end, delivered = ?moment.marks.delivered, "opened store");
+    info!(events = moment.end, delivered = ?moment.watermarks.delivered, "opened store");
     let log = Log::new(moment);
     Ok((writer, log))
 }
 
-fn same_chain(found: &Identity, wanted: &Identity) -> Result<(), Fault> {
+fn same_chain(found: &ChainInfo, wanted: &ChainInfo) -> Result<(), Fault> {
     if found == wanted {
         return Ok(());
     }
     let name =
-        |identity: &Identity| format!("{} with genesis {}", identity.chain, identity.genesis);
+        |chain_info: &ChainInfo| format!("{} with genesis {}", chain_info.id, chain_info.genesis);
     let detail = format!(
         "the data directory belongs to {}, the source to {}: use another directory",
         name(found),
@@ -143,10 +143,12 @@ async fn current_run<E: Context>(
 /// Drops proofs whose event did not become durable.
 async fn align_proofs<E: Context>(
     mut proofs: Proofs<E>,
-    marks: &Marks,
+    watermarks: &Watermarks,
 ) -> Result<(Proofs<E>, Option<Height>), Fault> {
-    let above =
-        marks.tips.block(Tier::Finalized).map_or(0, |block| block.height.get().saturating_add(1));
+    let above = watermarks
+        .tips
+        .block(Tier::Finalized)
+        .map_or(0, |block| block.height.get().saturating_add(1));
     let keep = proofs_below(&proofs, Height::new(above)).await?;
     if keep < proofs.size() {
         let failed = |error| Part::Proofs.failed(error);
@@ -163,7 +165,7 @@ async fn align_proofs<E: Context>(
 impl<E: Context> Writer<E> {
     /// Makes the blocks end where the last event says that they do.
     async fn align_run<B: Block + Codec>(mut self, codec: &B::Cfg) -> Result<Self, Fault> {
-        let Some(delivered) = self.marks.delivered else { return Ok(self) };
+        let Some(delivered) = self.watermarks.delivered else { return Ok(self) };
         let Some(run) = self.run else {
             let detail = format!("the start of the run that {delivered} belongs to is gone");
             return Err(Part::Meta.corrupt(Key::Runs as u64, detail));
@@ -217,7 +219,7 @@ impl<E: Context> Writer<E> {
             }
             _ => start.base,
         };
-        let finalized = self.marks.tips.block(Tier::Finalized);
+        let finalized = self.watermarks.tips.block(Tier::Finalized);
         let Some(to) =
             to.filter(|to| finalized.is_none_or(|finalized| finalized.height <= to.height))
         else {
@@ -227,7 +229,7 @@ impl<E: Context> Writer<E> {
             return Err(Part::Blocks.corrupt(have, detail));
         };
         warn!(%to, "{gone}: pruning to fetch them again");
-        let mut tips = self.marks.tips;
+        let mut tips = self.watermarks.tips;
         for tier in Tier::ALL {
             if tips.block(tier).is_some_and(|tip| tip.height > to.height) {
                 tips.set(tier, Some(to.into()));
@@ -235,7 +237,7 @@ impl<E: Context> Writer<E> {
         }
         let depth = delivered.height.get() - to.height.get();
         let event = Event::Pruned { to, depth, tips };
-        self.marks.apply(&event);
+        self.watermarks.apply(&event);
         let record = self.record_of(event).await?;
         let failed = |error| Part::Events.failed(error);
         let (events, _) = self.events.append(&record).await.map_err(failed)?;
@@ -245,7 +247,7 @@ impl<E: Context> Writer<E> {
 
     /// Takes the stored anchors and follows the events since.
     async fn roll_anchors(mut self) -> Result<Self, Fault> {
-        if self.marks.delivered.is_some() {
+        if self.watermarks.delivered.is_some() {
             return Ok(self);
         }
         let stored =
@@ -258,7 +260,7 @@ impl<E: Context> Writer<E> {
             self.anchors_at = stored.sequence;
             for sequence in since {
                 if let Some(record) = self.record(sequence).await? {
-                    self.anchors.apply(&record.event, &record.marks);
+                    self.anchors.apply(&record.event, &record.watermarks);
                 }
             }
         } else if self.events.size() > 0 {
@@ -268,7 +270,7 @@ impl<E: Context> Writer<E> {
                 "anchors are too old: leaving them out"
             );
         }
-        self.anchors.note_tips(&self.marks.tips);
+        self.anchors.note_tips(&self.watermarks.tips);
         Ok(self)
     }
 }

@@ -104,7 +104,7 @@ impl<E: Context> OpenRun<E> {
         Ok((self, vec![(Part::Blocks, blocks.1), (Part::Digests, digests.1)]))
     }
 
-    /// Makes everything durable, the marks that a restart begins from included.
+    /// Makes everything durable, the watermarks that a restart begins from included.
     pub(super) async fn sync(mut self) -> Result<Self, Fault> {
         self.blocks = self.blocks.sync().await.map_err(|error| Part::Blocks.failed(error))?;
         self.digests = self.digests.sync().await.map_err(|error| Part::Digests.failed(error))?;

@@ -25,8 +25,8 @@ use commonware_storage::{
 };
 use std::{collections::BTreeSet, num::NonZeroU64};
 use tidewatch_core::{
-    Block, BlockRef, Change, Conflict, Cursor, Event, Fault, Height, Identity, Marks, Proof,
-    Record, Rule, Tier,
+    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, Fault, Height, Proof, Record,
+    Rule, Tier, Watermarks,
 };
 
 /// Anchors are written once in this many events; a restart rolls them forward from there.
@@ -35,7 +35,7 @@ pub(super) const ANCHORS_EVERY: u64 = 64;
 pub(super) struct Writer<E: Context> {
     pub(super) context: E,
     pub(super) layout: Layout,
-    pub(super) identity: Identity,
+    pub(super) chain_info: ChainInfo,
     pub(super) retention: NonZeroU64,
     pub(super) meta: Meta<E>,
     pub(super) events: Events<E>,
@@ -52,7 +52,7 @@ pub(super) struct Writer<E: Context> {
     pub(super) anchors_at: u64,
     pub(super) evidence: Evidence,
     /// Where the view stands, what is pending included.
-    pub(super) marks: Marks,
+    pub(super) watermarks: Watermarks,
     /// Events whose payload is not known to be durable yet.
     pub(super) pending: Vec<Record>,
 }
@@ -81,12 +81,12 @@ impl<E: Context> Writer<E> {
     async fn check<B: Block>(&self, change: &Change<B>) -> Result<Event, Fault> {
         let mut ours = None;
         if let Some(height) = rules::height_named(change)
-            && self.marks.delivered.is_some()
+            && self.watermarks.delivered.is_some()
         {
             let known = self.known_at(&[height]).await?.into_iter().next().flatten();
             ours = known.filter(|block| block.height == height);
         }
-        rules::check(&self.identity, &self.marks, ours, change)
+        rules::check(&self.chain_info, &self.watermarks, ours, change)
     }
 
     async fn apply<B: Block + Codec>(
@@ -102,8 +102,8 @@ impl<E: Context> Writer<E> {
             }
             Change::Pruned { .. } | Change::Moved { .. } => {}
         }
-        self.marks.apply(&event);
-        self.anchors.apply(&event, &self.marks);
+        self.watermarks.apply(&event);
+        self.anchors.apply(&event, &self.watermarks);
         let record = self.record_of(event).await?;
         self.pending.push(record);
         if let Event::Pruned { to, .. } = event {
@@ -121,7 +121,7 @@ impl<E: Context> Writer<E> {
     async fn append<B: Block + Codec>(mut self, blocks: &[B], log: &Log<E>) -> Result<Self, Fault> {
         let Some(first) = blocks.first() else { return Ok(self) };
         let at = first.reference().height;
-        let goes_on = !rules::starts_run(&self.marks, at)
+        let goes_on = !rules::starts_run(&self.watermarks, at)
             && self.run.as_ref().is_some_and(|run| run.end() == at.get());
         if !goes_on {
             let start = RunStart { first: at, base: rules::base_of(first) };
@@ -159,15 +159,15 @@ impl<E: Context> Writer<E> {
 
     pub(super) async fn record_of(&self, event: Event) -> Result<Record, Fault> {
         let heights: Vec<_> = self
-            .marks
+            .watermarks
             .head()
             .into_iter()
             .flat_map(|head| Cursor::heights_below(head.height))
             .collect();
         let below: Vec<_> = self.known_at(&heights).await?.into_iter().flatten().collect();
         let handled = self.events.size() + self.pending.len() as u64 + 1;
-        let cursor = Cursor::new(&self.identity.chain, handled, &self.marks, &below);
-        Ok(Record { event, marks: self.marks, cursor })
+        let cursor = Cursor::new(&self.chain_info.id, handled, &self.watermarks, &below);
+        Ok(Record { event, watermarks: self.watermarks, cursor })
     }
 
     /// Makes the payload durable, all of it at once, and then the events that speak of it.
@@ -216,7 +216,7 @@ impl<E: Context> Writer<E> {
         let (events, reader) = snapshot.map_err(|error| Part::Events.failed(error))?;
         self.events = events;
         let (oldest, end) = self.bounds();
-        let moment = Moment { marks: self.marks, oldest, end, reader };
+        let moment = Moment { watermarks: self.watermarks, oldest, end, reader };
         Ok((self, moment))
     }
 
@@ -228,7 +228,7 @@ impl<E: Context> Writer<E> {
             self.meta = self.meta.put(Key::Runs, &Runs(runs)).await?;
         }
         let sequence = self.events.size();
-        if self.marks.delivered.is_none() && sequence >= self.anchors_at + ANCHORS_EVERY {
+        if self.watermarks.delivered.is_none() && sequence >= self.anchors_at + ANCHORS_EVERY {
             let anchors = AsOf { sequence, value: self.anchors.clone() };
             self.meta = self.meta.put(Key::Anchors, &anchors).await?;
             self.anchors_at = sequence;
@@ -252,7 +252,7 @@ impl<E: Context> Writer<E> {
         Ok(self)
     }
 
-    /// Makes everything durable, the marks that a restart begins from included.
+    /// Makes everything durable, the watermarks that a restart begins from included.
     pub(super) async fn sync(mut self) -> Result<Self, Fault> {
         if let Some(run) = self.run {
             self.run = Some(run.sync().await?);
@@ -268,10 +268,10 @@ impl<E: Context> Writer<E> {
         heights: &[Height],
     ) -> Result<Vec<Option<BlockRef>>, Fault> {
         let start = self.run.as_ref().map(|run| run.run.start);
-        let (anchors, genesis) = (&self.anchors, self.identity.genesis);
+        let (anchors, genesis) = (&self.anchors, self.chain_info.genesis);
         let known: Vec<_> = heights
             .iter()
-            .map(|height| (*height, known(*height, &self.marks, start, anchors, genesis)))
+            .map(|height| (*height, known(*height, &self.watermarks, start, anchors, genesis)))
             .collect();
         let dense: BTreeSet<_> =
             known.iter().filter(|(_, known)| *known == Known::Dense).map(|(at, _)| *at).collect();
@@ -298,7 +298,8 @@ impl<E: Context> Writer<E> {
         codec: &B::Cfg,
     ) -> Result<Option<B>, Fault> {
         let Some(run) = &self.run else { return Ok(None) };
-        let delivered = self.marks.delivered.is_some_and(|delivered| height <= delivered.height);
+        let delivered =
+            self.watermarks.delivered.is_some_and(|delivered| height <= delivered.height);
         if !delivered || height < run.run.start.first {
             return Ok(None);
         }
@@ -347,12 +348,12 @@ pub(super) async fn read_proof<E: Context>(proofs: &Proofs<E>, at: u64) -> Resul
 }
 
 impl<E: Context> History for Writer<E> {
-    fn identity(&self) -> &Identity {
-        &self.identity
+    fn chain_info(&self) -> &ChainInfo {
+        &self.chain_info
     }
 
-    fn marks(&self) -> Marks {
-        self.marks
+    fn watermarks(&self) -> Watermarks {
+        self.watermarks
     }
 
     fn bounds(&self) -> (u64, u64) {
@@ -377,7 +378,7 @@ impl<E: Context> History for Writer<E> {
         }
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
         self.known_at(heights).await
     }
 }

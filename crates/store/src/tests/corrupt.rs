@@ -84,14 +84,14 @@ async fn assert_true_or_named(
     let named = |fault: tidewatch_core::Fault| {
         assert_eq!(fault.kind, FaultKind::CorruptRecord, "{what}: {fault}");
     };
-    let marks = store.marks().await.unwrap();
-    let top = marks.delivered.map_or(0, |delivered| delivered.height.get());
+    let watermarks = store.watermarks().await.unwrap();
+    let top = watermarks.delivered.map_or(0, |delivered| delivered.height.get());
     for height in 1..=top {
         match store.block(Height::new(height)).await {
             Ok(block) => assert_eq!(block, Some(chain.block(height)), "{what}"),
             Err(fault) => named(fault),
         }
-        match store.witnesses(&[Height::new(height)]).await {
+        match store.locate(&[Height::new(height)]).await {
             Ok(known) => assert_eq!(known, [Some(chain.at(height))], "{what}"),
             Err(fault) => named(fault),
         }
@@ -203,10 +203,10 @@ fn lost_blocks_that_are_not_finalized_are_pruned_and_asked_for_again() {
         let chain = unfinalized(&context, 5).await;
         lose_end(&context, "tidewatch-blocks-0_data").await;
         let mut store = open(&context).await;
-        let marks = store.marks().await.unwrap();
-        let delivered = marks.delivered.unwrap();
+        let watermarks = store.watermarks().await.unwrap();
+        let delivered = watermarks.delivered.unwrap();
         assert!(delivered.height.get() < 40 && delivered.height.get() >= 20, "{delivered}");
-        assert_eq!(marks.tips.block(Tier::Proposed), Some(delivered));
+        assert_eq!(watermarks.tips.block(Tier::Proposed), Some(delivered));
         let records = everything(&store).await;
         assert!(
             matches!(records.last().unwrap().event, Event::Pruned { to, .. } if to == delivered)

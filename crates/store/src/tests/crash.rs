@@ -7,7 +7,7 @@ use commonware_runtime::deterministic::{self, FaultConfig, PartialWriteMode, Wri
 use commonware_storage::Context;
 use commonware_utils::{Probability, probability};
 use std::time::Duration;
-use tidewatch_core::{Block as _, Change, FaultKind, LocalView as _, Marks, Record, Tier};
+use tidewatch_core::{Block as _, Change, FaultKind, LocalView as _, Record, Tier, Watermarks};
 
 /// What a crash leaves of writes that were not synced.
 pub(super) const LEFT: [(PartialWriteMode, Probability); 4] = [
@@ -20,33 +20,33 @@ pub(super) const LEFT: [(PartialWriteMode, Probability); 4] = [
 /// A commit, and where the view stands after each of its changes.
 pub(super) struct Step {
     pub(super) changes: Vec<Change<TestBlock>>,
-    after: Vec<Marks>,
+    after: Vec<Watermarks>,
 }
 
 pub(super) fn script(commits: Vec<Vec<Change<TestBlock>>>) -> Vec<Step> {
-    let mut marks = Marks::none();
+    let mut watermarks = Watermarks::none();
     let step = |changes: Vec<Change<TestBlock>>| {
         let after = changes.iter().map(|change| {
-            marks.apply(&change.event(&marks).unwrap());
-            marks
+            watermarks.apply(&change.event(&watermarks).unwrap());
+            watermarks
         });
         Step { after: after.collect(), changes }
     };
     commits.into_iter().map(step).collect()
 }
 
-/// Blocks, tiers, a reorganisation, a skip, another skip, and an ordinary end.
+/// Blocks, tiers, a reorg, a skip, another skip, and an ordinary end.
 fn story() -> (Vec<Step>, Vec<Chain>) {
     let old = Chain::of(60);
     let new = old.forked(6, 54, 1);
-    let mut marks = Marks::none();
+    let mut watermarks = Watermarks::none();
     let mut commits = Vec::new();
     let mut push = |changes: Vec<Change<TestBlock>>| {
         for change in &changes {
-            marks.apply(&change.event(&marks).unwrap());
+            watermarks.apply(&change.event(&watermarks).unwrap());
         }
         commits.push(changes);
-        marks
+        watermarks
     };
     push(vec![old.blocks(1, 6), old.up(Tier::Proposed, 6), old.finalize(3)]);
     let now = push(vec![old.blocks(7, 12), old.up(Tier::Proposed, 12), old.finalize(5)]);
@@ -65,15 +65,15 @@ pub(super) async fn assert_consistent<E: Context>(
     acknowledged: usize,
     chains: &[Chain],
 ) -> usize {
-    let all: Vec<Marks> = steps.iter().flat_map(|step| step.after.clone()).collect();
+    let all: Vec<Watermarks> = steps.iter().flat_map(|step| step.after.clone()).collect();
     let least: usize = steps[..acknowledged].iter().map(|step| step.after.len()).sum();
     let records = everything(store).await;
     assert!(records.len() >= least, "{} events of {least} that were acknowledged", records.len());
     assert!(records.len() <= all.len());
-    let marks = store.marks().await.unwrap();
-    assert_eq!(folded(Marks::none(), &records), marks);
-    assert!(records.iter().zip(&all).all(|(record, marks)| record.marks == *marks));
-    if let Some(delivered) = marks.delivered {
+    let watermarks = store.watermarks().await.unwrap();
+    assert_eq!(folded(Watermarks::none(), &records), watermarks);
+    assert!(records.iter().zip(&all).all(|(record, watermarks)| record.watermarks == *watermarks));
+    if let Some(delivered) = watermarks.delivered {
         let top = delivered.height.get();
         let on = |chain: &&Chain| top <= chain.top() && chain.at(top) == delivered;
         let chain = chains.iter().find(on).expect("a block of no chain");
@@ -87,7 +87,7 @@ pub(super) async fn assert_consistent<E: Context>(
             );
         }
     }
-    let finalized = marks.tips.block(Tier::Finalized);
+    let finalized = watermarks.tips.block(Tier::Finalized);
     let stored =
         store.proof(finalized.map_or(0.into_height(), |block| block.height)).await.unwrap();
     assert_eq!(stored.map(|proof| proof.block), finalized, "the proof of what is finalized");
@@ -120,7 +120,7 @@ impl IntoHeight for u64 {
 
 /// Where the run that the last of `records` belongs to starts.
 fn first_of(records: &[Record]) -> u64 {
-    let mut before = Marks::none();
+    let mut before = Watermarks::none();
     let mut first = 1;
     for record in records {
         if let tidewatch_core::Event::Blocks { from, .. } = record.event
@@ -128,7 +128,7 @@ fn first_of(records: &[Record]) -> u64 {
         {
             first = from.height.get();
         }
-        before = record.marks;
+        before = record.watermarks;
     }
     first
 }
@@ -154,7 +154,7 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
             let mut acknowledged = 0;
             for step in steps {
                 if store.commit(step.changes).await.is_err() {
-                    let closed = store.marks().await.unwrap_err();
+                    let closed = store.watermarks().await.unwrap_err();
                     assert_eq!(
                         closed.kind,
                         FaultKind::Disk,
@@ -236,9 +236,9 @@ fn histories_survive_any_number_of_crashes() {
                 let found = everything(&store).await;
                 assert!(found.len() >= records.len(), "acknowledged events are gone");
                 assert_eq!(found[..records.len()], records[..]);
-                let marks = store.marks().await.unwrap();
-                assert_eq!(folded(Marks::none(), &found), marks);
-                driver.at(marks);
+                let watermarks = store.watermarks().await.unwrap();
+                assert_eq!(folded(Watermarks::none(), &found), watermarks);
+                driver.at(watermarks);
                 drop(store);
                 *context.storage_fault_config().write() = faults(left);
                 let (context, disk) = OnDisk::new(context);

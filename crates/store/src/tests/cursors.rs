@@ -2,7 +2,7 @@
 
 use super::{ALL, Twin, commit, everything, folded, known, twins, world::*};
 use tidewatch_core::{
-    BlockRef, Cursor, Event, Height, Marks, Record, Resume, ResumeError, Tier, TipSet,
+    BlockRef, Cursor, Event, Height, Record, Resume, ResumeError, Tier, TipSet, Watermarks,
 };
 
 twins! {
@@ -21,26 +21,26 @@ twins! {
 }
 
 /// The bridge obeys the replay law, leads to `ours`, and never names a tier above its blocks.
-fn assert_leads(cursor: &Cursor, bridge: &[Record], ours: &Marks) {
+fn assert_leads(cursor: &Cursor, bridge: &[Record], ours: &Watermarks) {
     let mut tips = TipSet::unknown();
     for tier in Tier::ALL {
         tips.set(tier, cursor.block(tier).map(Into::into));
     }
-    let start = Marks { delivered: cursor.delivered(), tips };
+    let start = Watermarks { delivered: cursor.delivered(), tips };
     let end = folded(start, bridge);
     assert_eq!(end.delivered, ours.delivered);
     assert!(end.tips.same_blocks(&ours.tips), "{end:?} is not {ours:?}");
     for (index, record) in bridge.iter().enumerate() {
         assert!(index == 0 || !matches!(record.event, Event::Pruned { .. }), "a prune comes first");
         if let (Event::Advanced { tip, .. }, Some(delivered)) =
-            (record.event, record.marks.delivered)
+            (record.event, record.watermarks.delivered)
         {
             assert!(tip.block.height <= delivered.height);
         }
     }
     if let Some(finalized) = cursor.block(Tier::Finalized) {
         for record in bridge {
-            let now = record.marks.tips.block(Tier::Finalized).map(|block| block.height);
+            let now = record.watermarks.tips.block(Tier::Finalized).map(|block| block.height);
             assert!(now >= Some(finalized.height), "finalized moved back");
         }
     }
@@ -60,7 +60,7 @@ async fn a_cursor_of_this_log_is_resumed_exactly<S: Twin>(open: impl AsyncFn(u64
         let changes = driver.commit(&mut dice);
         commit(&mut store, changes).await;
     }
-    let start = Cursor::start(&identity().chain);
+    let start = Cursor::start(&chain_info().id);
     assert_eq!(store.resume(&start).await, Ok(Resume::Exact { next: 0 }));
     for record in everything(&store).await {
         let next = record.sequence() + 1;
@@ -74,13 +74,13 @@ async fn a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start<S: Twin>
 ) {
     let (mut store, chain) = (open(ALL).await, Chain::of(5));
     let tips = TipSet::unknown().with(Tier::Finalized, chain.at(3));
-    let cursor = Cursor::new(&identity().chain, 0, &Marks { delivered: None, tips }, &[]);
+    let cursor = Cursor::new(&chain_info().id, 0, &Watermarks { delivered: None, tips }, &[]);
     let ahead = Err(ResumeError::Ahead { theirs: None, ours: None });
     assert_eq!(store.resume(&cursor).await, ahead);
     commit(&mut store, vec![chain.blocks(1, 5), chain.up(Tier::Proposed, 5), chain.finalize(4)])
         .await;
     let (_, bridge, _) = forked(store.resume(&cursor).await.unwrap());
-    assert_leads(&cursor, &bridge, &store.marks().await.unwrap());
+    assert_leads(&cursor, &bridge, &store.watermarks().await.unwrap());
 }
 
 async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -93,24 +93,24 @@ async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S
             pruned = everything(&store).await.pop();
         }
     }
-    let marks = |chain: &Chain, height| Marks {
+    let watermarks = |chain: &Chain, height| Watermarks {
         delivered: Some(chain.at(height)),
         tips: TipSet::unknown().with(Tier::Proposed, chain.at(height)),
     };
     let below = |chain: &Chain, height| {
         Cursor::heights_below(Height::new(height)).map(|h| chain.at(h.get())).collect::<Vec<_>>()
     };
-    let chain_id = &identity().chain;
+    let chain_id = &chain_info().id;
 
     assert!("made up".parse::<Cursor>().is_err(), "malformed, before it comes here");
 
-    let foreign = Cursor::new(&named("test:2").chain, 95, &marks(&chain, 48), &[]);
+    let foreign = Cursor::new(&named("test:2").id, 95, &watermarks(&chain, 48), &[]);
     assert_eq!(
         store.resume(&foreign).await,
         Err(ResumeError::WrongChain { ours: chain_id.clone() })
     );
 
-    let future = Cursor::new(chain_id, 190, &marks(&chain, 95), &below(&chain, 95));
+    let future = Cursor::new(chain_id, 190, &watermarks(&chain, 95), &below(&chain, 95));
     let ahead = ResumeError::Ahead { theirs: Some(chain.at(95)), ours: Some(chain.at(50)) };
     assert_eq!(store.resume(&future).await, Err(ahead));
 
@@ -118,11 +118,11 @@ async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S
     assert!(matches!(pruned, Err(ResumeError::TooOld { .. })), "{pruned:?}");
 
     let other = chain.forked(40, 60, 1);
-    let fork = Cursor::new(chain_id, 92, &marks(&other, 47), &below(&other, 47));
+    let fork = Cursor::new(chain_id, 92, &watermarks(&other, 47), &below(&other, 47));
     let (ancestor, bridge, next) = forked(store.resume(&fork).await.unwrap());
-    // Witnesses stand at 46, 45, 43, 39: the highest that is common is 39.
+    // Locators stand at 46, 45, 43, 39: the highest that is common is 39.
     assert_eq!((ancestor, next), (chain.at(39), 100));
-    assert_leads(&fork, &bridge, &store.marks().await.unwrap());
+    assert_leads(&fork, &bridge, &store.watermarks().await.unwrap());
 }
 
 async fn the_restart_point_can_be_resumed_from<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -130,7 +130,7 @@ async fn the_restart_point_can_be_resumed_from<S: Twin>(open: impl AsyncFn(u64) 
     for height in 1..=50 {
         commit(&mut store, vec![chain.blocks(height, height)]).await;
     }
-    let start = Cursor::start(&identity().chain);
+    let start = Cursor::start(&chain_info().id);
     let Err(ResumeError::TooOld { restart }) = store.resume(&start).await else {
         panic!("resumed")
     };
@@ -177,7 +177,7 @@ async fn a_cursor_of_a_shorter_fork_is_led_over_the_ancestor<S: Twin>(
     );
     let Event::Blocks { from, to } = events[1] else { panic!("no blocks") };
     assert_eq!((from, to), (chain.at(29), chain.at(40)));
-    assert_leads(&cursor, &bridge, &store.marks().await.unwrap());
+    assert_leads(&cursor, &bridge, &store.watermarks().await.unwrap());
 }
 
 async fn a_cursor_of_a_longer_fork_is_led_back<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -185,8 +185,8 @@ async fn a_cursor_of_a_longer_fork_is_led_back<S: Twin>(open: impl AsyncFn(u64) 
     let store = followed(open(ALL).await, &chain, 40, 20).await;
     let cursor = theirs(&chain.forked(30, 20, 1), 50, 20).await;
     let (ancestor, bridge, _) = forked(store.resume(&cursor).await.unwrap());
-    assert_eq!(ancestor, chain.at(20), "the finalized block: nearer than the witness at 18");
-    assert_leads(&cursor, &bridge, &store.marks().await.unwrap());
+    assert_eq!(ancestor, chain.at(20), "the finalized block: nearer than the locator at 18");
+    assert_leads(&cursor, &bridge, &store.watermarks().await.unwrap());
 }
 
 async fn a_cursor_of_another_log_at_the_same_place_needs_no_bridge<S: Twin>(
@@ -212,7 +212,7 @@ async fn a_cursor_behind_on_the_same_chain_is_led_on_without_a_prune<S: Twin>(
     let (ancestor, bridge, next) = forked(store.resume(&cursor).await.unwrap());
     assert_eq!((ancestor, next), (chain.at(10), 3));
     assert_eq!(bridge[0].event, Event::Blocks { from: chain.at(11), to: chain.at(30) });
-    assert_leads(&cursor, &bridge, &store.marks().await.unwrap());
+    assert_leads(&cursor, &bridge, &store.watermarks().await.unwrap());
     let end = bridge.last().unwrap();
     assert_eq!(store.resume(&end.cursor).await, Ok(Resume::Exact { next: 3 }));
 }
@@ -291,14 +291,14 @@ async fn every_cursor_of_one_history_is_led_into_any_other<S: Twin>(open: impl A
             commit(&mut theirs, drivers[0].commit(&mut dice)).await;
             commit(&mut ours, drivers[1].commit(&mut dice)).await;
         }
-        let marks = ours.marks().await.unwrap();
+        let watermarks = ours.watermarks().await.unwrap();
         for record in everything(&theirs).await {
             match ours.resume(&record.cursor).await {
                 Ok(Resume::Exact { .. }) => exact += 1,
                 Ok(Resume::Forked { ancestor, bridge, .. }) => {
                     led += 1;
                     assert_eq!(known(&ours, ancestor.height.get()).await, Some(ancestor));
-                    assert_leads(&record.cursor, &bridge, &marks);
+                    assert_leads(&record.cursor, &bridge, &watermarks);
                     for (index, step) in bridge.iter().enumerate() {
                         match ours.resume(&step.cursor).await.unwrap() {
                             Resume::Exact { next } => {
@@ -306,7 +306,7 @@ async fn every_cursor_of_one_history_is_led_into_any_other<S: Twin>(open: impl A
                             }
                             Resume::Forked { bridge: rest, .. } => {
                                 assert!(index + 1 < bridge.len(), "the end of a bridge is exact");
-                                assert_leads(&step.cursor, &rest, &marks);
+                                assert_leads(&step.cursor, &rest, &watermarks);
                             }
                         }
                     }

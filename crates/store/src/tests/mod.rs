@@ -16,9 +16,9 @@ use commonware_storage::Context;
 use commonware_utils::NZUsize;
 use std::{future::Future, num::NonZeroU64, time::Duration};
 use tidewatch_core::{
-    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, Marks, Proof, Record,
+    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, Proof, Record, Watermarks,
 };
-use world::{TestBlock, identity};
+use world::{TestBlock, chain_info};
 
 /// What both stores are.
 pub(crate) trait Twin: LocalView<Block = TestBlock> + EventLog {
@@ -66,7 +66,7 @@ impl<E: Context> Twin for Store<E, TestBlock> {
 
 pub(crate) fn config() -> Config<()> {
     // One page of cache: what is asked of the disk is not hidden.
-    Config { page_cache_pages: NZUsize!(1), ..Config::new(identity(), ()) }
+    Config { page_cache_pages: NZUsize!(1), ..Config::new(chain_info(), ()) }
 }
 
 pub(crate) async fn open<E: Context>(context: &E) -> Store<E, TestBlock> {
@@ -120,7 +120,7 @@ macro_rules! twins {
 pub(crate) use twins;
 
 pub(crate) async fn memory_of(events: u64) -> Memory<TestBlock> {
-    Memory::with_retention(identity(), NonZeroU64::new(events).unwrap())
+    Memory::with_retention(chain_info(), NonZeroU64::new(events).unwrap())
 }
 
 /// A retention that no test comes near.
@@ -131,7 +131,7 @@ pub(crate) fn heights(heights: impl IntoIterator<Item = u64>) -> Vec<Height> {
 }
 
 pub(crate) async fn known(view: &impl LocalView, height: u64) -> Option<BlockRef> {
-    view.witnesses(&heights([height])).await.unwrap()[0]
+    view.locate(&heights([height])).await.unwrap()[0]
 }
 
 pub(crate) async fn everything(log: &impl EventLog) -> Vec<Record> {
@@ -146,12 +146,15 @@ pub(crate) async fn everything(log: &impl EventLog) -> Vec<Record> {
 }
 
 /// The replay law.
-pub(crate) fn folded<'a>(mut marks: Marks, records: impl IntoIterator<Item = &'a Record>) -> Marks {
+pub(crate) fn folded<'a>(
+    mut watermarks: Watermarks,
+    records: impl IntoIterator<Item = &'a Record>,
+) -> Watermarks {
     for record in records {
-        marks.apply(&record.event);
-        assert_eq!(marks, record.marks, "after event {}", record.sequence());
+        watermarks.apply(&record.event);
+        assert_eq!(watermarks, record.watermarks, "after event {}", record.sequence());
     }
-    marks
+    watermarks
 }
 
 pub(crate) async fn commit<V: LocalView<Block = TestBlock>>(

@@ -10,7 +10,7 @@ use commonware_utils::NZUsize;
 use futures::{FutureExt as _, pin_mut};
 use std::{num::NonZeroU64, time::Duration};
 use tidewatch_core::{
-    Cursor, EventLog as _, FaultKind, Height, LocalView as _, LogError, Marks, Resume, Tier,
+    Cursor, EventLog as _, FaultKind, Height, LocalView as _, LogError, Resume, Tier, Watermarks,
 };
 
 #[test]
@@ -36,7 +36,7 @@ fn a_restart_finds_everything_as_it_was() {
         (records, driver, dice, checkpoint) = {
             let (after, checkpoint) = runner.start_and_recover(|context| async move {
                 let mut store = open(&context).await;
-                assert_eq!(store.marks().await.unwrap(), driver.marks);
+                assert_eq!(store.watermarks().await.unwrap(), driver.watermarks);
                 assert_eq!(everything(&store).await, records);
                 assert_eq!(
                     store.acknowledged("indexer").await.unwrap(),
@@ -72,9 +72,9 @@ fn both_stores_answer_alike_whatever_happened_and_however_often_one_restarts() {
                     store = open(&context).await;
                 }
                 let asked = super::heights(0..driver.chain.top() + 3);
-                let expected = memory.witnesses(&asked).await.unwrap();
-                assert_eq!(store.witnesses(&asked).await.unwrap(), expected);
-                assert_eq!(store.marks().await.unwrap(), memory.marks().await.unwrap());
+                let expected = memory.locate(&asked).await.unwrap();
+                assert_eq!(store.locate(&asked).await.unwrap(), expected);
+                assert_eq!(store.watermarks().await.unwrap(), memory.watermarks().await.unwrap());
                 for height in 0..driver.chain.top() + 3 {
                     assert_eq!(store.block_at(height).await, memory.block_at(height).await);
                     assert_eq!(store.proof_at(height).await, memory.proof_at(height).await);
@@ -94,10 +94,10 @@ fn tips_without_blocks_survive_a_restart() {
             commit(&mut store, vec![chain.up(Tier::Proposed, height)]).await;
         }
         let asked = super::heights((0..=500).rev());
-        let before = store.witnesses(&asked).await.unwrap();
+        let before = store.locate(&asked).await.unwrap();
         store.close().await.unwrap();
         let store = open(&context).await;
-        assert_eq!(store.witnesses(&asked).await.unwrap(), before);
+        assert_eq!(store.locate(&asked).await.unwrap(), before);
     });
 }
 
@@ -105,16 +105,16 @@ fn tips_without_blocks_survive_a_restart() {
 fn a_directory_of_another_chain_is_refused_naming_both() {
     run(|context| async move {
         open(&context).await;
-        let other = Config { identity: named("test:2"), ..config() };
+        let other = Config { chain_info: named("test:2"), ..config() };
         let refused = Store::<_, TestBlock>::open(context.child("other"), other).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::WrongChain);
         assert!(
             refused.detail.contains("test:1") && refused.detail.contains("test:2"),
             "{refused}"
         );
-        let mut genesis = identity();
+        let mut genesis = chain_info();
         genesis.genesis = Chain::of(1).at(1);
-        let other = Config { identity: genesis, ..config() };
+        let other = Config { chain_info: genesis, ..config() };
         let refused = Store::<_, TestBlock>::open(context.child("other"), other).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::WrongChain, "another genesis is another chain");
         open(&context).await;
@@ -134,7 +134,7 @@ fn a_directory_of_another_format_is_refused_saying_what_to_do() {
         );
         meta.await.unwrap().put_sync(0.into(), vec![2, 3, 4].into()).await.unwrap();
         let refused = try_open(&context).await.unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Setting);
+        assert_eq!(refused.kind, FaultKind::InvalidConfig);
         assert!(
             refused.detail.contains("format 2") && refused.detail.contains("another directory")
         );
@@ -218,13 +218,13 @@ fn a_restart_reads_the_same_whatever_the_length_of_the_history() {
             disk.take();
             let store = open(&context).await;
             let opened = disk.take();
-            let delivered = store.marks().await.unwrap().delivered.unwrap();
+            let delivered = store.watermarks().await.unwrap().delivered.unwrap();
             assert_eq!(delivered.height.get(), sections * 1024);
             opened
         })
     };
     let (short, long) = (cost(1), cost(4));
-    // Records of a longer history name a few more witnesses, hence the fifth.
+    // Records of a longer history name a few more locators, hence the fifth.
     assert!(long.read_bytes <= short.read_bytes + short.read_bytes / 5, "{short:?}, {long:?}");
     // An older file is opened, looked at once, and told that it is durable, which it is: blocks
     // and events with their offsets, and digests.
@@ -264,10 +264,10 @@ fn a_closed_store_refuses_everything_and_ends_every_wait() {
         store.close().await.unwrap();
         let Err(LogError::Fault(fault)) = waiting.await else { panic!("the wait goes on") };
         assert_eq!(fault.kind, FaultKind::Disk);
-        let start = Cursor::start(&identity().chain);
+        let start = Cursor::start(&chain_info().id);
         for fault in [
-            store.marks().await.unwrap_err(),
-            store.witnesses(&[]).await.unwrap_err(),
+            store.watermarks().await.unwrap_err(),
+            store.locate(&[]).await.unwrap_err(),
             store.commit(vec![chain.blocks(1, 5)]).await.unwrap_err(),
             store.acknowledge("a", &start).await.unwrap_err(),
             store.acknowledged("a").await.unwrap_err(),
@@ -302,13 +302,13 @@ fn events_past_retention_are_removed_from_disk_a_file_at_a_time() {
         drop(store);
         let store = Store::<_, TestBlock>::open(context.child("store"), config).await.unwrap();
         assert_eq!(store.read(9_002, NZUsize!(5_000)).await.unwrap().len(), 1_000);
-        assert_eq!(folded_from(&store, 9_002).await, store.marks().await.unwrap());
+        assert_eq!(folded_from(&store, 9_002).await, store.watermarks().await.unwrap());
     });
 }
 
-async fn folded_from<E: Context>(store: &Store<E, TestBlock>, from: u64) -> Marks {
+async fn folded_from<E: Context>(store: &Store<E, TestBlock>, from: u64) -> Watermarks {
     let records = store.read(from, NZUsize!(5_000)).await.unwrap();
-    super::folded(records[0].marks, &records[1..])
+    super::folded(records[0].watermarks, &records[1..])
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_slow_reader_delays_nobody_and_reads_what_was_there() {
                 Some(records) => records.unwrap(),
                 None => reading.await.unwrap(),
             };
-            let expected = chain.blocks(next + 1, next + 1).event(&Marks::none()).unwrap();
+            let expected = chain.blocks(next + 1, next + 1).event(&Watermarks::none()).unwrap();
             assert_eq!(records[0].event, expected);
         }
     });
@@ -353,8 +353,12 @@ fn readers_read_while_a_commit_waits_for_the_disk() {
             let records =
                 reader.read(sequence, NZUsize!(10)).now_or_never().expect("does not wait");
             assert_eq!(records.unwrap()[0].sequence(), sequence);
-            let marks = reader.marks().now_or_never().expect("does not wait").unwrap();
-            assert_eq!(marks.delivered, Some(chain.at(40)), "what is not durable is not shown");
+            let watermarks = reader.watermarks().now_or_never().expect("does not wait").unwrap();
+            assert_eq!(
+                watermarks.delivered,
+                Some(chain.at(40)),
+                "what is not durable is not shown"
+            );
         }
         assert_eq!(cursor.delivered(), Some(chain.at(40)));
     });
@@ -369,11 +373,11 @@ fn a_commit_that_is_dropped_while_it_writes_closes_the_store_until_it_is_opened_
         commit(&mut store, vec![chain.blocks(1, 40)]).await;
         disk.stall();
         assert!(store.commit(vec![chain.blocks(41, 50)]).now_or_never().is_none());
-        assert_eq!(store.marks().await.unwrap_err().kind, FaultKind::Disk);
+        assert_eq!(store.watermarks().await.unwrap_err().kind, FaultKind::Disk);
         assert_eq!(store.commit(vec![]).await.unwrap_err().kind, FaultKind::Disk);
         drop(store);
         let mut store = open(&context).await;
-        let delivered = store.marks().await.unwrap().delivered.unwrap();
+        let delivered = store.watermarks().await.unwrap().delivered.unwrap();
         assert_eq!(delivered, chain.at(40));
         commit(&mut store, vec![chain.blocks(41, 50)]).await;
         assert_eq!(store.block_at(50).await, Some(chain.block(50)));
@@ -386,7 +390,7 @@ fn a_commit_that_is_dropped_before_it_writes_changes_nothing() {
         let chain = Chain::of(5);
         let mut store = open(&context).await;
         drop(store.commit(vec![chain.blocks(1, 5)]));
-        assert_eq!(store.marks().await.unwrap(), Marks::none());
+        assert_eq!(store.watermarks().await.unwrap(), Watermarks::none());
         commit(&mut store, vec![chain.blocks(1, 5)]).await;
     });
 }

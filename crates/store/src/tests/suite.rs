@@ -4,13 +4,13 @@ use super::{ALL, Twin, commit, everything, folded, heights, known, twins, world:
 use commonware_utils::NZUsize;
 use futures::{FutureExt as _, pin_mut};
 use tidewatch_core::{
-    Block as _, Change, Conflict, Cursor, Event, FaultKind, LogError, Marks, Tier, Tip, TipSet,
+    Block as _, Change, Conflict, Cursor, Event, FaultKind, LogError, Tier, Tip, TipSet, Watermarks,
 };
 
 twins! {
     a_fresh_store_knows_genesis_and_nothing_else,
     a_commit_is_recorded_with_where_it_led,
-    folding_every_event_gives_the_marks,
+    folding_every_event_gives_the_watermarks,
     a_dense_view_answers_with_the_block_at_that_very_height,
     the_block_below_the_first_is_known_and_nothing_below_it,
     blocks_end_where_a_prune_says,
@@ -33,9 +33,9 @@ twins! {
 
 async fn a_fresh_store_knows_genesis_and_nothing_else<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let store = open(ALL).await;
-    assert_eq!(store.marks().await.unwrap(), Marks::none());
-    assert_eq!(known(&store, 0).await, Some(identity().genesis));
-    assert_eq!(known(&store, 9).await, Some(identity().genesis));
+    assert_eq!(store.watermarks().await.unwrap(), Watermarks::none());
+    assert_eq!(known(&store, 0).await, Some(chain_info().genesis));
+    assert_eq!(known(&store, 9).await, Some(chain_info().genesis));
     assert_eq!(everything(&store).await, []);
     assert_eq!(store.block_at(0).await, None);
     assert_eq!(store.proof_at(0).await, None);
@@ -58,24 +58,26 @@ async fn a_commit_is_recorded_with_where_it_led<S: Twin>(open: impl AsyncFn(u64)
     );
     for (sequence, record) in records.iter().enumerate() {
         assert_eq!(record.sequence(), sequence as u64);
-        assert!(record.cursor.stands_at(&record.marks) && record.cursor.is_of(&identity().chain));
+        assert!(
+            record.cursor.stands_at(&record.watermarks) && record.cursor.is_of(&chain_info().id)
+        );
     }
-    let below: Vec<_> = records[0].cursor.witnesses().iter().map(|w| w.height.get()).collect();
+    let below: Vec<_> = records[0].cursor.locators().iter().map(|w| w.height.get()).collect();
     assert_eq!(below, [9, 8, 6, 2], "powers of two below 10");
     assert_eq!(store.block_at(7).await, Some(chain.block(7)));
     assert_eq!(store.block_at(11).await, None);
 }
 
-async fn folding_every_event_gives_the_marks<S: Twin>(open: impl AsyncFn(u64) -> S) {
+async fn folding_every_event_gives_the_watermarks<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let mut store = open(ALL).await;
     let (mut dice, mut driver) = (Dice::new(1), Driver::new(Chain::of(1), true, 1));
     for _ in 0..100 {
         let changes = driver.commit(&mut dice);
         commit(&mut store, changes).await;
-        assert_eq!(store.marks().await.unwrap(), driver.marks);
+        assert_eq!(store.watermarks().await.unwrap(), driver.watermarks);
     }
     let records = everything(&store).await;
-    assert_eq!(folded(Marks::none(), &records), driver.marks);
+    assert_eq!(folded(Watermarks::none(), &records), driver.watermarks);
 }
 
 async fn a_dense_view_answers_with_the_block_at_that_very_height<S: Twin>(
@@ -84,7 +86,7 @@ async fn a_dense_view_answers_with_the_block_at_that_very_height<S: Twin>(
     let (mut store, chain) = (open(ALL).await, Chain::of(300));
     commit(&mut store, vec![chain.blocks(1, 300)]).await;
     let asked: Vec<_> = (0..=300).rev().chain([7, 7, 0, 300]).collect();
-    let answers = store.witnesses(&heights(asked.clone())).await.unwrap();
+    let answers = store.locate(&heights(asked.clone())).await.unwrap();
     for (height, answer) in asked.into_iter().zip(answers) {
         assert_eq!(answer, Some(chain.at(height)));
     }
@@ -107,8 +109,8 @@ async fn blocks_end_where_a_prune_says<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let (mut store, old) = (open(ALL).await, Chain::of(10));
     commit(&mut store, vec![old.blocks(1, 10), old.up(Tier::Proposed, 10), old.finalize(4)]).await;
     let new = old.forked(6, 6, 1);
-    let marks = store.marks().await.unwrap();
-    commit(&mut store, vec![old.prune(&marks, 6)]).await;
+    let watermarks = store.watermarks().await.unwrap();
+    commit(&mut store, vec![old.prune(&watermarks, 6)]).await;
     assert_eq!(store.block_at(7).await, None);
     assert_eq!(known(&store, 9).await, Some(old.at(6)));
     commit(&mut store, vec![new.blocks(7, 12), new.up(Tier::Proposed, 12)]).await;
@@ -142,11 +144,11 @@ async fn a_run_can_start_again_and_again<S: Twin>(open: impl AsyncFn(u64) -> S) 
 async fn a_prune_to_below_the_run_lets_it_start_lower<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let (mut store, chain) = (open(ALL).await, Chain::of(20));
     commit(&mut store, vec![chain.blocks(15, 20)]).await;
-    let marks = store.marks().await.unwrap();
-    commit(&mut store, vec![chain.prune(&marks, 14)]).await;
+    let watermarks = store.watermarks().await.unwrap();
+    commit(&mut store, vec![chain.prune(&watermarks, 14)]).await;
     assert_eq!(known(&store, 14).await, Some(chain.at(14)));
-    let marks = store.marks().await.unwrap();
-    commit(&mut store, vec![chain.prune(&marks, 10)]).await;
+    let watermarks = store.watermarks().await.unwrap();
+    commit(&mut store, vec![chain.prune(&watermarks, 10)]).await;
     assert_eq!(known(&store, 14).await, Some(chain.at(10)));
     commit(&mut store, vec![chain.blocks(11, 20)]).await;
     for height in 10..=20 {
@@ -167,13 +169,13 @@ async fn a_change_that_breaks_a_rule_is_refused_and_what_came_before_it_stays<S:
         chain.up(Tier::Proven, 5),
     ];
     commit(&mut store, start).await;
-    let marks = store.marks().await.unwrap();
+    let watermarks = store.watermarks().await.unwrap();
     let lost = |to| Change::Pruned { to: chain.at(to), tips: TipSet::unknown() };
     let unlinked = Change::Blocks(vec![chain.block(11), chain.block(13)]);
     let moved = |tip: Tip, proof| Change::Moved { tier: Tier::Finalized, tip, back: false, proof };
     let foreign = moved(chain.at(9).into(), Some(proof(chain.at(7))));
     let other_digest = moved(chain.forked(7, 1, 9).at(8).into(), None);
-    let above = Change::Pruned { to: chain.at(9), tips: marks.tips };
+    let above = Change::Pruned { to: chain.at(9), tips: watermarks.tips };
     for (why, change) in [
         ("no blocks", Change::Blocks(vec![])),
         ("does not stand on", other.blocks(11, 12)),
@@ -185,9 +187,9 @@ async fn a_change_that_breaks_a_rule_is_refused_and_what_came_before_it_stays<S:
         ("finalized moves", other_digest),
         ("proven moves up", chain.up(Tier::Proven, 4)),
         ("proven moves back", chain.back(Tier::Proven, 6)),
-        ("above the head", chain.prune(&marks, 11)),
-        ("takes back finalized", chain.prune(&marks, 7)),
-        ("where this view has", other.prune(&marks, 10)),
+        ("above the head", chain.prune(&watermarks, 11)),
+        ("takes back finalized", chain.prune(&watermarks, 7)),
+        ("where this view has", other.prune(&watermarks, 10)),
         ("older than the announced", lost(9)),
         ("leaves the proposed tip", above),
         ("a proof of another block", foreign),
@@ -195,15 +197,15 @@ async fn a_change_that_breaks_a_rule_is_refused_and_what_came_before_it_stays<S:
         let refused = store.commit(vec![change, chain.up(Tier::Proven, 6)]).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::Bug, "{refused}");
         assert!(refused.detail.contains(why), "{why}: {refused}");
-        assert_eq!(store.marks().await.unwrap(), marks, "{why}");
+        assert_eq!(store.watermarks().await.unwrap(), watermarks, "{why}");
         assert_eq!(known(&store, 10).await, Some(chain.at(10)), "{why}");
     }
     let changes = vec![chain.blocks(11, 20), other.blocks(10, 20), chain.up(Tier::Proven, 6)];
     store.commit(changes).await.unwrap_err();
-    assert_eq!(store.marks().await.unwrap().delivered, Some(chain.at(20)));
-    assert_eq!(store.marks().await.unwrap().tips, marks.tips);
+    assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(20)));
+    assert_eq!(store.watermarks().await.unwrap().tips, watermarks.tips);
     let records = everything(&store).await;
-    assert_eq!(folded(Marks::none(), &records), store.marks().await.unwrap());
+    assert_eq!(folded(Watermarks::none(), &records), store.watermarks().await.unwrap());
 }
 
 async fn a_tip_off_the_delivered_chain_is_torn_not_taken<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -271,7 +273,7 @@ async fn a_reader_that_falls_behind_is_told_the_point_to_start_again_from<S: Twi
     assert_eq!(too_old, LogError::TooOld { wanted: 89, oldest: 90 });
     let records = store.read(90, NZUsize!(100)).await.unwrap();
     assert_eq!(records.len(), 10);
-    assert_eq!(records[9].marks, store.marks().await.unwrap());
+    assert_eq!(records[9].watermarks, store.watermarks().await.unwrap());
 }
 
 async fn a_reader_asks_for_no_more_than_is_there<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -306,23 +308,29 @@ async fn a_position_ahead_of_the_log_or_of_another_chain_is_refused<S: Twin>(
 ) {
     let (mut store, chain) = (open(ALL).await, Chain::of(5));
     commit(&mut store, vec![chain.blocks(1, 5)]).await;
-    let marks = store.marks().await.unwrap();
-    let ahead = Cursor::new(&identity().chain, 2, &marks, &[]);
-    let foreign = Cursor::new(&named("test:2").chain, 1, &marks, &[]);
+    let watermarks = store.watermarks().await.unwrap();
+    let ahead = Cursor::new(&chain_info().id, 2, &watermarks, &[]);
+    let foreign = Cursor::new(&named("test:2").id, 1, &watermarks, &[]);
     assert_eq!(store.acknowledge("a", &ahead).await.unwrap_err().kind, FaultKind::Bug);
     assert_eq!(store.acknowledge("a", &foreign).await.unwrap_err().kind, FaultKind::WrongChain);
     assert_eq!(store.acknowledged("a").await.unwrap(), None);
 }
 
 async fn names_and_numbers_of_consumers_are_bounded<S: Twin>(open: impl AsyncFn(u64) -> S) {
-    let (store, start) = (open(ALL).await, Cursor::start(&identity().chain));
+    let (store, start) = (open(ALL).await, Cursor::start(&chain_info().id));
     for name in [String::new(), "x".repeat(129)] {
-        assert_eq!(store.acknowledge(&name, &start).await.unwrap_err().kind, FaultKind::Setting);
+        assert_eq!(
+            store.acknowledge(&name, &start).await.unwrap_err().kind,
+            FaultKind::InvalidConfig
+        );
     }
     for consumer in 0..256 {
         store.acknowledge(&consumer.to_string(), &start).await.unwrap();
     }
-    assert_eq!(store.acknowledge("one more", &start).await.unwrap_err().kind, FaultKind::Setting);
+    assert_eq!(
+        store.acknowledge("one more", &start).await.unwrap_err().kind,
+        FaultKind::InvalidConfig
+    );
     store.acknowledge("7", &start).await.unwrap();
 }
 

@@ -3,7 +3,7 @@
 
 use super::{ALL, Twin, commit, everything, known, twins, world::*};
 use tidewatch_core::{
-    BlockRef, Change, CheckpointRef, Digest, Height, LocalView, Marks, Tier, Tip,
+    BlockRef, Change, CheckpointRef, Digest, Height, LocalView, Tier, Tip, Watermarks,
 };
 
 twins! {
@@ -37,8 +37,12 @@ fn moved(tier: Tier, tip: Tip) -> Change<TestBlock> {
     Change::Moved { tier, tip, back: false, proof: None }
 }
 
-fn pruned(marks: &Marks, to: BlockRef, tiers: &[(Tier, Option<Tip>)]) -> Change<TestBlock> {
-    let mut tips = clamped(marks.tips, to);
+fn pruned(
+    watermarks: &Watermarks,
+    to: BlockRef,
+    tiers: &[(Tier, Option<Tip>)],
+) -> Change<TestBlock> {
+    let mut tips = clamped(watermarks.tips, to);
     for (tier, tip) in tiers {
         tips.set(*tier, *tip);
     }
@@ -47,18 +51,18 @@ fn pruned(marks: &Marks, to: BlockRef, tiers: &[(Tier, Option<Tip>)]) -> Change<
 
 /// Heights of proposed, checkpointed, proven, finalized.
 async fn tips(store: &impl LocalView) -> [Option<u64>; 4] {
-    let marks = store.marks().await.unwrap();
-    Tier::ALL.map(|tier| marks.tips.block(tier).map(|block| block.height.get()))
+    let watermarks = store.watermarks().await.unwrap();
+    Tier::ALL.map(|tier| watermarks.tips.block(tier).map(|block| block.height.get()))
 }
 
 async fn checkpoint_of(store: &impl LocalView, tier: Tier) -> Option<CheckpointRef> {
-    store.marks().await.unwrap().tips.get(tier).unwrap().checkpoint
+    store.watermarks().await.unwrap().tips.get(tier).unwrap().checkpoint
 }
 
 async fn ts_1_an_empty_store_has_no_tips<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let mut store = open(ALL).await;
     assert_eq!(tips(&store).await, [None; 4]);
-    let at_genesis = Tier::ALL.map(|tier| moved(tier, identity().genesis.into()));
+    let at_genesis = Tier::ALL.map(|tier| moved(tier, chain_info().genesis.into()));
     commit(&mut store, at_genesis.into()).await;
     assert_eq!(tips(&store).await, [Some(0); 4]);
 }
@@ -68,7 +72,7 @@ async fn ts_3_an_announced_tip_is_known_without_its_block<S: Twin>(open: impl As
     commit(&mut store, vec![chain.up(Tier::Proposed, 5)]).await;
     assert_eq!(tips(&store).await, [Some(5), None, None, None]);
     assert_eq!(known(&store, 5).await, Some(chain.at(5)));
-    assert_eq!(store.marks().await.unwrap().delivered, None);
+    assert_eq!(store.watermarks().await.unwrap().delivered, None);
 }
 
 async fn ts_4_two_announced_tips_are_known_and_nothing_between_them<S: Twin>(
@@ -85,7 +89,7 @@ async fn ts_4_two_announced_tips_are_known_and_nothing_between_them<S: Twin>(
 
 async fn ts_6_nothing_is_known_that_was_not_announced<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let (mut store, chain) = (open(ALL).await, Chain::of(9));
-    assert_eq!(store.witnesses(&[]).await.unwrap(), []);
+    assert_eq!(store.locate(&[]).await.unwrap(), []);
     commit(&mut store, vec![chain.blocks(5, 9)]).await;
     assert_eq!(known(&store, 3).await, None);
 }
@@ -121,8 +125,8 @@ async fn ts_10_a_later_checkpoint_replaces_the_earlier<S: Twin>(open: impl Async
 async fn ts_12_a_prune_moves_proposed<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let (mut store, chain) = (open(ALL).await, Chain::of(10));
     commit(&mut store, vec![chain.blocks(1, 10), chain.up(Tier::Proposed, 10)]).await;
-    let marks = store.marks().await.unwrap();
-    commit(&mut store, vec![chain.prune(&marks, 5)]).await;
+    let watermarks = store.watermarks().await.unwrap();
+    commit(&mut store, vec![chain.prune(&watermarks, 5)]).await;
     assert_eq!(tips(&store).await, [Some(5), None, None, None]);
 }
 
@@ -131,8 +135,8 @@ async fn ts_13_a_chain_rebuilt_from_genesis_has_the_new_digests<S: Twin>(
 ) {
     let (mut store, old) = (open(ALL).await, Chain::of(3));
     commit(&mut store, vec![old.blocks(1, 3), old.up(Tier::Proposed, 3)]).await;
-    let marks = store.marks().await.unwrap();
-    commit(&mut store, vec![old.prune(&marks, 0)]).await;
+    let watermarks = store.watermarks().await.unwrap();
+    commit(&mut store, vec![old.prune(&watermarks, 0)]).await;
     assert_eq!(tips(&store).await, [Some(0), None, None, None]);
     let new = old.forked(0, 3, 1);
     commit(&mut store, vec![new.blocks(1, 3), new.up(Tier::Proposed, 3)]).await;
@@ -148,10 +152,13 @@ async fn ts_15_a_prune_to_a_checkpoint_keeps_it<S: Twin>(open: impl AsyncFn(u64)
     let (mut store, old) = (open(ALL).await, Chain::of(10));
     let first = moved(Tier::Checkpointed, tip(old.at(3), 1));
     commit(&mut store, vec![old.blocks(1, 10), old.up(Tier::Proposed, 10), first]).await;
-    let marks = store.marks().await.unwrap();
+    let watermarks = store.watermarks().await.unwrap();
     let new = old.forked(3, 2, 1);
-    commit(&mut store, vec![old.prune(&marks, 3), new.blocks(4, 5), new.up(Tier::Proposed, 5)])
-        .await;
+    commit(
+        &mut store,
+        vec![old.prune(&watermarks, 3), new.blocks(4, 5), new.up(Tier::Proposed, 5)],
+    )
+    .await;
     assert_eq!(tips(&store).await, [Some(5), Some(3), None, None]);
     assert_eq!(checkpoint_of(&store, Tier::Checkpointed).await, Some(checkpoint(1)));
     commit(&mut store, vec![moved(Tier::Checkpointed, tip(new.at(5), 2))]).await;
@@ -166,9 +173,9 @@ async fn ts_16_tiers_stay_through_a_prune_and_a_rebuild<S: Twin>(open: impl Asyn
     changes.extend(tiers);
     commit(&mut store, changes).await;
     assert_eq!(tips(&store).await, [Some(10), Some(6), Some(3), None]);
-    let marks = store.marks().await.unwrap();
+    let watermarks = store.watermarks().await.unwrap();
     let to = [(Tier::Checkpointed, Some(tip(old.at(3), 1)))];
-    commit(&mut store, vec![pruned(&marks, old.at(3), &to)]).await;
+    commit(&mut store, vec![pruned(&watermarks, old.at(3), &to)]).await;
     assert_eq!(tips(&store).await, [Some(3), Some(3), Some(3), None]);
     let new = old.forked(3, 4, 1);
     commit(&mut store, vec![new.blocks(4, 7), new.up(Tier::Proposed, 7)]).await;
@@ -198,8 +205,8 @@ async fn ts_21_a_prune_inside_a_checkpoint_leaves_lower_tiers_alone<S: Twin>(
     let (mut store, chain) = (open(ALL).await, Chain::of(7));
     let first = moved(Tier::Checkpointed, tip(chain.at(5), 1));
     commit(&mut store, vec![chain.blocks(1, 7), chain.up(Tier::Proposed, 7), first]).await;
-    let marks = store.marks().await.unwrap();
-    commit(&mut store, vec![chain.prune(&marks, 6)]).await;
+    let watermarks = store.watermarks().await.unwrap();
+    commit(&mut store, vec![chain.prune(&watermarks, 6)]).await;
     assert_eq!(tips(&store).await, [Some(6), Some(5), None, None]);
     assert_eq!(checkpoint_of(&store, Tier::Checkpointed).await, Some(checkpoint(1)));
 }
@@ -210,12 +217,12 @@ async fn ts_22_a_prune_clamps_each_tier_to_its_own_frontier<S: Twin>(open: impl 
     changes
         .extend([Tier::Checkpointed, Tier::Proven].map(|tier| moved(tier, tip(chain.at(15), 3))));
     commit(&mut store, changes).await;
-    let marks = store.marks().await.unwrap();
+    let watermarks = store.watermarks().await.unwrap();
     let to = [
         (Tier::Checkpointed, Some(tip(chain.at(10), 2))),
         (Tier::Proven, Some(tip(chain.at(5), 1))),
     ];
-    commit(&mut store, vec![pruned(&marks, chain.at(10), &to)]).await;
+    commit(&mut store, vec![pruned(&watermarks, chain.at(10), &to)]).await;
     assert_eq!(tips(&store).await, [Some(10), Some(10), Some(5), None]);
     assert_eq!(checkpoint_of(&store, Tier::Checkpointed).await, Some(checkpoint(2)));
     assert_eq!(checkpoint_of(&store, Tier::Proven).await, Some(checkpoint(1)));

@@ -4,7 +4,8 @@ use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
 use tidewatch_core::{
-    Block, BlockRef, ChainId, Change, Digest, Height, Identity, Marks, Proof, Tier, Tip, TipSet,
+    Block, BlockRef, ChainId, ChainInfo, Change, Digest, Height, Proof, Tier, Tip, TipSet,
+    Watermarks,
 };
 
 /// A block of about 250 bytes.
@@ -61,12 +62,12 @@ pub(crate) fn genesis() -> TestBlock {
     TestBlock { height: 0, parent: Digest([0; 32]), fork: 0 }
 }
 
-pub(crate) fn identity() -> Identity {
+pub(crate) fn chain_info() -> ChainInfo {
     named("test:1")
 }
 
-pub(crate) fn named(chain: &str) -> Identity {
-    Identity { chain: ChainId::new(chain).unwrap(), genesis: genesis().reference() }
+pub(crate) fn named(chain: &str) -> ChainInfo {
+    ChainInfo { id: ChainId::new(chain).unwrap(), genesis: genesis().reference() }
 }
 
 /// A chain from genesis, which is its block 0.
@@ -131,10 +132,10 @@ impl Chain {
         }
     }
 
-    /// The change that prunes a view at `marks` to `height`, every tier clamped to it.
-    pub(crate) fn prune(&self, marks: &Marks, height: u64) -> Change<TestBlock> {
+    /// The change that prunes a view at `watermarks` to `height`, every tier clamped to it.
+    pub(crate) fn prune(&self, watermarks: &Watermarks, height: u64) -> Change<TestBlock> {
         let to = self.at(height);
-        Change::Pruned { to, tips: clamped(marks.tips, to) }
+        Change::Pruned { to, tips: clamped(watermarks.tips, to) }
     }
 }
 
@@ -173,7 +174,7 @@ impl Dice {
 /// A source and a driver in one: makes commits of valid changes.
 pub(crate) struct Driver {
     pub(crate) chain: Chain,
-    pub(crate) marks: Marks,
+    pub(crate) watermarks: Watermarks,
     first: u64,
     forks: u64,
     blocks: bool,
@@ -188,7 +189,7 @@ impl Driver {
     pub(crate) fn new(chain: Chain, blocks: bool, forks: u64) -> Self {
         Self {
             chain,
-            marks: Marks::none(),
+            watermarks: Watermarks::none(),
             first: 1,
             forks,
             blocks,
@@ -197,21 +198,20 @@ impl Driver {
         }
     }
 
-    /// Goes on from `marks`, which some prefix of the changes led to: takes them for its own chain's.
-    pub(crate) fn at(&mut self, marks: Marks) {
-        self.marks = marks;
+    /// Goes on from `watermarks`, which some prefix of the changes led to: takes them for its own chain's.
+    pub(crate) fn at(&mut self, watermarks: Watermarks) {
+        self.watermarks = watermarks;
         let head = self.head();
         let ours =
-            head <= self.chain.top() && marks.head().is_none_or(|h| self.chain.at(head) == h);
-        let past =
-            self.past.iter().rev().find(|chain| {
-                head <= chain.top() && marks.head().is_none_or(|h| chain.at(head) == h)
-            });
+            head <= self.chain.top() && watermarks.head().is_none_or(|h| self.chain.at(head) == h);
+        let past = self.past.iter().rev().find(|chain| {
+            head <= chain.top() && watermarks.head().is_none_or(|h| chain.at(head) == h)
+        });
         match past {
             Some(past) if !ours => self.chain = past.clone(),
             _ => {}
         }
-        assert!(marks.head().is_none_or(|h| self.chain.at(head) == h), "a block of no chain");
+        assert!(watermarks.head().is_none_or(|h| self.chain.at(head) == h), "a block of no chain");
         // Where the run starts is not told: prune no deeper than the head itself.
         self.first = head + 1;
     }
@@ -221,18 +221,18 @@ impl Driver {
         let mut changes = Vec::new();
         for _ in 0..=dice.roll(4) {
             let change = self.change(dice);
-            self.marks.apply(&change.event(&self.marks).unwrap());
+            self.watermarks.apply(&change.event(&self.watermarks).unwrap());
             changes.push(change);
         }
         changes
     }
 
     fn head(&self) -> u64 {
-        self.marks.head().map_or(0, |head| head.height.get())
+        self.watermarks.head().map_or(0, |head| head.height.get())
     }
 
     fn change(&mut self, dice: &mut Dice) -> Change<TestBlock> {
-        if self.marks.head().is_none() {
+        if self.watermarks.head().is_none() {
             return self.advance(dice);
         }
         match dice.roll(8) {
@@ -251,18 +251,18 @@ impl Driver {
         if !self.blocks {
             return self.chain.up(Tier::Proposed, to);
         }
-        if skip > 0 || self.marks.delivered.is_none() {
+        if skip > 0 || self.watermarks.delivered.is_none() {
             self.first = from;
         }
         self.chain.blocks(from, to)
     }
 
     fn prune(&mut self, dice: &mut Dice) -> Change<TestBlock> {
-        let floor = self.marks.tips.block(Tier::Finalized).map_or(0, |tip| tip.height.get());
+        let floor = self.watermarks.tips.block(Tier::Finalized).map_or(0, |tip| tip.height.get());
         let floor = if self.blocks { floor.max(self.first - 1) } else { floor };
         let to = floor + dice.roll(self.head() - floor + 1);
         self.forks += 2;
-        let change = self.chain.prune(&self.marks, to);
+        let change = self.chain.prune(&self.watermarks, to);
         self.past.push(self.chain.clone());
         self.chain = self.chain.forked(to, 0, self.forks);
         change
@@ -278,7 +278,7 @@ impl Driver {
         if !self.blocks && tier == Tier::Proposed {
             return self.advance(dice);
         }
-        match self.marks.tips.block(tier).map(|tip| tip.height.get()) {
+        match self.watermarks.tips.block(tier).map(|tip| tip.height.get()) {
             Some(now) if height < now && tier == Tier::Finalized => self.chain.up(tier, now),
             Some(now) if height < now => self.chain.back(tier, height),
             _ if tier == Tier::Finalized => self.chain.finalize(height),

@@ -179,7 +179,7 @@ where
         self.monitor.fault(&fault);
         match fault.severity() {
             Severity::Config | Severity::Bug | Severity::Corrupt => return Err(fault),
-            Severity::Transient | Severity::Behind | Severity::Lied => {}
+            Severity::Transient | Severity::Behind | Severity::Invalid => {}
         }
         let wait: Duration = self.backoff.fail(&mut *self.context);
         warn!(%fault, ?wait, "consumer failed, its events come again");

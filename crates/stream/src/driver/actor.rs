@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{
-    Backoff, Fault, FaultKind, Identity, LocalView, Monitor, Rule, Severity, Source,
+    Backoff, ChainInfo, Fault, FaultKind, LocalView, Monitor, Rule, Severity, Source,
 };
 use tracing::{debug, info, warn};
 
@@ -30,7 +30,7 @@ pub struct Driver<E: Spawner + Clock, S, V, M> {
     context: ContextCell<E>,
     source: Arc<S>,
     view: V,
-    identity: Identity,
+    chain_info: ChainInfo,
     config: Config,
     inbox: Receiver<Message>,
     stop: StopSignal,
@@ -43,7 +43,7 @@ pub struct Driver<E: Spawner + Clock, S, V, M> {
 impl<E: Spawner + Clock, S, V, M> std::fmt::Debug for Driver<E, S, V, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver")
-            .field("identity", &self.identity)
+            .field("chain_info", &self.chain_info)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
@@ -115,12 +115,12 @@ where
     M: Monitor,
 {
     /// A driver over `source` for `view`, which it alone writes, and the mailbox to talk to it.
-    /// `identity` is what the source answered at start, and the view was opened with.
+    /// `chain_info` is what the source answered at start, and the view was opened with.
     pub fn new(
         context: E,
         source: Arc<S>,
         view: V,
-        identity: Identity,
+        chain_info: ChainInfo,
         monitor: M,
         config: Config,
     ) -> (Self, Mailbox) {
@@ -135,7 +135,7 @@ where
             context,
             source,
             view,
-            identity,
+            chain_info,
             config,
             inbox,
             stop,
@@ -154,8 +154,8 @@ where
     async fn run(mut self) -> Result<(), Fault> {
         let (stop, held) = with_runtime(&self.stop, &*self.context);
         self.stop = stop;
-        let marks = self.view.marks().await?;
-        self.tracker.moved(&marks);
+        let watermarks = self.view.watermarks().await?;
+        self.tracker.moved(&watermarks);
         let mut answers = Vec::new();
         loop {
             self.collect(&mut answers);
@@ -192,7 +192,7 @@ where
         let mut pass = Pass::new(
             &*self.source,
             &mut self.view,
-            &self.identity,
+            &self.chain_info,
             self.config.mode,
             guard,
             &self.tracker,
@@ -249,7 +249,7 @@ where
                 match fault.severity() {
                     Severity::Corrupt | Severity::Config | Severity::Bug => Err(fault),
                     Severity::Behind => Ok(Some(Pause { wait: poll, pace })),
-                    Severity::Transient | Severity::Lied => {
+                    Severity::Transient | Severity::Invalid => {
                         let wait = self.backoff.fail(&mut *self.context);
                         Ok(Some(Pause { wait, pace: poll.max(pace) }))
                     }

@@ -7,7 +7,7 @@ use commonware_runtime::{
         Counter, EncodeLabelSet, Gauge, GaugeExt as _, Histogram, MetricsExt as _, Registered, raw,
     },
 };
-use tidewatch_core::{Fault, Marks, State, Status, Tier};
+use tidewatch_core::{Fault, State, Status, Tier, Watermarks};
 
 /// One label, named for what it holds.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -50,7 +50,7 @@ impl Metrics {
             delivered: context.gauge("delivered_height", "Height of the last delivered block"),
             lag: context.gauge("lag_blocks", "Blocks between the source's tip and the view"),
             states: context.family("state", "1 for the state that holds, 0 for the others"),
-            prunes: context.counter("prunes", "Prunes: one for each reorganisation"),
+            prunes: context.counter("prunes", "Prunes: one for each reorg"),
             depths: context.histogram(
                 "prune_depth_blocks",
                 "Delivered blocks that one prune dropped",
@@ -67,9 +67,9 @@ impl Metrics {
             Err(_) => "failed",
         };
         self.passes.get_or_create(&label(ended)).inc();
-        let Cost { tip, reorg, download, identity } = cost;
+        let Cost { tip, reorg, download, chain_info } = cost;
         for (reason, calls) in
-            [("tip", tip), ("reorg", reorg), ("download", download), ("identity", identity)]
+            [("tip", tip), ("reorg", reorg), ("download", download), ("chain_info", chain_info)]
         {
             self.source_calls.get_or_create(&label(reason)).inc_by(calls);
         }
@@ -79,16 +79,17 @@ impl Metrics {
         self.faults.get_or_create(&label(fault.kind.as_str())).inc();
     }
 
-    pub(super) fn moved(&self, before: &Marks, marks: &Marks) {
-        let height = |marks: &Marks| marks.delivered.map_or(0, |block| block.height.get());
-        let (from, to) = (height(before), height(marks));
+    pub(super) fn moved(&self, before: &Watermarks, watermarks: &Watermarks) {
+        let height =
+            |watermarks: &Watermarks| watermarks.delivered.map_or(0, |block| block.height.get());
+        let (from, to) = (height(before), height(watermarks));
         if to < from {
             self.prunes.inc();
             self.depths.observe((from - to) as f64);
         }
         let _ = self.delivered.try_set(to);
         for tier in Tier::ALL {
-            if let Some(block) = marks.tips.block(tier) {
+            if let Some(block) = watermarks.tips.block(tier) {
                 let gauge = self.tips.get_or_create(&label(tier.as_str()));
                 gauge.set(i64::try_from(block.height.get()).unwrap_or(i64::MAX));
             }

@@ -9,7 +9,7 @@ use std::{
     ops::Deref,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Fault, Height, Marks, Monitor, Rule, Snapshot, Status, Tier};
+use tidewatch_core::{Fault, Height, Monitor, Rule, Snapshot, Status, Tier, Watermarks};
 
 #[derive(Default)]
 struct Seen {
@@ -19,7 +19,7 @@ struct Seen {
     named: Option<SystemTime>,
     source_height: Option<Height>,
     tip_time: Option<SystemTime>,
-    marks: Marks,
+    watermarks: Watermarks,
     settled: bool,
     complete: bool,
     conflicted: bool,
@@ -110,7 +110,7 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         let status = {
             let (seen, now) = self.look();
             let age = |time: SystemTime| now.duration_since(time).unwrap_or(Duration::ZERO);
-            let head = seen.marks.head().map_or(0, |block| block.height.get());
+            let head = seen.watermarks.head().map_or(0, |block| block.height.get());
             let tip = seen.source_height.filter(|_| Rule::Lag.kept());
             let lag = tip.map_or(0, |height| height.get().saturating_sub(head));
             let tip_age = seen.tip_time.map(age);
@@ -150,10 +150,10 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
         self.refresh();
     }
 
-    fn moved(&self, marks: &Marks) {
-        let before = std::mem::replace(&mut self.seen.lock().marks, *marks);
-        self.metrics.moved(&before, marks);
-        self.monitor.moved(marks);
+    fn moved(&self, watermarks: &Watermarks) {
+        let before = std::mem::replace(&mut self.seen.lock().watermarks, *watermarks);
+        self.metrics.moved(&before, watermarks);
+        self.monitor.moved(watermarks);
         self.refresh();
     }
 

@@ -3,8 +3,8 @@
 use super::{Ended, Guard, Pass, Report};
 use crate::reconcile::{Move, Moves, Situation, moves};
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Fault, FaultKind, LocalView, Marks, Snapshot, Source, Tier,
-    TipSet,
+    Block as _, BlockRef, Change, Fault, FaultKind, LocalView, Snapshot, Source, Tier, TipSet,
+    Watermarks,
 };
 
 impl<S, V, G> Pass<'_, S, V, G>
@@ -16,15 +16,15 @@ where
     /// Moves the tiers, in one commit with `last`, the blocks that lead to the tip.
     pub(super) async fn announce(
         &mut self,
-        marks: Marks,
+        watermarks: Watermarks,
         baseline: Option<BlockRef>,
         snapshot: &Snapshot,
         last: Vec<S::Block>,
     ) -> Result<Report, Fault> {
-        let known = self.known(&marks, &snapshot.tips, &last).await?;
+        let known = self.known(&watermarks, &snapshot.tips, &last).await?;
         let decided = moves(&Situation {
             ladder: self.source.ladder(),
-            marks: &marks,
+            watermarks: &watermarks,
             baseline,
             source: &snapshot.tips,
             start: self.mode.lowest(&snapshot.tips),
@@ -70,15 +70,17 @@ where
     /// that, and nothing replaces it there: it speaks against no tier.
     pub(super) async fn known(
         &self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         tips: &TipSet,
         last: &[S::Block],
     ) -> Result<[Option<BlockRef>; 4], Fault> {
         let start = last.first().map(|block| block.reference().height);
         let mut known = [None; 4];
-        let finalized = marks.tips.block(Tier::Finalized).filter(|_| marks.delivered.is_none());
+        let finalized =
+            watermarks.tips.block(Tier::Finalized).filter(|_| watermarks.delivered.is_none());
         for tier in Tier::ALL {
-            let Some(theirs) = tips.block(tier).filter(|tip| marks.tips.block(tier) != Some(*tip))
+            let Some(theirs) =
+                tips.block(tier).filter(|tip| watermarks.tips.block(tier) != Some(*tip))
             else {
                 continue;
             };
@@ -91,7 +93,7 @@ where
                 Some(at) => {
                     usize::try_from(at).ok().and_then(|at| last.get(at)).map(|b| b.reference())
                 }
-                None => self.witnesses(&[theirs.height]).await?.first().copied().flatten(),
+                None => self.locate(&[theirs.height]).await?.first().copied().flatten(),
             };
             known[tier.index()] = ours.filter(|ours| ours.height == theirs.height);
         }

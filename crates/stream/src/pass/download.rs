@@ -4,7 +4,7 @@ use super::{Guard, Mode, Pass};
 use crate::reconcile::{Unlinked, link};
 use futures::future::{join, ready};
 use tidewatch_core::{
-    BlockRef, Change, Fault, FaultKind, Height, LocalView, Marks, Rule, Snapshot, Source, Tier,
+    BlockRef, Change, Fault, FaultKind, Height, LocalView, Rule, Snapshot, Source, Tier, Watermarks,
 };
 
 async fn fetch<S: Source, G: Guard>(
@@ -52,19 +52,21 @@ where
     /// with the tiers. Returns where the view stands with it.
     pub(super) async fn download(
         &mut self,
-        mut marks: Marks,
+        mut watermarks: Watermarks,
         snapshot: &Snapshot,
         ahead: Option<Vec<S::Block>>,
-    ) -> Result<(Marks, Vec<S::Block>), Fault> {
-        let Some(tip) = snapshot.tips.block(Tier::Proposed) else { return Ok((marks, Vec::new())) };
+    ) -> Result<(Watermarks, Vec<S::Block>), Fault> {
+        let Some(tip) = snapshot.tips.block(Tier::Proposed) else {
+            return Ok((watermarks, Vec::new()));
+        };
         if self.mode == Mode::TipsOnly {
-            return Ok((marks, Vec::new()));
+            return Ok((watermarks, Vec::new()));
         }
-        let mut from = self.first(marks.delivered, &snapshot.tips);
+        let mut from = self.first(watermarks.delivered, &snapshot.tips);
         if from > tip.height {
-            return Ok((marks, Vec::new()));
+            return Ok((watermarks, Vec::new()));
         }
-        let mut below = self.below(&marks, from);
+        let mut below = self.below(&watermarks, from);
         // Told of by digests, if at all; later ones are blocks of this very tip.
         let head = below;
         let mut blocks = match ahead {
@@ -76,7 +78,7 @@ where
                 Ok(last) => last,
                 // Only a chain from genesis has a block below its first one that is not delivered.
                 Err(unlinked @ Unlinked::Parent { below, .. })
-                    if below == self.identity.genesis =>
+                    if below == self.chain_info.genesis =>
                 {
                     return Err(self.other_genesis(unlinked).await);
                 }
@@ -86,15 +88,15 @@ where
                 Err(unlinked) => return Err(self.unlinked(unlinked)),
             };
             if last.height == tip.height {
-                return self.finish(marks, tip, last, blocks).await;
+                return self.finish(watermarks, tip, last, blocks).await;
             }
             from = last.height.next();
-            marks.delivered = Some(last);
+            watermarks.delivered = Some(last);
             self.cost.download += 1;
             let (view, monitor) = (&mut *self.view, self.monitor);
             let commit = async {
                 view.commit(vec![Change::Blocks(blocks)]).await?;
-                monitor.moved(&marks);
+                monitor.moved(&watermarks);
                 Ok(())
             };
             // Fetching goes on while the disk is busy.
@@ -120,28 +122,28 @@ where
     }
 
     /// The block that the one at `from` has to stand on, where it is known.
-    fn below(&self, marks: &Marks, from: Height) -> Option<BlockRef> {
+    fn below(&self, watermarks: &Watermarks, from: Height) -> Option<BlockRef> {
         let follows = |head: &BlockRef| head.height.get().checked_add(1) == Some(from.get());
         if from.get() == 1 {
-            return Some(self.identity.genesis);
+            return Some(self.chain_info.genesis);
         }
-        marks.delivered.filter(follows)
+        watermarks.delivered.filter(follows)
     }
 
     /// The blocks led to the tip's height: they must lead to the tip.
     async fn finish(
         &mut self,
-        mut marks: Marks,
+        mut watermarks: Watermarks,
         tip: BlockRef,
         last: BlockRef,
         blocks: Vec<S::Block>,
-    ) -> Result<(Marks, Vec<S::Block>), Fault> {
+    ) -> Result<(Watermarks, Vec<S::Block>), Fault> {
         if last != tip && Rule::OwnChain.kept() {
             self.commit(vec![Change::Blocks(blocks)]).await?;
             let detail = format!("its blocks lead to {last}, not to its tip {tip}");
             return Err(self.fault(FaultKind::Torn, detail));
         }
-        marks.delivered = Some(last);
-        Ok((marks, blocks))
+        watermarks.delivered = Some(last);
+        Ok((watermarks, blocks))
     }
 }

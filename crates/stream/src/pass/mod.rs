@@ -72,8 +72,8 @@ pub use guard::{Guard, Unguarded};
 
 use realign::Realigned;
 use tidewatch_core::{
-    BlockRef, Change, Fault, FaultKind, Height, Identity, LocalView, Marks, Monitor, Rule,
-    Snapshot, Source, Tier, TipSet,
+    BlockRef, ChainInfo, Change, Fault, FaultKind, Height, LocalView, Monitor, Rule, Snapshot,
+    Source, Tier, TipSet, Watermarks,
 };
 
 /// Source calls of one pass, by reason.
@@ -86,13 +86,13 @@ pub struct Cost {
     /// Ranges of blocks.
     pub download: u64,
     /// Which chain it is, after an answer that contradicts genesis.
-    pub identity: u64,
+    pub chain_info: u64,
 }
 
 impl Cost {
     /// All calls.
     pub const fn total(&self) -> u64 {
-        self.tip + self.reorg + self.download + self.identity
+        self.tip + self.reorg + self.download + self.chain_info
     }
 }
 
@@ -122,7 +122,7 @@ pub struct Report {
 pub struct Pass<'a, S, V, G> {
     source: &'a S,
     view: &'a mut V,
-    identity: &'a Identity,
+    chain_info: &'a ChainInfo,
     mode: Mode,
     guard: G,
     monitor: &'a dyn Monitor,
@@ -159,13 +159,13 @@ where
     pub const fn new(
         source: &'a S,
         view: &'a mut V,
-        identity: &'a Identity,
+        chain_info: &'a ChainInfo,
         mode: Mode,
         guard: G,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        let cost = Cost { tip: 0, reorg: 0, download: 0, identity: 0 };
-        Self { source, view, identity, mode, guard, monitor, cost, faults: Vec::new() }
+        let cost = Cost { tip: 0, reorg: 0, download: 0, chain_info: 0 };
+        Self { source, view, chain_info, mode, guard, monitor, cost, faults: Vec::new() }
     }
 
     /// Source calls so far.
@@ -199,37 +199,37 @@ where
 
     async fn attempt(&mut self) -> Result<Report, Fault> {
         let snapshot = self.snapshot().await?;
-        let marks = self.view.marks().await?;
-        self.check_mode(&marks, &snapshot.tips)?;
+        let watermarks = self.view.watermarks().await?;
+        self.check_mode(&watermarks, &snapshot.tips)?;
         let Some(proposed) = snapshot.tips.block(Tier::Proposed) else {
             return Ok(self.report(Ended::Quiet, snapshot));
         };
-        if self.is_quiet(&marks, &snapshot.tips, proposed) {
+        if self.is_quiet(&watermarks, &snapshot.tips, proposed) {
             return Ok(self.report(Ended::Quiet, snapshot));
         }
-        if let Some(report) = self.behind(&marks, &snapshot, proposed).await? {
+        if let Some(report) = self.behind(&watermarks, &snapshot, proposed).await? {
             return Ok(report);
         }
-        let baseline = marks.tips.block(Tier::Proposed);
-        let (stand, ahead) = self.stand(&marks, &snapshot).await?;
-        let (snapshot, marks, ahead) = match stand {
-            Stand::Extends => (snapshot, marks, ahead),
-            Stand::Diverged => match self.realign(&marks, snapshot).await? {
-                Realigned::Aligned(snapshot, marks) => (snapshot, marks, None),
+        let baseline = watermarks.tips.block(Tier::Proposed);
+        let (stand, ahead) = self.stand(&watermarks, &snapshot).await?;
+        let (snapshot, watermarks, ahead) = match stand {
+            Stand::Extends => (snapshot, watermarks, ahead),
+            Stand::Diverged => match self.realign(&watermarks, snapshot).await? {
+                Realigned::Aligned(snapshot, watermarks) => (snapshot, watermarks, None),
                 Realigned::Conflicted(snapshot) => {
                     return Ok(self.report(Ended::Conflicted, snapshot));
                 }
             },
         };
-        let (marks, last) = self.download(marks, &snapshot, ahead).await?;
-        self.announce(marks, baseline, &snapshot, last).await
+        let (watermarks, last) = self.download(watermarks, &snapshot, ahead).await?;
+        self.announce(watermarks, baseline, &snapshot, last).await
     }
 
     /// A view can begin to be given blocks above the tiers that it was told of, and nothing else can be
     /// changed: what was announced without blocks was never linked to any.
-    fn check_mode(&self, marks: &Marks, tips: &TipSet) -> Result<(), Fault> {
-        let setting = |detail| Err(FaultKind::Setting.fault("view", detail));
-        match (self.mode, marks.delivered, marks.tips.block(Tier::Proposed)) {
+    fn check_mode(&self, watermarks: &Watermarks, tips: &TipSet) -> Result<(), Fault> {
+        let setting = |detail| Err(FaultKind::InvalidConfig.fault("view", detail));
+        match (self.mode, watermarks.delivered, watermarks.tips.block(Tier::Proposed)) {
             (Mode::TipsOnly, Some(delivered), _) => {
                 setting(format!("it was given blocks up to {delivered}, and is to go on without"))
             }
@@ -266,24 +266,24 @@ where
     }
 
     /// Commits, and tells the monitor where that left the view.
-    async fn commit(&mut self, changes: Vec<Change<S::Block>>) -> Result<Marks, Fault> {
+    async fn commit(&mut self, changes: Vec<Change<S::Block>>) -> Result<Watermarks, Fault> {
         self.view.commit(changes).await?;
-        let marks = self.view.marks().await?;
-        self.monitor.moved(&marks);
-        Ok(marks)
+        let watermarks = self.view.watermarks().await?;
+        self.monitor.moved(&watermarks);
+        Ok(watermarks)
     }
 
     /// Whether the view stands where the snapshot does. A tier that the source does not know does not
     /// count.
-    fn is_quiet(&self, marks: &Marks, tips: &TipSet, proposed: BlockRef) -> bool {
+    fn is_quiet(&self, watermarks: &Watermarks, tips: &TipSet, proposed: BlockRef) -> bool {
         let announced = Tier::ALL.iter().all(|tier| {
-            tips.block(*tier).is_none_or(|block| marks.tips.block(*tier) == Some(block))
+            tips.block(*tier).is_none_or(|block| watermarks.tips.block(*tier) == Some(block))
         });
         let given = match self.mode {
             Mode::TipsOnly => true,
             Mode::Blocks { .. } => {
-                marks.delivered.is_none_or(|head| head == proposed)
-                    && (marks.delivered.is_some() || self.first(None, tips) > proposed.height)
+                watermarks.delivered.is_none_or(|head| head == proposed)
+                    && (watermarks.delivered.is_some() || self.first(None, tips) > proposed.height)
             }
         };
         announced && given
@@ -299,10 +299,10 @@ where
     /// for free.
     async fn stand(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         snapshot: &Snapshot,
     ) -> Result<(Stand, Option<Vec<S::Block>>), Fault> {
-        let (Some(head), Some(proposed)) = (marks.head(), snapshot.tips.block(Tier::Proposed))
+        let (Some(head), Some(proposed)) = (watermarks.head(), snapshot.tips.block(Tier::Proposed))
         else {
             return Ok((Stand::Extends, None));
         };
@@ -310,7 +310,7 @@ where
             let stand = if proposed == head { Stand::Extends } else { Stand::Diverged };
             return Ok((stand, None));
         }
-        let next = self.first(marks.delivered, &snapshot.tips);
+        let next = self.first(watermarks.delivered, &snapshot.tips);
         let told = next == head.height.next() && Rule::ParentTells.kept();
         if self.mode == Mode::TipsOnly || !told {
             return Ok((Stand::Diverged, None)); // Nobody knows: the search finds out, in one call.

@@ -7,15 +7,15 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use tidewatch_core::{
-    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Marks, Rule, Snapshot,
-    Source, Tier, TipSet,
+    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Rule, Snapshot,
+    Source, Tier, TipSet, Watermarks,
 };
 
 /// What became of a view whose head is not known to be on the source's chain.
 #[expect(clippy::large_enum_variant, reason = "made once in a pass that pruned")]
 pub(super) enum Realigned {
     /// It stands on the source's chain now, or always did: go on from here.
-    Aligned(Snapshot, Marks),
+    Aligned(Snapshot, Watermarks),
     /// The source contradicts what is finalized: the view was pruned as far as that allows, and
     /// nothing may follow.
     Conflicted(Snapshot),
@@ -31,15 +31,15 @@ where
     /// chain: neither is a reason to drop anything.
     pub(super) async fn behind(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         snapshot: &Snapshot,
         proposed: BlockRef,
     ) -> Result<Option<Report>, Fault> {
-        let Some(finalized) = marks.tips.block(Tier::Finalized) else { return Ok(None) };
+        let Some(finalized) = watermarks.tips.block(Tier::Finalized) else { return Ok(None) };
         if proposed.height >= finalized.height {
             return Ok(None);
         }
-        let ours = self.witness(proposed.height).await?;
+        let ours = self.locator(proposed.height).await?;
         match ours.filter(|ours| ours.height == proposed.height && *ours != proposed) {
             Some(ours) if ours.height.get() == 0 => Err(self.other_genesis(proposed).await),
             Some(ours) => {
@@ -56,19 +56,19 @@ where
     /// Finds the ancestor and prunes to it.
     pub(super) async fn realign(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         snapshot: Snapshot,
     ) -> Result<Realigned, Fault> {
-        let (Some(head), Some(proposed)) = (marks.head(), snapshot.tips.block(Tier::Proposed))
+        let (Some(head), Some(proposed)) = (watermarks.head(), snapshot.tips.block(Tier::Proposed))
         else {
-            return Ok(Realigned::Aligned(snapshot, *marks));
+            return Ok(Realigned::Aligned(snapshot, *watermarks));
         };
         let top = head.height.min(proposed.height);
-        match self.search(marks, proposed, top).await? {
+        match self.search(watermarks, proposed, top).await? {
             Found::Ancestor(ancestor) if ancestor == head => {
-                Ok(Realigned::Aligned(snapshot, *marks))
+                Ok(Realigned::Aligned(snapshot, *watermarks))
             }
-            Found::Ancestor(ancestor) => self.prune(marks, snapshot, ancestor).await,
+            Found::Ancestor(ancestor) => self.prune(watermarks, snapshot, ancestor).await,
             Found::FloorDiffers { ours, theirs } if ours.height.get() == 0 => {
                 Err(self.other_genesis(theirs).await)
             }
@@ -76,13 +76,13 @@ where
                 self.conflict(Conflict { ours, theirs }).await?;
                 if head.height > ours.height {
                     // Whatever the source says of its tiers is of a chain that is not ours.
-                    self.drop_above(marks, ours, &TipSet::unknown()).await?;
+                    self.drop_above(watermarks, ours, &TipSet::unknown()).await?;
                 }
                 Ok(Realigned::Conflicted(snapshot))
             }
             Found::Nothing { lowest } => {
                 let below = lowest.and_then(|(ours, _)| ours.height.previous());
-                self.rebase(marks, snapshot, below.unwrap_or(top)).await
+                self.rebase(watermarks, snapshot, below.unwrap_or(top)).await
             }
         }
     }
@@ -90,10 +90,10 @@ where
     /// An answer has another genesis under it. That this is another chain only the source itself can
     /// say: a single answer may as well be a lie, and a lie must not end a follower.
     pub(super) async fn other_genesis(&mut self, theirs: impl std::fmt::Display) -> Fault {
-        self.cost.identity += 1;
-        let ours = self.identity.genesis;
-        match self.guard.wait(self.source.identity()).await {
-            Ok(identity) if identity == *self.identity && Rule::OtherGenesis.kept() => {
+        self.cost.chain_info += 1;
+        let ours = self.chain_info.genesis;
+        match self.guard.wait(self.source.chain_info()).await {
+            Ok(chain_info) if chain_info == *self.chain_info && Rule::OtherGenesis.kept() => {
                 let detail = format!("genesis is {ours}, also for the source, which sent {theirs}");
                 self.fault(FaultKind::WrongDigest, detail)
             }
@@ -115,11 +115,11 @@ where
     /// The highest block that both sides have, not below finalized.
     async fn search(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         proposed: BlockRef,
         top: Height,
     ) -> Result<Found, Fault> {
-        let finalized = marks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
+        let finalized = watermarks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
         let floor = finalized.map_or(Height::zero(), |block| block.height);
         let max = self.source.limits().digests_max.get();
         let batch = if Rule::Question.kept() { max } else { max + 1 };
@@ -129,9 +129,10 @@ where
             if heights.is_empty() {
                 return Ok(search.found());
             }
-            let mut ours = self.witnesses(&heights).await?;
+            let mut ours = self.locate(&heights).await?;
             for (height, ours) in heights.iter().zip(&mut ours) {
-                *ours = remembered(marks, *height).into_iter().chain(*ours).max_by_key(by_height);
+                *ours =
+                    remembered(watermarks, *height).into_iter().chain(*ours).max_by_key(by_height);
             }
             let mut named: Vec<_> = ours.iter().flatten().map(|block| block.height).collect();
             named.dedup(); // Where the view is sparse, one block stands for many heights.
@@ -157,20 +158,17 @@ where
         }
     }
 
-    pub(super) async fn witnesses(
-        &self,
-        heights: &[Height],
-    ) -> Result<Vec<Option<BlockRef>>, Fault> {
-        let witnesses = self.view.witnesses(heights).await?;
-        if witnesses.len() != heights.len() {
-            let (got, want) = (witnesses.len(), heights.len());
-            return Err(FaultKind::Bug.fault("view", format!("{got} witnesses for {want} heights")));
+    pub(super) async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        let locators = self.view.locate(heights).await?;
+        if locators.len() != heights.len() {
+            let (got, want) = (locators.len(), heights.len());
+            return Err(FaultKind::Bug.fault("view", format!("{got} locators for {want} heights")));
         }
-        Ok(witnesses)
+        Ok(locators)
     }
 
-    async fn witness(&self, height: Height) -> Result<Option<BlockRef>, Fault> {
-        Ok(self.witnesses(&[height]).await?.pop().flatten())
+    async fn locator(&self, height: Height) -> Result<Option<BlockRef>, Fault> {
+        Ok(self.locate(&[height]).await?.pop().flatten())
     }
 
     /// The source's digests at `heights`, in their order.
@@ -203,14 +201,14 @@ where
     /// where that has come down below it on the same chain.
     async fn prune(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         first: Snapshot,
         ancestor: BlockRef,
     ) -> Result<Realigned, Fault> {
         let (again, proposed) = self.look_again(first).await?;
         let (to, theirs) = match proposed.height.cmp(&ancestor.height) {
             std::cmp::Ordering::Less => {
-                (self.witness(proposed.height).await?, Some(proposed.digest))
+                (self.locator(proposed.height).await?, Some(proposed.digest))
             }
             std::cmp::Ordering::Equal => (Some(ancestor), Some(proposed.digest)),
             std::cmp::Ordering::Greater => (Some(ancestor), self.digest(ancestor.height).await?),
@@ -220,14 +218,14 @@ where
             let detail = format!("{ancestor} was on its chain, and is not on that of {proposed}");
             return Err(self.fault(FaultKind::Torn, detail));
         };
-        let finalized = marks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
+        let finalized = watermarks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
         if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
             let detail = format!("its tip {proposed} is below {finalized}, finalized here");
             return Err(self.fault(FaultKind::Behind, detail));
         }
-        let known = self.known(marks, &again.tips, &[]).await?;
-        let marks = self.drop_above(marks, to, &coherent(&again.tips, &known)).await?;
-        Ok(Realigned::Aligned(again, marks))
+        let known = self.known(watermarks, &again.tips, &[]).await?;
+        let watermarks = self.drop_above(watermarks, to, &coherent(&again.tips, &known)).await?;
+        Ok(Realigned::Aligned(again, watermarks))
     }
 
     /// Prunes everything: no block that the view knows is on the source's chain, and it knows none at
@@ -235,7 +233,7 @@ where
     /// height, or its tip where that is lower still.
     async fn rebase(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         first: Snapshot,
         below: Height,
     ) -> Result<Realigned, Fault> {
@@ -247,21 +245,21 @@ where
             let gone = || self.fault(FaultKind::Missing, format!("no digest at {below}"));
             BlockRef::new(below, digest.ok_or_else(gone)?)
         };
-        if to.height.get() == 0 && to != self.identity.genesis {
+        if to.height.get() == 0 && to != self.chain_info.genesis {
             return Err(self.other_genesis(to).await);
         }
-        let marks = self.drop_above(marks, to, &again.tips).await?;
-        Ok(Realigned::Aligned(again, marks))
+        let watermarks = self.drop_above(watermarks, to, &again.tips).await?;
+        Ok(Realigned::Aligned(again, watermarks))
     }
 
     /// Prunes to `to` and clamps the tiers, in one step.
     async fn drop_above(
         &mut self,
-        marks: &Marks,
+        watermarks: &Watermarks,
         to: BlockRef,
         source: &TipSet,
-    ) -> Result<Marks, Fault> {
-        let tips = clamp(self.source.ladder(), &marks.tips, source, to);
+    ) -> Result<Watermarks, Fault> {
+        let tips = clamp(self.source.ladder(), &watermarks.tips, source, to);
         self.commit(vec![Change::Pruned { to, tips }]).await
     }
 }
@@ -270,11 +268,11 @@ const fn by_height(block: &BlockRef) -> u64 {
     block.height.get()
 }
 
-/// The highest block at or below `height` that the marks themselves name. A view that lost digests, or
+/// The highest block at or below `height` that the watermarks themselves name. A view that lost digests, or
 /// keeps few, still has these.
-fn remembered(marks: &Marks, height: Height) -> Option<BlockRef> {
-    let tips = Tier::ALL.into_iter().filter_map(|tier| marks.tips.block(tier));
-    marks
+fn remembered(watermarks: &Watermarks, height: Height) -> Option<BlockRef> {
+    let tips = Tier::ALL.into_iter().filter_map(|tier| watermarks.tips.block(tier));
+    watermarks
         .delivered
         .into_iter()
         .chain(tips)

@@ -1,4 +1,4 @@
-//! Cases of a stream of blocks: catching up, restarts, reorganisations.
+//! Cases of a stream of blocks: catching up, restarts, reorgs.
 
 use super::{
     chain::Chain,
@@ -100,7 +100,7 @@ fn a_quiet_pass_costs_one_call_and_says_nothing() {
 
 /// BS-11: the tips that a prune carries are the view's own after it.
 #[test]
-fn a_reorganisation_prunes_first_and_the_prune_says_where_all_tiers_stand() {
+fn a_reorg_prunes_first_and_the_prune_says_where_all_tiers_stand() {
     let ours = Chain::new('a', 5).fork(4, 'b', 5);
     let mut follower = Follower::synced(ALL, &ours, [5, 3, 0, 0]);
     follower.source.stand(&Chain::new('a', 5), [5, 3, 0, 0]);
@@ -235,7 +235,7 @@ fn stale_tier_tips_do_not_stop_the_search_too_high() {
 
 /// BS-38: the prune moved proposed already, and the announcement still comes once.
 #[test]
-fn a_reorganisation_to_a_longer_chain_announces_the_new_tip_once() {
+fn a_reorg_to_a_longer_chain_announces_the_new_tip_once() {
     let chain = Chain::new('a', 40);
     let mut follower = Follower::synced(ALL, &chain, [40, 0, 0, 0]);
     follower.source.stand(&chain.fork(37, 'b', 45), [45, 0, 0, 0]);

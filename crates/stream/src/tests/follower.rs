@@ -4,11 +4,11 @@ use super::{
     chain::Chain,
     source::{Call, Kind, ScriptedSource},
     view::Watched,
-    words::marks_words,
+    words::watermarks_words,
 };
 use crate::{Cost, Mode, Pass, Report, Start, Unguarded};
 use futures::executor::block_on;
-use tidewatch_core::{Fault, FaultKind, Height, Identity, Ladder};
+use tidewatch_core::{ChainInfo, Fault, FaultKind, Height, Ladder};
 
 /// What a pass did.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Outcome {
     /// How many calls of `kind` it made.
     pub(crate) fn count(&self, kind: Kind) -> usize {
         let n = match kind {
-            Kind::Identity => self.cost.identity,
+            Kind::ChainInfo => self.cost.chain_info,
             Kind::Snapshot => self.cost.tip,
             Kind::Digests => self.cost.reorg,
             Kind::Blocks => self.cost.download,
@@ -49,7 +49,7 @@ impl Outcome {
 pub(crate) struct Follower {
     pub(crate) source: ScriptedSource,
     pub(crate) view: Watched,
-    pub(crate) identity: Identity,
+    pub(crate) chain_info: ChainInfo,
     pub(crate) mode: Mode,
 }
 
@@ -71,9 +71,9 @@ impl Follower {
     pub(crate) fn on(ladder: Ladder, mode: Mode, chain: &Chain, heights: [u64; 4]) -> Self {
         let source = ScriptedSource::new(chain, heights);
         source.change(|world| world.ladder = ladder);
-        let identity = chain.identity();
-        let view = Watched::new(identity.clone(), ladder);
-        Self { source, view, identity, mode }
+        let chain_info = chain.chain_info();
+        let view = Watched::new(chain_info.clone(), ladder);
+        Self { source, view, chain_info, mode }
     }
 
     /// One that has taken in all that the source has.
@@ -99,7 +99,7 @@ impl Follower {
     pub(crate) fn pass(&mut self) -> Outcome {
         let (events, calls) = (self.view.words().len(), self.source.calls().len());
         let mut pass =
-            Pass::new(&self.source, &mut self.view, &self.identity, self.mode, Unguarded, &());
+            Pass::new(&self.source, &mut self.view, &self.chain_info, self.mode, Unguarded, &());
         let result = block_on(pass.run());
         let cost = pass.cost();
         let outcome = Outcome {
@@ -114,7 +114,7 @@ impl Follower {
 
     /// Where the view stands, in words.
     pub(crate) fn stands(&self) -> String {
-        marks_words(&self.view.stands())
+        watermarks_words(&self.view.stands())
     }
 
     /// The view stands where the source does, and a further pass costs one call.

@@ -47,7 +47,7 @@ fn gap_a_a_source_that_moved_away_ends_the_pass() {
     assert_eq!(follower.stands(), "20b: 20b - - -");
 }
 
-/// Gap B, X-2: a second reorganisation between the search and the prune.
+/// Gap B, X-2: a second reorg between the search and the prune.
 #[test]
 fn gap_b_an_ancestor_that_is_gone_by_the_second_snapshot_is_not_pruned_to() {
     let ours = Chain::new('a', 10);
@@ -202,7 +202,7 @@ fn gap_f_a_source_fifty_blocks_back_costs_two_snapshots() {
 
 /// Gap G: blocks were skipped, and the digest that the search wants is not there.
 #[test]
-fn gap_g_a_view_with_holes_recovers_from_a_reorganisation_by_itself() {
+fn gap_g_a_view_with_holes_recovers_from_a_reorg_by_itself() {
     let chain = Chain::new('a', 60);
     let mut follower = Follower::synced(SKIP, &chain, [40, 0, 38, 35]);
     follower.view.forget(37);

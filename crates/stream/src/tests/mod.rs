@@ -9,7 +9,7 @@
 //! | `gaps`, `situations` | the seven gaps, the extra cases (`X-*`), and sources that fail or lie |
 //! | `small_worlds` | every decision in every small world |
 //! | `interleavings` | every path through a small world of passes, and through one of a delivery: sources, commits, consumers and processes that move, fail and die between any two steps |
-//! | `random_worlds` | seeded worlds with a driver, reorganisations and faults |
+//! | `random_worlds` | seeded worlds with a driver, reorgs and faults |
 //!
 //! The cases of the loop (`ED-*`, `RP-*`) are in the tests of the driver.
 //!
@@ -25,7 +25,7 @@
 //! | nothing for block 0 at the source | `situations::a_source_without_an_answer_for_genesis_is_not_another_network` |
 //! | genesis differs, finalized above 0 | `gaps::gap_e_another_network_is_refused_whatever_is_finalized` |
 //! | source shorter, same chain | `blocks::a_shorter_source_of_the_same_chain_is_pruned_to_without_a_search` |
-//! | same height, other digest | `blocks::a_reorganisation_prunes_first_and_the_prune_says_where_all_tiers_stand` |
+//! | same height, other digest | `blocks::a_reorg_prunes_first_and_the_prune_says_where_all_tiers_stand` |
 //! | digest unknown locally | `blocks::a_digest_that_the_view_lost_is_passed_over_never_taken_for_agreement` |
 //! | digest unknown on both sides | `gaps::gap_g_a_source_below_everything_that_the_view_knows_is_pruned_to` |
 //! | digest unknown at the source, below its tip | `gaps::gap_g_a_digest_missing_at_the_source_prunes_nothing` |
@@ -42,10 +42,10 @@
 //! | no header for the tip (here: no digest) | `tips_only::nothing_is_announced_while_the_source_cannot_say_which_chain_it_is_on` |
 //! | handler throws | `blocks::a_view_that_fails_ends_the_pass_and_the_next_one_delivers_everything` |
 //! | stopped in the middle | `driver::tests::ends::a_stop_in_the_middle_of_a_commit_completes_it_and_drops_the_rest` |
-//! | a tier behind ours, no reorganisation | `situations::finalized_behind_ours_is_an_old_answer_and_other_tiers_move_back` |
+//! | a tier behind ours, no reorg | `situations::finalized_behind_ours_is_an_old_answer_and_other_tiers_move_back` |
 //! | start above the source's tip | `blocks::a_start_above_the_source_gives_tiers_and_no_blocks` |
 //! | start, and blocks were delivered before | `blocks::a_view_that_was_pruned_below_its_start_goes_on_from_the_prune` |
-//! | skip finalized, a local digest is missing | `gaps::gap_g_a_view_with_holes_recovers_from_a_reorganisation_by_itself` |
+//! | skip finalized, a local digest is missing | `gaps::gap_g_a_view_with_holes_recovers_from_a_reorg_by_itself` |
 
 mod blocks;
 pub(crate) mod follower;

@@ -1,4 +1,4 @@
-//! Seeded worlds: a chain that grows and reorganises in the middle of everything, a source and a view
+//! Seeded worlds: a chain that grows and reorgs in the middle of everything, a source and a view
 //! that fail at random, and a driver that follows. Every committed event is checked by the view; when
 //! the faults stop, the view must stand where the source does within three passes.
 
@@ -7,7 +7,7 @@ use super::{
     follower::{SKIP, from},
     source::{Call, ScriptedSource, World},
     view::Watched,
-    words::{marks_words, tips_words},
+    words::{tips_words, watermarks_words},
 };
 use crate::{Driver, Mode, driver};
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
@@ -40,8 +40,8 @@ impl Mover {
     fn step(&mut self, world: &mut World) {
         self.stale = world.tips;
         let tip = world.chain.tip();
-        let reorganised = tip > self.finalized && self.rng.random_bool(0.3);
-        if reorganised {
+        let reorged = tip > self.finalized && self.rng.random_bool(0.3);
+        if reorged {
             let at = self.rng.random_range(self.finalized + 1..=tip);
             let end = (at - 1 + self.rng.random_range(0..12)).max(self.finalized);
             self.forks = (self.forks + 1) % 26;
@@ -126,8 +126,8 @@ fn run(seed: u64) -> Happened {
     deterministic::Runner::new(config).start(|context| async move {
         let source = source(seed);
         let ladder = tidewatch_core::Source::ladder(&source);
-        let identity = Chain::new('a', 0).identity();
-        let view = Watched::new(identity.clone(), ladder);
+        let chain_info = Chain::new('a', 0).chain_info();
+        let view = Watched::new(chain_info.clone(), ladder);
         let mut rng = StdRng::seed_from_u64(seed ^ 0xfeed);
         view.chaos(Some(Box::new(move |changes| {
             rng.random_bool(0.1).then(|| (FaultKind::Consumer, rng.random_range(0..=changes)))
@@ -138,7 +138,7 @@ fn run(seed: u64) -> Happened {
             context.child("driver"),
             Arc::new(source.clone()),
             view,
-            identity,
+            chain_info,
             (),
             config,
         );
@@ -165,19 +165,23 @@ fn run(seed: u64) -> Happened {
 async fn assert_settled(seed: u64, source: &ScriptedSource, view: &Watched) {
     let (mut tips, mut chain) = (TipSet::unknown(), Chain::new('a', 0));
     source.change(|world| (tips, chain) = (world.tips, world.chain.clone()));
-    let marks = view.stands();
-    let about = format!("seed {seed}: {}, source {}", marks_words(&marks), tips_words(&tips));
+    let watermarks = view.stands();
+    let about =
+        format!("seed {seed}: {}, source {}", watermarks_words(&watermarks), tips_words(&tips));
     for tier in Tier::ALL {
-        assert!(tips.block(tier).is_none_or(|tip| marks.tips.block(tier) == Some(tip)), "{about}");
+        assert!(
+            tips.block(tier).is_none_or(|tip| watermarks.tips.block(tier) == Some(tip)),
+            "{about}"
+        );
     }
     let proposed = tips.block(Tier::Proposed).expect("every chain has a tip");
     match mode(seed) {
-        Mode::TipsOnly => assert_eq!(marks.delivered, None, "{about}"),
+        Mode::TipsOnly => assert_eq!(watermarks.delivered, None, "{about}"),
         // Nothing is delivered while the chain is below the start.
-        Mode::Blocks { .. } if marks.delivered.is_none() => {
+        Mode::Blocks { .. } if watermarks.delivered.is_none() => {
             assert!(proposed.height < Height::new(START), "{about}");
         }
-        Mode::Blocks { .. } => assert_eq!(marks.delivered, Some(proposed), "{about}"),
+        Mode::Blocks { .. } => assert_eq!(watermarks.delivered, Some(proposed), "{about}"),
     }
     for height in 0..=chain.tip() {
         let block = view.memory().block(Height::new(height)).await.expect("in memory");

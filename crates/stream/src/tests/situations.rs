@@ -278,7 +278,7 @@ fn a_lie_about_genesis_is_not_another_chain() {
     for mut follower in [fresh, synced] {
         let pass = follower.pass();
         assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongDigest), 0));
-        assert_eq!(pass.calls.last(), Some(&Call::Identity));
+        assert_eq!(pass.calls.last(), Some(&Call::ChainInfo));
         follower.settle();
     }
 }

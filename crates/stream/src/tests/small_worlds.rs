@@ -2,7 +2,7 @@
 
 use super::words::{tips_words, word};
 use crate::reconcile::{Moves, Situation, clamp, coherent, moves};
-use tidewatch_core::{BlockRef, Digest, Height, Ladder, Marks, Tier, TipSet};
+use tidewatch_core::{BlockRef, Digest, Height, Ladder, Tier, TipSet, Watermarks};
 
 const LADDERS: [Ladder; 2] = [Ladder::Rollup, Ladder::Certified];
 const TOP: u64 = 3;
@@ -31,16 +31,18 @@ fn tip_sets(ladder: Ladder, forks: &[u8]) -> Vec<TipSet> {
 
 /// What a view of fork `a` knows at the heights of the tips of `source`: every block up to the one
 /// that was delivered, or only its own tips.
-fn known(marks: &Marks, source: &TipSet) -> [Option<BlockRef>; 4] {
+fn known(watermarks: &Watermarks, source: &TipSet) -> [Option<BlockRef>; 4] {
     Tier::ALL.map(|tier| {
         let theirs = source.block(tier)?;
-        if marks.tips.block(tier) == Some(theirs) {
+        if watermarks.tips.block(tier) == Some(theirs) {
             return None;
         }
         let ours = block(theirs.height.get(), b'a');
-        match marks.delivered {
+        match watermarks.delivered {
             Some(head) => Some(ours).filter(|ours| ours.height <= head.height),
-            None => Tier::ALL.iter().any(|t| marks.tips.block(*t) == Some(ours)).then_some(ours),
+            None => {
+                Tier::ALL.iter().any(|t| watermarks.tips.block(*t) == Some(ours)).then_some(ours)
+            }
         }
     })
 }
@@ -55,9 +57,9 @@ fn situations(mut each: impl FnMut(&Situation<'_>)) -> usize {
             let lowest = proposed.map_or(0, |block| block.height.get());
             let given = (lowest..=TOP).map(|height| Some(block(height, b'a')));
             for delivered in given.chain([None]) {
-                let marks = Marks { delivered, tips };
+                let watermarks = Watermarks { delivered, tips };
                 for source in &sources {
-                    let known = known(&marks, source);
+                    let known = known(&watermarks, source);
                     for (start, baseline) in [
                         (0, proposed),
                         (2, proposed),
@@ -65,7 +67,14 @@ fn situations(mut each: impl FnMut(&Situation<'_>)) -> usize {
                         (0, proposed.map(|_| block(TOP, b'b'))),
                     ] {
                         let start = Height::new(start);
-                        each(&Situation { ladder, marks: &marks, baseline, source, start, known });
+                        each(&Situation {
+                            ladder,
+                            watermarks: &watermarks,
+                            baseline,
+                            source,
+                            start,
+                            known,
+                        });
                         count += 1;
                     }
                 }
@@ -77,13 +86,13 @@ fn situations(mut each: impl FnMut(&Situation<'_>)) -> usize {
 
 /// Whether the view was given the block at `height`, or asked not to be.
 fn given(situation: &Situation<'_>, height: Height) -> bool {
-    let delivered = situation.marks.delivered.map(|block| block.height);
+    let delivered = situation.watermarks.delivered.map(|block| block.height);
     delivered.map_or(height < situation.start, |delivered| height <= delivered)
 }
 
 fn describe(situation: &Situation<'_>, decided: &Moves) -> String {
-    let Situation { ladder, marks, source, start, .. } = situation;
-    let ours = super::words::marks_words(marks);
+    let Situation { ladder, watermarks, source, start, .. } = situation;
+    let ours = super::words::watermarks_words(watermarks);
     format!("{ladder:?} {ours}, source {}, start {start}: {decided:?}", tips_words(source))
 }
 
@@ -92,7 +101,7 @@ fn no_prefix_of_any_decision_breaks_an_invariant() {
     let count = situations(|situation| {
         let decided = moves(situation);
         let about = || describe(situation, &decided);
-        let mut tips = situation.marks.tips;
+        let mut tips = situation.watermarks.tips;
         for step in &decided.moves {
             assert_eq!(Some(step.tip), situation.source.get(step.tier), "{}", about());
             let was = tips.block(step.tier);
@@ -102,7 +111,7 @@ fn no_prefix_of_any_decision_breaks_an_invariant() {
             assert_eq!(tips.check(situation.ladder), Ok(()), "{}", about());
             if step.tier == Tier::Finalized {
                 assert!(!step.back && was.is_none_or(|was| height > was.height), "{}", about());
-            } else if situation.baseline == situation.marks.tips.block(Tier::Proposed) {
+            } else if situation.baseline == situation.watermarks.tips.block(Tier::Proposed) {
                 assert_eq!(step.back, was.is_some_and(|was| height <= was.height), "{}", about());
             }
         }
@@ -117,7 +126,7 @@ fn no_difference_is_passed_over_without_a_reason() {
         let about = || describe(situation, &decided);
         for tier in Tier::ALL {
             let Some(theirs) = situation.source.block(tier) else { continue };
-            let ours = situation.marks.tips.block(tier);
+            let ours = situation.watermarks.tips.block(tier);
             let moved = decided.moves.iter().any(|step| step.tier == tier);
             let withheld = decided.withheld.contains(&(tier, theirs));
             assert!(!(moved && withheld), "{}", about());
@@ -146,9 +155,10 @@ fn a_source_on_our_own_chain_is_never_held_up() {
         let decided = moves(situation);
         assert_eq!(decided.conflict, None);
         let finalized = |tips: &TipSet| tips.block(Tier::Finalized).map(|tip| tip.height);
-        let old = finalized(&situation.marks.tips) > finalized(situation.source);
+        let old = finalized(&situation.watermarks.tips) > finalized(situation.source);
         let unknown = |tier: &Tier| {
-            situation.source.block(*tier).is_none() && situation.marks.tips.block(*tier).is_some()
+            situation.source.block(*tier).is_none()
+                && situation.watermarks.tips.block(*tier).is_some()
         };
         let ungiven = |tier: &Tier| {
             situation.source.block(*tier).is_some_and(|tip| !given(situation, tip.height))
@@ -170,8 +180,8 @@ fn a_clamp_never_raises_a_tier_nor_touches_finalized_nor_breaks_the_ladder() {
             for to in height(Tier::Finalized)..=height(Tier::Proposed) {
                 let to = block(to, b'a');
                 for source in &sources {
-                    let marks = Marks { delivered: Some(block(TOP, b'a')), tips: local };
-                    let source = coherent(source, &known(&marks, source));
+                    let watermarks = Watermarks { delivered: Some(block(TOP, b'a')), tips: local };
+                    let source = coherent(source, &known(&watermarks, source));
                     check_clamp(ladder, &local, &source, to);
                     count += 1;
                 }

@@ -87,7 +87,7 @@ fn a_tier_whose_digest_was_corrected_is_announced_again() {
     follower.assert_settled();
 }
 
-/// BS-49: what may be forgotten is the store's business; here, that everything a reorganisation can
+/// BS-49: what may be forgotten is the store's business; here, that everything a reorg can
 /// still need is known.
 #[test]
 fn anchors_at_finalized_and_above_are_kept() {
@@ -164,7 +164,7 @@ fn a_view_that_was_given_blocks_cannot_go_on_without() {
     follower.mode = TIPS;
     follower.source.stand(&chain, [9, 0, 0, 0]);
     let pass = follower.pass();
-    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Setting), 0));
+    assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::InvalidConfig), 0));
 }
 
 /// What was announced without blocks was never linked to anything: blocks can only start above it.
@@ -180,7 +180,7 @@ fn a_view_of_tips_can_go_on_with_blocks_above_them_only() {
             assert_eq!(pass.events, ["blocks 21a-25a", "proposed 25a"]);
             follower.assert_settled();
         } else {
-            assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::Setting), 0));
+            assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::InvalidConfig), 0));
         }
     }
 }

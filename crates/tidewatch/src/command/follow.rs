@@ -275,12 +275,12 @@ impl Command {
         M: Monitor,
     {
         let Opened { source, name, codec, upstream, work, check } = opened;
-        let identity = select! {
+        let chain_info = select! {
             () = stop.asked() => return Ok(()),
-            identity = source.identity() => identity.map_err(unreachable)?,
+            chain_info = source.chain_info() => chain_info.map_err(unreachable)?,
         };
         self.say(&format!("following {name}")).await;
-        let config = StoreConfig::new(identity.clone(), codec);
+        let config = StoreConfig::new(chain_info.clone(), codec);
         let store = Store::<_, S::Block>::open(self.context.child("store"), config);
         let store = store.await.map_err(|fault| match fault.kind {
             FaultKind::WrongChain => Problem::from(fault)
@@ -295,7 +295,7 @@ impl Command {
             self.context.child("follower"),
             source.clone(),
             store.clone(),
-            identity,
+            chain_info,
             audience.monitor.clone(),
             DriverConfig { mode: self.options.mode(), ..DriverConfig::default() },
         );
@@ -382,5 +382,5 @@ impl Began {
 }
 
 async fn height(view: &impl LocalView) -> Outcome<u64> {
-    Ok(view.marks().await?.delivered.map_or(0, |block| block.height.get()))
+    Ok(view.watermarks().await?.delivered.map_or(0, |block| block.height.get()))
 }

@@ -20,7 +20,7 @@ use commonware_runtime::{Clock, Handle, Metrics, Spawner};
 use futures::future::{FutureExt as _, join_all, select_all};
 use rand::Rng;
 use std::{future::pending, sync::Arc, time::Duration};
-use tidewatch_core::{Consumer, EventLog, Fault, FaultKind, Identity, LocalView, Monitor, Source};
+use tidewatch_core::{ChainInfo, Consumer, EventLog, Fault, FaultKind, LocalView, Monitor, Source};
 use tidewatch_stream::{
     Delivery, Driver, Mailbox, Stopper, delivery,
     driver::{self, SyncError},
@@ -97,12 +97,12 @@ where
     E: Spawner + Clock + Metrics + Rng,
     L: EventLog,
 {
-    /// Starts to follow `source` into `store`, which was opened for `identity`.
+    /// Starts to follow `source` into `store`, which was opened for `chain_info`.
     pub fn start<S, M>(
         context: E,
         source: Arc<S>,
         store: L,
-        identity: Identity,
+        chain_info: ChainInfo,
         monitor: M,
         config: driver::Config,
     ) -> Self
@@ -111,8 +111,14 @@ where
         M: Monitor,
         L: LocalView<Block = S::Block>,
     {
-        let (driver, mailbox) =
-            Driver::new(context.child("driver"), source, store.clone(), identity, monitor, config);
+        let (driver, mailbox) = Driver::new(
+            context.child("driver"),
+            source,
+            store.clone(),
+            chain_info,
+            monitor,
+            config,
+        );
         let task = Task::Stopping(driver.start());
         let actors = vec![Actor { name: "driver".into(), task, stopper: None }];
         Self { context, log: store, mailbox, actors }

@@ -32,8 +32,8 @@ impl Block for TestBlock {
     }
 }
 
-fn identity() -> Identity {
-    Identity { chain: ChainId::new("test:1").unwrap(), genesis: reference(0) }
+fn chain_info() -> ChainInfo {
+    ChainInfo { id: ChainId::new("test:1").unwrap(), genesis: reference(0) }
 }
 
 /// A chain that is final up to a height, or refuses to say where it is.
@@ -64,8 +64,8 @@ impl Source for Scripted {
         Limits { digests_max: NZUsize!(16), blocks_max: NZUsize!(3) }
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        Ok(identity())
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        Ok(chain_info())
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
@@ -117,7 +117,7 @@ impl Consumer for Recorder {
         let last = records.iter().map(Record::sequence).max().unwrap();
         match self.does {
             Does::Refuses => {
-                return Err(FaultKind::Setting.fault(self.name, "has nowhere to put it"));
+                return Err(FaultKind::InvalidConfig.fault(self.name, "has nowhere to put it"));
             }
             Does::HangsAt(sequence) if last >= sequence => pending().await,
             Does::HangsAt(_) | Does::TakesIn => {}
@@ -133,8 +133,8 @@ fn start(context: &deterministic::Context, source: &Arc<Scripted>) -> TestFollow
     Follower::start(
         context.child("follower"),
         source.clone(),
-        Memory::new(identity()),
-        identity(),
+        Memory::new(chain_info()),
+        chain_info(),
         (),
         Config::default(),
     )
@@ -175,8 +175,8 @@ fn every_consumer_is_given_every_event() {
         }
         let log = follower.log().clone();
         follower.stop(LIMIT).await.unwrap();
-        let marks = log.marks().await.unwrap();
-        assert_eq!(marks.tips.block(Tier::Finalized), Some(reference(8)));
+        let watermarks = log.watermarks().await.unwrap();
+        assert_eq!(watermarks.tips.block(Tier::Finalized), Some(reference(8)));
     });
 }
 
@@ -202,7 +202,7 @@ fn a_consumer_that_ends_is_named_and_the_others_go_on() {
         attach(&mut follower, &Recorder::new("bad", Does::Refuses));
         let ended = follower.ended().await;
         assert_eq!(ended.actor, "consumer bad");
-        assert_eq!(ended.result.map_err(|fault| fault.kind), Err(FaultKind::Setting));
+        assert_eq!(ended.result.map_err(|fault| fault.kind), Err(FaultKind::InvalidConfig));
         source.grow(4);
         follower.sync().await.unwrap();
         given(&context, &good, 6).await;

@@ -4,14 +4,14 @@ use super::{Printer, Reached};
 use commonware_utils::sync::Mutex;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Arc, time::Duration};
-use tidewatch_core::{Fault, Marks, Monitor, State, Status, Tier};
+use tidewatch_core::{Fault, Monitor, State, Status, Tier, Watermarks};
 
 /// Beyond this many blocks behind, a bar says more than a line.
 const BAR_FROM: u64 = 64;
 
 #[derive(Debug, Default)]
 struct Seen {
-    marks: Marks,
+    watermarks: Watermarks,
     status: Option<Status>,
     reorgs: u64,
     faults: u64,
@@ -61,7 +61,7 @@ impl Human {
             self.bar.reset_elapsed();
             self.bar.reset_eta();
         }
-        let head = seen.marks.head().map_or(0, |block| block.height.get());
+        let head = seen.watermarks.head().map_or(0, |block| block.height.get());
         let goal = self.until.map_or(head + status.lag, |until| until.min(head + status.lag));
         self.bar.set_length(goal.max(head));
         self.bar.set_position(head);
@@ -91,7 +91,7 @@ fn live_line(seen: &Seen) -> String {
     let state = seen.status.map_or("starting", |status| status.state.as_str()).replace('_', " ");
     let mut line = state;
     for tier in Tier::ALL {
-        if let Some(block) = seen.marks.tips.block(tier) {
+        if let Some(block) = seen.watermarks.tips.block(tier) {
             let _ = write!(line, " | {tier} {}", block.height); // A String takes everything.
         }
     }
@@ -119,14 +119,14 @@ fn age_text(age_ms: u64) -> String {
 }
 
 impl Monitor for Human {
-    fn moved(&self, marks: &Marks) {
+    fn moved(&self, watermarks: &Watermarks) {
         {
             let mut seen = self.seen.lock();
-            let height = |marks: &Marks| marks.head().map(|block| block.height);
-            seen.reorgs += u64::from(height(marks) < height(&seen.marks));
-            seen.marks = *marks;
+            let height = |watermarks: &Watermarks| watermarks.head().map(|block| block.height);
+            seen.reorgs += u64::from(height(watermarks) < height(&seen.watermarks));
+            seen.watermarks = *watermarks;
         }
-        self.reached.kept(marks.tips.block(Tier::Finalized));
+        self.reached.kept(watermarks.tips.block(Tier::Finalized));
         self.draw();
     }
 
@@ -157,7 +157,7 @@ mod tests {
         let at = |height| BlockRef::new(Height::new(height), Digest([0; 32]));
         let tips = TipSet::unknown().with(Tier::Proposed, at(12)).with(Tier::Finalized, at(11));
         let seen = Seen {
-            marks: Marks { delivered: Some(at(12)), tips },
+            watermarks: Watermarks { delivered: Some(at(12)), tips },
             status: Some(Status {
                 state: State::Live,
                 lag: 0,

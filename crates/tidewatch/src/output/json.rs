@@ -4,8 +4,8 @@ use super::{Printer, Reached};
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json};
 use tidewatch_core::{
-    Ack, BlockRef, CheckpointRef, Consumer, Cursor, Event, Fault, FaultKind, Marks, Monitor,
-    Record, State, Status, Tier, Tip, TipSet,
+    Ack, BlockRef, CheckpointRef, Consumer, Cursor, Event, Fault, FaultKind, Monitor, Record,
+    State, Status, Tier, Tip, TipSet, Watermarks,
 };
 
 /// The name of the durable position of standard output.
@@ -26,7 +26,7 @@ impl Events {
     fn failed(error: &std::io::Error) -> Fault {
         let slow = error.kind() == std::io::ErrorKind::WouldBlock;
         // Without a reader there is nothing left to do.
-        let kind = if slow { FaultKind::Consumer } else { FaultKind::Setting };
+        let kind = if slow { FaultKind::Consumer } else { FaultKind::InvalidConfig };
         kind.fault("standard output", error)
     }
 }
@@ -40,17 +40,17 @@ impl Consumer for Events {
         let text: String = records.iter().map(|record| line(&event(record))).collect();
         self.printer.print(text).await.map_err(|error| Self::failed(&error))?;
         if let Some(last) = records.last() {
-            self.reached.printed(last.marks.tips.block(Tier::Finalized));
+            self.reached.printed(last.watermarks.tips.block(Tier::Finalized));
         }
         Ok(Ack::Durable)
     }
 
     async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
         // Whoever reads the lines is told where they go on: everything is dropped, then the tiers.
-        let marks = &oldest.marks;
-        let Some(head) = marks.head() else { return Ok(()) };
+        let watermarks = &oldest.watermarks;
+        let Some(head) = watermarks.head() else { return Ok(()) };
         let pruned = json!({
-            "event": "pruned", "to": block(head), "depth": 0, "tips": tips(&marks.tips),
+            "event": "pruned", "to": block(head), "depth": 0, "tips": tips(&watermarks.tips),
             "cursor": oldest.cursor.to_string(),
         });
         self.printer.print(line(&pruned)).await.map_err(|error| Self::failed(&error))
@@ -72,8 +72,8 @@ impl Lines {
 }
 
 impl Monitor for Lines {
-    fn moved(&self, marks: &Marks) {
-        self.reached.kept(marks.tips.block(Tier::Finalized));
+    fn moved(&self, watermarks: &Watermarks) {
+        self.reached.kept(watermarks.tips.block(Tier::Finalized));
     }
 
     fn fault(&self, fault: &Fault) {
@@ -158,10 +158,10 @@ mod tests {
     }
 
     fn record(event: Event) -> Record {
-        let mut marks = Marks::none();
-        marks.apply(&event);
-        let cursor = Cursor::new(&ChainId::new("test:1").unwrap(), 1, &marks, &[]);
-        Record { event, marks, cursor }
+        let mut watermarks = Watermarks::none();
+        watermarks.apply(&event);
+        let cursor = Cursor::new(&ChainId::new("test:1").unwrap(), 1, &watermarks, &[]);
+        Record { event, watermarks, cursor }
     }
 
     /// The contract, field by field and in the words of the README.
@@ -294,7 +294,7 @@ mod tests {
         /// Folds the lines in the words of the README.
         async fn holds(&mut self) -> (Value, Value) {
             self.close();
-            let (mut head, mut tiers) = self.expects(&Marks::none());
+            let (mut head, mut tiers) = self.expects(&Watermarks::none());
             for line in self.lines.lock().split(|byte| *byte == b'\n').filter(|l| !l.is_empty()) {
                 let line: Value = serde_json::from_slice(line).unwrap();
                 match line["event"].as_str().unwrap() {
@@ -312,8 +312,8 @@ mod tests {
             (head, tiers)
         }
 
-        fn expects(&self, marks: &Marks) -> (Value, Value) {
-            (marks.delivered.map_or(Value::Null, block), tips(&marks.tips))
+        fn expects(&self, watermarks: &Watermarks) -> (Value, Value) {
+            (watermarks.delivered.map_or(Value::Null, block), tips(&watermarks.tips))
         }
     }
 

@@ -206,7 +206,7 @@ impl Fold {
         match event {
             "blocks" => self.blocks(value),
             "advanced" => self.advanced(value),
-            _ => panic!("this chain has no reorganisation: {value}"),
+            _ => panic!("this chain has no reorg: {value}"),
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Grade, mocks::honest};
+use crate::{CertificateKind, mocks::honest};
 use commonware_utils::NZUsize;
 use tidewatch_core::{Digest, FaultKind};
 
@@ -16,7 +16,7 @@ fn expected(chain: &Chain, heights: &[u64]) -> Vec<Option<Digest>> {
 fn digests_near_the_tip_come_from_memory_and_the_others_are_proved() {
     run(|context| async move {
         let chain = Chain::new(60);
-        let proofs = [10, 20].map(|height| chain.certified(Grade::Finalized, height));
+        let proofs = [10, 20].map(|height| chain.certified(CertificateKind::Finalized, height));
         let script = except(honest(&chain, 50), move |key| match key {
             Key::Height(at) if at.get() == 10 => Some(Answer::Bytes(proofs[0].clone())),
             Key::Height(at) if at.get() == 20 => Some(Answer::Bytes(proofs[1].clone())),
@@ -43,8 +43,8 @@ fn digests_near_the_tip_come_from_memory_and_the_others_are_proved() {
 fn a_height_without_a_certificate_is_proved_by_one_a_little_above() {
     run(|context| async move {
         let chain = Chain::new(60);
-        let good = chain.certified(Grade::Finalized, 24);
-        let forged = chain.forged(Grade::Finalized, 21);
+        let good = chain.certified(CertificateKind::Finalized, 24);
+        let forged = chain.forged(CertificateKind::Finalized, 21);
         let script = except(honest(&chain, 60), move |key| match key {
             Key::Height(at) => match at.get() {
                 21 => Some(Answer::Bytes(forged.clone())),
@@ -54,11 +54,11 @@ fn a_height_without_a_certificate_is_proved_by_one_a_little_above() {
             },
             _ => None,
         });
-        let (source, _, witness) = source(&context, Config::default(), script);
+        let (source, _, recorder) = source(&context, Config::default(), script);
         tips(&source).await;
         assert_eq!(digests(&source, &[20]).await, expected(&chain, &[20]));
         assert_eq!(digests(&source, &[30]).await, [None], "too far from any");
-        assert_eq!(witness.kinds(), [FaultKind::InvalidCertificate]);
+        assert_eq!(recorder.kinds(), [FaultKind::InvalidCertificate]);
     });
 }
 

@@ -1,10 +1,10 @@
 mod digests;
+mod ranges;
 mod snapshots;
-mod stretches;
 
 use crate::{
     Config, Key,
-    mocks::{Answer, Chain, Scripted, TestSource, Witness, follow},
+    mocks::{Answer, Chain, Recorder, Scripted, TestSource, follow},
 };
 use commonware_runtime::{Runner as _, deterministic};
 use std::{sync::Arc, time::Duration};
@@ -19,10 +19,10 @@ fn source(
     context: &deterministic::Context,
     config: Config,
     script: impl FnMut(Key) -> Answer + Send + 'static,
-) -> (TestSource, Arc<Scripted>, Arc<Witness>) {
+) -> (TestSource, Arc<Scripted>, Arc<Recorder>) {
     let transport = Arc::new(Scripted::new(context, script));
-    let (source, _, witness) = follow(context, &transport, config);
-    (source, transport, witness)
+    let (source, _, recorder) = follow(context, &transport, config);
+    (source, transport, recorder)
 }
 
 /// As `script`, but what `changed` answers with something.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Grade,
+    CertificateKind,
     mocks::{certify, honest, round, schemes},
 };
 use bytes::Bytes;
@@ -20,7 +20,7 @@ fn before_the_first_finalization_both_tiers_are_at_genesis() {
         let mut calls = transport.calls();
         calls.sort();
         assert_eq!(calls, [Key::LatestFinalization, Key::LatestNotarization]);
-        assert_eq!(source.identity().await.unwrap().genesis, chain.reference(0));
+        assert_eq!(source.chain_info().await.unwrap().genesis, chain.reference(0));
     });
 }
 
@@ -32,7 +32,7 @@ fn a_snapshot_is_one_verified_picture_with_its_proof() {
         let snapshot = source.snapshot().await.unwrap();
         assert_eq!(both(snapshot.tips), at(&chain, 5, 3));
         assert!(snapshot.tips.check(Ladder::Certified).is_ok());
-        let certified = chain.certified(Grade::Finalized, 3);
+        let certified = chain.certified(CertificateKind::Finalized, 3);
         let Proof { block, bytes } = snapshot.proof.unwrap();
         assert_eq!((block, true), (chain.reference(3), certified.starts_with(&bytes)));
         assert_eq!(snapshot.time_ms, Some(500), "the proposed block's own time");
@@ -67,12 +67,12 @@ fn a_hostile_answer_for_the_tip_is_a_typed_fault_and_moves_nothing() {
             ("an error page that got through", Answer::Bytes(html), FaultKind::Malformed),
             (
                 "a forged certificate",
-                Answer::Bytes(chain.forged(Grade::Finalized, 7)),
+                Answer::Bytes(chain.forged(CertificateKind::Finalized, 7)),
                 FaultKind::InvalidCertificate,
             ),
             (
                 "a notarization",
-                Answer::Bytes(chain.certified(Grade::Notarized, 7)),
+                Answer::Bytes(chain.certified(CertificateKind::Notarized, 7)),
                 FaultKind::InvalidCertificate,
             ),
             (
@@ -107,12 +107,12 @@ fn a_hostile_answer_for_the_tip_is_a_typed_fault_and_moves_nothing() {
 fn a_notarization_that_fails_never_holds_up_finality() {
     run(|context| async move {
         let chain = Chain::new(9);
-        let (source, transport, witness) = source(&context, Config::default(), honest(&chain, 3));
+        let (source, transport, recorder) = source(&context, Config::default(), honest(&chain, 3));
         let bad = [
             Answer::Silence,
             Answer::Fault(FaultKind::Unreachable),
-            Answer::Bytes(chain.forged(Grade::Notarized, 9)),
-            Answer::Bytes(chain.certified(Grade::Finalized, 9)),
+            Answer::Bytes(chain.forged(CertificateKind::Notarized, 9)),
+            Answer::Bytes(chain.certified(CertificateKind::Finalized, 9)),
             Answer::Bytes(Bytes::new()),
         ];
         for (finalized, answer) in (3..).zip(bad) {
@@ -120,7 +120,7 @@ fn a_notarization_that_fails_never_holds_up_finality() {
             transport.rescript(except(honest(&chain, finalized), answer));
             assert_eq!(tips(&source).await, at(&chain, finalized, finalized));
         }
-        assert_eq!(witness.kinds().len(), 5, "each was told of");
+        assert_eq!(recorder.kinds().len(), 5, "each was told of");
     });
 }
 
@@ -129,7 +129,7 @@ fn a_missing_or_silent_ancestor_makes_the_next_best_block_the_proposed_one() {
     run(|context| async move {
         let chain = Chain::new(9);
         let missing = Key::Digest(chain.reference(7).digest);
-        let (source, transport, witness) = source(&context, Config::default(), honest(&chain, 5));
+        let (source, transport, recorder) = source(&context, Config::default(), honest(&chain, 5));
         transport.rescript(honest(&Chain { blocks: chain.blocks[..=6].to_vec() }, 5));
         assert_eq!(tips(&source).await, at(&chain, 6, 5));
         for answer in [Answer::Missing, Answer::Silence, Answer::Bytes(Bytes::new())] {
@@ -141,7 +141,7 @@ fn a_missing_or_silent_ancestor_makes_the_next_best_block_the_proposed_one() {
             assert!(took <= Duration::from_secs(2), "{took:?}");
         }
         use FaultKind::{Malformed, Missing, Timeout};
-        assert_eq!(witness.kinds(), [Missing, Timeout, Malformed]);
+        assert_eq!(recorder.kinds(), [Missing, Timeout, Malformed]);
         transport.rescript(honest(&chain, 5));
         assert_eq!(tips(&source).await, at(&chain, 9, 5));
     });
@@ -152,7 +152,7 @@ fn a_notarized_block_on_a_fork_below_finality_is_not_proposed() {
     run(|context| async move {
         let chain = Chain::new(5);
         let fork = chain.fork(3, 8);
-        let forked = fork.certified(Grade::Notarized, 8);
+        let forked = fork.certified(CertificateKind::Notarized, 8);
         let script = except(honest(&chain, 5), move |key| match key {
             Key::LatestNotarization => Some(Answer::Bytes(forked.clone())),
             Key::Digest(digest) => {
@@ -161,9 +161,9 @@ fn a_notarized_block_on_a_fork_below_finality_is_not_proposed() {
             }
             _ => None,
         });
-        let (source, _, witness) = source(&context, Config::default(), script);
+        let (source, _, recorder) = source(&context, Config::default(), script);
         assert_eq!(tips(&source).await, at(&chain, 5, 5));
-        assert_eq!(witness.kinds(), [FaultKind::NotLinked]);
+        assert_eq!(recorder.kinds(), [FaultKind::NotLinked]);
     });
 }
 
@@ -171,10 +171,10 @@ fn a_notarized_block_on_a_fork_below_finality_is_not_proposed() {
 fn ancestors_are_fetched_up_to_a_limit() {
     run(|context| async move {
         let chain = Chain::new(200);
-        let (source, _, witness) = source(&context, Config::default(), honest(&chain, 5));
+        let (source, _, recorder) = source(&context, Config::default(), honest(&chain, 5));
         assert_eq!(tips(&source).await, at(&chain, 5, 5));
         assert_eq!(source.work().requests["digest"], 64);
-        assert_eq!(witness.kinds(), [FaultKind::Missing]);
+        assert_eq!(recorder.kinds(), [FaultKind::Missing]);
     });
 }
 
@@ -182,14 +182,14 @@ fn ancestors_are_fetched_up_to_a_limit() {
 fn an_endpoint_behind_what_was_verified_is_counted_and_ignored() {
     run(|context| async move {
         let chain = Chain::new(9);
-        let (source, transport, witness) = source(&context, Config::default(), honest(&chain, 9));
+        let (source, transport, recorder) = source(&context, Config::default(), honest(&chain, 9));
         for finalized in [9, 7, 8, 0] {
             transport.rescript(honest(&Chain::new(finalized), finalized));
             assert_eq!(tips(&source).await, at(&chain, 9, 9), "{finalized}");
         }
         assert_eq!(source.work().stale, 3);
         assert_eq!(source.work().checks_total(), 1, "old news is not checked");
-        assert!(witness.kinds().is_empty());
+        assert!(recorder.kinds().is_empty());
     });
 }
 
@@ -204,7 +204,7 @@ fn two_valid_finalizations_at_one_height_are_a_conflict_with_both_sides() {
         let fault = source.snapshot().await.unwrap_err();
         let sides = Conflict { ours: chain.reference(5), theirs: fork.reference(5) };
         assert_eq!((fault.kind, fault.conflict), (FaultKind::FinalityConflict, Some(sides)));
-        assert_eq!(fault.severity(), Severity::Lied);
+        assert_eq!(fault.severity(), Severity::Invalid);
         assert_eq!(tips(&source).await, at(&chain, 9, 5), "the first one stays, and it goes on");
         assert_eq!(source.work().refusals["finality_conflict"], 1);
     });
@@ -216,13 +216,14 @@ fn pushes_keep_finality_going_while_nothing_can_be_asked() {
         let chain = Chain::new(9);
         let transport =
             Arc::new(Scripted::new(&context, |_| Answer::Fault(FaultKind::Unavailable)));
-        let (source, upstream, witness) = follow(&context, &transport, Config::default());
+        let (source, upstream, recorder) = follow(&context, &transport, Config::default());
         assert_eq!(source.snapshot().await.unwrap_err().kind, FaultKind::Unavailable);
         let pushes = transport.accept();
         let _handle = upstream.start();
         source.doorbell().await;
         for height in 1..=9 {
-            let push = crate::Push::Finalization(chain.certified(Grade::Finalized, height));
+            let push =
+                crate::Push::Finalization(chain.certified(CertificateKind::Finalized, height));
             pushes.send(Ok(push)).await.unwrap();
             source.doorbell().await;
             assert_eq!(tips(&source).await, at(&chain, height, height));
@@ -231,7 +232,7 @@ fn pushes_keep_finality_going_while_nothing_can_be_asked() {
             source.blocks(Height::new(1), chain.reference(9)).await.unwrap(),
             chain.blocks[1..]
         );
-        assert!(witness.kinds().iter().all(|kind| *kind == FaultKind::Unavailable));
+        assert!(recorder.kinds().iter().all(|kind| *kind == FaultKind::Unavailable));
     });
 }
 
@@ -266,7 +267,7 @@ fn a_later_view_wins_over_a_higher_block() {
         let fork = chain.fork(5, 6);
         let (source, transport, _) = source(&context, Config::default(), honest(&chain, 5));
         assert_eq!(tips(&source).await, at(&chain, 8, 5));
-        let later = certify(schemes(), Grade::Notarized, round(9), fork.block(6));
+        let later = certify(schemes(), CertificateKind::Notarized, round(9), fork.block(6));
         transport.rescript(except(honest(&chain, 5), move |key| {
             (key == Key::LatestNotarization).then(|| Answer::Bytes(later.clone()))
         }));

@@ -19,7 +19,7 @@ pub(super) enum Step {
     /// Checkpointed, proven and finalized move to these heights.
     Tiers([u64; 3]),
     /// The highest so many blocks are gone, and so many others are in their place.
-    Reorganise(u64, u64),
+    Reorg(u64, u64),
 }
 
 /// Everything that can happen, in a few steps.
@@ -31,16 +31,16 @@ pub(super) const TALE: [Step; 14] = [
     // Tiers move back without the chain.
     Step::Tiers([5, 3, 1]),
     // Another tip at the same height, then with one more on top.
-    Step::Reorganise(1, 1),
-    Step::Reorganise(1, 2),
+    Step::Reorg(1, 1),
+    Step::Reorg(1, 2),
     Step::Tiers([8, 6, 3]),
     // Deeper than tiers, so that they are clamped.
-    Step::Reorganise(4, 6),
+    Step::Reorg(4, 6),
     // Nothing in the place of what is gone.
-    Step::Reorganise(3, 0),
+    Step::Reorg(3, 0),
     Step::Grow(15),
     Step::Tiers([20, 15, 4]),
-    Step::Reorganise(17, 3),
+    Step::Reorg(17, 3),
     Step::Tiers([6, 5, 5]),
 ];
 
@@ -54,7 +54,7 @@ impl History {
     /// One that has not begun, whose log keeps so many events.
     pub(super) fn new(retention: NonZeroU64) -> Self {
         let told = Told::new(Ladder::Rollup);
-        let log = Memory::with_retention(told.identity(), retention);
+        let log = Memory::with_retention(told.chain_info(), retention);
         Self { told, log }
     }
 
@@ -84,13 +84,13 @@ impl History {
     pub(super) async fn step(&mut self, step: Step) -> Result<(), Fault> {
         match step {
             Step::Grow(blocks) => self.told.append(blocks),
-            Step::Reorganise(depth, blocks) => self.told.replace(depth, blocks),
+            Step::Reorg(depth, blocks) => self.told.replace(depth, blocks),
             Step::Tiers(heights) => self.told.settle(heights),
         }
-        let identity = self.told.identity();
+        let chain_info = self.told.chain_info();
         for _ in 0..PASSES_MAX {
             let (source, mode) = (&self.told.source, Mode::GENESIS);
-            let mut pass = Pass::new(source, &mut self.log, &identity, mode, Unguarded, &());
+            let mut pass = Pass::new(source, &mut self.log, &chain_info, mode, Unguarded, &());
             if pass.run().await?.ended == Ended::Quiet {
                 return Ok(());
             }
@@ -136,7 +136,7 @@ fn draw(rng: &mut impl Rng, heights: [u64; 4]) -> Step {
             let depth = rng.random_range(1..=room);
             // The chain never goes back to nothing but genesis.
             let least = u64::from(proposed == depth);
-            Step::Reorganise(depth, rng.random_range(least..=depth + 2))
+            Step::Reorg(depth, rng.random_range(least..=depth + 2))
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     use futures::executor::block_on;
     use rand::{SeedableRng as _, rngs::StdRng};
     use std::collections::BTreeSet;
-    use tidewatch_core::{Event, Marks};
+    use tidewatch_core::{Event, Watermarks};
 
     #[test]
     fn a_history_has_every_kind_of_event_and_folds_to_where_its_log_stands() {
@@ -158,10 +158,10 @@ mod tests {
                 history.tell(&TALE).await.unwrap();
                 history.draw(&mut StdRng::seed_from_u64(seed), 40).await.unwrap();
                 let records = history.log.read(0, NZUsize!(1024)).await.unwrap();
-                let (mut marks, mut kinds) = (Marks::none(), BTreeSet::new());
+                let (mut watermarks, mut kinds) = (Watermarks::none(), BTreeSet::new());
                 let mut depths = BTreeSet::new();
                 for record in &records {
-                    marks.apply(&record.event);
+                    watermarks.apply(&record.event);
                     kinds.insert(match record.event {
                         Event::Blocks { .. } => 'b',
                         Event::Advanced { .. } => 'a',
@@ -174,7 +174,7 @@ mod tests {
                 }
                 assert_eq!(kinds.len(), 4, "seed {seed}");
                 assert!(depths.len() > 3, "seed {seed}: {depths:?}");
-                assert_eq!(history.last().await.map(|last| last.marks), Some(marks));
+                assert_eq!(history.last().await.map(|last| last.watermarks), Some(watermarks));
             });
         }
     }

@@ -19,7 +19,7 @@ use futures::{
     pin_mut,
 };
 use std::{num::NonZeroUsize, time::Duration};
-use tidewatch_core::{Consumer as _, Fault, FaultKind, Marks};
+use tidewatch_core::{Consumer as _, Fault, FaultKind, Watermarks};
 use tidewatch_store::Memory;
 use tidewatch_stream::{Delivery, Stopper, delivery::Config};
 
@@ -77,7 +77,7 @@ pub(super) struct Play<'a, 'b, E, J> {
 impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
     pub(super) fn new(stage: &'a mut Stage<'b, E>, subject: J) -> Self {
         let notes = Notes::default();
-        notes.with(|seen| seen.handed.push((0, Marks::none())));
+        notes.with(|seen| seen.handed.push((0, Watermarks::none())));
         Self { stage, subject, notes }
     }
 
@@ -229,15 +229,21 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
 
     /// Where the consumer may be: at what it acknowledged last as durable, at whatever it was handed
     /// after that, or further on, where it had been before.
-    fn allowed(&self) -> Vec<Marks> {
+    fn allowed(&self) -> Vec<Watermarks> {
         self.notes.with(|seen| {
             let Some(durable) = seen.durable else {
-                return seen.handed.iter().map(|(_, marks)| *marks).collect();
+                return seen.handed.iter().map(|(_, watermarks)| *watermarks).collect();
             };
             let floor = seen.handed[durable].0;
-            let may =
-                |(at, (handled, _)): &(usize, &(u64, Marks))| *at >= durable || *handled > floor;
-            seen.handed.iter().enumerate().filter(may).map(|(_, (_, marks))| *marks).collect()
+            let may = |(at, (handled, _)): &(usize, &(u64, Watermarks))| {
+                *at >= durable || *handled > floor
+            };
+            seen.handed
+                .iter()
+                .enumerate()
+                .filter(may)
+                .map(|(_, (_, watermarks))| *watermarks)
+                .collect()
         })
     }
 
@@ -245,7 +251,7 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
     async fn judge_crash(&mut self) -> Look {
         let held = self.holds().await?;
         let allowed = self.allowed();
-        let is_at = |marks: &Marks| self.subject.expects(marks) == held;
+        let is_at = |watermarks: &Watermarks| self.subject.expects(watermarks) == held;
         let report = &mut *self.stage.report;
         let (durable, handed) =
             self.notes.with(|seen| (seen.durable.map(|at| seen.handed[at].1), seen.handed.clone()));
@@ -260,10 +266,10 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
             );
             return Ok(());
         }
-        let expected = durable.map(|marks| self.subject.expects(&marks));
+        let expected = durable.map(|watermarks| self.subject.expects(&watermarks));
         let detail =
             format!("it holds {held:?}, what it acknowledged as durable leads to {expected:?}");
-        let somewhere = handed.iter().any(|(_, marks)| is_at(marks));
+        let somewhere = handed.iter().any(|(_, watermarks)| is_at(watermarks));
         let check = if somewhere { name::DURABLE } else { name::PLACE };
         report.record(check, Err(Flaw::broken(detail)));
         Err(Flaw::see(check))
@@ -273,14 +279,14 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
     /// told, because it acknowledged nothing as durable.
     pub(super) async fn judge_end(&mut self) -> Look<bool> {
         let held = self.holds().await?;
-        let last = self.seen(|seen| seen.handed.last().map(|(_, marks)| *marks));
+        let last = self.seen(|seen| seen.handed.last().map(|(_, watermarks)| *watermarks));
         if self.seen(|seen| seen.durable.is_none()) {
             return Ok(false);
         }
-        if self.allowed().iter().any(|marks| self.subject.expects(marks) == held) {
+        if self.allowed().iter().any(|watermarks| self.subject.expects(watermarks) == held) {
             return Ok(true);
         }
-        let expected = last.map(|marks| self.subject.expects(&marks));
+        let expected = last.map(|watermarks| self.subject.expects(&watermarks));
         Err(Flaw::broken(format_args!("it holds {held:?}, the events lead to {expected:?}")))
     }
 }

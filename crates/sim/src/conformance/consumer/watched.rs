@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     task::{Poll, Waker},
 };
-use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Marks, Record};
+use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Record, Watermarks};
 
 /// When the process ends without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Crash {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Every event that was handed over, repetitions included: how many events lead there, and where.
-    pub(super) handed: Vec<(u64, Marks)>,
+    pub(super) handed: Vec<(u64, Watermarks)>,
     /// Which of them was last acknowledged as durable.
     pub(super) durable: Option<usize>,
     /// How many events were handled, in this life.
@@ -153,7 +153,7 @@ impl<C: Consumer> Consumer for Watched<C> {
         self.batches += 1;
         let last = self.notes.with(|seen| {
             seen.handed
-                .extend(records.iter().map(|record| (record.cursor.handled(), record.marks)));
+                .extend(records.iter().map(|record| (record.cursor.handled(), record.watermarks)));
             seen.handed.len() - 1
         });
         let (consumer, batch) = (&mut self.consumer, self.batches);
@@ -185,7 +185,7 @@ impl<C: Consumer> Consumer for Watched<C> {
         let crash = self.crash == Crash::AfterRestart;
         self.notes.with(|seen| {
             seen.restarts += 1;
-            seen.handed.push((oldest.cursor.handled(), oldest.marks));
+            seen.handed.push((oldest.cursor.handled(), oldest.watermarks));
             seen.through = oldest.cursor.handled();
             seen.crashed = crash;
         });

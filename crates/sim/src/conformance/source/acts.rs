@@ -24,7 +24,7 @@ const AHEAD: u64 = 16;
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Grow(u64),
-    Reorganise(u64, u64),
+    Reorg(u64, u64),
     Finalize(u64),
 }
 
@@ -33,13 +33,13 @@ const ACTS: [(&str, Act); 12] = [
     (name::GROWTH, Act::Grow(1)),
     (name::GROWTH, Act::Grow(ROOM)),
     (name::FINALITY, Act::Finalize(1)),
-    (name::REPLACED, Act::Reorganise(1, 1)),
-    (name::REORGANISED, Act::Reorganise(1, 2)),
-    (name::REORGANISED, Act::Reorganise(3, 5)),
-    (name::SHORTER, Act::Reorganise(2, 0)),
+    (name::REPLACED, Act::Reorg(1, 1)),
+    (name::REORGANISED, Act::Reorg(1, 2)),
+    (name::REORGANISED, Act::Reorg(3, 5)),
+    (name::SHORTER, Act::Reorg(2, 0)),
     (name::FINALITY, Act::Finalize(4)),
-    (name::REORGANISED, Act::Reorganise(6, 3)),
-    (name::REORGANISED, Act::Reorganise(u64::MAX, 8)),
+    (name::REORGANISED, Act::Reorg(6, 3)),
+    (name::REORGANISED, Act::Reorg(u64::MAX, 8)),
     (name::FINALITY, Act::Finalize(5)),
     (name::GROWTH, Act::Grow(3)),
 ];
@@ -52,10 +52,10 @@ impl Act {
         let floor = height(Tier::Finalized);
         match self {
             Self::Grow(_) => Some(self),
-            Self::Reorganise(depth, blocks) => {
+            Self::Reorg(depth, blocks) => {
                 // Not below what is followed either.
                 let depth = depth.min(proposed.saturating_sub(floor.max(start)));
-                (depth > 0).then_some(Self::Reorganise(depth, blocks))
+                (depth > 0).then_some(Self::Reorg(depth, blocks))
             }
             Self::Finalize(blocks) => {
                 let blocks = blocks.min(proposed.saturating_sub(floor));
@@ -67,7 +67,7 @@ impl Act {
     async fn play(self, stage: &mut impl Stage) -> bool {
         match self {
             Self::Grow(blocks) => stage.grow(blocks).await,
-            Self::Reorganise(depth, blocks) => stage.reorganise(depth, blocks).await,
+            Self::Reorg(depth, blocks) => stage.reorg(depth, blocks).await,
             Self::Finalize(blocks) => stage.finalize(blocks).await,
         }
     }
@@ -78,7 +78,7 @@ impl Act {
         let (was, is) = (height(before, Tier::Proposed), height(after, Tier::Proposed));
         match self {
             Self::Grow(blocks) => is >= was + blocks,
-            Self::Reorganise(depth, blocks) => {
+            Self::Reorg(depth, blocks) => {
                 let other = before.block(Tier::Proposed) != after.block(Tier::Proposed);
                 other && (!still || is == was - depth + blocks)
             }
@@ -163,7 +163,7 @@ impl<E: Runtime, S: Source> Followed<'_, E, S> {
     /// Moves the chain between any two calls of a pass that has something to do.
     async fn moves_within(&mut self, stage: &mut impl Stage) -> Look {
         let mut shown = false;
-        for second in [Act::Grow(2), Act::Reorganise(2, 3), Act::Reorganise(4, 1)] {
+        for second in [Act::Grow(2), Act::Reorg(2, 3), Act::Reorg(4, 1)] {
             for nth in 1..=CALLS_MAX {
                 if !self.moves_at(stage, nth, second).await? {
                     break; // No pass has so many calls, or nobody here can do that.
@@ -186,7 +186,7 @@ impl<E: Runtime, S: Source> Followed<'_, E, S> {
             let _ = stage.finalize(ahead - AHEAD).await;
         }
         let before = self.settle(|_| true).await?.tips;
-        let first = Act::Reorganise(1, 2).cut(&before, self.start);
+        let first = Act::Reorg(1, 2).cut(&before, self.start);
         let (mut moved, mut within) = (false, false);
         let gate = self.exam.source.hold(nth);
         if let Some(first) = first {

@@ -1,4 +1,4 @@
-//! Checks of single answers: identity, snapshots and digests.
+//! Checks of single answers: chain info, snapshots and digests.
 
 use super::exam::{Exam, Look, digest_words, lowest, tip, tips_words};
 use crate::conformance::report::Flaw;
@@ -13,8 +13,8 @@ const DIGESTS: usize = 1024;
 
 impl<E: Clock, S: Source> Exam<'_, E, S> {
     pub(super) async fn identity_stays(&self) -> Look {
-        let first = self.identity().await?;
-        let again = self.identity().await?;
+        let first = self.chain_info().await?;
+        let again = self.chain_info().await?;
         if first != again {
             return Err(Flaw::broken(format_args!("{first:?} at first, then {again:?}")));
         }
@@ -22,7 +22,7 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
     }
 
     pub(super) async fn genesis_is_at_0(&self) -> Look {
-        let genesis = self.identity().await?.genesis;
+        let genesis = self.chain_info().await?.genesis;
         if genesis.height != Height::zero() {
             return Err(Flaw::broken(format_args!("its genesis is {genesis}")));
         }

@@ -72,9 +72,9 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
     }
 
     pub(super) async fn calls_may_be_dropped(&self) -> Look {
-        let identity = self.identity().await?;
+        let chain_info = self.chain_info().await?;
         let waited = self
-            .drops("identity", &identity, || self.source.identity(), || self.identity())
+            .drops("chain_info", &chain_info, || self.source.chain_info(), || self.chain_info())
             .await?;
         let others = self.steady(async |snapshot| self.drops_under(snapshot).await).await?;
         if waited || others {

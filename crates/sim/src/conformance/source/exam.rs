@@ -5,7 +5,7 @@ use crate::conformance::{SPAN, report::Flaw};
 use commonware_runtime::Clock;
 use std::{future::Future, time::Duration};
 use tidewatch_core::{
-    BlockRef, Digest, Fault, Height, Identity, Severity, Snapshot, Source, Tier, TipSet,
+    BlockRef, ChainInfo, Digest, Fault, Height, Severity, Snapshot, Source, Tier, TipSet,
 };
 
 /// How often something is looked at on a chain that moves by itself, until it stands still for long
@@ -57,8 +57,8 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
         self.source.clock().sleep(PAUSE).await;
     }
 
-    pub(super) async fn identity(&self) -> Look<Identity> {
-        self.ask(|| self.source.identity()).await
+    pub(super) async fn chain_info(&self) -> Look<ChainInfo> {
+        self.ask(|| self.source.chain_info()).await
     }
 
     pub(super) async fn snapshot(&self) -> Look<Snapshot> {

@@ -18,8 +18,8 @@ use commonware_utils::{NZUsize, sync::Mutex};
 use futures::pin_mut;
 use std::{future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{
-    BlockRef, Event, EventLog as _, Fault, Height, Identity, LocalView as _, Marks, Monitor,
-    Record, Severity, Snapshot, Source, Tier, TipSet,
+    BlockRef, ChainInfo, Event, EventLog as _, Fault, Height, LocalView as _, Monitor, Record,
+    Severity, Snapshot, Source, Tier, TipSet, Watermarks,
 };
 use tidewatch_store::Memory;
 use tidewatch_stream::{
@@ -60,7 +60,7 @@ pub(super) struct Followed<'a, E, S: Source> {
     handle: Option<Handle<Result<(), Fault>>>,
     faults: Faults,
     /// Events that were looked at, and what they fold to.
-    seen: (u64, Marks),
+    seen: (u64, Watermarks),
     /// The lowest height whose block is delivered.
     pub(super) start: u64,
 }
@@ -71,11 +71,11 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         context: E,
         exam: Exam<'a, E, S>,
         probe: Arc<Probe<E, S>>,
-        identity: &Identity,
+        chain_info: &ChainInfo,
         tip: BlockRef,
         tips_only: bool,
     ) -> Self {
-        let view = Memory::new(identity.clone());
+        let view = Memory::new(chain_info.clone());
         let start = lowest(tip);
         let mode = if tips_only {
             Mode::TipsOnly
@@ -86,9 +86,9 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         let config = Config { mode, poll: Duration::from_secs(3600), ..Config::default() };
         let faults = Faults::default();
         let (driver, mailbox) =
-            Driver::new(context, probe, view.clone(), identity.clone(), faults.clone(), config);
+            Driver::new(context, probe, view.clone(), chain_info.clone(), faults.clone(), config);
         let handle = Some(driver.start());
-        Self { exam, mailbox, view, handle, faults, seen: (0, Marks::none()), start }
+        Self { exam, mailbox, view, handle, faults, seen: (0, Watermarks::none()), start }
     }
 
     /// Stops the driver.
@@ -124,11 +124,11 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
                 Err(SyncError::Pass(fault)) => format!("the last pass ended with {fault}"),
                 Ok(_) => {
                     let snapshot = self.exam.snapshot().await?;
-                    let marks = self.marks().await?;
-                    if stands(&marks, &snapshot.tips) && done(&snapshot.tips) {
+                    let watermarks = self.watermarks().await?;
+                    if stands(&watermarks, &snapshot.tips) && done(&snapshot.tips) {
                         return self.faults().map(|()| snapshot);
                     }
-                    let (ours, theirs) = (tips_words(&marks.tips), tips_words(&snapshot.tips));
+                    let (ours, theirs) = (tips_words(&watermarks.tips), tips_words(&snapshot.tips));
                     format!("the driver is at {ours}, the source at {theirs}")
                 }
             };
@@ -148,8 +148,8 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         }
     }
 
-    pub(super) async fn marks(&self) -> Look<Marks> {
-        self.view.marks().await.map_err(Flaw::not_shown)
+    pub(super) async fn watermarks(&self) -> Look<Watermarks> {
+        self.view.watermarks().await.map_err(Flaw::not_shown)
     }
 
     /// Looks at every event since the last time. `forward`: nothing that happened takes a tier back.
@@ -194,14 +194,15 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
     async fn is_delivered(&self) -> Look {
         let exam = &self.exam;
         exam.steady(async |snapshot| {
-            let marks = self.marks().await?;
-            let Some(head) = marks.delivered.filter(|_| stands(&marks, &snapshot.tips)) else {
+            let watermarks = self.watermarks().await?;
+            let Some(head) = watermarks.delivered.filter(|_| stands(&watermarks, &snapshot.tips))
+            else {
                 return Err(Flaw::not_shown("the driver is not at the source's tip"));
             };
             let low = head.height.get().saturating_sub(SPAN).max(self.start);
             let heights: Vec<_> = (low..=head.height.get()).collect();
             let all: Vec<_> = heights.iter().copied().map(Height::new).collect();
-            let ours = self.view.witnesses(&all).await.map_err(Flaw::not_shown)?;
+            let ours = self.view.locate(&all).await.map_err(Flaw::not_shown)?;
             for (ours, theirs) in ours.into_iter().zip(exam.digests_of(&heights).await?) {
                 if ours.map(|ours| ours.digest) != theirs {
                     let ours = ours.map_or("nothing".into(), |ours| ours.to_string());
@@ -248,11 +249,12 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
     }
 }
 
-/// Whether a view at `marks` has taken in all that a snapshot of `tips` says.
-fn stands(marks: &Marks, tips: &TipSet) -> bool {
-    let same = |block: Option<BlockRef>, tier| block.is_none() || marks.tips.block(tier) == block;
+/// Whether a view at `watermarks` has taken in all that a snapshot of `tips` says.
+fn stands(watermarks: &Watermarks, tips: &TipSet) -> bool {
+    let same =
+        |block: Option<BlockRef>, tier| block.is_none() || watermarks.tips.block(tier) == block;
     let proposed = tips.block(Tier::Proposed);
     proposed.is_some()
         && Tier::ALL.into_iter().all(|tier| same(tips.block(tier), tier))
-        && (marks.delivered.is_none() || marks.delivered == proposed)
+        && (watermarks.delivered.is_none() || watermarks.delivered == proposed)
 }

@@ -1,21 +1,25 @@
 //! What every history of events keeps to, whatever the source did.
 
-use tidewatch_core::{Event, Ladder, Marks, Record, Tier};
+use tidewatch_core::{Event, Ladder, Record, Tier, Watermarks};
 
-/// What is against the law in `records`, which begin where `marks` stand; folds them into `marks`.
-pub(super) fn broken(ladder: Ladder, marks: &mut Marks, records: &[Record]) -> Option<String> {
+/// What is against the law in `records`, which begin where `watermarks` stand; folds them into `watermarks`.
+pub(super) fn broken(
+    ladder: Ladder,
+    watermarks: &mut Watermarks,
+    records: &[Record],
+) -> Option<String> {
     for record in records {
-        let before = *marks;
-        marks.apply(&record.event);
+        let before = *watermarks;
+        watermarks.apply(&record.event);
         let at =
             |what: String| Some(format!("event {}, {}: {what}", record.sequence(), record.event));
-        if *marks != record.marks {
-            return at(format!("folded it gives {marks:?}, it says {:?}", record.marks));
+        if *watermarks != record.watermarks {
+            return at(format!("folded it gives {watermarks:?}, it says {:?}", record.watermarks));
         }
-        if !record.cursor.stands_at(marks) {
+        if !record.cursor.stands_at(watermarks) {
             return at("its cursor stands elsewhere".into());
         }
-        if let Err(broken) = marks.tips.check(ladder) {
+        if let Err(broken) = watermarks.tips.check(ladder) {
             return at(broken.to_string());
         }
         if let (Event::Blocks { from, .. }, Some(below)) = (&record.event, before.delivered)
@@ -23,14 +27,14 @@ pub(super) fn broken(ladder: Ladder, marks: &mut Marks, records: &[Record]) -> O
         {
             return at(format!("it replaces {below}, which was not pruned"));
         }
-        let finalized = marks.tips.block(Tier::Finalized);
+        let finalized = watermarks.tips.block(Tier::Finalized);
         if let Some(was) = before.tips.block(Tier::Finalized)
             && finalized.is_none_or(|is| is != was && is.height <= was.height)
         {
             return at(format!("finalized was {was}"));
         }
-        let head = marks.delivered.map(|head| head.height);
-        let mut tips = Tier::ALL.into_iter().filter_map(|tier| marks.tips.block(tier));
+        let head = watermarks.delivered.map(|head| head.height);
+        let mut tips = Tier::ALL.into_iter().filter_map(|tier| watermarks.tips.block(tier));
         if let Some(tip) = tips.find(|tip| head.is_some_and(|head| tip.height > head)) {
             return at(format!("{tip} was not delivered"));
         }
@@ -44,16 +48,17 @@ mod tests {
     use crate::scripted::chain::Chain;
     use tidewatch_core::{Cursor, Tip, TipSet};
 
-    fn record(marks: Marks, event: Event, sequence: u64) -> Record {
-        let cursor = Cursor::new(&Chain::new('a', 1).identity().chain, sequence + 1, &marks, &[]);
-        Record { event, marks, cursor }
+    fn record(watermarks: Watermarks, event: Event, sequence: u64) -> Record {
+        let cursor =
+            Cursor::new(&Chain::new('a', 1).chain_info().id, sequence + 1, &watermarks, &[]);
+        Record { event, watermarks, cursor }
     }
 
     fn told(events: &[Event]) -> Vec<Record> {
-        let mut marks = Marks::none();
+        let mut watermarks = Watermarks::none();
         let records = events.iter().enumerate().map(|(sequence, event)| {
-            marks.apply(event);
-            record(marks, *event, sequence as u64)
+            watermarks.apply(event);
+            record(watermarks, *event, sequence as u64)
         });
         records.collect()
     }
@@ -78,7 +83,7 @@ mod tests {
             ("final gone", after(prune(a.at(1), TipSet::unknown())), Some("finalized was")),
         ];
         for (case, events, want) in table {
-            let got = broken(Ladder::Rollup, &mut Marks::none(), &told(&events));
+            let got = broken(Ladder::Rollup, &mut Watermarks::none(), &told(&events));
             let fits = match (&got, want) {
                 (None, None) => true,
                 (Some(got), Some(want)) => got.contains(want),
@@ -89,16 +94,16 @@ mod tests {
     }
 
     #[test]
-    fn an_event_whose_marks_are_not_its_fold_is_against_the_law() {
+    fn an_event_whose_watermarks_are_not_its_fold_is_against_the_law() {
         let chain = Chain::new('a', 5);
         let event = Event::Blocks { from: chain.at(1), to: chain.at(3) };
-        let marks = Marks { delivered: Some(chain.at(4)), ..Marks::none() };
-        let got = broken(Ladder::Rollup, &mut Marks::none(), &[record(marks, event, 0)]);
+        let watermarks = Watermarks { delivered: Some(chain.at(4)), ..Watermarks::none() };
+        let got = broken(Ladder::Rollup, &mut Watermarks::none(), &[record(watermarks, event, 0)]);
         assert!(got.is_some_and(|got| got.contains("folded it gives")));
-        let elsewhere = record(Marks::none(), event, 0).cursor;
+        let elsewhere = record(Watermarks::none(), event, 0).cursor;
         let mut record = told(&[event]).remove(0);
         record.cursor = elsewhere;
-        let got = broken(Ladder::Rollup, &mut Marks::none(), &[record]);
+        let got = broken(Ladder::Rollup, &mut Watermarks::none(), &[record]);
         assert!(got.is_some_and(|got| got.contains("stands elsewhere")));
     }
 }

@@ -56,7 +56,7 @@ pub async fn source<E: Runtime, S: Source>(
     report.record(name::ENDS, end(probe.late()));
     report.record(name::PANICS, end(probe.panicked()));
     let calls = probe.calls();
-    report.count("calls for the identity", calls.identities);
+    report.count("calls for the chain_info", calls.identities);
     report.count("for snapshots", calls.snapshots);
     report.count("for digests", calls.digests);
     report.count("for blocks", calls.ranges);
@@ -109,17 +109,17 @@ async fn follow<E: Runtime, S: Source>(
     stage: &mut impl Stage,
     report: &mut Report,
 ) {
-    let (identity, tip) = match (exam.identity().await, exam.snapshot().await.and_then(|s| tip(&s)))
-    {
-        (Ok(identity), Ok(tip)) => (identity, tip),
-        (Err(flaw), _) | (_, Err(flaw)) => {
-            report.record(name::FOLLOWED, Err(flaw));
-            return;
-        }
-    };
+    let (chain_info, tip) =
+        match (exam.chain_info().await, exam.snapshot().await.and_then(|s| tip(&s))) {
+            (Ok(chain_info), Ok(tip)) => (chain_info, tip),
+            (Err(flaw), _) | (_, Err(flaw)) => {
+                report.record(name::FOLLOWED, Err(flaw));
+                return;
+            }
+        };
     let start = |driver, tips_only| {
         let exam = Exam { source: exam.source, still: exam.still };
-        Followed::start(context.child(driver), exam, probe.clone(), &identity, tip, tips_only)
+        Followed::start(context.child(driver), exam, probe.clone(), &chain_info, tip, tips_only)
     };
     let mut followed = start("driver", false);
     followed.play(stage, report).await;

@@ -1,8 +1,8 @@
 //! The checks of a source by name.
 
 /// Asked again, it names the same chain and the same genesis.
-pub const IDENTITY: &str = "its identity never changes";
-/// The digest at height 0 is that of the identity's genesis.
+pub const IDENTITY: &str = "its chain_info never changes";
+/// The digest at height 0 is that of the chain info's genesis.
 pub const GENESIS: &str = "its genesis is its block at height 0";
 /// The tiers of a snapshot stand in the order of its ladder.
 pub const LADDER: &str = "a snapshot obeys the ladder";
@@ -41,7 +41,7 @@ pub const GROWTH: &str = "growth is followed";
 /// A driver takes in that more blocks are final.
 pub const FINALITY: &str = "finality is followed";
 /// A driver leaves blocks that are gone, and takes in those in their place.
-pub const REORGANISED: &str = "a reorganisation is followed";
+pub const REORGANISED: &str = "a reorg is followed";
 /// A driver takes in another tip at the height of the one before.
 pub const REPLACED: &str = "a tip that is replaced at its height is followed";
 /// A driver leaves blocks that are gone, with none in their place.

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    BlockRef, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits, Snapshot, Source,
 };
 
 /// Calls by kind.
@@ -29,7 +29,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// All but those for the identity, which a driver asks for only where genesis is contradicted.
+    /// All but those for the chain info, which a driver asks for only where genesis is contradicted.
     pub(super) const fn total(&self) -> u64 {
         self.snapshots + self.digests + self.ranges
     }
@@ -143,9 +143,9 @@ impl<E: Clock, S: Source> Source for Probe<E, S> {
         self.source.limits()
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
-        let call = async { self.source.identity().await }.boxed();
-        self.ask("identity".into(), |calls| &mut calls.identities, call).await
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
+        let call = async { self.source.chain_info().await }.boxed();
+        self.ask("chain_info".into(), |calls| &mut calls.identities, call).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

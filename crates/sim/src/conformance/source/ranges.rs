@@ -20,7 +20,7 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
     }
 
     pub(super) async fn ranges_are_linked(&self) -> Look {
-        let genesis = self.identity().await?.genesis;
+        let genesis = self.chain_info().await?.genesis;
         self.steady(async |snapshot| {
             let tip = tip(snapshot)?;
             for (from, blocks) in self.ranges(tip).await? {

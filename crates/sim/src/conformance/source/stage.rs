@@ -25,7 +25,7 @@ pub trait Stage {
 
     /// Takes the highest `depth` blocks away, and puts `blocks` others in their place. Every tier that
     /// stood above them stands on a block below. `depth` never reaches a finalized block.
-    fn reorganise(&mut self, _depth: u64, _blocks: u64) -> impl Future<Output = bool> {
+    fn reorg(&mut self, _depth: u64, _blocks: u64) -> impl Future<Output = bool> {
         std::future::ready(false)
     }
 

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Ack, Consumer, Event, Fault, FaultKind, Marks, Record};
+use tidewatch_core::{Ack, Consumer, Event, Fault, FaultKind, Record, Watermarks};
 
 /// What is wrong with a consumer, and what is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ enum Manner {
     PositionFirst,
     DurableTooSoon,
     HalfWritten,
-    KeepsOldMarks,
+    KeepsOldWatermarks,
     BySequence,
     Refuses,
     Hangs,
@@ -41,7 +41,7 @@ enum Manner {
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
 struct Disk {
-    marks: Marks,
+    watermarks: Watermarks,
     /// Events handled.
     handled: u64,
     stuck: bool,
@@ -78,10 +78,10 @@ impl Keeper {
                 (Manner::IgnoresRegressions, Event::Regressed { .. }) => {}
                 (Manner::BySequence, _) if known => {}
                 // Where it folds by itself, it depends on having had everything before.
-                (Manner::KeepsOldMarks | Manner::IgnoresRegressions, event) => {
-                    self.memory.marks.apply(event);
+                (Manner::KeepsOldWatermarks | Manner::IgnoresRegressions, event) => {
+                    self.memory.watermarks.apply(event);
                 }
-                _ => self.memory.marks = record.marks,
+                _ => self.memory.watermarks = record.watermarks,
             }
             self.memory.handled = self.memory.handled.max(record.cursor.handled());
         }
@@ -141,9 +141,9 @@ impl Consumer for Keeper {
                 return Ok(Ack::Durable);
             }
             Manner::HalfWritten => {
-                self.disk.lock().marks.tips = self.memory.marks.tips;
+                self.disk.lock().watermarks.tips = self.memory.watermarks.tips;
                 self.wait().await;
-                self.disk.lock().marks.delivered = self.memory.marks.delivered;
+                self.disk.lock().watermarks.delivered = self.memory.watermarks.delivered;
             }
             _ => {}
         }
@@ -155,8 +155,8 @@ impl Consumer for Keeper {
         if self.manner == Manner::Proud {
             return Err(FaultKind::TooOld.fault("keeper", "as told"));
         }
-        if self.manner != Manner::KeepsOldMarks {
-            self.memory.marks = oldest.marks;
+        if self.manner != Manner::KeepsOldWatermarks {
+            self.memory.watermarks = oldest.watermarks;
         }
         self.memory.handled = oldest.cursor.handled();
         if self.manner != Manner::Forgetful {
@@ -195,18 +195,18 @@ impl Subject for Kept {
     }
 
     async fn holds(&mut self) -> [String; 2] {
-        words(&self.disk.lock().marks)
+        words(&self.disk.lock().watermarks)
     }
 
-    fn expects(&self, marks: &Marks) -> [String; 2] {
-        words(marks)
+    fn expects(&self, watermarks: &Watermarks) -> [String; 2] {
+        words(watermarks)
     }
 }
 
 /// Blocks, in words: which version of the tips it is does not matter.
-fn words(marks: &Marks) -> [String; 2] {
+fn words(watermarks: &Watermarks) -> [String; 2] {
     use crate::scripted::words::{tips_words, word};
-    [marks.delivered.map_or("-".into(), word), tips_words(&marks.tips)]
+    [watermarks.delivered.map_or("-".into(), word), tips_words(&watermarks.tips)]
 }
 
 fn examine(seed: u64, manner: Manner) -> Report {
@@ -280,7 +280,7 @@ fn each_check_is_broken_by_a_consumer_that_is_wrong_in_what_it_is_about() {
             "what it acknowledged as durable leads to Some([\"7a\"",
         ),
         (Manner::HalfWritten, name::PLACE, "it holds [\"-\", \"3a 2a/2 1a/1 -\"]"),
-        (Manner::KeepsOldMarks, name::RESTART, "16f 2a/2 1a/1 -\"], the events lead to"),
+        (Manner::KeepsOldWatermarks, name::RESTART, "16f 2a/2 1a/1 -\"], the events lead to"),
         (
             Manner::BySequence,
             name::BRIDGE,

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{
-    Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Identity, Ladder, Limits,
+    Block as _, BlockRef, ChainId, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits,
     Proof, Snapshot, Source, Tier, Tip, TipSet,
 };
 
@@ -235,16 +235,16 @@ impl Source for Flawed {
         self.inner.limits()
     }
 
-    async fn identity(&self) -> Result<Identity, Fault> {
+    async fn chain_info(&self) -> Result<ChainInfo, Fault> {
         self.think().await?;
-        let mut identity = self.inner.identity().await?;
+        let mut chain_info = self.inner.chain_info().await?;
         if self.is(Wrong::OtherIdentity) {
-            identity.chain = ChainId::new(format!("test:{}", self.nth())).unwrap();
+            chain_info.id = ChainId::new(format!("test:{}", self.nth())).unwrap();
         }
         if self.is(Wrong::OtherGenesis) {
-            identity.genesis = Chain::of_network('x', 'a', 0).at(0);
+            chain_info.genesis = Chain::of_network('x', 'a', 0).at(0);
         }
-        Ok(identity)
+        Ok(chain_info)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

@@ -52,7 +52,7 @@ fn the_same_seed_gives_the_same_report() {
 #[test]
 fn each_check_is_broken_by_a_source_that_is_wrong_in_what_it_is_about() {
     let table = [
-        (Wrong::OtherIdentity, name::IDENTITY, "at first, then Identity"),
+        (Wrong::OtherIdentity, name::IDENTITY, "at first, then ChainInfo"),
         (Wrong::OtherGenesis, name::GENESIS, "its genesis is 0:7841ee78, at 0 it has 679abd39"),
         (
             Wrong::LadderBroken,
@@ -89,9 +89,9 @@ fn each_check_is_broken_by_a_source_that_is_wrong_in_what_it_is_about() {
         (Wrong::NoBlocks, name::FOLLOWED, "the last pass ended with flawed: no block at 1"),
         (Wrong::Frozen, name::GROWTH, "Grow(1) of a chain at proposed 20:"),
         (Wrong::FinalityFrozen, name::FINALITY, "Finalize(1) of a chain at proposed 46:"),
-        (Wrong::DigestsCached, name::REORGANISED, "Reorganise(3, 5) of a chain at proposed 47:"),
-        (Wrong::TipCachedByHeight, name::REPLACED, "Reorganise(1, 1) of a chain at proposed 46:"),
-        (Wrong::NeverShorter, name::SHORTER, "Reorganise(2, 0) of a chain at proposed 49:"),
+        (Wrong::DigestsCached, name::REORGANISED, "Reorg(3, 5) of a chain at proposed 47:"),
+        (Wrong::TipCachedByHeight, name::REPLACED, "Reorg(1, 1) of a chain at proposed 46:"),
+        (Wrong::NeverShorter, name::SHORTER, "Reorg(2, 0) of a chain at proposed 49:"),
         (Wrong::FailsWhenTorn, name::MOVED, "before call 2 of a pass: the driver refused it"),
         (Wrong::ForgetsDigests, name::TIPS_ONLY, "no digest at 168, below its own tip 192:"),
         (Wrong::TierSways, name::BACK, "proven regressed to 4:"),

@@ -45,8 +45,8 @@ impl Checker for Linked {
             Observation::Answered { answer: Answer::Blocks(blocks), .. } => {
                 self.seen.extend(blocks.iter().map(|block| block.reference().digest));
             }
-            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
-                self.head = marks.delivered;
+            Observation::Opened { watermarks, .. } | Observation::WatermarksRead(watermarks) => {
+                self.head = watermarks.delivered;
             }
             Observation::Committed { changes, .. } => {
                 for change in changes {

@@ -90,7 +90,7 @@ impl Checker for Budget {
                 // The pass is over, or the next one asks again.
                 self.snapshots = self.snapshots.saturating_sub(1);
             }
-            Observation::MarksRead(_) if self.fresh => {
+            Observation::WatermarksRead(_) if self.fresh => {
                 (self.fresh, self.snapshots) = (false, 1);
                 (self.digests, self.ranges, self.taken, self.height) = (0, 0, 0, 0);
             }

@@ -88,7 +88,7 @@ impl Checker for Acknowledged {
                 *durable = handled.max(*durable);
             }
             Observation::StartedAgain { consumer, oldest } => {
-                // A restart is durable by itself: the consumer holds the marks of that event.
+                // A restart is durable by itself: the consumer holds the watermarks of that event.
                 let durable = self.durable.entry((*consumer).into()).or_default();
                 *durable = oldest.cursor.handled().max(*durable);
             }

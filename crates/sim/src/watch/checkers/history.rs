@@ -2,16 +2,16 @@
 
 use super::{Checker, Observation};
 use crate::{
-    scripted::words::{marks_words, words},
+    scripted::words::{watermarks_words, words},
     world::Truth,
 };
 use std::collections::BTreeMap;
-use tidewatch_core::{Marks, Record};
+use tidewatch_core::{Record, Watermarks};
 
 /// Folding the events gives where the view stands.
 #[derive(Default)]
 pub(super) struct Replay {
-    marks: Marks,
+    watermarks: Watermarks,
     /// The next event.
     next: u64,
     settled: bool,
@@ -23,22 +23,26 @@ impl Replay {
         if sequence != self.next {
             return Err(format!("event {sequence} where {} was to come", self.next));
         }
-        let mut marks = self.marks;
-        marks.apply(&record.event);
-        if marks != record.marks {
-            let (event, says) = (words(&[record.event]).join(""), marks_words(&record.marks));
-            return Err(format!("{event} leads to {}, it says {says}", marks_words(&marks)));
+        let mut watermarks = self.watermarks;
+        watermarks.apply(&record.event);
+        if watermarks != record.watermarks {
+            let (event, says) =
+                (words(&[record.event]).join(""), watermarks_words(&record.watermarks));
+            return Err(format!(
+                "{event} leads to {}, it says {says}",
+                watermarks_words(&watermarks)
+            ));
         }
-        if !record.cursor.stands_at(&marks) {
+        if !record.cursor.stands_at(&watermarks) {
             return Err(format!("the cursor of event {sequence} stands elsewhere"));
         }
-        (self.marks, self.next) = (marks, sequence + 1);
+        (self.watermarks, self.next) = (watermarks, sequence + 1);
         Ok(())
     }
 
-    fn stands(&self, marks: &Marks) -> Result<(), String> {
-        if *marks != self.marks {
-            let (folded, says) = (marks_words(&self.marks), marks_words(marks));
+    fn stands(&self, watermarks: &Watermarks) -> Result<(), String> {
+        if *watermarks != self.watermarks {
+            let (folded, says) = (watermarks_words(&self.watermarks), watermarks_words(watermarks));
             return Err(format!("the events lead to {folded}, the view stands at {says}"));
         }
         Ok(())
@@ -52,15 +56,15 @@ impl Checker for Replay {
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         match observation {
-            Observation::Opened { marks, records } => {
+            Observation::Opened { watermarks, records } => {
                 if let Some((first, rest)) = records.split_first() {
-                    (self.marks, self.next) = (first.marks, first.cursor.handled());
+                    (self.watermarks, self.next) = (first.watermarks, first.cursor.handled());
                     rest.iter().try_for_each(|record| self.fold(record))?;
                 } else {
-                    (self.marks, self.next) = (Marks::none(), 0);
+                    (self.watermarks, self.next) = (Watermarks::none(), 0);
                 }
                 self.settled = true;
-                self.stands(marks)
+                self.stands(watermarks)
             }
             Observation::Recorded(records) => {
                 records.iter().try_for_each(|record| self.fold(record))?;
@@ -71,7 +75,7 @@ impl Checker for Replay {
                 self.settled = false; // Its events are told right after.
                 Ok(())
             }
-            Observation::MarksRead(marks) if self.settled => self.stands(marks),
+            Observation::WatermarksRead(watermarks) if self.settled => self.stands(watermarks),
             _ => Ok(()),
         }
     }

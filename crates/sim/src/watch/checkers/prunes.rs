@@ -17,7 +17,7 @@ impl Begins {
         match observation {
             Observation::Asked(_) | Observation::Committed { .. } => self.fresh = false,
             Observation::Answered { answer: Answer::Snapshot(_), .. } => self.fresh = true,
-            Observation::MarksRead(_) => return std::mem::take(&mut self.fresh),
+            Observation::WatermarksRead(_) => return std::mem::take(&mut self.fresh),
             _ => {}
         }
         false
@@ -46,7 +46,9 @@ impl Checker for Looks {
         }
         match observation {
             Observation::Answered { answer: Answer::Snapshot(_), .. } => self.looks += 1,
-            Observation::MarksRead(marks) => self.finalized = marks.tips.block(Tier::Finalized),
+            Observation::WatermarksRead(watermarks) => {
+                self.finalized = watermarks.tips.block(Tier::Finalized)
+            }
             Observation::Committed { changes, .. } => {
                 for change in changes {
                     let Change::Pruned { to, .. } = change else { continue };
@@ -83,7 +85,7 @@ impl Checker for Announced {
             return Err(format!("proposed was pruned to {}, in silence", word(owed)));
         }
         match observation {
-            Observation::Committed { changes, marks } => {
+            Observation::Committed { changes, watermarks } => {
                 for change in changes {
                     match change {
                         Change::Pruned { tips, .. } => {
@@ -94,10 +96,10 @@ impl Checker for Announced {
                         Change::Moved { .. } | Change::Blocks(_) => {}
                     }
                 }
-                self.proposed = marks.tips.block(Tier::Proposed);
+                self.proposed = watermarks.tips.block(Tier::Proposed);
             }
-            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
-                self.proposed = marks.tips.block(Tier::Proposed);
+            Observation::Opened { watermarks, .. } | Observation::WatermarksRead(watermarks) => {
+                self.proposed = watermarks.tips.block(Tier::Proposed);
             }
             Observation::Refused(_) | Observation::NotCommitted(_) | Observation::Crashed => {
                 self.owed = None;

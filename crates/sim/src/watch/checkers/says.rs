@@ -3,14 +3,14 @@
 use super::{Checker, Observation, Rules};
 use crate::{watch::Answer, world::Truth};
 use std::time::Duration;
-use tidewatch_core::{FaultKind, Marks, State, Tier, TipSet};
+use tidewatch_core::{FaultKind, State, Tier, TipSet, Watermarks};
 
 /// `Live` is said only when contact is fresh, lag is small, and nothing of finality is contradicted.
 pub(super) struct Honest {
     rules: Rules,
     contact: Option<Duration>,
     tips: TipSet,
-    marks: Marks,
+    watermarks: Watermarks,
     /// A contradiction was told, and the source was not asked since.
     contradicted: bool,
 }
@@ -23,8 +23,8 @@ const SLACK: Duration = Duration::from_secs(15);
 
 impl Honest {
     pub(super) const fn new(rules: Rules) -> Self {
-        let (tips, marks) = (TipSet::unknown(), Marks::none());
-        Self { rules, contact: None, tips, marks, contradicted: false }
+        let (tips, watermarks) = (TipSet::unknown(), Watermarks::none());
+        Self { rules, contact: None, tips, watermarks, contradicted: false }
     }
 
     fn live(&self, at: Duration) -> Result<(), String> {
@@ -36,7 +36,7 @@ impl Honest {
         if since > self.rules.thresholds.contact * LOOKS + SLACK {
             return Err(format!("live is said {since:?} after the last contact"));
         }
-        let head = self.marks.head().map_or(0, |block| block.height.get());
+        let head = self.watermarks.head().map_or(0, |block| block.height.get());
         let tip = self.tips.block(Tier::Proposed).map_or(0, |block| block.height.get());
         let lag = tip.saturating_sub(head);
         if lag > self.rules.thresholds.lag {
@@ -58,11 +58,11 @@ impl Checker for Honest {
             {
                 (self.contact, self.tips) = (Some(*at), snapshot.tips);
             }
-            Observation::Opened { marks, .. } => {
-                (self.marks, self.contact) = (*marks, None);
+            Observation::Opened { watermarks, .. } => {
+                (self.watermarks, self.contact) = (*watermarks, None);
             }
-            Observation::MarksRead(marks) | Observation::Committed { marks, .. } => {
-                self.marks = *marks;
+            Observation::WatermarksRead(watermarks) | Observation::Committed { watermarks, .. } => {
+                self.watermarks = *watermarks;
             }
             Observation::Refused(fault) if fault.kind == FaultKind::FinalityConflict => {
                 self.contradicted = true;

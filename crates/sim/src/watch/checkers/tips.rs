@@ -2,10 +2,10 @@
 
 use super::{Checker, Observation, Rules};
 use crate::{
-    scripted::words::{marks_words, word, words},
+    scripted::words::{watermarks_words, word, words},
     world::Truth,
 };
-use tidewatch_core::{Change, Event, Height, Marks, Record, Tier, TipSet};
+use tidewatch_core::{Change, Event, Height, Record, Tier, TipSet, Watermarks};
 
 /// What came into the history, and what the store says where it stands.
 fn records(observation: &Observation) -> &[Record] {
@@ -26,7 +26,7 @@ impl Checker for LadderKept {
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         for record in records(observation) {
             record
-                .marks
+                .watermarks
                 .tips
                 .check(self.0.ladder)
                 .map_err(|broken| format!("after {}: {broken}", words(&[record.event]).join("")))?;
@@ -74,8 +74,8 @@ impl Checker for Ancestry {
             {
                 self.first = Some(from.height);
             }
-            self.delivered = record.marks.delivered.map(|block| block.height);
-            self.check(&record.marks.tips, truth)?;
+            self.delivered = record.watermarks.delivered.map(|block| block.height);
+            self.check(&record.watermarks.tips, truth)?;
         }
         Ok(())
     }
@@ -93,9 +93,9 @@ impl Finality {
         Self { rules, finalized: TipSet::unknown() }
     }
 
-    fn check(&mut self, marks: &Marks, truth: &Truth) -> Result<(), String> {
+    fn check(&mut self, watermarks: &Watermarks, truth: &Truth) -> Result<(), String> {
         let was = self.finalized.block(Tier::Finalized);
-        let is = marks.tips.block(Tier::Finalized);
+        let is = watermarks.tips.block(Tier::Finalized);
         if let Some(was) = was {
             let is = is.ok_or_else(|| format!("{} is unknown again", word(was)))?;
             if is.height < was.height || (is.height == was.height && is != was) {
@@ -105,7 +105,7 @@ impl Finality {
         if let Some(is) = is.filter(|is| self.rules.certified && !truth.is_final(*is)) {
             return Err(format!("{} is announced as finalized, and was not", word(is)));
         }
-        self.finalized.set(Tier::Finalized, marks.tips.get(Tier::Finalized));
+        self.finalized.set(Tier::Finalized, watermarks.tips.get(Tier::Finalized));
         Ok(())
     }
 }
@@ -118,10 +118,10 @@ impl Checker for Finality {
     fn see(&mut self, observation: &Observation, truth: &Truth) -> Result<(), String> {
         match observation {
             Observation::Recorded(records) => {
-                records.iter().try_for_each(|record| self.check(&record.marks, truth))
+                records.iter().try_for_each(|record| self.check(&record.watermarks, truth))
             }
-            Observation::Opened { marks, .. } | Observation::MarksRead(marks) => {
-                self.check(marks, truth)
+            Observation::Opened { watermarks, .. } | Observation::WatermarksRead(watermarks) => {
+                self.check(watermarks, truth)
             }
             _ => Ok(()),
         }
@@ -132,13 +132,13 @@ impl Checker for Finality {
 /// shortens.
 #[derive(Default)]
 pub(super) struct Regressions {
-    marks: Marks,
+    watermarks: Watermarks,
 }
 
 impl Regressions {
     fn check(&self, event: &Event) -> Result<(), String> {
         let height = |tips: &TipSet, tier| tips.block(tier).map(|tip| tip.height);
-        let before = &self.marks;
+        let before = &self.watermarks;
         let legal = match event {
             Event::Blocks { from, to } => {
                 from.height <= to.height
@@ -158,7 +158,7 @@ impl Regressions {
             }
         };
         let event = words(&[*event]).join("");
-        legal.then_some(()).ok_or_else(|| format!("{event} at {}", marks_words(before)))
+        legal.then_some(()).ok_or_else(|| format!("{event} at {}", watermarks_words(before)))
     }
 }
 
@@ -169,11 +169,11 @@ impl Checker for Regressions {
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         match observation {
-            Observation::Opened { marks, .. } => self.marks = *marks,
+            Observation::Opened { watermarks, .. } => self.watermarks = *watermarks,
             Observation::Recorded(records) => {
                 for record in records {
                     self.check(&record.event)?;
-                    self.marks = record.marks;
+                    self.watermarks = record.watermarks;
                 }
             }
             _ => {}
@@ -192,8 +192,8 @@ impl Checker for Given {
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         for record in records(observation) {
-            let Some(head) = record.marks.delivered else { continue };
-            let tips = Tier::ALL.iter().filter_map(|tier| record.marks.tips.block(*tier));
+            let Some(head) = record.watermarks.delivered else { continue };
+            let tips = Tier::ALL.iter().filter_map(|tier| record.watermarks.tips.block(*tier));
             if let Some(tip) = tips.into_iter().find(|tip| tip.height > head.height) {
                 return Err(format!("{} is announced, {} is delivered", word(tip), word(head)));
             }

@@ -15,11 +15,11 @@ async fn follows<S: Keys>(context: tokio::Context) {
     const LEN: u64 = 40;
     let world = World::<S>::new().grow(LEN + 2);
     let (indexer, address) = world.indexer(&context).await;
-    let (source, upstream, witness) = follow::<S>(&context, address, &world.identity);
+    let (source, upstream, recorder) = follow::<S>(&context, address, &world.identity);
     source.transport().endpoints()[0].probe().await.expect("is there");
 
-    let identity = source.identity().await.expect("needs no network");
-    assert_eq!(identity.chain, chain_id(&world.identity, S::MODE));
+    let identity = source.chain_info().await.expect("needs no network");
+    assert_eq!(identity.id, chain_id(&world.identity, S::MODE));
     let genesis = source.snapshot().await.expect("a snapshot").tips;
     assert_eq!(genesis.block(Tier::Finalized), Some(identity.genesis));
 
@@ -56,7 +56,7 @@ async fn follows<S: Keys>(context: tokio::Context) {
     let blocks = source.blocks(next.height, last).await.expect("blocks");
     assert_eq!(blocks, references(&world, LEN as usize + 1..=LEN as usize + 2));
     assert_eq!(source.work().requests_total(), requests, "all of it was pushed");
-    assert!(witness.kinds().is_empty());
+    assert!(recorder.kinds().is_empty());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_cannot_be_opened_says_what_to_do() {
             patient(),
         );
         let fault = other_mode.expect_err("refused");
-        assert_eq!(fault.kind, FaultKind::Setting);
+        assert_eq!(fault.kind, FaultKind::InvalidConfig);
         assert!(fault.detail.contains("standard") && fault.detail.contains("vrf"), "{fault}");
         for bad in [&[][..], &[1; 96], &identity[1..], &[0xff; 200]] {
             let opened = open::<_, StandardScheme>(
@@ -138,7 +138,7 @@ fn what_cannot_be_opened_says_what_to_do() {
                 patient(),
             );
             let fault = opened.expect_err("refused");
-            assert_eq!(fault.kind, FaultKind::Setting);
+            assert_eq!(fault.kind, FaultKind::InvalidConfig);
             assert!(fault.detail.contains("96 bytes"), "{fault}");
         }
     });

@@ -7,7 +7,9 @@ use commonware_consensus::types::Height;
 use futures::channel::oneshot;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::thread;
-use tidewatch_certified::{Check, Grade, Key, Ledger, OneEpoch, Push, Transport as _, Verifier};
+use tidewatch_certified::{
+    CertificateKind, Check, Key, Metrics, OneEpoch, Push, Transport as _, Verifier,
+};
 use tidewatch_core::Source as _;
 
 const OCTETS: &str = "application/octet-stream";
@@ -248,19 +250,19 @@ fn a_hundred_thousand_random_and_damaged_frames_are_refused_without_a_panic() {
         let world = World::<VrfScheme>::new().grow(1);
         let key = commonware_codec::DecodeExt::decode(world.identity.as_slice()).expect("a key");
         let scheme = <VrfScheme as alto_types::Scheme>::certificate_verifier(b"_ALTO", key);
-        let ledger = Ledger::new(&context, "fuzz", Arc::new(()));
+        let metrics = Metrics::new(&context, "fuzz", Arc::new(()));
         let codec = alto_types::Block::codec_config(4_096);
         let epochs = OneEpoch::new(alto_types::EPOCH, scheme);
         let genesis = crate::alto::AltoBlock::genesis();
-        let verifier = Verifier::new(epochs, genesis, codec, ledger, &mut context);
+        let verifier = Verifier::new(epochs, genesis, codec, metrics, &mut context);
         let good = [&[2][..], &world.finalized(1).encode()].concat();
         let accept = |frame: Vec<u8>| {
-            let (grade, body) = match unframe(frame.into()).ok()? {
-                Push::Finalization(body) => (Grade::Finalized, body),
-                Push::Notarization(body) => (Grade::Notarized, body),
+            let (kind, body) = match unframe(frame.into()).ok()? {
+                Push::Finalization(body) => (CertificateKind::Finalized, body),
+                Push::Notarization(body) => (CertificateKind::Notarized, body),
                 Push::Irrelevant => return None,
             };
-            Some((verifier.claim(grade, body).ok()?, grade))
+            Some((verifier.claim(kind, body).ok()?, kind))
         };
         let (claim, _) = accept(good.clone()).expect("decodes");
         assert!(verifier.check(claim, Check::Push).is_ok());

@@ -47,29 +47,29 @@ fn endpoint(address: SocketAddr, mode: CertificateMode) -> Endpoint {
 
 /// Writes down what was refused without becoming part of an answer.
 #[derive(Debug, Default)]
-struct Witness(Mutex<Vec<Fault>>);
+struct Recorder(Mutex<Vec<Fault>>);
 
-impl Witness {
+impl Recorder {
     fn kinds(&self) -> Vec<FaultKind> {
         self.0.lock().iter().map(|fault| fault.kind).collect()
     }
 }
 
-impl Monitor for Witness {
+impl Monitor for Recorder {
     fn fault(&self, fault: &Fault) {
         self.0.lock().push(fault.clone());
     }
 }
 
-type Opened<S> = (AltoSource<tokio::Context, S>, AltoUpstream<tokio::Context, S>, Arc<Witness>);
+type Opened<S> = (AltoSource<tokio::Context, S>, AltoUpstream<tokio::Context, S>, Arc<Recorder>);
 
 fn follow<S: Scheme>(context: &tokio::Context, address: SocketAddr, identity: &[u8]) -> Opened<S> {
-    let witness = Arc::new(Witness::default());
+    let recorder = Arc::new(Recorder::default());
     let endpoint = endpoint(address, S::MODE);
     let context = context.child("alto");
     let (source, upstream) =
-        open::<_, S>(context, &[endpoint], identity, witness.clone(), patient()).expect("opens");
-    (source, upstream, witness)
+        open::<_, S>(context, &[endpoint], identity, recorder.clone(), patient()).expect("opens");
+    (source, upstream, recorder)
 }
 
 /// A source of the test chain in standard mode at `address`.

@@ -85,7 +85,7 @@ fn bad_frames_are_refused_each_by_its_reason_and_the_connection_goes_on() {
             ]],
         )
         .await;
-        let (source, upstream, witness) = standard(&context, address);
+        let (source, upstream, recorder) = standard(&context, address);
         let _handle = upstream.start();
         source.doorbell().await;
         let mut tips = source.snapshot().await.expect("a snapshot").tips;
@@ -99,7 +99,7 @@ fn bad_frames_are_refused_each_by_its_reason_and_the_connection_goes_on() {
         let wrong = refusals.get("wrong_digest").copied().unwrap_or_default();
         assert_eq!(invalid + wrong, 2, "a finalization as a notarization, and a changed one");
         assert_eq!(refusals["unexpected_content"], 1);
-        assert_eq!(witness.kinds().len(), 6);
+        assert_eq!(recorder.kinds().len(), 6);
         assert_eq!(sockets.accepted.load(Ordering::SeqCst), 1);
     });
 }
@@ -112,7 +112,7 @@ fn a_dropped_or_oversized_push_connection_is_replaced_one_at_a_time() {
         let good = frame(2, &world.finalized(1).encode());
         let script = vec![vec![], vec![huge], vec![Message::Close(None)], vec![good]];
         let (address, sockets) = playing(&context, script).await;
-        let (source, upstream, witness) = standard(&context, address);
+        let (source, upstream, recorder) = standard(&context, address);
         let handle = upstream.start();
         let mut tips = source.snapshot().await.expect("a snapshot").tips;
         while tips.block(Tier::Finalized).map(|block| block.height) != Some(Height::new(1)) {
@@ -122,7 +122,7 @@ fn a_dropped_or_oversized_push_connection_is_replaced_one_at_a_time() {
         assert_eq!(sockets.accepted.load(Ordering::SeqCst), 4);
         assert_eq!(sockets.open.load(Ordering::SeqCst), 1);
         use FaultKind::{Oversized, Unreachable};
-        assert_eq!(witness.kinds(), [Unreachable, Oversized, Unreachable, Unreachable]);
+        assert_eq!(recorder.kinds(), [Unreachable, Oversized, Unreachable, Unreachable]);
         handle.abort();
         let _ = handle.await;
         while sockets.open.load(Ordering::SeqCst) > 0 {
@@ -135,16 +135,16 @@ fn a_dropped_or_oversized_push_connection_is_replaced_one_at_a_time() {
 fn an_indexer_that_answers_without_pushes_is_still_followed_by_asking() {
     run(|context| async move {
         let address = answering(&context, answer("404 Not Found", "text/plain", b"")).await;
-        let (source, upstream, witness) = standard(&context, address);
+        let (source, upstream, recorder) = standard(&context, address);
         let _handle = upstream.start();
-        while witness.kinds().len() < 3 {
+        while recorder.kinds().len() < 3 {
             ::tokio::task::yield_now().await;
         }
-        assert!(witness.kinds().iter().all(|kind| *kind == FaultKind::Unavailable));
+        assert!(recorder.kinds().iter().all(|kind| *kind == FaultKind::Unavailable));
         let tips = source.snapshot().await.expect("a snapshot").tips;
         assert_eq!(
             tips.block(Tier::Finalized),
-            Some(source.identity().await.expect("known").genesis)
+            Some(source.chain_info().await.expect("known").genesis)
         );
     });
 }

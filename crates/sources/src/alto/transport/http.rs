@@ -47,7 +47,7 @@ impl HttpTransport {
     /// Sets up for `endpoint`. Does not connect yet.
     pub(in crate::alto) fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
-        let setting = |detail: &dyn fmt::Display| FaultKind::Setting.fault(&name, detail);
+        let setting = |detail: &dyn fmt::Display| FaultKind::InvalidConfig.fault(&name, detail);
         let limits = &config.certified;
         let mut builder = Client::builder()
             .no_proxy()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rpc::Config;
-use tidewatch_core::{Identity, LocalView as _, Snapshot};
+use tidewatch_core::{ChainInfo, LocalView as _, Snapshot};
 use tidewatch_store::Memory as View;
 use tidewatch_stream::{Ended, Mode, Pass, Unguarded};
 
@@ -11,7 +11,7 @@ struct Follower {
     node: Node,
     source: AztecSource<deterministic::Context, Node>,
     view: View<AztecBlock>,
-    identity: Identity,
+    chain_info: ChainInfo,
     mode: Mode,
 }
 
@@ -20,9 +20,9 @@ impl Follower {
     async fn new(context: &deterministic::Context, length: u64, mode: Mode) -> Self {
         let node = Node::new(length);
         let source = source(context, node.clone());
-        let identity = source.identity().await.unwrap();
-        assert_eq!(node.take_requests().len(), 1, "one request for the identity");
-        Self { node, source, view: View::new(identity.clone()), identity, mode }
+        let chain_info = source.chain_info().await.unwrap();
+        assert_eq!(node.take_requests().len(), 1, "one request for the chain_info");
+        Self { node, source, view: View::new(chain_info.clone()), chain_info, mode }
     }
 
     /// One that is at the tip.
@@ -35,14 +35,14 @@ impl Follower {
     /// Makes one pass that must lead to the tip; the requests that it took.
     async fn pass(&mut self) -> usize {
         self.node.take_requests();
-        let (source, identity) = (&self.source, &self.identity);
-        let report = Pass::new(source, &mut self.view, identity, self.mode, Unguarded, &())
+        let (source, chain_info) = (&self.source, &self.chain_info);
+        let report = Pass::new(source, &mut self.view, chain_info, self.mode, Unguarded, &())
             .run()
             .await
             .unwrap();
         assert!(matches!(report.ended, Ended::Quiet | Ended::Complete), "{report:?}");
         assert!(report.faults.is_empty(), "{report:?}");
-        let tips = self.view.marks().await.unwrap().tips;
+        let tips = self.view.watermarks().await.unwrap().tips;
         assert_eq!(tips.block(Tier::Proposed), Some(self.node.tip()));
         self.node.requests()
     }
@@ -95,7 +95,7 @@ fn catching_up_is_a_request_for_each_range_and_two_more() {
             assert!(requests <= length as usize / 50 + 2, "{length}: {requests}");
             // Once more after a restart, when nothing is remembered.
             follower.source = source(&context, follower.node.clone());
-            follower.source.identity().await.unwrap();
+            follower.source.chain_info().await.unwrap();
             follower.node.grow_by(length);
             let requests = follower.pass().await;
             assert!(requests <= length as usize / 50 + 2, "{length} after a restart: {requests}");
@@ -121,7 +121,7 @@ const fn log2(depth: u64) -> usize {
 }
 
 #[test]
-fn a_reorganisation_costs_the_logarithm_of_its_depth_and_three() {
+fn a_reorg_costs_the_logarithm_of_its_depth_and_three() {
     run(|context| async move {
         for depth in [1, 2, 3, 4, 7, 8, 40, 63, 64, 100] {
             let mut follower = Follower::settled(&context, 120).await;
@@ -135,7 +135,7 @@ fn a_reorganisation_costs_the_logarithm_of_its_depth_and_three() {
 }
 
 #[test]
-fn a_reorganisation_onto_a_longer_chain_costs_at_most_one_request_more() {
+fn a_reorg_onto_a_longer_chain_costs_at_most_one_request_more() {
     run(|context| async move {
         for depth in [1, 2, 3, 4, 5, 8, 40, 64, 100] {
             let mut follower = Follower::settled(&context, 120).await;

@@ -265,7 +265,7 @@ impl Stage for Node {
         true
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
         self.fork(depth, blocks);
         true
     }

@@ -153,16 +153,16 @@ fn what_the_node_does_not_have_or_refuses_is_understood() {
 
 /// Checks a source of the recorded chain against what is known of it.
 async fn is_the_recorded_chain<E: Clock + Metrics, R: Rpc>(source: &AztecSource<E, R>) {
-    let identity = source.identity().await.unwrap();
-    assert_eq!(identity.chain.as_str(), "aztec:31337:344372055");
-    assert_eq!(identity.genesis, BlockRef::new(Height::zero(), digest(0)));
+    let chain_info = source.chain_info().await.unwrap();
+    assert_eq!(chain_info.id.as_str(), "aztec:31337:344372055");
+    assert_eq!(chain_info.genesis, BlockRef::new(Height::zero(), digest(0)));
 
     let snapshot = source.snapshot().await.unwrap();
     let at = |height| BlockRef::new(Height::new(height), digest(height));
     for tier in [Tier::Proposed, Tier::Checkpointed, Tier::Proven] {
         assert_eq!(snapshot.tips.block(tier), Some(at(4)), "{tier}");
     }
-    assert_eq!(snapshot.tips.block(Tier::Finalized), Some(identity.genesis));
+    assert_eq!(snapshot.tips.block(Tier::Finalized), Some(chain_info.genesis));
     assert_eq!(snapshot.time_ms, None, "its header was not seen yet");
     let checkpoints = Tier::ALL.map(|tier| snapshot.tips.get(tier).unwrap().checkpoint);
     assert_eq!(checkpoints.map(|c| c.map(|c| c.number)), [None, Some(4), Some(4), Some(0)]);
@@ -187,7 +187,7 @@ fn a_source_of_recorded_answers_is_of_the_recorded_chain() {
 fn recorded_blocks_are_linked_down_to_genesis() {
     run(|context| async move {
         let source = source(&context, Recorded);
-        let genesis = source.identity().await.unwrap().genesis;
+        let genesis = source.chain_info().await.unwrap().genesis;
         // Under a tip at height 2, so that what is asked for is what was recorded.
         let tip = BlockRef::new(Height::new(2), digest(2));
         source.memory.lock().stand_at(tip);

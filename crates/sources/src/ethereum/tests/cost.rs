@@ -27,7 +27,7 @@ fn a_quiet_pass_is_one_request_and_so_is_a_new_block() {
 }
 
 #[test]
-fn a_reorganisation_costs_no_more_than_a_search_for_where_it_began() {
+fn a_reorg_costs_no_more_than_a_search_for_where_it_began() {
     for depth in [1, 2, 3, 7, 40, 63, 64, 100, 1_000] {
         for blocks in [depth, depth + 1] {
             simulate(depth, |context| async move {
@@ -37,7 +37,7 @@ fn a_reorganisation_costs_no_more_than_a_search_for_where_it_began() {
                 follower.pass().await;
                 node.change(|world| {
                     world.requests.clear();
-                    world.reorganise(depth, blocks);
+                    world.reorg(depth, blocks);
                 });
                 let cost = follower.pass().await;
                 follower.assert_at(&node).await;

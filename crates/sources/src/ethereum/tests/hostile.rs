@@ -101,10 +101,10 @@ fn a_node_without_safe_and_finalized_has_no_such_tiers_however_it_says_so() {
             follower.pass().await;
             node.change(|world| world.extend(1_000));
             follower.pass().await;
-            let marks = follower.marks().await;
-            assert_eq!(marks.tips.block(Tier::Proposed), Some(node.tip()));
+            let watermarks = follower.watermarks().await;
+            assert_eq!(watermarks.tips.block(Tier::Proposed), Some(node.tip()));
             for tier in [Tier::Checkpointed, Tier::Proven, Tier::Finalized] {
-                assert_eq!(marks.tips.get(tier), None, "no depth is finality");
+                assert_eq!(watermarks.tips.get(tier), None, "no depth is finality");
             }
         });
     }
@@ -117,7 +117,7 @@ fn genesis_is_a_tip_like_any_other() {
         let (node, source) = scripted(&context, 0, &Config::default());
         let mut follower = Follower::start(source).await;
         follower.pass().await;
-        let tips = follower.marks().await.tips;
+        let tips = follower.watermarks().await.tips;
         for tier in [Tier::Proposed, Tier::Checkpointed, Tier::Finalized] {
             assert_eq!(tips.block(tier), Some(node.at(0)), "{tier}");
         }
@@ -127,7 +127,7 @@ fn genesis_is_a_tip_like_any_other() {
 async fn snapshot_fault(node: &Node, answer: Result<Vec<Answer>, Unanswered>) -> Fault {
     let context = node.context();
     let source = over(context, vec![node.clone()], &Config::default());
-    source.identity().await.unwrap();
+    source.chain_info().await.unwrap();
     node.tamper(move |_, _| answer.clone());
     let fault = source.snapshot().await.unwrap_err();
     node.change(|world| world.tamper = None);
@@ -182,7 +182,7 @@ fn an_answer_from_another_chain_than_the_tip_is_none() {
         let mut follower = Follower::start(source).await;
         let tip =
             follower.source.snapshot().await.unwrap().tips.block(tidewatch_core::Tier::Proposed);
-        node.change(|world| world.reorganise(5, 9));
+        node.change(|world| world.reorg(5, 9));
         let digests = follower.source.digests(&[Height::new(38)]).await.unwrap_err();
         assert_eq!(digests.kind, FaultKind::Torn);
         assert_eq!(follower.source.blocks(Height::new(3), tip.unwrap()).await.unwrap(), []);
@@ -195,7 +195,7 @@ fn an_answer_from_another_chain_than_the_tip_is_none() {
 fn a_tip_above_which_there_is_no_height_is_refused() {
     simulate(0, |context| async move {
         let (node, source) = scripted(&context, 3, &Config::default());
-        source.identity().await.unwrap();
+        source.chain_info().await.unwrap();
         node.tamper(|_, mut truth| {
             let mut latest: RpcHeader = serde_json::from_value(value(&truth[0])).unwrap();
             latest.inner.number = u64::MAX;
@@ -211,7 +211,7 @@ fn what_is_wrong_with_an_answer_is_said_in_few_words() {
     simulate(0, |context| async move {
         let (node, source) = scripted(&context, 3, &Config::default());
         node.tamper(|calls, _| Ok(vec![raw(&json!("a".repeat(5_000))); calls.len()]));
-        let fault = source.identity().await.unwrap_err();
+        let fault = source.chain_info().await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Malformed);
         assert!(fault.to_string().len() < 300, "{fault}");
     });

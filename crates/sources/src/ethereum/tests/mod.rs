@@ -11,7 +11,7 @@ use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
 use node::Node;
 use std::{future::Future, sync::Arc, time::Duration};
-use tidewatch_core::{Fault, Identity, LocalView as _, Marks, Source, Tier};
+use tidewatch_core::{ChainInfo, Fault, LocalView as _, Source, Tier, Watermarks};
 use tidewatch_sim::conformance::{Verdict, source, source_checks};
 use tidewatch_store::Memory;
 use tidewatch_stream::{Mode, Pass, Report, Start, Unguarded};
@@ -56,19 +56,19 @@ impl Asks for Scripted {
 pub(crate) struct Follower<S> {
     pub(crate) source: S,
     pub(crate) view: Memory<EthBlock>,
-    identity: Identity,
+    chain_info: ChainInfo,
 }
 
 impl<S: Source<Block = EthBlock> + Asks> Follower<S> {
     pub(crate) async fn start(source: S) -> Self {
-        let identity = source.identity().await.unwrap();
-        Self { view: Memory::new(identity.clone()), source, identity }
+        let chain_info = source.chain_info().await.unwrap();
+        Self { view: Memory::new(chain_info.clone()), source, chain_info }
     }
 
     async fn run(&mut self) -> Result<Report, Fault> {
         let mode = Mode::Blocks { start: Start::Genesis, skip_finalized: false };
-        let (source, identity) = (&self.source, &self.identity);
-        Pass::new(source, &mut self.view, identity, mode, Unguarded, &()).run().await
+        let (source, chain_info) = (&self.source, &self.chain_info);
+        Pass::new(source, &mut self.view, chain_info, mode, Unguarded, &()).run().await
     }
 
     /// One pass; the requests that it cost.
@@ -83,19 +83,19 @@ impl<S: Source<Block = EthBlock> + Asks> Follower<S> {
         self.run().await.unwrap_err()
     }
 
-    pub(crate) async fn marks(&self) -> Marks {
-        self.view.marks().await.unwrap()
+    pub(crate) async fn watermarks(&self) -> Watermarks {
+        self.view.watermarks().await.unwrap()
     }
 
     /// The view stands where the node does, with every tier.
     pub(crate) async fn assert_at(&self, node: &Node) {
-        let marks = self.marks().await;
+        let watermarks = self.watermarks().await;
         let at = |height: Option<u64>| height.map(|height| node.at(height));
         let (safe, finalized) = node.change(|world| (world.safe, world.finalized));
-        assert_eq!(marks.delivered, Some(node.tip()));
-        assert_eq!(marks.tips.block(Tier::Proposed), Some(node.tip()));
-        assert_eq!(marks.tips.block(Tier::Checkpointed), at(safe));
-        assert_eq!(marks.tips.block(Tier::Finalized), at(finalized));
+        assert_eq!(watermarks.delivered, Some(node.tip()));
+        assert_eq!(watermarks.tips.block(Tier::Proposed), Some(node.tip()));
+        assert_eq!(watermarks.tips.block(Tier::Checkpointed), at(safe));
+        assert_eq!(watermarks.tips.block(Tier::Finalized), at(finalized));
     }
 }
 

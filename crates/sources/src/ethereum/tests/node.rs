@@ -143,7 +143,7 @@ impl World {
     }
 
     /// Takes `depth` blocks away and puts `blocks` others in their place.
-    pub(crate) fn reorganise(&mut self, depth: u64, blocks: u64) {
+    pub(crate) fn reorg(&mut self, depth: u64, blocks: u64) {
         self.canonical.truncate(self.canonical.len() - depth as usize);
         self.forks += 1;
         self.extend(blocks);
@@ -232,8 +232,8 @@ impl Stage for Node {
         true
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
-        self.change(|world| world.reorganise(depth, blocks));
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
+        self.change(|world| world.reorg(depth, blocks));
         true
     }
 

@@ -71,12 +71,12 @@ fn whoever_does_not_wait_for_an_endpoint_is_sent_to_another() {
         nodes[0].change(|world| world.latency = Duration::from_secs(3_600));
         let source = over(&context, nodes.to_vec(), &Config::default());
         let given_up = commonware_macros::select! {
-            _ = source.identity() => false,
+            _ = source.chain_info() => false,
             () = context.sleep(Duration::from_millis(100)) => true,
         };
         assert!(given_up);
         let began = context.current();
-        source.identity().await.unwrap();
+        source.chain_info().await.unwrap();
         assert!(context.current().duration_since(began).unwrap() < Duration::from_secs(1));
     });
 }
@@ -102,16 +102,16 @@ fn an_endpoint_of_another_chain_is_refused_and_the_others_are_followed() {
 fn a_node_that_became_one_of_another_chain_is_told_from_one_that_answered_for_it_once() {
     simulate(0, |context| async move {
         let (node, source) = scripted(&context, 40, &Config::default());
-        let ours = source.identity().await.unwrap();
+        let ours = source.chain_info().await.unwrap();
         let stranger = Node::new(context.child("stranger"), "stranger", 1, 90);
         let (mut first, other) = (true, stranger.clone());
         node.tamper(move |calls, truth| {
             Ok(if std::mem::take(&mut first) { other.truth(calls) } else { truth })
         });
-        assert_eq!(source.identity().await.unwrap(), ours, "a proxy sent us elsewhere once");
+        assert_eq!(source.chain_info().await.unwrap(), ours, "a proxy sent us elsewhere once");
         node.tamper(move |calls, _| Ok(stranger.truth(calls)));
-        let theirs = source.identity().await.unwrap();
-        assert_eq!(theirs.chain.as_str(), "eth:1");
+        let theirs = source.chain_info().await.unwrap();
+        assert_eq!(theirs.id.as_str(), "eth:1");
         let fault = source.snapshot().await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");
         assert!(fault.detail.contains("eth:1") && fault.detail.contains("eth:31337"), "{fault}");
@@ -127,12 +127,12 @@ fn a_chain_with_another_genesis_behind_the_same_address_takes_nothing_back() {
             node.change(|world| (world.safe, world.finalized) = (Some(30), Some(finalized)));
             let mut follower = Follower::start(source).await;
             follower.pass().await;
-            let before = follower.marks().await;
+            let before = follower.watermarks().await;
             let other = Node::new(context.child("other"), "other", 1, 60);
             node.tamper(move |calls, _| Ok(other.truth(calls)));
             let fault = follower.refused().await;
             assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");
-            assert_eq!(follower.marks().await, before);
+            assert_eq!(follower.watermarks().await, before);
         });
     }
 }
@@ -177,7 +177,7 @@ fn an_endpoint_that_cannot_answer_a_call_is_not_asked_next() {
 
 /// A load balancer in front of nodes at 100, 98 and 95: which one answers is chance.
 #[test]
-fn a_balancer_in_front_of_nodes_that_lag_is_no_reorganisation() {
+fn a_balancer_in_front_of_nodes_that_lag_is_no_reorg() {
     for seed in 0..32_u64 {
         simulate(seed, |context| async move {
             let front = Node::new(context.child("front"), "front", ID, 95);
@@ -193,12 +193,12 @@ fn a_balancer_in_front_of_nodes_that_lag_is_no_reorganisation() {
                 })
             });
             let source = over(&context, vec![front.clone()], &Config::default());
-            let identity = source.identity().await.unwrap();
+            let chain_info = source.chain_info().await.unwrap();
             let mut highest = 0;
             for _ in 0..20 {
                 let snapshot = source.snapshot().await.unwrap();
                 let height = snapshot.tips.block(Tier::Proposed).unwrap().height.get();
-                assert!(height >= highest, "{height} after {highest} of {}", identity.chain);
+                assert!(height >= highest, "{height} after {highest} of {}", chain_info.id);
                 highest = height;
             }
             assert_eq!(highest, 100);
@@ -212,7 +212,7 @@ fn a_chain_that_became_shorter_is_believed_after_a_while() {
         let (node, source) = scripted(&context, 40, &Config::default());
         let mut follower = Follower::start(source).await;
         follower.pass().await;
-        node.change(|world| world.reorganise(7, 0));
+        node.change(|world| world.reorg(7, 0));
         let began = context.current();
         let Config { lower_max, lower_pause, .. } = Config::default();
         let cost = follower.pass().await;

@@ -73,13 +73,13 @@ fn a_quiet_pass_is_one_request_and_a_new_block_two() {
         assert_eq!(follower.pass().await, 2, "the execution node must have these blocks as well");
         follower.assert_at(&chain).await;
         let origin =
-            follower.marks().await.tips.get(Tier::Checkpointed).unwrap().checkpoint.unwrap();
+            follower.watermarks().await.tips.get(Tier::Checkpointed).unwrap().checkpoint.unwrap();
         assert_eq!(origin.number, 5);
     });
 }
 
 #[test]
-fn a_reorganisation_costs_no_more_than_a_search_for_where_it_began() {
+fn a_reorg_costs_no_more_than_a_search_for_where_it_began() {
     for depth in [1, 2, 3, 7, 31, 40, 63, 64, 100, 1_000] {
         for blocks in [depth, depth + 1] {
             simulate(depth, |context| async move {
@@ -87,7 +87,7 @@ fn a_reorganisation_costs_no_more_than_a_search_for_where_it_began() {
                 let batch = source.limits().blocks_max.get() as u64;
                 let mut follower = Follower::start(source).await;
                 follower.pass().await;
-                rollup.chain.change(|world| world.reorganise(depth, blocks));
+                rollup.chain.change(|world| world.reorg(depth, blocks));
                 let cost = follower.pass().await;
                 follower.assert_at(&rollup.chain).await;
                 let search = u64::from(depth.next_power_of_two().ilog2()) + 3;
@@ -125,10 +125,10 @@ fn before_it_knows_anything_there_is_no_tier_and_genesis_is_one() {
             status["unsafe_l2"] = zero;
         });
         assert_eq!(follower.pass().await, 1);
-        assert_eq!(follower.marks().await.tips, TipSet::unknown());
+        assert_eq!(follower.watermarks().await.tips, TipSet::unknown());
         rollup.edit(move |status| *status = honest.clone());
         follower.pass().await;
-        let tips = follower.marks().await.tips;
+        let tips = follower.watermarks().await.tips;
         assert_eq!(tips.block(Tier::Proposed), Some(rollup.chain.at(0)));
         assert_eq!(tips.get(Tier::Finalized), None, "zero is no block");
     });
@@ -148,11 +148,11 @@ fn heads_that_the_execution_node_does_not_have_are_not_followed() {
         let ahead = follower.source.snapshot().await.unwrap_err();
         assert_eq!(ahead.kind, FaultKind::Behind, "{ahead}");
 
-        execution.change(|world| world.reorganise(1, 9));
+        execution.change(|world| world.reorg(1, 9));
         let diverged = follower.source.snapshot().await.unwrap_err();
         assert_eq!(diverged.kind, FaultKind::Torn, "{diverged}");
         assert!(diverged.detail.contains("43:"), "{diverged}");
-        let tips = follower.marks().await.tips;
+        let tips = follower.watermarks().await.tips;
         assert_eq!(tips.block(Tier::Proposed).map(|tip| tip.height.get()), Some(40));
     });
 }
@@ -167,7 +167,7 @@ fn an_execution_node_of_another_chain_is_refused() {
         ];
         for (rollup, words) in table {
             let source = over(&context, &rollup, &execution, &Config::default());
-            let fault = source.identity().await.unwrap_err();
+            let fault = source.chain_info().await.unwrap_err();
             assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");
             assert!(fault.detail.contains(words) && fault.detail.contains("el="), "{fault}");
         }
@@ -178,7 +178,7 @@ fn an_execution_node_of_another_chain_is_refused() {
 fn a_status_that_is_none_is_refused() {
     simulate(0, |context| async move {
         let (rollup, source) = scripted(&context, 9, &Config::default());
-        source.identity().await.unwrap();
+        source.chain_info().await.unwrap();
         let table = [
             json!(null),
             json!("synced"),

@@ -157,8 +157,8 @@ impl Stage for Rollup {
         self.chain.grow(blocks).await
     }
 
-    async fn reorganise(&mut self, depth: u64, blocks: u64) -> bool {
-        self.chain.reorganise(depth, blocks).await
+    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
+        self.chain.reorg(depth, blocks).await
     }
 
     async fn finalize(&mut self, blocks: u64) -> bool {

@@ -1,7 +1,7 @@
 //! What is secret in an address is found nowhere.
 
 use super::{answering, calls, echoes, response, run, sent};
-use crate::rpc::{Config, Endpoint, Hello, Node, Rpc as _, Upstreams};
+use crate::rpc::{Config, Endpoint, Handshake, Node, Rpc as _, Upstreams};
 use commonware_runtime::{Metrics as _, Supervisor as _};
 use std::{fs, sync::Arc};
 use tempfile::NamedTempFile;
@@ -39,16 +39,16 @@ fn what_is_secret_in_an_address_is_in_no_log_fault_or_metric() {
                 let node = Node::new(context.child("node"), &endpoint, &Config::default()).unwrap();
                 let answers = node.send(&calls(2)).await;
                 said.push(format!("{endpoint} {endpoint:?} {node:?} {} {answers:?}", node.name()));
-                let hello = Hello {
+                let handshake = Handshake {
                     calls: calls(1),
                     read: |name, _| {
-                        Err(tidewatch_core::FaultKind::Malformed.fault(name, "no identity"))
+                        Err(tidewatch_core::FaultKind::Malformed.fault(name, "no chain_info"))
                     },
                 };
                 let context = context.child("upstreams");
                 let config = Config::default();
                 let upstreams =
-                    Upstreams::new(context, vec![node], hello, Arc::new(()), &config).unwrap();
+                    Upstreams::new(context, vec![node], handshake, Arc::new(()), &config).unwrap();
                 let fault = upstreams.ask(&calls(1)).await.unwrap_err();
                 said.push(format!("{fault} {fault:?} {upstreams:?}"));
             }

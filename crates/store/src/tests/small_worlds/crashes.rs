@@ -21,7 +21,7 @@ use crate::{
         crash::{LEFT, assert_consistent, faults, go_on, script},
         disk::{Disk, OnDisk},
         everything, open_another,
-        world::{Chain, TestBlock, identity},
+        world::{Chain, TestBlock, chain_info},
     },
 };
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
@@ -111,8 +111,8 @@ async fn notes(
     if store.acknowledge(READER, &last.cursor).await.is_err() {
         return 0;
     }
-    let theirs = last.marks.head().unwrap();
-    let kept = store.keep_evidence(Conflict { ours: identity().genesis, theirs }).await;
+    let theirs = last.watermarks.head().unwrap();
+    let kept = store.keep_evidence(Conflict { ours: chain_info().genesis, theirs }).await;
     1 + usize::from(kept.is_ok())
 }
 

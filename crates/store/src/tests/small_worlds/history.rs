@@ -2,7 +2,7 @@
 
 use crate::tests::world::{Chain, TestBlock, proof};
 use std::fmt;
-use tidewatch_core::{Change, Marks, Tier, TipSet};
+use tidewatch_core::{Change, Tier, TipSet, Watermarks};
 
 /// No chain is higher.
 pub(super) const TOP: u64 = 4;
@@ -41,7 +41,7 @@ impl fmt::Display for Letter {
 pub(super) struct Past {
     /// Up to the head, with what was left out.
     pub(super) chain: Chain,
-    pub(super) marks: Marks,
+    pub(super) watermarks: Watermarks,
     /// Blocks were taken back: from now on there may be others.
     pruned: bool,
     /// First height of the run.
@@ -53,7 +53,13 @@ pub(super) struct Past {
 impl Past {
     /// Of an empty store.
     pub(super) fn none() -> Self {
-        Self { chain: Chain::of(0), marks: Marks::none(), pruned: false, first: 0, runs: 0 }
+        Self {
+            chain: Chain::of(0),
+            watermarks: Watermarks::none(),
+            pruned: false,
+            first: 0,
+            runs: 0,
+        }
     }
 
     pub(super) fn after(letters: &[Letter]) -> Self {
@@ -70,13 +76,13 @@ impl Past {
     }
 
     fn at(&self, tier: Tier) -> Option<u64> {
-        self.marks.tips.block(tier).map(|block| block.height.get())
+        self.watermarks.tips.block(tier).map(|block| block.height.get())
     }
 
     /// Every change that a store may take in here. Checkpointed and proven are alike to it: one of the
     /// two will do.
     pub(super) fn letters(&self) -> Vec<Letter> {
-        let (head, given) = (self.head(), self.marks.delivered.is_some());
+        let (head, given) = (self.head(), self.watermarks.delivered.is_some());
         let mut letters = Vec::new();
         for fork in 0..=u64::from(self.pruned) {
             letters.push(Letter::Blocks { gap: 0, count: 1, fork });
@@ -94,7 +100,7 @@ impl Past {
             Letter::Tip { by, .. } => head + by <= TOP,
             _ => true,
         });
-        if self.marks.head().is_none() {
+        if self.watermarks.head().is_none() {
             return letters;
         }
         let tiers = [Tier::Proposed, Tier::Proven, Tier::Finalized];
@@ -122,7 +128,7 @@ impl Past {
             Letter::Up(Tier::Finalized) => chain.finalize(head),
             Letter::Up(tier) => chain.up(tier, head),
             Letter::Back(tier) => chain.back(tier, self.at(tier).unwrap() - 1),
-            Letter::Prune(to) => chain.prune(&self.marks, to),
+            Letter::Prune(to) => chain.prune(&self.watermarks, to),
         }
     }
 
@@ -130,12 +136,12 @@ impl Past {
     pub(super) fn and(mut self, letter: Letter) -> Self {
         let head = self.head();
         if let Letter::Blocks { gap, .. } = letter {
-            let (from, given) = (head + gap + 1, self.marks.delivered.is_some());
+            let (from, given) = (head + gap + 1, self.watermarks.delivered.is_some());
             if gap > 0 || !given || from < self.first {
                 (self.first, self.runs) = (from, self.runs + 1);
             }
         }
-        self.marks.apply(&self.change(letter).event(&self.marks).unwrap());
+        self.watermarks.apply(&self.change(letter).event(&self.watermarks).unwrap());
         self.chain = match letter {
             Letter::Blocks { gap, count, fork } => self.chain.grown(gap + count, fork),
             Letter::Tip { by, fork } => self.chain.grown(by, fork),
@@ -154,7 +160,7 @@ impl Past {
         let mut wrong = vec![
             ("no blocks", Change::Blocks(vec![])),
             ("a hole", Change::Blocks(vec![higher.block(head + 1), higher.block(head + 1)])),
-            ("a prune above the head", higher.prune(&self.marks, head + 1)),
+            ("a prune above the head", higher.prune(&self.watermarks, head + 1)),
             (
                 "another block's proof",
                 Change::Moved {
@@ -173,21 +179,21 @@ impl Past {
             ));
         }
         if let Some(finalized) = self.at(Tier::Finalized).filter(|finalized| *finalized > 0) {
-            wrong.push(("a prune below finalized", chain.prune(&self.marks, finalized - 1)));
+            wrong.push(("a prune below finalized", chain.prune(&self.watermarks, finalized - 1)));
             wrong.push(("finalized down", chain.up(Tier::Finalized, finalized - 1)));
         }
         if let Some(proven) = self.at(Tier::Proven) {
             wrong.push(("back is up", higher.back(Tier::Proven, proven + 1)));
         }
-        if self.marks.delivered.is_some() {
+        if self.watermarks.delivered.is_some() {
             wrong.push(("a tip above the blocks", higher.up(Tier::Proven, head + 1)));
             wrong.push(("a block again", chain.blocks(head, head)));
         }
-        if self.marks.delivered.is_some() && head >= self.first.max(1) {
+        if self.watermarks.delivered.is_some() && head >= self.first.max(1) {
             let other = chain.forked(head - 1, 2, 9);
             wrong.push(("blocks of another fork", other.blocks(head + 1, head + 1)));
             wrong.push(("a tip of another fork", other.up(Tier::Proven, head)));
-            wrong.push(("a prune to another fork", other.prune(&self.marks, head)));
+            wrong.push(("a prune to another fork", other.prune(&self.watermarks, head)));
         }
         wrong
     }

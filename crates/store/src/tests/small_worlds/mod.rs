@@ -35,7 +35,7 @@ use super::{
     ALL, Twin, commit,
     disk::OnDisk,
     everything, heights, memory_of, open_another, run,
-    world::{TestBlock, identity},
+    world::{TestBlock, chain_info},
 };
 use crate::Memory;
 use commonware_runtime::deterministic::Context;
@@ -43,7 +43,7 @@ use futures::FutureExt as _;
 use history::{Letter, Past, TOP};
 use std::collections::HashSet;
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Conflict, Cursor, LocalView as _, Marks, Proof, Record, Tier,
+    Block as _, BlockRef, Change, Conflict, Cursor, LocalView as _, Proof, Record, Tier, Watermarks,
 };
 
 /// The consumer.
@@ -55,9 +55,9 @@ const BATCH: usize = 16;
 /// Everything that a store answers.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    marks: Marks,
+    watermarks: Watermarks,
     records: Vec<Record>,
-    witnesses: Vec<Option<BlockRef>>,
+    locators: Vec<Option<BlockRef>>,
     blocks: Vec<Option<TestBlock>>,
     proofs: Vec<Option<Proof>>,
     evidence: Vec<Conflict>,
@@ -72,9 +72,9 @@ impl Seen {
             proofs.push(store.proof_at(height).await);
         }
         Self {
-            marks: store.marks().await.unwrap(),
+            watermarks: store.watermarks().await.unwrap(),
             records: everything(store).await,
-            witnesses: store.witnesses(&heights(0..=TOP + 1)).await.unwrap(),
+            locators: store.locate(&heights(0..=TOP + 1)).await.unwrap(),
             blocks,
             proofs,
             evidence: store.evidence_kept().await,
@@ -84,11 +84,11 @@ impl Seen {
 
     /// The blocks that it names.
     fn names(&self) -> Vec<Option<BlockRef>> {
-        let tips = Tier::ALL.map(|tier| self.marks.tips.block(tier));
+        let tips = Tier::ALL.map(|tier| self.watermarks.tips.block(tier));
         let blocks = self.blocks.iter().map(|block| block.as_ref().map(|block| block.reference()));
         let proofs = self.proofs.iter().map(|proof| proof.as_ref().map(|proof| proof.block));
-        let mut names = vec![self.marks.delivered];
-        names.extend(tips.into_iter().chain(self.witnesses.iter().copied()));
+        let mut names = vec![self.watermarks.delivered];
+        names.extend(tips.into_iter().chain(self.locators.iter().copied()));
         names.extend(blocks.chain(proofs));
         names
     }
@@ -116,8 +116,8 @@ impl Drop for Story {
 async fn note<S: Twin>(store: &mut S) {
     let Some(last) = everything(store).await.pop() else { return };
     store.acknowledge(READER, &last.cursor).await.unwrap();
-    let theirs = last.marks.head().unwrap();
-    store.keep_evidence(Conflict { ours: identity().genesis, theirs }).await.unwrap();
+    let theirs = last.watermarks.head().unwrap();
+    store.keep_evidence(Conflict { ours: chain_info().genesis, theirs }).await.unwrap();
 }
 
 /// `letters` as changes, a new commit beginning after the `n`th where bit `n` of `cuts` is set.
@@ -205,7 +205,7 @@ fn every_history_of_three_changes_cut_into_commits_in_every_way_is_told_alike() 
                 assert_eq!(told.is_err(), way == 4);
                 assert_eq!(Seen::of(&store).await, Seen::of(&memory).await);
             }
-            assert_eq!(memory.marks().await.unwrap(), past.marks);
+            assert_eq!(memory.watermarks().await.unwrap(), past.watermarks);
         }
     });
     assert_eq!(histories.len(), 409);

@@ -97,7 +97,7 @@ fn the_runtime_waits_for_the_events_at_hand_when_it_stops() {
 #[test]
 fn a_fault_that_cannot_be_tried_again_ends_only_this_delivery() {
     simulate(|context| async move {
-        for kind in [FaultKind::Disk, FaultKind::Setting, FaultKind::Bug] {
+        for kind in [FaultKind::Disk, FaultKind::InvalidConfig, FaultKind::Bug] {
             let mut log = Log::new();
             log.grow(1).await;
             let manners = vec![Manner::Fails(kind)];

@@ -4,7 +4,7 @@ use super::{Log, Manner, Of, Running, batches_of, millis, secs, simulate};
 use commonware_runtime::Clock as _;
 use std::time::Duration;
 use tidewatch_core::{
-    Change, Cursor, EventLog as _, FaultKind, LocalView as _, Marks, Tier, TipSet,
+    Change, Cursor, EventLog as _, FaultKind, LocalView as _, Tier, TipSet, Watermarks,
 };
 
 #[test]
@@ -209,8 +209,8 @@ fn a_consumer_whose_position_has_no_continuation_here_starts_again() {
         let fork = log.chain.fork(2, 'x', 3);
         let tips =
             TipSet::unknown().with(Tier::Proposed, fork.at(3)).with(Tier::Finalized, fork.at(2));
-        let marks = Marks { delivered: Some(fork.at(3)), tips };
-        let cursor = Cursor::new(&log.memory.identity().chain, 5, &marks, &[fork.at(2)]);
+        let watermarks = Watermarks { delivered: Some(fork.at(3)), tips };
+        let cursor = Cursor::new(&log.memory.chain_info().id, 5, &watermarks, &[fork.at(2)]);
         log.memory.acknowledge("scripted", &cursor).await.unwrap();
         let of = Of { restarts: Some(vec![]), ..Of::default() };
         let delivery = Running::new(&context, &log, of);
@@ -229,9 +229,9 @@ fn a_consumer_on_a_fork_that_is_gone_is_given_a_bridge() {
         log.grow(3).await;
         let fork = log.chain.fork(3, 'x', 3);
         let tips = TipSet::unknown().with(Tier::Proposed, fork.at(3));
-        let marks = Marks { delivered: Some(fork.at(3)), tips };
+        let watermarks = Watermarks { delivered: Some(fork.at(3)), tips };
         let below = [fork.at(2), fork.at(1)];
-        let cursor = Cursor::new(&log.memory.identity().chain, 6, &marks, &below);
+        let cursor = Cursor::new(&log.memory.chain_info().id, 6, &watermarks, &below);
         log.memory.acknowledge("scripted", &cursor).await.unwrap();
         let delivery = Running::new(&context, &log, Of::default());
         context.sleep(millis(5)).await;

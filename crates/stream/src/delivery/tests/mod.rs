@@ -129,14 +129,14 @@ struct Log {
 impl Log {
     fn new() -> Self {
         let chain = Chain::new('a', 1000);
-        Self { memory: Memory::new(chain.identity()), chain, tip: 0 }
+        Self { memory: Memory::new(chain.chain_info()), chain, tip: 0 }
     }
 
     /// One that keeps no more than this many events.
     fn keeping(events: u64) -> Self {
         let chain = Chain::new('a', 1000);
         let retention = NZU64!(events);
-        Self { memory: Memory::with_retention(chain.identity(), retention), chain, tip: 0 }
+        Self { memory: Memory::with_retention(chain.chain_info(), retention), chain, tip: 0 }
     }
 
     /// Writes so many blocks, two events for each: the block and the tip.

@@ -19,7 +19,7 @@ const BACK: i64 = -3_600_000;
 fn start(context: &deterministic::Context, config: Config) -> (Running, Trouble) {
     let chain = Chain::new('a', 3);
     let source = ScriptedSource::new(&chain, [3, 0, 0, 0]);
-    let view = Watched::new(chain.identity(), Ladder::Rollup);
+    let view = Watched::new(chain.chain_info(), Ladder::Rollup);
     let (host, trouble) = Host::new(context.child("host"), 0);
     (Running::run(context, host, &source, view, config), trouble)
 }

@@ -24,7 +24,7 @@ fn a_stop_in_the_middle_of_a_commit_completes_it_and_drops_the_rest() {
     simulate(|context| async move {
         let source = at_45();
         let view = crate::tests::view::Watched::new(
-            Chain::new('a', 0).identity(),
+            Chain::new('a', 0).chain_info(),
             tidewatch_core::Ladder::Rollup,
         );
         let gate = view.hold(1);
@@ -78,7 +78,7 @@ fn the_runtime_waits_for_the_commit_at_hand_when_it_stops() {
     simulate(|context| async move {
         let source = at_45();
         let view = crate::tests::view::Watched::new(
-            Chain::new('a', 0).identity(),
+            Chain::new('a', 0).chain_info(),
             tidewatch_core::Ladder::Rollup,
         );
         let gate = view.hold(1);
@@ -102,7 +102,7 @@ fn trouble_of_this_machine_ends_a_driver_with_its_fault_and_nothing_else_does() 
         for kind in FaultKind::ALL.iter().copied() {
             let source = at_45();
             let view = crate::tests::view::Watched::new(
-                Chain::new('a', 0).identity(),
+                Chain::new('a', 0).chain_info(),
                 tidewatch_core::Ladder::Rollup,
             );
             view.fail(1, kind, 0);

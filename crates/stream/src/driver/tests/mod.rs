@@ -57,8 +57,8 @@ struct Running {
 
 impl Running {
     fn new(context: &deterministic::Context, source: &ScriptedSource, config: Config) -> Self {
-        let identity = Chain::new('a', 0).identity();
-        let view = Watched::new(identity, Ladder::Rollup);
+        let chain_info = Chain::new('a', 0).chain_info();
+        let view = Watched::new(chain_info, Ladder::Rollup);
         Self::on(context, source, view, config)
     }
 
@@ -89,7 +89,7 @@ impl Running {
             host,
             Arc::new(source.clone()),
             view.clone(),
-            Chain::new('a', 0).identity(),
+            Chain::new('a', 0).chain_info(),
             monitor.clone(),
             config,
         );

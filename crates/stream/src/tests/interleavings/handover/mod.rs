@@ -17,7 +17,7 @@
 //!
 //! - What is handed over is what was written, in batches of bounded size; it begins where the last batch
 //!   that was taken in ended, or, in a new process, after the last durable acknowledgement.
-//! - What the consumer takes in folds to the marks of every event: there is no hole, and no crash makes one.
+//! - What the consumer takes in folds to the watermarks of every event: there is no hole, and no crash makes one.
 //! - A consumer is asked to start again only if its next event is no longer kept.
 //! - The log is given no position that the consumer would not have after a crash, and none twice.
 //! - Every failure of the consumer, and nothing else, is told to the monitor.
@@ -116,9 +116,9 @@ impl<'a> Walk<'a> {
             (world.batches, world.memory.clone())
         };
         let kept = memory.acknowledged(READER).await.expect("open").expect("acknowledged");
-        let marks = memory.marks().await.expect("open");
+        let watermarks = memory.watermarks().await.expect("open");
         assert_eq!(kept.handled(), self.world.lock().position);
-        assert_eq!(self.world.lock().now.marks, marks);
+        assert_eq!(self.world.lock().now.watermarks, watermarks);
         self.live().await;
         let world = self.world.lock();
         assert_eq!(

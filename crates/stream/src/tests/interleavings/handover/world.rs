@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    Change, EventLog as _, LocalView as _, LogError, Marks, Record, Tier, Tip, TipSet,
+    Change, EventLog as _, LocalView as _, LogError, Record, Tier, Tip, TipSet, Watermarks,
 };
 use tidewatch_store::Memory;
 
@@ -75,7 +75,7 @@ pub(super) enum Menu {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) next: u64,
-    pub(super) marks: Marks,
+    pub(super) watermarks: Watermarks,
 }
 
 /// All of one path.
@@ -114,13 +114,13 @@ impl World {
     /// A log that keeps so many events, of two blocks and their tips.
     pub(super) fn new(choices: Choices, menu: Menu, retention: NonZeroU64) -> Self {
         let chain = Chain::new('a', 0);
-        let none = Taken { next: 0, marks: Marks::none() };
+        let none = Taken { next: 0, watermarks: Watermarks::none() };
         let mut world = Self {
             choices,
             menu,
             peace: true,
             dead: false,
-            memory: Memory::with_retention(chain.identity(), retention),
+            memory: Memory::with_retention(chain.chain_info(), retention),
             chain,
             forked: false,
             finalized: 0,
@@ -201,8 +201,8 @@ impl World {
 
     /// The tips of now, with the proposed one at `to`.
     fn lowered(&self, to: Tip) -> TipSet {
-        let marks = self.memory.marks().now_or_never().expect("in memory").expect("open");
-        let mut tips = marks.tips;
+        let watermarks = self.memory.watermarks().now_or_never().expect("in memory").expect("open");
+        let mut tips = watermarks.tips;
         tips.set(Tier::Proposed, Some(to));
         tips
     }
@@ -236,10 +236,12 @@ impl World {
             if sequence < next {
                 continue;
             }
-            self.now.marks.apply(&record.event);
+            self.now.watermarks.apply(&record.event);
             self.now.next = sequence + 1;
-            let folded = self.now.marks == record.marks;
-            self.check(folded, || format!("the events up to {sequence} do not fold to its marks"));
+            let folded = self.now.watermarks == record.watermarks;
+            self.check(folded, || {
+                format!("the events up to {sequence} do not fold to its watermarks")
+            });
         }
         if durable {
             self.durable = self.now;
@@ -261,7 +263,7 @@ impl World {
 
     /// It has, from `oldest`.
     pub(super) fn start_again(&mut self, oldest: &Record) {
-        self.now = Taken { next: oldest.sequence() + 1, marks: oldest.marks };
+        self.now = Taken { next: oldest.sequence() + 1, watermarks: oldest.watermarks };
         self.durable = self.now;
     }
 

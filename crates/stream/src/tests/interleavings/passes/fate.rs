@@ -17,7 +17,8 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Marks, Tier, TipSet,
+    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Tier, TipSet,
+    Watermarks,
 };
 
 /// No chain is higher.
@@ -266,12 +267,12 @@ pub(super) struct Survivor {
 impl LocalView for Survivor {
     type Block = TestBlock;
 
-    async fn marks(&self) -> Result<Marks, Fault> {
-        self.inner.marks().await
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        self.inner.watermarks().await
     }
 
-    async fn witnesses(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        self.inner.witnesses(heights).await
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.inner.locate(heights).await
     }
 
     async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {

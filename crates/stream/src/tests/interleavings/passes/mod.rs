@@ -30,7 +30,7 @@ use crate::{
         follower::{SKIP, from},
         source::ScriptedSource,
         view::Watched,
-        words::{marks_words, tips_words},
+        words::{tips_words, watermarks_words},
     },
 };
 use commonware_utils::sync::Mutex;
@@ -38,7 +38,7 @@ use fate::{Fate, Lifetime, Menu, Shared, Survivor, TOP, height};
 use futures::FutureExt as _;
 use std::sync::Arc;
 use tidewatch_core::{
-    Block as _, BlockRef, Event, Fault, Height, Identity, Ladder, Severity, Tier, TipSet,
+    Block as _, BlockRef, ChainInfo, Event, Fault, Height, Ladder, Severity, Tier, TipSet,
 };
 
 /// Passes that make up for everything, once nothing happens any more.
@@ -81,7 +81,7 @@ struct Happened {
 /// One path.
 struct Walk<'a> {
     setting: Setting,
-    identity: Identity,
+    chain_info: ChainInfo,
     source: ScriptedSource,
     view: Survivor,
     fate: Shared,
@@ -101,7 +101,7 @@ impl Drop for Walk<'_> {
         drop(fate);
         eprintln!("  the source stands at {}", tips_words(&self.stands().0));
         let view = &self.view.inner;
-        eprintln!("  the view at {}, after {:?}", marks_words(&view.stands()), view.words());
+        eprintln!("  the view at {}, after {:?}", watermarks_words(&view.stands()), view.words());
     }
 }
 
@@ -119,12 +119,12 @@ impl<'a> Walk<'a> {
             world.careless = setting.careless;
         });
         let fate = Arc::new(Mutex::new(Fate::new(choices, setting.menu, chain.tips(heights))));
-        let inner = Watched::new(chain.identity(), setting.ladder);
+        let inner = Watched::new(chain.chain_info(), setting.ladder);
         let (call, commit) = (fate.clone(), fate.clone());
         source.chaos(Some(Box::new(move |world, asked| call.lock().call(world, asked))));
         inner.chaos(Some(Box::new(move |changes| commit.lock().commit(changes))));
         let view = Survivor { inner, fate: fate.clone() };
-        Self { setting, identity: chain.identity(), source, view, fate, happened }
+        Self { setting, chain_info: chain.chain_info(), source, view, fate, happened }
     }
 
     /// Goes the whole path.
@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
         self.fate.lock().dead = false;
         let guard = Lifetime(self.fate.clone());
         let (view, mode) = (&mut self.view, self.setting.mode);
-        let mut pass = Pass::new(&self.source, view, &self.identity, mode, guard, &());
+        let mut pass = Pass::new(&self.source, view, &self.chain_info, mode, guard, &());
         let result = pass.run().now_or_never();
         let mut faults = pass.faults().to_vec();
         match &result {
@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
         };
         for fault in faults {
             assert!(!fault.severity().is_fatal(), "{fault}");
-            assert!(!steady || fault.severity() != Severity::Lied, "it is honest: {fault}");
+            assert!(!steady || fault.severity() != Severity::Invalid, "it is honest: {fault}");
         }
         assert!(!honest || self.view.inner.evidence().is_empty(), "it is honest");
     }
@@ -197,10 +197,10 @@ impl<'a> Walk<'a> {
     /// What the view lacks to stand where the source does.
     fn unsettled(&self) -> Option<String> {
         let (tips, chain) = self.stands();
-        let marks = self.view.inner.stands();
+        let watermarks = self.view.inner.stands();
         for tier in Tier::ALL {
             let theirs = tips.block(tier);
-            if theirs.is_some() && theirs != marks.tips.block(tier) {
+            if theirs.is_some() && theirs != watermarks.tips.block(tier) {
                 return Some(format!("{tier} is not theirs"));
             }
         }
@@ -213,10 +213,10 @@ impl<'a> Walk<'a> {
                 height(&tips, Tier::Finalized).unwrap_or(proposed).max(1)
             }
         };
-        if marks.delivered.is_none() && proposed < start {
+        if watermarks.delivered.is_none() && proposed < start {
             return None;
         }
-        if marks.delivered != chain.get(proposed) {
+        if watermarks.delivered != chain.get(proposed) {
             return Some("not everything was delivered".into());
         }
         let first = (0..=TOP).find(|height| self.block(*height).is_some()).unwrap_or(proposed + 1);

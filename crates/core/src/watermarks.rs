@@ -9,14 +9,14 @@ use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 /// The two are different positions. Blocks move the first; only `Advanced`, `Regressed` and `Pruned`
 /// move the second, so that an announcement that failed is made again although its blocks arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct Watermarks {
     /// The highest block delivered; `None` before the first, and always without blocks.
     pub delivered: Option<BlockRef>,
     /// What was announced.
     pub tips: TipSet,
 }
 
-impl Marks {
+impl Watermarks {
     /// Nothing was delivered or announced.
     pub const fn none() -> Self {
         Self { delivered: None, tips: TipSet::unknown() }
@@ -43,20 +43,20 @@ impl Marks {
     }
 }
 
-impl Write for Marks {
+impl Write for Watermarks {
     fn write(&self, buf: &mut impl BufMut) {
         self.delivered.write(buf);
         self.tips.write(buf);
     }
 }
 
-impl EncodeSize for Marks {
+impl EncodeSize for Watermarks {
     fn encode_size(&self) -> usize {
         self.delivered.encode_size() + self.tips.encode_size()
     }
 }
 
-impl Read for Marks {
+impl Read for Watermarks {
     type Cfg = ();
 
     fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {

@@ -1,7 +1,7 @@
 //! Work and refusals, counted.
 
 use commonware_runtime::{
-    Metrics,
+    Metrics as Register,
     telemetry::metrics::{Counter, CounterFamily, EncodeLabelSet, MetricsExt as _},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -22,7 +22,7 @@ struct Inner {
 
 /// Counts what a source asks and what it refuses. Clones count together.
 #[derive(Clone)]
-pub(crate) struct Ledger(Arc<Inner>);
+pub(crate) struct Metrics(Arc<Inner>);
 
 /// What was done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,16 +35,16 @@ pub struct Work {
     pub refusals: BTreeMap<&'static str, u64>,
 }
 
-impl fmt::Debug for Ledger {
+impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Ledger").field(&self.work()).finish()
+        f.debug_tuple("Metrics").field(&self.work()).finish()
     }
 }
 
-impl Ledger {
+impl Metrics {
     /// Registers the counters. What is refused on the way to an answer, and so is part of no answer, is
     /// told to `monitor`.
-    pub(crate) fn new(context: &impl Metrics, monitor: Arc<dyn Monitor>) -> Self {
+    pub(crate) fn new(context: &impl Register, monitor: Arc<dyn Monitor>) -> Self {
         Self(Arc::new(Inner {
             monitor,
             requests: context.counter("requests", "Requests made"),

@@ -2,7 +2,7 @@
 
 use crate::Key;
 use commonware_runtime::{
-    Metrics,
+    Metrics as Register,
     telemetry::metrics::{
         Counter, CounterFamily, EncodeLabelSet, Gauge, GaugeExt as _, MetricsExt as _,
     },
@@ -18,22 +18,22 @@ pub enum Check {
     Tip,
     /// It was pushed.
     Push,
-    /// It anchors a stretch of history that the hash chain does not reach.
-    Stretch,
+    /// It anchors a range of history that the hash chain does not reach.
+    Range,
     /// It proves a digest at a height.
     Digest,
 }
 
 impl Check {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Tip, Self::Push, Self::Stretch, Self::Digest];
+    pub const ALL: [Self; 4] = [Self::Tip, Self::Push, Self::Range, Self::Digest];
 
     /// Name in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tip => "tip",
             Self::Push => "push",
-            Self::Stretch => "stretch",
+            Self::Range => "range",
             Self::Digest => "digest",
         }
     }
@@ -69,11 +69,11 @@ struct Inner {
 
 /// Counts what a source does and what it refuses. Clones count together.
 #[derive(Clone)]
-pub struct Ledger(Arc<Inner>);
+pub struct Metrics(Arc<Inner>);
 
-impl fmt::Debug for Ledger {
+impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("name", &self.0.name).field("work", &self.work()).finish()
+        f.debug_struct("Metrics").field("name", &self.0.name).field("work", &self.work()).finish()
     }
 }
 
@@ -108,10 +108,14 @@ impl Work {
     }
 }
 
-impl Ledger {
+impl Metrics {
     /// Registers the counters of the source called `name`. What is refused on the way to an answer,
     /// and so is part of no answer, is told to `monitor`.
-    pub fn new(context: &impl Metrics, name: impl Into<String>, monitor: Arc<dyn Monitor>) -> Self {
+    pub fn new(
+        context: &impl Register,
+        name: impl Into<String>,
+        monitor: Arc<dyn Monitor>,
+    ) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
             monitor,

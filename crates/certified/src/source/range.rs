@@ -1,7 +1,9 @@
-//! A stretch of history. See the [module](super) for the steps.
+//! A range of history. See the [module](super) for the steps.
 
 use super::CertifiedSource;
-use crate::{CertifiedBlock, Check, Epochs, Grade, Key, Transport, Verified, known::Issued};
+use crate::{
+    CertificateKind, CertifiedBlock, Check, Epochs, Key, Transport, Verified, known::Issued,
+};
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,12 +59,12 @@ where
         let (below, path) = self.remembered(tip, from);
         let mut blocks = match below {
             None => Vec::new(),
-            Some(below) => match self.stretch(from, below, base).await {
+            Some(below) => match self.verified_range(from, below, base).await {
                 // The tip was replaced, and the endpoint dropped what is not on its chain any more.
                 Err(fault) if fault.severity() == Severity::Behind && self.superseded(&tip) => {
                     return Ok(Vec::new());
                 }
-                stretch => stretch?,
+                range => range?,
             },
         };
         let reached = blocks.last().map(|block| block.reference());
@@ -89,7 +91,7 @@ where
         let known = self.shared.known.lock();
         let (mut below, mut path) = (Some(tip), Vec::new());
         while let Some(name) = below.filter(|name| name.height >= from) {
-            let block = match name.height == self.identity.genesis.height {
+            let block = match name.height == self.chain_info.genesis.height {
                 true => Some(self.verifier.genesis().into_inner()),
                 false => known.block(&name.digest).cloned(),
             };
@@ -107,7 +109,7 @@ where
     ///
     /// A certificate proves a block final, and up to `base` that puts it on the chain that was asked
     /// for. Above it, the hash chain from `below` is the only proof.
-    async fn stretch(
+    async fn verified_range(
         &self,
         from: Height,
         below: Verified<BlockRef>,
@@ -126,7 +128,7 @@ where
             None => return Err(self.cut(&mut gathered, from)),
         };
         if let Some(fault) = gathered.cut.take() {
-            self.ledger.absorbed(&fault);
+            self.metrics.absorbed(&fault);
         }
         let mut repairs = self.config.repairs_max.get();
         gathered.slots.truncate(index(from, anchor.height) + 1);
@@ -143,11 +145,11 @@ where
             if keep == 0 {
                 return Err(fault);
             }
-            self.ledger.absorbed(&fault);
+            self.metrics.absorbed(&fault);
             gathered.slots.truncate(keep);
             anchor = self.anchor(&gathered).await?;
             gathered.slots.truncate(self::index(from, anchor.height) + 1);
-            // An endpoint that breaks every stretch anew costs a logarithm of attempts.
+            // An endpoint that breaks every range anew costs a logarithm of attempts.
             limit = gathered.slots.len() / 2;
         }
     }
@@ -156,16 +158,16 @@ where
     fn cut(&self, gathered: &mut Gathered<B>, from: Height) -> Fault {
         gathered.cut.take().unwrap_or_else(|| {
             let detail = format_args!("there is no block at height {from}");
-            self.ledger.fault(FaultKind::Missing, detail)
+            self.metrics.fault(FaultKind::Missing, detail)
         })
     }
 
-    /// Asks for `from..=top` by height, as far as the limits of a stretch go.
+    /// Asks for `from..=top` by height, as far as the limits of a range go.
     async fn gather(&self, from: Height, top: Height) -> Gathered<B> {
         let config = &self.config;
         let clock = &*self.requests.clock;
         let enough = AtomicBool::new(false);
-        let time_is_up = clock.sleep(config.stretch_time_max);
+        let time_is_up = clock.sleep(config.range_time_max);
         pin_mut!(time_is_up);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
         let heights = (from.get()..=top.get())
@@ -183,8 +185,8 @@ where
                     Some(block)
                 }
                 Ok(None) => None,
-                Err(fault) if fault.severity() == Severity::Lied => {
-                    self.ledger.absorbed(&fault);
+                Err(fault) if fault.severity() == Severity::Invalid => {
+                    self.metrics.absorbed(&fault);
                     refused += 1;
                     None
                 }
@@ -200,8 +202,7 @@ where
             }
             // What is in flight is waited for: dropping it would close its connection.
             if !enough.load(Ordering::Relaxed)
-                && (bytes >= config.stretch_bytes_max
-                    || time_is_up.as_mut().now_or_never().is_some())
+                && (bytes >= config.range_bytes_max || time_is_up.as_mut().now_or_never().is_some())
             {
                 enough.store(true, Ordering::Relaxed);
             }
@@ -212,16 +213,16 @@ where
 
     /// What is sent for a height, and its size; the certificate is not looked at.
     async fn candidate(&self, height: Height) -> Result<Option<(B, usize)>, Fault> {
-        if height == self.identity.genesis.height {
+        if height == self.chain_info.genesis.height {
             return Ok(Some((self.verifier.genesis().into_inner(), 0)));
         }
         let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
         let size = bytes.len();
-        let claim = self.verifier.claim(Grade::Finalized, bytes)?;
+        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
         let found = claim.reference();
         if found.height != height {
             let detail = format_args!("the block {found} was sent for height {height}");
-            return Err(self.ledger.fault(FaultKind::WrongPosition, detail));
+            return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
         }
         Ok(Some((claim.into_block(), size)))
     }
@@ -230,12 +231,12 @@ where
     async fn anchor(&self, gathered: &Gathered<B>) -> Result<Verified<BlockRef>, Fault> {
         let mut last = None;
         let usable = (0..gathered.slots.len()).rev().filter(|slot| gathered.slots[*slot].is_some());
-        for slot in usable.take(self.config.anchors_max.get()) {
-            match self.certified(gathered.height(slot), Check::Stretch).await {
+        for slot in usable.take(self.config.range_certificates_max.get()) {
+            match self.certified(gathered.height(slot), Check::Range).await {
                 Ok(Some(name)) => return Ok(name),
                 Ok(None) => {}
-                Err(fault) if fault.severity() == Severity::Lied => {
-                    self.ledger.absorbed(&fault);
+                Err(fault) if fault.severity() == Severity::Invalid => {
+                    self.metrics.absorbed(&fault);
                     last = Some(fault);
                 }
                 Err(fault) => return Err(fault),
@@ -244,7 +245,7 @@ where
         Err(last.unwrap_or_else(|| {
             let from = gathered.from;
             let detail = format_args!("no finalization at height {from} or a little above");
-            self.ledger.fault(FaultKind::Missing, detail)
+            self.metrics.fault(FaultKind::Missing, detail)
         }))
     }
 
@@ -255,11 +256,11 @@ where
         check: Check,
     ) -> Result<Option<Verified<BlockRef>>, Fault> {
         let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
-        let claim = self.verifier.claim(Grade::Finalized, bytes)?;
+        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
         let found = claim.reference();
         if found.height != height {
             let detail = format_args!("the block {found} was sent for height {height}");
-            return Err(self.ledger.fault(FaultKind::WrongPosition, detail));
+            return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
         }
         Ok(Some(self.verifier.check(claim, check)?.block().name()))
     }
@@ -313,7 +314,7 @@ where
         for index in (0..gathered.slots.len()).rev() {
             let admitted = gathered.slots[index].take().and_then(|block| {
                 let admitted = self.verifier.admit(&name, block);
-                admitted.inspect_err(|fault| self.ledger.absorbed(fault)).ok()
+                admitted.inspect_err(|fault| self.metrics.absorbed(fault)).ok()
             });
             let block = match admitted {
                 Some(block) => block,
@@ -325,7 +326,7 @@ where
                         }
                         None => {
                             let detail = format_args!("{}: too many repairs at once", *name);
-                            Err(self.ledger.fault(FaultKind::Missing, detail))
+                            Err(self.metrics.fault(FaultKind::Missing, detail))
                         }
                     };
                     repaired.map_err(|fault| Broken { index, fault: at(fault, name.height) })?
@@ -369,6 +370,7 @@ fn gaps<B: Block>(gathered: &Gathered<B>, anchor: &Verified<BlockRef>) -> Vec<Ga
 }
 
 /// Says at which height a fault was met.
-fn at(fault: Fault, height: Height) -> Fault {
-    Fault { detail: format!("at height {height}: {}", fault.detail), ..fault }
+fn at(mut fault: Fault, height: Height) -> Fault {
+    fault.detail = format!("at height {height}: {}", fault.detail);
+    fault
 }

@@ -1,5 +1,5 @@
 //! B22. A node that was behind, or syncing again, answered with an old tip of the same chain. That was
-//! taken for a deep reorganisation, and everything above it was wiped.
+//! taken for a deep reorg, and everything above it was wiped.
 //!
 //! What is guaranteed here, and what is not:
 //!
@@ -85,16 +85,16 @@ fn a_source_that_ends_below_finalized_is_behind_and_nothing_is_dropped() {
         source.stand(&chain.fork(401, 'a', 400), [400, 390, 0, 300]);
         live.sleep(secs(60)).await;
         assert_eq!(live.view.words(), events);
-        assert!(live.witness.kinds().iter().all(|kind| *kind == FaultKind::Behind));
-        assert!(live.witness.kinds().len() >= 50, "it is asked again, and says so each time");
-        assert_ne!(live.witness.state(), Some(State::Live));
+        assert!(live.recorder.kinds().iter().all(|kind| *kind == FaultKind::Behind));
+        assert!(live.recorder.kinds().len() >= 50, "it is asked again, and says so each time");
+        assert_ne!(live.recorder.state(), Some(State::Live));
         source.stand(&chain, [1_000, 960, 0, 910]);
         live.sleep(secs(2)).await;
         assert_eq!(
             live.view.words()[events.len()..],
             ["checkpointed 960a/960", "finalized 910a/910"]
         );
-        assert_eq!(live.witness.state(), Some(State::Live));
+        assert_eq!(live.recorder.state(), Some(State::Live));
         live.stop().await;
     });
 }

@@ -1,7 +1,7 @@
 //! B23. After a gap in the backfill the next live block was compared with the last one before the gap:
-//! the two did not link, which was called a reorganisation, and caches were wiped.
+//! the two did not link, which was called a reorg, and caches were wiped.
 //!
-//! Here: a reorganisation is established by a digest that differs at one height, never by a block that
+//! Here: a reorg is established by a digest that differs at one height, never by a block that
 //! cannot be linked because what lies between is missing. Until the gap is filled nothing moves.
 
 use crate::{
@@ -57,7 +57,7 @@ fn however_far_the_gap_is_filled_the_tip_waits_for_the_rest() {
 /// A gap that is there on purpose: blocks below finality were skipped. What comes after it is compared
 /// with what is known, which is not taken for a fork because it lies below the gap.
 #[test]
-fn a_gap_of_skipped_blocks_is_no_reorganisation() {
+fn a_gap_of_skipped_blocks_is_no_reorg() {
     let chain = Chain::new('a', 60);
     let mut steps = Steps::on(Ladder::Rollup, SKIP, &chain, [10, 0, 0, 5]);
     steps.settle();

@@ -1,17 +1,19 @@
 //! Watches a follower, so that a test can wait for what it is about.
 
 use std::time::Duration;
-use tidewatch::core::{BlockRef, Fault, FaultKind, Height, Marks, Monitor, State, Status, Tier};
+use tidewatch::core::{
+    BlockRef, Fault, FaultKind, Height, Monitor, State, Status, Tier, Watermarks,
+};
 use tokio::sync::watch;
 
 /// How long a test waits for one thing to happen: far beyond what it takes, on a loaded machine too.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a witness has seen so far.
+/// What a recorder has seen so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// Where the view stands.
-    pub marks: Marks,
+    pub watermarks: Watermarks,
     /// The last status.
     pub status: Option<Status>,
     /// Every state that was entered, in order.
@@ -23,12 +25,12 @@ pub struct Seen {
 impl Seen {
     /// The height of the highest delivered block.
     pub fn delivered(&self) -> Option<Height> {
-        self.marks.delivered.map(|block| block.height)
+        self.watermarks.delivered.map(|block| block.height)
     }
 
     /// The finalized block.
     pub fn finalized(&self) -> Option<BlockRef> {
-        self.marks.tips.block(Tier::Finalized)
+        self.watermarks.tips.block(Tier::Finalized)
     }
 
     /// Whether finality has come to `height`.
@@ -49,9 +51,9 @@ impl Seen {
 
 /// A monitor of follower and source that remembers everything.
 #[derive(Debug, Default)]
-pub struct Witness(watch::Sender<Seen>);
+pub struct Recorder(watch::Sender<Seen>);
 
-impl Witness {
+impl Recorder {
     /// What it has seen so far.
     pub fn seen(&self) -> Seen {
         self.0.borrow().clone()
@@ -62,7 +64,7 @@ impl Witness {
         let mut seen = self.0.subscribe();
         let seen = tokio::time::timeout(DEADLINE, seen.wait_for(happened)).await;
         match seen {
-            Ok(seen) => seen.expect("the witness is alive").clone(),
+            Ok(seen) => seen.expect("the recorder is alive").clone(),
             Err(_) => panic!("{what} did not happen within {DEADLINE:?}: {:#?}", self.seen()),
         }
     }
@@ -74,9 +76,9 @@ impl Witness {
     }
 }
 
-impl Monitor for Witness {
-    fn moved(&self, marks: &Marks) {
-        self.0.send_modify(|seen| seen.marks = *marks);
+impl Monitor for Recorder {
+    fn moved(&self, watermarks: &Watermarks) {
+        self.0.send_modify(|seen| seen.watermarks = *watermarks);
     }
 
     fn fault(&self, fault: &Fault) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Grade,
+    CertificateKind,
     mocks::{TestBlock, certify_other, honest, round, schemes},
 };
 use bytes::Bytes;
@@ -24,16 +24,16 @@ async fn gets_past(
     context: &deterministic::Context,
     chain: &Chain,
     changed: impl FnMut(Key) -> Option<Answer> + Send + 'static,
-) -> (TestSource, Arc<Witness>) {
+) -> (TestSource, Arc<Recorder>) {
     let script = except(honest(chain, LEN), changed);
-    let (source, _, witness) = source(context, Config::default(), script);
+    let (source, _, recorder) = source(context, Config::default(), script);
     tips(&source).await;
     assert_eq!(blocks(&source, 1, chain, LEN).await, chain.blocks[1..]);
-    (source, witness)
+    (source, recorder)
 }
 
 #[test]
-fn a_stretch_up_to_the_tip_costs_no_certificate_check_beyond_the_tips_own() {
+fn a_range_up_to_the_tip_costs_no_certificate_check_beyond_the_tips_own() {
     run(|context| async move {
         let chain = Chain::new(LEN);
         let (source, transport, _) = source(&context, Config::default(), honest(&chain, LEN));
@@ -54,11 +54,12 @@ fn a_stretch_up_to_the_tip_costs_no_certificate_check_beyond_the_tips_own() {
 }
 
 #[test]
-fn a_history_of_several_stretches_costs_one_check_for_each_that_ends_below_the_tip() {
+fn a_history_of_several_ranges_costs_one_check_for_each_that_ends_below_the_tip() {
     run(|context| async move {
         let chain = Chain::new(1_000);
         let honest_tip = honest(&chain, 1_000);
-        let good: Vec<_> = [300, 600, 900].map(|end| chain.certified(Grade::Finalized, end)).into();
+        let good: Vec<_> =
+            [300, 600, 900].map(|end| chain.certified(CertificateKind::Finalized, end)).into();
         let script = except(honest_tip, move |key| match key {
             Key::Height(height) if height.get() % 300 == 0 => {
                 answer(good[height.get() as usize / 300 - 1].clone())
@@ -77,7 +78,7 @@ fn a_history_of_several_stretches_costs_one_check_for_each_that_ends_below_the_t
             next += got.len() as u64;
         }
         let work = source.work();
-        assert_eq!((work.checks["stretch"], work.checks["tip"]), (3, 1));
+        assert_eq!((work.checks["range"], work.checks["tip"]), (3, 1));
         assert_eq!(work.requests["height"], 999 + 3);
     });
 }
@@ -115,14 +116,14 @@ fn a_height_without_a_finalization_of_its_own_is_asked_for_by_digest() {
         let chain = Chain::new(LEN);
         // Runs at the start, in the middle, and right below the tip.
         let missing = |height: u64| matches!(height, 1..=3 | 50 | 100..=140 | 298..=299);
-        let (source, witness) = gets_past(&context, &chain, move |key| match key {
+        let (source, recorder) = gets_past(&context, &chain, move |key| match key {
             Key::Height(height) if missing(height.get()) => Some(Answer::Missing),
             _ => None,
         })
         .await;
         let work = source.work();
         assert_eq!((work.checks_total(), work.requests["digest"]), (1, 47));
-        assert!(witness.kinds().is_empty(), "nobody lied");
+        assert!(recorder.kinds().is_empty(), "nobody lied");
     });
 }
 
@@ -132,9 +133,10 @@ fn what_was_sent_wrong_for_a_height_is_replaced_by_the_block_that_its_child_name
         let chain = Chain::new(LEN);
         let fork = chain.fork(140, LEN);
         let (three, four) = (chain.block(153), chain.reference(154).digest);
-        let about_another = certify_other(schemes(), Grade::Finalized, round(153), four, three);
+        let about_another =
+            certify_other(schemes(), CertificateKind::Finalized, round(153), four, three);
         let html = Bytes::from_static(b"<html>");
-        let (source, witness) = gets_past(&context, &chain, {
+        let (source, recorder) = gets_past(&context, &chain, {
             let chain = chain.clone();
             move |key| match key {
                 Key::Height(at) => match at.get() {
@@ -147,7 +149,7 @@ fn what_was_sent_wrong_for_a_height_is_replaced_by_the_block_that_its_child_name
                     156 => Some(Answer::Fault(FaultKind::Oversized)),
                     157 => answer(chain.block(157).encode()),
                     // A wrong certificate over the right block: no matter, the hash chain reaches it.
-                    158 => answer(chain.forged(Grade::Finalized, 158)),
+                    158 => answer(chain.forged(CertificateKind::Finalized, 158)),
                     _ => None,
                 },
                 _ => None,
@@ -159,28 +161,28 @@ fn what_was_sent_wrong_for_a_height_is_replaced_by_the_block_that_its_child_name
         assert_eq!(refusals["wrong_position"], 1);
         assert!(refusals["malformed"] >= 2);
         assert_eq!((refusals["unexpected_content"], refusals["oversized"]), (1, 1));
-        assert!(witness.kinds().len() >= 7);
+        assert!(recorder.kinds().len() >= 7);
         assert_eq!(source.work().checks_total(), 1);
     });
 }
 
 #[test]
-fn a_height_that_cannot_be_had_at_all_cuts_the_stretch_and_is_named() {
+fn a_height_that_cannot_be_had_at_all_cuts_the_range_and_is_named() {
     run(|context| async move {
         let chain = Chain::new(LEN);
         let gone = Key::Digest(chain.reference(200).digest);
-        let good = chain.certified(Grade::Finalized, 199);
+        let good = chain.certified(CertificateKind::Finalized, 199);
         let script = except(honest(&chain, LEN), move |key| match key {
             Key::Height(at) if at.get() == 200 => Some(Answer::Missing),
             Key::Height(at) if at.get() == 199 => answer(good.clone()),
             key if key == gone => Some(Answer::Missing),
             _ => None,
         });
-        let (source, transport, witness) = source(&context, Config::default(), script);
+        let (source, transport, recorder) = source(&context, Config::default(), script);
         tips(&source).await;
         assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..200]);
-        assert_eq!(source.work().checks["stretch"], 1, "what is below is anchored by itself");
-        assert!(witness.details().iter().any(|text| text.contains("at height 200")));
+        assert_eq!(source.work().checks["range"], 1, "what is below is anchored by itself");
+        assert!(recorder.details().iter().any(|text| text.contains("at height 200")));
         let fault = source.blocks(Height::new(200), chain.reference(LEN)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Missing);
         assert!(fault.detail.contains("at height 200"), "{fault}");
@@ -190,11 +192,13 @@ fn a_height_that_cannot_be_had_at_all_cuts_the_stretch_and_is_named() {
 }
 
 #[test]
-fn a_wrong_certificate_at_the_end_of_a_stretch_moves_its_anchor_lower() {
+fn a_wrong_certificate_at_the_end_of_a_range_moves_its_anchor_lower() {
     run(|context| async move {
         let chain = Chain::new(LEN);
-        let (bad, good) =
-            (chain.forged(Grade::Finalized, 100), chain.certified(Grade::Finalized, 98));
+        let (bad, good) = (
+            chain.forged(CertificateKind::Finalized, 100),
+            chain.certified(CertificateKind::Finalized, 98),
+        );
         let script = except(honest(&chain, LEN), move |key| match key {
             Key::Height(at) if at.get() == 100 => answer(bad.clone()),
             Key::Height(at) if at.get() == 98 => answer(good.clone()),
@@ -202,11 +206,11 @@ fn a_wrong_certificate_at_the_end_of_a_stretch_moves_its_anchor_lower() {
         });
         let blocks_max = std::num::NonZeroUsize::new(100).unwrap();
         let config = Config { blocks_max, ..Config::default() };
-        let (source, _, witness) = source(&context, config, script);
+        let (source, _, recorder) = source(&context, config, script);
         tips(&source).await;
         assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..=98]);
-        assert_eq!(source.work().checks["stretch"], 3);
-        assert_eq!(witness.kinds(), [FaultKind::InvalidCertificate; 2]);
+        assert_eq!(source.work().checks["range"], 3);
+        assert_eq!(recorder.kinds(), [FaultKind::InvalidCertificate; 2]);
     });
 }
 
@@ -225,7 +229,7 @@ fn a_chain_of_wrong_blocks_without_a_good_certificate_is_a_fault_and_never_an_an
         let fault = source.blocks(Height::new(1), chain.reference(LEN)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::InvalidCertificate);
         let work = source.work();
-        assert!(work.checks["stretch"] <= 16, "attempts are bounded");
+        assert!(work.checks["range"] <= 16, "attempts are bounded");
         assert!(work.requests_total() <= LEN + 32);
     });
 }
@@ -234,7 +238,7 @@ fn a_chain_of_wrong_blocks_without_a_good_certificate_is_a_fault_and_never_an_an
 fn history_that_the_endpoint_lost_is_missing_and_asked_for_only_so_far() {
     run(|context| async move {
         let chain = Chain::new(20_000);
-        let tip = chain.certified(Grade::Finalized, 20_000);
+        let tip = chain.certified(CertificateKind::Finalized, 20_000);
         let (source, transport, _) = source(&context, Config::default(), move |key| match key {
             Key::LatestFinalization => Answer::Bytes(tip.clone()),
             _ => Answer::Missing,
@@ -249,10 +253,10 @@ fn history_that_the_endpoint_lost_is_missing_and_asked_for_only_so_far() {
 }
 
 #[test]
-fn a_lost_connection_is_tried_once_more_and_then_cuts_the_stretch() {
+fn a_lost_connection_is_tried_once_more_and_then_cuts_the_range() {
     run(|context| async move {
         let chain = Chain::new(LEN);
-        let good = chain.certified(Grade::Finalized, 149);
+        let good = chain.certified(CertificateKind::Finalized, 149);
         let mut failures = 1;
         let script = except(honest(&chain, LEN), move |key| match key {
             Key::Height(at) if at.get() == 50 && failures > 0 => {
@@ -277,7 +281,7 @@ fn a_lost_connection_is_tried_once_more_and_then_cuts_the_stretch() {
 fn one_silent_request_costs_its_deadline_and_no_more() {
     run(|context| async move {
         let chain = Chain::new(LEN);
-        let good = chain.certified(Grade::Finalized, 149);
+        let good = chain.certified(CertificateKind::Finalized, 149);
         let script = except(honest(&chain, LEN), move |key| match key {
             Key::Height(at) if at.get() == 150 => Some(Answer::Silence),
             Key::Height(at) if at.get() == 149 => answer(good.clone()),
@@ -294,26 +298,26 @@ fn one_silent_request_costs_its_deadline_and_no_more() {
 }
 
 #[test]
-fn a_stretch_ends_at_its_budget_of_bytes_and_of_time() {
+fn a_range_ends_at_its_budget_of_bytes_and_of_time() {
     run(|context| async move {
         let chain = Chain::new(LEN);
         let certified: Vec<_> =
-            (0..=LEN).map(|height| chain.certified(Grade::Finalized, height)).collect();
+            (0..=LEN).map(|height| chain.certified(CertificateKind::Finalized, height)).collect();
         let script = move |key| match key {
             Key::Height(at) => Answer::Bytes(certified[at.get() as usize].clone()),
             Key::LatestFinalization => Answer::Bytes(certified[LEN as usize].clone()),
             _ => Answer::Missing,
         };
         let base = Config { concurrency: std::num::NonZeroUsize::MIN, ..Config::default() };
-        let bytes = Config { stretch_bytes_max: 2_000, ..base.clone() };
-        let time = Config { stretch_time_max: Duration::from_millis(95), ..base };
+        let bytes = Config { range_bytes_max: 2_000, ..base.clone() };
+        let time = Config { range_time_max: Duration::from_millis(95), ..base };
         for (config, least, most) in [(bytes, 10, 20), (time, 10, 11)] {
             let (source, _, _) = source(&context, config, script.clone());
             tips(&source).await;
             let got = blocks(&source, 1, &chain, LEN).await;
             assert!((least..=most).contains(&got.len()), "{}", got.len());
             assert_eq!(got, chain.blocks[1..=got.len()]);
-            assert_eq!(source.work().checks["stretch"], 1);
+            assert_eq!(source.work().checks["range"], 1);
         }
     });
 }
@@ -342,7 +346,8 @@ fn of_a_replaced_tip_only_what_is_on_its_own_chain_is_given() {
         let (source, transport, _) = source(&context, config, honest(&chain, 4));
         assert_eq!(tips(&source).await, at(&chain, 9, 4));
         let fork = chain.fork(4, 8);
-        let certified: Vec<_> = (0..=8).map(|at| fork.certified(Grade::Finalized, at)).collect();
+        let certified: Vec<_> =
+            (0..=8).map(|at| fork.certified(CertificateKind::Finalized, at)).collect();
         transport.rescript(except(honest(&fork, 8), move |key| match key {
             Key::Height(at) => answer(certified.get(at.get() as usize)?.clone()),
             _ => None,
