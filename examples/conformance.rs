@@ -10,7 +10,7 @@ use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Clock, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
-use tidewatch::core::{
+use tidewatch_core::{
     Ack, Block, BlockRef, ChainId, ChainInfo, Consumer, Digest, Fault, FaultKind, Height, Ladder,
     Limits, Record, Snapshot, Source, Tier, TipSet, Watermarks,
 };

@@ -12,14 +12,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidewatch::{
-    Config, Follower,
-    core::{Ack, Consumer, Event, Fault, FaultKind, Height, Record, Source as _, Tier},
-    sources::alto::{self, AltoBlock, Endpoint, StandardScheme},
-    store::{self, Store},
-    stream::delivery,
-};
+use tidewatch_core::{Ack, Consumer, Event, Fault, FaultKind, Height, Record, Source as _, Tier};
 use tidewatch_devnet::{Config as DevnetConfig, Devnet};
+use tidewatch_node::{Config, Follower};
+use tidewatch_sources::alto::{self, AltoBlock, Endpoint, StandardScheme};
+use tidewatch_store::{self as store, Store};
+use tidewatch_stream::delivery;
 
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,14 +8,12 @@ use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Clock, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
 use std::{sync::Arc, time::Duration};
-use tidewatch::{
-    Config, Follower,
-    core::{
-        Block, BlockRef, ChainId, ChainInfo, Digest, EventLog as _, Fault, FaultKind, Height,
-        Ladder, Limits, LocalView as _, Snapshot, Source, Tier, TipSet,
-    },
-    store::Memory,
+use tidewatch_core::{
+    Block, BlockRef, ChainId, ChainInfo, Digest, EventLog as _, Fault, FaultKind, Height, Ladder,
+    Limits, LocalView as _, Snapshot, Source, Tier, TipSet,
 };
+use tidewatch_node::{Config, Follower};
+use tidewatch_store::Memory;
 
 /// A block of the toy chain: its digest is the hash of its height and its parent.
 #[derive(Clone)]

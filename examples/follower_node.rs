@@ -7,14 +7,12 @@ use commonware_codec::Encode as _;
 use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use eyre::eyre;
 use std::{sync::Arc, time::Duration};
-use tidewatch::{
-    Config, Follower,
-    core::{Ack, Consumer, Event, Fault, Height, Record, Source as _, Tier},
-    sources::alto::{self, AltoBlock, Endpoint, StandardScheme},
-    store::{self, Store},
-    stream::delivery,
-};
+use tidewatch_core::{Ack, Consumer, Event, Fault, Height, Record, Source as _, Tier};
 use tidewatch_devnet::Devnet;
+use tidewatch_node::{Config, Follower};
+use tidewatch_sources::alto::{self, AltoBlock, Endpoint, StandardScheme};
+use tidewatch_store::{self as store, Store};
+use tidewatch_stream::delivery;
 
 /// Prints finality. What it prints is gone with the terminal, so it acknowledges nothing durable.
 struct Print;

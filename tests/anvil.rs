@@ -19,7 +19,7 @@ mod restarted;
 
 use commonware_runtime::tokio::Context;
 use std::path::PathBuf;
-use tidewatch::core::{Block as _, BlockRef, Event, Ladder, LocalView as _, Record, Tier};
+use tidewatch_core::{Block as _, BlockRef, Event, Ladder, LocalView as _, Record, Tier};
 use tidewatch_tests::{
     Anvil, EthereumNode, Seen,
     anvil::{Options, Tags},

@@ -4,12 +4,10 @@
 
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::time::Duration;
-use tidewatch::{
-    core::{Event, Height, State, Tier},
-    sources::alto::{CertificateMode, Scheme, StandardScheme, VrfScheme},
-    stream::Start,
-};
+use tidewatch_core::{Event, Height, State, Tier};
 use tidewatch_devnet::{Config, Devnet};
+use tidewatch_sources::alto::{CertificateMode, Scheme, StandardScheme, VrfScheme};
+use tidewatch_stream::Start;
 use tidewatch_tests::{Call, DEADLINE, Node, Settings, assert_kept, assert_lawful, history, run};
 
 /// Blocks to follow: more than one term of a stable leader takes at the default pace.

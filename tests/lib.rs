@@ -3,7 +3,7 @@
 //! # Overview
 //!
 //! What every test here runs is what the command runs: a source, a durable store in a directory of its
-//! own, and a [`Follower`](tidewatch::Follower) over both, on the commonware tokio runtime. At the other
+//! own, and a [`Follower`](tidewatch_node::Follower) over both, on the commonware tokio runtime. At the other
 //! end is a real alto indexer on loopback, in front of running validators or of a chain that was signed
 //! in advance, or a real Ethereum node.
 //!

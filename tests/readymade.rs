@@ -4,12 +4,10 @@
 
 use commonware_runtime::tokio::Context;
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
-use tidewatch::{
-    core::{Conflict, Fault, FaultKind, Height, Severity, State, Tier},
-    sources::alto::{CertificateMode, Scheme, StandardScheme, VrfScheme},
-};
 use tidewatch_certified::Work;
+use tidewatch_core::{Conflict, Fault, FaultKind, Height, Severity, State, Tier};
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Kind, Server, ServerConfig, Tamper, Target};
+use tidewatch_sources::alto::{CertificateMode, Scheme, StandardScheme, VrfScheme};
 use tidewatch_tests::{Node, Seen, Settings, assert_kept, assert_lawful, history, run};
 
 /// Blocks of the chain that is tampered with.

@@ -4,14 +4,12 @@
 
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{path::Path, time::Duration};
-use tidewatch::{
-    core::{Height, LocalView as _, Record, State},
-    sources::alto::{CertificateMode, StandardScheme},
-};
+use tidewatch_core::{Height, LocalView as _, Record, State};
 use tidewatch_devnet::{
     Config, Devnet,
     readymade::{Chain, ChainConfig, Kind, Server, ServerConfig},
 };
+use tidewatch_sources::alto::{CertificateMode, StandardScheme};
 use tidewatch_tests::{
     Call, Node, Reader, Settings, assert_kept, assert_lawful, history, process, run,
 };

@@ -1,7 +1,7 @@
 //! What following costs, in requests that the node gets.
 
 use super::{assert_is_chain, caught_up, epoch, with_anvil};
-use tidewatch::core::Source as _;
+use tidewatch_core::Source as _;
 use tidewatch_tests::{EthereumNode, EthereumSettings};
 
 /// Requests of one pass.

@@ -2,7 +2,7 @@
 
 use super::{assert_is_chain, caught_up, epoch, prunes, stands_at, with_anvil};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tidewatch::core::{State, Tier};
+use tidewatch_core::{State, Tier};
 use tidewatch_tests::{EthereumNode, EthereumSettings, Seen};
 
 #[test]

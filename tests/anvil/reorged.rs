@@ -1,7 +1,7 @@
 //! Reorgs of every depth.
 
 use super::{assert_is_chain, caught_up, delivered, epoch, prunes, with_anvil};
-use tidewatch::core::{FaultKind, Record, State, Tier};
+use tidewatch_core::{FaultKind, Record, State, Tier};
 use tidewatch_tests::{Anvil, EthereumNode, EthereumSettings, history};
 
 /// Reorgs `depth` blocks between two passes. Returns what the second one told.

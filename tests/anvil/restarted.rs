@@ -3,11 +3,9 @@
 use super::{assert_is_chain, caught_up, epoch, executable, prunes, stands_at, with_anvil};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
-use tidewatch::{
-    core::{FaultKind, Source as _, State},
-    sources::ethereum::EthBlock,
-    store::{Config, Store},
-};
+use tidewatch_core::{FaultKind, Source as _, State};
+use tidewatch_sources::ethereum::EthBlock;
+use tidewatch_store::{Config, Store};
 use tidewatch_tests::{
     Anvil, EthereumNode, EthereumSettings, Reader, Seen, anvil::Options, history, process, run,
 };

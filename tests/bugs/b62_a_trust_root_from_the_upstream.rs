@@ -6,11 +6,9 @@
 use crate::follow;
 use commonware_runtime::Supervisor as _;
 use std::sync::Arc;
-use tidewatch::{
-    core::{FaultKind, State},
-    sources::alto::{self, CertificateMode, Endpoint, StandardScheme},
-};
+use tidewatch_core::{FaultKind, State};
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig};
+use tidewatch_sources::alto::{self, CertificateMode, Endpoint, StandardScheme};
 use tidewatch_tests::{Node, Settings};
 
 fn chain(seed: u64) -> Chain {

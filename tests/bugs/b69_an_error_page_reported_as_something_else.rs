@@ -4,11 +4,9 @@
 //! Here the refusal names the content type, the first bytes, and the address, and is a kind of its own.
 
 use crate::follow;
-use tidewatch::{
-    core::{Fault, FaultKind},
-    sources::alto::{CertificateMode, StandardScheme},
-};
+use tidewatch_core::{Fault, FaultKind};
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig, Tamper, Target};
+use tidewatch_sources::alto::{CertificateMode, StandardScheme};
 use tidewatch_tests::{Node, Settings};
 
 /// How much of a page is shown.

@@ -9,11 +9,9 @@ use crate::follow;
 use commonware_runtime::Metrics as _;
 use std::{fs, time::Duration};
 use tempfile::NamedTempFile;
-use tidewatch::{
-    core::FaultKind,
-    sources::alto::{CertificateMode, Endpoint, StandardScheme},
-};
+use tidewatch_core::FaultKind;
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig, Tamper, Target};
+use tidewatch_sources::alto::{CertificateMode, Endpoint, StandardScheme};
 use tidewatch_tests::{Node, Seen, Settings};
 use tracing_subscriber::EnvFilter;
 
@@ -61,7 +59,7 @@ fn what_is_secret_in_an_address_is_found_nowhere() {
     let with = |prefix: &str, path: &str| format!("alto+http://{prefix}{host}{path}?mode=standard");
 
     search(&server, &with("alice:hunter2@", ""), "finality", |seen| {
-        seen.is_final(tidewatch::core::Height::new(10))
+        seen.is_final(tidewatch_core::Height::new(10))
     });
     // Nothing is there: the push connection is refused, with the path in the request.
     search(&server, &with("alice:hunter%32@", "/key-4711"), "a refusal", |seen| {

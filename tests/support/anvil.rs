@@ -51,7 +51,7 @@ use std::{
     },
 };
 use tempfile::TempDir;
-use tidewatch::core::{BlockRef, Digest, Height};
+use tidewatch_core::{BlockRef, Digest, Height};
 use tokio::sync::oneshot;
 
 /// Runs the node until standard input closes, then ends it as an operator would. Were the node started

@@ -6,14 +6,12 @@ use commonware_parallel::Sequential;
 use commonware_runtime::tokio::Context;
 use commonware_utils::NZUsize;
 use rand::{SeedableRng as _, rngs::StdRng};
-use tidewatch::{
-    core::{
-        Block as _, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, LocalView as _, Proof,
-        Record, Tier, Watermarks,
-    },
-    sources::alto::{AltoBlock, Scheme},
-    store::Store,
+use tidewatch_core::{
+    Block as _, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, LocalView as _, Proof,
+    Record, Tier, Watermarks,
 };
+use tidewatch_sources::alto::{AltoBlock, Scheme};
+use tidewatch_store::Store;
 
 /// Every event of a log that has dropped none.
 pub async fn history(log: &impl EventLog) -> Vec<Record> {

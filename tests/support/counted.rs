@@ -2,7 +2,7 @@
 
 use commonware_utils::sync::Mutex;
 use std::future::Future;
-use tidewatch::core::{
+use tidewatch_core::{
     BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
 };
 

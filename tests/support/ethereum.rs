@@ -4,12 +4,10 @@ use crate::{Anvil, Recorder, Running};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
-use tidewatch::{
-    Config as Driver,
-    sources::{
-        ethereum::{self, EthereumSource},
-        rpc::{Config, Endpoint, Node, Work},
-    },
+use tidewatch_node::Config as Driver;
+use tidewatch_sources::{
+    ethereum::{self, EthereumSource},
+    rpc::{Config, Endpoint, Node, Work},
 };
 
 /// A running follower of an Ethereum node.

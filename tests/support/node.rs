@@ -4,15 +4,13 @@ use crate::{Counted, Reader, Recorder};
 use commonware_codec::{Codec, Read};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
-use tidewatch::{
-    Config as Driver, Follower,
-    core::{ChainInfo, Source},
-    sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme},
-    store::{Config as StoreConfig, Store},
-    stream::{Mode, Start, Thresholds, delivery},
-};
 use tidewatch_certified::{Config as Certified, Work};
+use tidewatch_core::{ChainInfo, Source};
 use tidewatch_devnet::{Devnet, readymade::Server};
+use tidewatch_node::{Config as Driver, Follower};
+use tidewatch_sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme};
+use tidewatch_store::{Config as StoreConfig, Store};
+use tidewatch_stream::{Mode, Start, Thresholds, delivery};
 
 /// How long a follower may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use commonware_utils::sync::Mutex;
 use std::sync::Arc;
-use tidewatch::core::{Ack, Consumer, Fault, Record};
+use tidewatch_core::{Ack, Consumer, Fault, Record};
 
 #[derive(Debug, Default)]
 struct Given {

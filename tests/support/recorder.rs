@@ -1,7 +1,7 @@
 //! Watches a follower, so that a test can wait for what it is about.
 
 use std::time::Duration;
-use tidewatch::core::{
+use tidewatch_core::{
     BlockRef, Fault, FaultKind, Height, Monitor, State, Status, Tier, Watermarks,
 };
 use tokio::sync::watch;

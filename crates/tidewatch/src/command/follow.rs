@@ -15,9 +15,9 @@ use commonware_codec::{Codec, Read};
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, tokio::Context};
 use std::{fmt::Debug, path::Path, sync::Arc, time::SystemTime};
-use tidewatch::{Config as DriverConfig, Follower};
 use tidewatch_core::{EventLog as _, Fault, FaultKind, LocalView, Monitor, Severity, Source, Tier};
 use tidewatch_devnet::Devnet;
+use tidewatch_node::{Config as DriverConfig, Ended, Follower};
 use tidewatch_sources::{
     alto::{self, AltoBlock, CertificateMode, StandardScheme, VrfScheme},
     aztec, ethereum, optimism, rpc,
@@ -349,7 +349,7 @@ async fn devnet_ended(devnet: Option<&Devnet>) -> Problem {
 }
 
 /// Why a follower that nobody stopped has ended.
-fn problem(ended: tidewatch::Ended, check: &str) -> Problem {
+fn problem(ended: Ended, check: &str) -> Problem {
     match ended.result {
         Ok(()) => Problem::failure(format!("{} ended by itself", ended.actor)),
         Err(fault) if fault.kind == FaultKind::WrongChain => Problem::from(fault).hint(check),

@@ -1,0 +1,13 @@
+//! A follower as one piece, for embedding: a [`Follower`] made of a source, a store, a driver and any
+//! number of consumers, under one supervisor.
+//!
+//! The parts are crates of their own, and each can be started alone: [`core`] has the vocabulary and the
+//! ports, [`stream`] the pass, its driver and the delivery to consumers, [`store`] what is kept on disk.
+//! There is no command line here, no server and no chain: sources are in `tidewatch-sources`.
+
+pub mod follower;
+
+pub use follower::{Config, Ended, Follower, StillRunning};
+pub use tidewatch_core as core;
+pub use tidewatch_store as store;
+pub use tidewatch_stream as stream;
