@@ -12,7 +12,7 @@ use commonware_runtime::{
 use commonware_utils::{NZU32, NZUsize};
 use std::time::Duration;
 use tidewatch_core::{
-    Block as _, BlockRef, ChainId, Change, Height, ChainInfo, Watermarks, Proof, Tier, Tip,
+    Block as _, BlockRef, ChainId, Change, Height, ChainInfo, Watermarks, TierProof, Tier, Tip,
 };
 use tidewatch_sources::alto::AltoBlock;
 
@@ -155,8 +155,8 @@ impl Chain {
 }
 
 /// What stands for a finality proof: a store keeps it and does not look into it.
-pub fn proof(block: BlockRef) -> Proof {
-    Proof { block, bytes: [b"proof of ".as_slice(), &block.digest.0].concat().into() }
+pub fn proof(block: BlockRef) -> TierProof {
+    TierProof { block, bytes: [b"proof of ".as_slice(), &block.digest.0].concat().into() }
 }
 
 /// The blocks from `tip` down to height 1, by height, as `chains` have them.

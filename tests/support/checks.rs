@@ -7,8 +7,8 @@ use commonware_runtime::tokio::Context;
 use commonware_utils::NZUsize;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, LocalView as _, Proof,
-    Record, Tier, Watermarks,
+    Block as _, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, LocalView as _, Record, Tier,
+    TierProof, Watermarks,
 };
 use tidewatch_sources::alto::{AltoBlock, Scheme};
 use tidewatch_store::Store;
@@ -97,7 +97,7 @@ pub async fn assert_kept<S: Scheme>(
     }
 }
 
-fn assert_proves<S: Scheme>(scheme: &S, proof: &Proof) {
+fn assert_proves<S: Scheme>(scheme: &S, proof: &TierProof) {
     let certificate = Finalization::<S>::decode(proof.bytes.clone()).expect("a certificate");
     assert_eq!(certificate.proposal.payload, proof.block.digest);
     let mut rng = StdRng::seed_from_u64(0);

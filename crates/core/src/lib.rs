@@ -56,7 +56,7 @@ pub use mutants::Off;
 #[doc(hidden)]
 pub use mutants::Rule;
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
-pub use source::{ChainInfo, Limits, Proof, Snapshot, Source};
+pub use source::{ChainInfo, Limits, Snapshot, Source, TierProof};
 pub use tier::{Ladder, Tier};
 pub use tips::{LadderBroken, TipSet};
 pub use view::{Change, LocalView};

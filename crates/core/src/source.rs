@@ -22,12 +22,12 @@ pub struct Limits {
     pub blocks_max: NonZeroUsize,
 }
 
-/// Bytes that prove a block final to whoever knows the chain's trust root, such as a certificate.
+/// Proves that a tier stands at a block: for finalized a certificate, for proven a validity proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
+pub struct TierProof {
     /// The block that it proves.
     pub block: BlockRef,
-    /// The proof in the chain's own encoding, verified by the source.
+    /// The proof in the chain's own encoding, as the source verified it.
     pub bytes: Bytes,
 }
 
@@ -37,7 +37,7 @@ pub struct Snapshot {
     /// The tiers.
     pub tips: TipSet,
     /// Proves the finalized tip, where the chain has proofs.
-    pub proof: Option<Proof>,
+    pub proof: Option<TierProof>,
     /// The proposed tip's own time, in milliseconds since the Unix epoch, where blocks carry one.
     pub time_ms: Option<u64>,
 }

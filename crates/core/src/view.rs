@@ -1,7 +1,7 @@
 //! The port to what a consumer has durably taken in.
 
 use crate::{
-    Block, BlockRef, Conflict, Event, Fault, Height, Proof, Tier, Tip, TipSet, Watermarks,
+    Block, BlockRef, Conflict, Event, Fault, Height, Tier, TierProof, Tip, TipSet, Watermarks,
 };
 use std::future::Future;
 
@@ -28,7 +28,7 @@ pub enum Change<B> {
         /// Whether it moved back.
         back: bool,
         /// What proves it, where the source gave a proof for this very block.
-        proof: Option<Proof>,
+        proof: Option<TierProof>,
     },
 }
 

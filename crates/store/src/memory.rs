@@ -19,7 +19,7 @@ use std::{
 };
 use tidewatch_core::{
     Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog, Fault, FaultKind,
-    Height, LocalView, LogError, Proof, Record, Resume, ResumeError, Tier, Watermarks,
+    Height, LocalView, LogError, Record, Resume, ResumeError, Tier, TierProof, Watermarks,
 };
 
 /// A local view, event log and block archive in memory, for tests and for consumers that keep
@@ -50,7 +50,7 @@ struct State<B> {
     watermarks: Watermarks,
     run: Option<Run<B>>,
     anchors: Anchors,
-    proofs: BTreeMap<Height, Proof>,
+    proofs: BTreeMap<Height, TierProof>,
     /// The events from the one below the oldest readable on.
     records: VecDeque<Record>,
     /// How many events came.
@@ -101,7 +101,7 @@ impl<B: Block> Memory<B> {
     }
 
     /// The lowest stored finality proof at or above a height.
-    pub async fn proof(&self, at_or_above: Height) -> Result<Option<Proof>, Fault> {
+    pub async fn proof(&self, at_or_above: Height) -> Result<Option<TierProof>, Fault> {
         let state = self.state.lock();
         Ok(state.proofs.range(at_or_above..).next().map(|(_, proof)| proof.clone()))
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, join};
-use tidewatch_core::{BlockRef, Fault, FaultKind, Proof, Snapshot, Tier, TipSet};
+use tidewatch_core::{BlockRef, Fault, FaultKind, Snapshot, Tier, TierProof, TipSet};
 
 impl<E, T, X, B> CertifiedSource<E, T, X, B>
 where
@@ -90,7 +90,7 @@ where
         self.shared.known.lock().issue(tip, base.height);
         Snapshot {
             tips: TipSet::unknown().with(Tier::Proposed, *tip).with(Tier::Finalized, *base),
-            proof: finalized.as_ref().map(|finalized| Proof {
+            proof: finalized.as_ref().map(|finalized| TierProof {
                 block: finalized.block.reference(),
                 bytes: finalized.proof.clone(),
             }),

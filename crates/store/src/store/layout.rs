@@ -14,7 +14,7 @@ use commonware_storage::{
 };
 use commonware_utils::{NZU64, NZUsize};
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
-use tidewatch_core::{BlockRef, Digest, Fault, Proof, Record};
+use tidewatch_core::{BlockRef, Digest, Fault, Record, TierProof};
 
 /// Events in one file: 2.8 MiB, all of it read at a restart if it is the last.
 const EVENTS_PER_SECTION: NonZeroU64 = NZU64!(4096);
@@ -154,7 +154,7 @@ impl Read for Held {
 
 impl Held {
     /// A finality proof: the block, then the proof as the chain encodes it.
-    pub(super) fn of_proof(proof: &Proof) -> Self {
+    pub(super) fn of_proof(proof: &TierProof) -> Self {
         let mut bytes = Vec::with_capacity(proof.block.encode_size() + proof.bytes.len());
         proof.block.write(&mut bytes);
         bytes.put_slice(&proof.bytes);
@@ -162,8 +162,8 @@ impl Held {
     }
 
     /// The finality proof that [`Held::of_proof`] made this of.
-    pub(super) fn into_proof(mut self) -> Result<Proof, Error> {
+    pub(super) fn into_proof(mut self) -> Result<TierProof, Error> {
         let block = BlockRef::read(&mut self.0)?;
-        Ok(Proof { block, bytes: self.0 })
+        Ok(TierProof { block, bytes: self.0 })
     }
 }

@@ -29,7 +29,7 @@ use log::Log;
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
     Block, BlockRef, ChainInfo, Change, Conflict, Cursor, EventLog, Fault, Height, LocalView,
-    LogError, Proof, Record, Resume, ResumeError, Watermarks,
+    LogError, Record, Resume, ResumeError, TierProof, Watermarks,
 };
 use writer::Writer;
 
@@ -112,7 +112,7 @@ impl<E: Context, B: Block + Codec> Store<E, B> {
     }
 
     /// The lowest stored finality proof at or above a height.
-    pub async fn proof(&self, at_or_above: Height) -> Result<Option<Proof>, Fault> {
+    pub async fn proof(&self, at_or_above: Height) -> Result<Option<TierProof>, Fault> {
         let writer = self.shared.writer.lock().await;
         writer.as_ref().ok_or_else(closed)?.proof(at_or_above).await
     }

@@ -25,8 +25,8 @@ use commonware_storage::{
 };
 use std::{collections::BTreeSet, num::NonZeroU64};
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, Fault, Height, Proof, Record,
-    Rule, Tier, Watermarks,
+    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, Fault, Height, Record, Rule, Tier,
+    TierProof, Watermarks,
 };
 
 /// Anchors are written once in this many events; a restart rolls them forward from there.
@@ -146,7 +146,7 @@ impl<E: Context> Writer<E> {
         Ok(self)
     }
 
-    async fn keep_proof(mut self, proof: &Proof) -> Result<Self, Fault> {
+    async fn keep_proof(mut self, proof: &TierProof) -> Result<Self, Fault> {
         if self.proven.is_some_and(|proven| proven >= proof.block.height) {
             return Ok(self);
         }
@@ -314,7 +314,7 @@ impl<E: Context> Writer<E> {
     }
 
     /// The lowest stored finality proof at or above a height.
-    pub(super) async fn proof(&self, at_or_above: Height) -> Result<Option<Proof>, Fault> {
+    pub(super) async fn proof(&self, at_or_above: Height) -> Result<Option<TierProof>, Fault> {
         let at = proofs_below(&self.proofs, at_or_above).await?;
         if at == self.proofs.size() {
             Ok(None)
@@ -342,7 +342,10 @@ pub(super) async fn proofs_below<E: Context>(
     Ok(low)
 }
 
-pub(super) async fn read_proof<E: Context>(proofs: &Proofs<E>, at: u64) -> Result<Proof, Fault> {
+pub(super) async fn read_proof<E: Context>(
+    proofs: &Proofs<E>,
+    at: u64,
+) -> Result<TierProof, Fault> {
     let held = proofs.read(at).await.map_err(|error| Part::Proofs.unreadable(at, &error))?;
     held.into_proof().map_err(|error| Part::Proofs.corrupt(at, error))
 }

@@ -16,14 +16,14 @@ use commonware_storage::Context;
 use commonware_utils::NZUsize;
 use std::{future::Future, num::NonZeroU64, time::Duration};
 use tidewatch_core::{
-    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, Proof, Record, Watermarks,
+    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, Record, TierProof, Watermarks,
 };
 use world::{TestBlock, chain_info};
 
 /// What both stores are.
 pub(crate) trait Twin: LocalView<Block = TestBlock> + EventLog {
     async fn block_at(&self, height: u64) -> Option<TestBlock>;
-    async fn proof_at(&self, at_or_above: u64) -> Option<Proof>;
+    async fn proof_at(&self, at_or_above: u64) -> Option<TierProof>;
     async fn evidence_kept(&self) -> Vec<Conflict>;
     fn readers_parked(&self) -> usize;
 }
@@ -33,7 +33,7 @@ impl Twin for Memory<TestBlock> {
         self.block(Height::new(height)).await.unwrap()
     }
 
-    async fn proof_at(&self, at_or_above: u64) -> Option<Proof> {
+    async fn proof_at(&self, at_or_above: u64) -> Option<TierProof> {
         self.proof(Height::new(at_or_above)).await.unwrap()
     }
 
@@ -51,7 +51,7 @@ impl<E: Context> Twin for Store<E, TestBlock> {
         self.block(Height::new(height)).await.unwrap()
     }
 
-    async fn proof_at(&self, at_or_above: u64) -> Option<Proof> {
+    async fn proof_at(&self, at_or_above: u64) -> Option<TierProof> {
         self.proof(Height::new(at_or_above)).await.unwrap()
     }
 

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
 use tidewatch_core::{
-    Block, BlockRef, ChainId, ChainInfo, Change, Digest, Height, Proof, Tier, Tip, TipSet,
+    Block, BlockRef, ChainId, ChainInfo, Change, Digest, Height, Tier, TierProof, Tip, TipSet,
     Watermarks,
 };
 
@@ -139,9 +139,9 @@ impl Chain {
     }
 }
 
-pub(crate) fn proof(block: BlockRef) -> Proof {
+pub(crate) fn proof(block: BlockRef) -> TierProof {
     let bytes = [b"proof of ".as_slice(), &block.digest.0].concat();
-    Proof { block, bytes: bytes.into() }
+    TierProof { block, bytes: bytes.into() }
 }
 
 pub(crate) fn clamped(mut tips: TipSet, to: BlockRef) -> TipSet {

@@ -10,8 +10,8 @@ use crate::{Ended, Mode};
 use bytes::Bytes;
 use futures::executor::block_on;
 use tidewatch_core::{
-    Block as _, BlockRef, Conflict, Digest, FaultKind, HEIGHT_LIMIT, Height, Ladder, Proof, Tier,
-    TipSet,
+    Block as _, BlockRef, Conflict, Digest, FaultKind, HEIGHT_LIMIT, Height, Ladder, Tier,
+    TierProof, TipSet,
 };
 
 const ALL: Mode = Mode::GENESIS;
@@ -372,7 +372,7 @@ fn a_proof_goes_with_the_finalized_tip_that_it_proves_and_with_no_other() {
     let chain = Chain::new('a', 9);
     for (proven, kept) in [(6, true), (5, false)] {
         let mut follower = Follower::on(Ladder::Certified, ALL, &chain, [9, 0, 0, 6]);
-        let proof = Proof { block: chain.at(proven), bytes: Bytes::from_static(b"proof") };
+        let proof = TierProof { block: chain.at(proven), bytes: Bytes::from_static(b"proof") };
         follower.source.change(|world| world.snapshot.proof = Some(proof.clone()));
         follower.pass();
         let stored = block_on(follower.view.memory().proof(Height::zero())).unwrap();

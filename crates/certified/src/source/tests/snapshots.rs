@@ -5,7 +5,7 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_runtime::Clock as _;
-use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Proof, Severity};
+use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Severity, TierProof};
 
 #[test]
 fn before_the_first_finalization_both_tiers_are_at_genesis() {
@@ -33,7 +33,7 @@ fn a_snapshot_is_one_verified_picture_with_its_proof() {
         assert_eq!(both(snapshot.tips), at(&chain, 5, 3));
         assert!(snapshot.tips.check(Ladder::Certified).is_ok());
         let certified = chain.certified(CertificateKind::Finalized, 3);
-        let Proof { block, bytes } = snapshot.proof.unwrap();
+        let TierProof { block, bytes } = snapshot.proof.unwrap();
         assert_eq!((block, true), (chain.reference(3), certified.starts_with(&bytes)));
         assert_eq!(snapshot.time_ms, Some(500), "the proposed block's own time");
         assert_eq!(source.work().checks["tip"], 2);

@@ -18,7 +18,7 @@ use std::{
 };
 use tidewatch_core::{
     Block as _, BlockRef, ChainId, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits,
-    Proof, Snapshot, Source, Tier, Tip, TipSet,
+    Snapshot, Source, Tier, TierProof, Tip, TipSet,
 };
 
 /// What is wrong with a source.
@@ -256,7 +256,7 @@ impl Source for Flawed {
         let of = |tier| tips.block(tier);
         let block =
             if self.is(Wrong::ProofOfAnother) { of(Tier::Proposed) } else { of(Tier::Finalized) };
-        let proof = block.map(|block| Proof { block, bytes: Bytes::from_static(b"proof") });
+        let proof = block.map(|block| TierProof { block, bytes: Bytes::from_static(b"proof") });
         Ok(Snapshot { tips, proof, time_ms: None })
     }
 

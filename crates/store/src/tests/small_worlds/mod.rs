@@ -43,7 +43,8 @@ use futures::FutureExt as _;
 use history::{Letter, Past, TOP};
 use std::collections::HashSet;
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Conflict, Cursor, LocalView as _, Proof, Record, Tier, Watermarks,
+    Block as _, BlockRef, Change, Conflict, Cursor, LocalView as _, Record, Tier, TierProof,
+    Watermarks,
 };
 
 /// The consumer.
@@ -59,7 +60,7 @@ struct Seen {
     records: Vec<Record>,
     locators: Vec<Option<BlockRef>>,
     blocks: Vec<Option<TestBlock>>,
-    proofs: Vec<Option<Proof>>,
+    proofs: Vec<Option<TierProof>>,
     evidence: Vec<Conflict>,
     acknowledged: Option<Cursor>,
 }
