@@ -1,11 +1,11 @@
-//! How long to wait before trying again.
+//! Delay before a retry.
 
 use rand::{Rng, RngExt as _};
 use std::time::Duration;
 
-/// Exponential back-off with a cap, half of each step left to chance: after `n` failures in a row the
-/// wait is between half and all of `base * 2^n`, so that followers of one upstream do not come back at
-/// the same moment.
+/// Capped exponential back-off with jitter: after `n` consecutive failures the delay is drawn uniformly
+/// from the upper half of `base * 2^n`, so that the followers of one upstream do not reconnect at the
+/// same moment.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     base: Duration,
@@ -14,21 +14,23 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts at `base`, never above `cap`.
+    /// Creates a back-off whose first delay is at most `base`, and whose delays never exceed `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, failures: 0 }
     }
 
-    /// It worked: the next trouble is a new one.
+    /// Records a success: the next failure starts at `base` again.
     pub const fn succeed(&mut self) {
         self.failures = 0;
     }
 
-    /// It failed: how long to wait now.
+    /// Records a failure and returns the delay before the next attempt.
     pub fn fail(&mut self, rng: &mut impl Rng) -> Duration {
         let step = self.base.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.cap);
         self.failures = self.failures.saturating_add(1);
-        step.mul_f64(rng.random_range(0.5..=1.0))
+        let delay = step.mul_f64(rng.random_range(0.5..=1.0));
+        debug_assert!(delay <= self.cap, "delay {delay:?} exceeds the cap of {:?}", self.cap);
+        delay
     }
 }
 

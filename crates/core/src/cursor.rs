@@ -8,13 +8,14 @@
 //! version u8 = 1 │ chain tag [u8;8] │ handled varint │ presence u8 │ blocks… │ n u8 │ locators… │ crc32 u32
 //! ```
 //!
-//! where *presence* says which of (delivered, proposed, checkpointed, proven, finalized) follow as
-//! blocks, and that proposed is the delivered block; and each *locator* is a distance below the head
-//! (varint) and the first 8 bytes of the digest there. Locators stand at powers of two below the
-//! head, so that a server which never saw this consumer finds the common ancestor in one look.
+//! where *presence* is a bit set: which of (delivered, proposed, checkpointed, proven, finalized) follow
+//! as blocks, and whether proposed equals delivered and is omitted. Each *locator* is a distance below
+//! the head (varint) and the first 8 bytes of the digest at that height. Locators are at powers of two
+//! below the head, so that a server that has never seen this consumer can find the common ancestor with
+//! a single lookup.
 //!
-//! The text proves nothing and is not believed: what it says about blocks is only ever compared. A
-//! made-up cursor harms nobody but the consumer that presents it.
+//! A cursor is not authenticated. Its blocks are only compared with the server's own, so a forged cursor
+//! can only harm the consumer that presents it.
 
 use crate::{BlockRef, ChainId, Digest, Height, Tier, Watermarks};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -26,24 +27,25 @@ use std::{fmt, str::FromStr};
 /// Length limit of a cursor's text, in characters.
 pub const CURSOR_TEXT_MAX: usize = 512;
 
-/// Length limit of a cursor's bytes: what fits into the text.
+/// Length limit of a cursor's encoding, in bytes: what fits into the text.
 const BYTES_MAX: usize = CURSOR_TEXT_MAX / 4 * 3;
 
 const VERSION: u8 = 1;
 const TAG: usize = 8;
 const CRC: usize = 4;
 
-/// Presence bits: delivered, the four tiers in the order of [`Tier::ALL`], proposed = delivered.
+/// Presence bits, lowest first: delivered, the four tiers in the order of [`Tier::ALL`], and whether
+/// proposed equals delivered.
 const DELIVERED: u8 = 1;
 const PROPOSED_IS_DELIVERED: u8 = 1 << 5;
 
-/// The start of a digest at a distance below a cursor's head.
+/// A block below a cursor's head, identified by its height and a prefix of its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Locator {
-    /// The height.
+    /// Height of the block.
     pub height: Height,
-    /// The first 8 bytes of the digest there: enough that two blocks of one height do not share them
-    /// by chance, and nothing is proven by them.
+    /// The first 8 bytes of its digest: enough to rule out accidental collisions at one height, but not
+    /// a proof of anything.
     pub tag: [u8; TAG],
 }
 
@@ -53,7 +55,7 @@ impl Locator {
         Self { height: block.height, tag: head(&block.digest) }
     }
 
-    /// Whether `block` is the block that was located.
+    /// Whether this is the locator of `block`.
     pub fn is(&self, block: &BlockRef) -> bool {
         *self == Self::of(block)
     }
@@ -65,27 +67,30 @@ fn head(digest: &Digest) -> [u8; TAG] {
     tag
 }
 
-/// The opaque, portable position of a consumer in an event history: how many events it has handled,
-/// where that left it, and sparse digests below.
+/// The opaque, portable position of a consumer in an event history: the number of events it has
+/// handled, the watermarks after them, and locators below its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     chain: [u8; TAG],
     handled: u64,
     delivered: Option<BlockRef>,
     tips: [Option<BlockRef>; 4],
-    /// Ascending distance below the head, none at 0.
+    /// Strictly below the head, in strictly ascending distance from it.
     locators: Vec<Locator>,
 }
 
-/// A text that is no cursor.
+/// The text is not a valid cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed cursor: {0}")]
 pub struct Malformed(pub &'static str);
 
 impl Cursor {
-    /// The position of a consumer that has handled `handled` events of a history of `chain`, which
-    /// left it at `watermarks`. `below` are blocks below the head: those at powers of two make a
-    /// reorg cheap to resolve. Of locators that do not fit, the deepest are left out.
+    /// The position of a consumer that has handled the first `handled` events of a history of `chain`,
+    /// which lead to `watermarks`.
+    ///
+    /// `below` are candidates for locators; blocks that are not below the head are ignored. Blocks at
+    /// the heights of [`Cursor::heights_below`] make a reorg cheap to resolve. If not all locators fit,
+    /// the deepest are dropped.
     pub fn new(chain: &ChainId, handled: u64, watermarks: &Watermarks, below: &[BlockRef]) -> Self {
         let mut cursor = Self {
             chain: Self::tag(chain),
@@ -107,15 +112,17 @@ impl Cursor {
             fits
         });
         cursor.locators = locators;
+        debug_assert!(cursor.locators_descend(), "locators out of order below {top}");
+        debug_assert!(cursor.encode_size() <= BYTES_MAX, "a cursor must fit into its text");
         cursor
     }
 
-    /// The position before the first event of a history of `chain`.
+    /// The position of a new consumer, before the first event of a history of `chain`.
     pub fn start(chain: &ChainId) -> Self {
         Self::new(chain, 0, &Watermarks::none(), &[])
     }
 
-    /// The heights at powers of two below `top`, nearest first: where a cursor wants locators.
+    /// Heights at powers of two below `top`, nearest first: the preferred heights of locators.
     pub fn heights_below(top: Height) -> impl Iterator<Item = Height> {
         (0..u64::BITS).map_while(move |k| top.get().checked_sub(1 << k)).take(24).map(Height::new)
     }
@@ -124,12 +131,12 @@ impl Cursor {
         head(&Sha256::hash(&[chain.as_str().as_bytes()]))
     }
 
-    /// Whether this is a cursor of `chain`.
+    /// Whether this cursor belongs to `chain`.
     pub fn is_of(&self, chain: &ChainId) -> bool {
         self.chain == Self::tag(chain)
     }
 
-    /// How many events of the issuing history the consumer has handled.
+    /// Number of events of the issuing history that the consumer has handled.
     pub const fn handled(&self) -> u64 {
         self.handled
     }
@@ -144,17 +151,18 @@ impl Cursor {
         self.tips[tier.index()]
     }
 
-    /// The block that the consumer stands on: see [`Watermarks::head`].
+    /// Head of the consumer: see [`Watermarks::head`].
     pub fn head(&self) -> Option<BlockRef> {
         self.delivered.or_else(|| self.block(Tier::Proposed))
     }
 
-    /// What the consumer knew below its head, nearest first.
+    /// Blocks that the consumer knew below its head, nearest first.
     pub fn locators(&self) -> &[Locator] {
         &self.locators
     }
 
-    /// Whether the consumer was left exactly at `watermarks`.
+    /// Whether the blocks of the cursor are exactly those of `watermarks`. Checkpoints and the version
+    /// of the tip set are not compared.
     pub fn stands_at(&self, watermarks: &Watermarks) -> bool {
         self.delivered == watermarks.delivered
             && Tier::ALL.iter().all(|tier| self.block(*tier) == watermarks.tips.block(*tier))
@@ -162,6 +170,13 @@ impl Cursor {
 
     fn proposed_is_delivered(&self) -> bool {
         self.delivered.is_some() && self.delivered == self.block(Tier::Proposed)
+    }
+
+    fn locators_descend(&self) -> bool {
+        let below_head =
+            self.head().is_some_and(|top| self.locators.iter().all(|w| w.height < top.height));
+        (below_head || self.locators.is_empty())
+            && self.locators.windows(2).all(|pair| pair[0].height > pair[1].height)
     }
 
     fn body_size(&self) -> usize {
@@ -175,6 +190,7 @@ impl Cursor {
 }
 
 fn distance(top: BlockRef, locator: &Locator) -> u64 {
+    debug_assert!(locator.height < top.height, "locator at {} is not below {top}", locator.height);
     top.height.get() - locator.height.get()
 }
 
@@ -200,7 +216,8 @@ impl Write for Cursor {
         for block in self.delivered.iter().chain(self.tips.iter().skip(skip.into()).flatten()) {
             block.write(&mut buf);
         }
-        // At most 24 by construction: `new` takes them from `heights_below`, `read` checks the room.
+        // Both `new` and `read` bound the encoding, in which a locator takes at least 9 bytes.
+        const { assert!(BYTES_MAX / (TAG + 1) <= u8::MAX as usize) };
         buf.put_u8(self.locators.len() as u8);
         if let Some(top) = self.head() {
             for locator in &self.locators {
@@ -208,6 +225,11 @@ impl Write for Cursor {
                 buf.put_slice(&locator.tag);
             }
         }
+        debug_assert_eq!(
+            buf.len(),
+            self.body_size(),
+            "encoded size differs from the announced size"
+        );
         out.put_slice(&buf);
         out.put_u32(crc32fast::hash(&buf));
     }
@@ -242,14 +264,14 @@ impl Read for Cursor {
                 (true, false) => Some(BlockRef::read(buf)?),
                 (true, true) if delivered.is_some() => delivered,
                 (false, false) => None,
-                _ => return Err(invalid("proposed is said to be delivered, and is not there")),
+                _ => return Err(invalid("proposed refers to a delivered block that is absent")),
             };
         }
         let mut cursor = Self { chain, handled, delivered, tips, locators: Vec::new() };
         let count = u8::read(buf)?;
         let mut last = 0;
         for _ in 0..count {
-            let top = cursor.head().ok_or(invalid("locators below nothing"))?;
+            let top = cursor.head().ok_or(invalid("locators without a head"))?;
             let distance: u64 = UInt::read(buf)?.into();
             let height = top.height.get().checked_sub(distance).filter(|_| distance > last);
             let height = Height::new(height.ok_or(invalid("locator out of order"))?);
@@ -259,7 +281,8 @@ impl Read for Cursor {
         if cursor.encode_size() > BYTES_MAX {
             return Err(invalid("too long"));
         }
-        // There is one encoding of a cursor, so the checksum can be made from what was read.
+        debug_assert!(cursor.locators_descend(), "locators out of order");
+        // The encoding is canonical, so re-encoding the cursor reproduces the bytes under the checksum.
         let crc = u32::read(buf)?;
         let mut again = Vec::with_capacity(cursor.encode_size());
         cursor.write(&mut again);
@@ -289,10 +312,10 @@ impl FromStr for Cursor {
         let mut bytes = bytes.as_slice();
         let cursor = Self::read(&mut bytes).map_err(|error| match error {
             Error::Invalid(_, why) => Malformed(why),
-            _ => Malformed("cut short, or changed"),
+            _ => Malformed("truncated or corrupted"),
         })?;
         if !bytes.is_empty() {
-            return Err(Malformed("followed by more bytes"));
+            return Err(Malformed("trailing bytes"));
         }
         Ok(cursor)
     }

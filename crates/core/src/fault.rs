@@ -1,27 +1,27 @@
-//! Typed reasons why something was refused, with a severity that the loops switch on.
+//! Typed faults, each with a severity that decides how a loop reacts.
 
 use crate::BlockRef;
 use std::{any::Any, error::Error, fmt, sync::Arc};
 
-/// What a loop does about a fault. Loops switch on this alone, never on a kind or a text.
+/// How a loop reacts to a fault. Loops match on the severity alone, never on a kind or a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
-    /// It may work the next time: try again, with back-off.
+    /// A retry may succeed: retry with back-off.
     Transient,
-    /// The upstream does not have it yet, or answered from two moments: try again soon.
+    /// The upstream does not have the data yet, or its responses mix two states: retry soon.
     Behind,
-    /// The upstream answered something that cannot be true: refuse it, count it, go on without.
+    /// The response cannot be true: reject it, count it, and continue without it.
     Invalid,
-    /// What is on this machine's disk is not what was written to it.
+    /// Local storage failed, or does not hold what was written to it.
     Corrupt,
-    /// Somebody must change a setting: going on cannot help.
+    /// The operator must change the configuration: a retry cannot help.
     Config,
-    /// A rule of our own code does not hold.
+    /// An invariant of Tidewatch itself is violated.
     Bug,
 }
 
 impl Severity {
-    /// Whether a driver that meets it must end.
+    /// Whether the fault ends the driver.
     pub const fn is_fatal(self) -> bool {
         matches!(self, Self::Corrupt | Self::Config | Self::Bug)
     }
@@ -29,8 +29,8 @@ impl Severity {
 
 macro_rules! fault_kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $severity:ident;)+) => {
-        /// Why something was refused. The names are a public contract: they are the `kind` of fault
-        /// events and the `kind` label of fault metrics.
+        /// Kind of a fault. The names are a public contract: they are the `kind` of fault events and
+        /// the `kind` label of fault metrics.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum FaultKind {
             $($(#[$doc])* $kind,)+
@@ -45,7 +45,7 @@ macro_rules! fault_kinds {
                 match self { $(Self::$kind => $name,)+ }
             }
 
-            /// What a loop does about it.
+            /// How a loop reacts to it.
             pub const fn severity(self) -> Severity {
                 match self { $(Self::$kind => Severity::$severity,)+ }
             }
@@ -56,106 +56,106 @@ macro_rules! fault_kinds {
 fault_kinds! {
     /// No connection to the upstream, or it was lost.
     Unreachable = "unreachable", Transient;
-    /// No answer, or no push, within the deadline.
+    /// No response, or no push, within the deadline.
     Timeout = "timeout", Transient;
-    /// The upstream answered that it cannot answer now.
+    /// The upstream responded that it cannot serve the request now.
     Unavailable = "unavailable", Transient;
-    /// A consumer could not take an event in.
+    /// A consumer failed to handle an event.
     Consumer = "consumer", Transient;
-    /// The work was stopped before it was done.
+    /// The actor was stopped before the work was done.
     Stopped = "stopped", Transient;
 
-    /// The upstream has no such block, although it is at or below its own tip.
+    /// The upstream lacks a block that is at or below its own tip.
     Missing = "missing", Behind;
-    /// The upstream has not come as far as what is finalized here.
+    /// The upstream's chain is lower than the local finalized tip.
     Behind = "behind", Behind;
-    /// An answer does not fit the snapshot that it belongs to: the source moved in between.
+    /// A response does not match its snapshot: the source moved in between.
     Torn = "torn", Behind;
-    /// A certificate of an epoch whose scheme is not known here yet: nothing says that it is wrong.
+    /// A certificate of an epoch whose scheme is not known yet: it can be neither accepted nor rejected.
     UnknownEpoch = "unknown_epoch", Behind;
 
     /// Bytes that do not decode.
     Malformed = "malformed", Invalid;
-    /// An answer of another content type, such as an HTML error page.
+    /// A response with an unexpected content type, such as an HTML error page.
     UnexpectedContent = "unexpected_content", Invalid;
-    /// An answer larger than its limit.
+    /// A response that exceeds its size limit.
     Oversized = "oversized", Invalid;
     /// A certificate that does not verify.
     InvalidCertificate = "invalid_certificate", Invalid;
-    /// A block that does not hash to the name that it was asked by.
+    /// A block that does not hash to the requested digest.
     WrongDigest = "wrong_digest", Invalid;
-    /// A block of another height, or a certificate of another view, than was asked for.
+    /// A block at a height, or a certificate of a view, that was not requested.
     WrongPosition = "wrong_position", Invalid;
-    /// A block whose parent is not the block before it.
+    /// A block whose parent digest is not that of the preceding block.
     NotLinked = "not_linked", Invalid;
-    /// Tiers in an order that the ladder does not allow.
+    /// Tiers in an order that violates the ladder.
     LadderBroken = "ladder_broken", Invalid;
-    /// The source contradicts a block that is finalized here. Both sides are kept as evidence.
+    /// The source contradicts a locally finalized block. Both blocks are kept as evidence.
     FinalityConflict = "finality_conflict", Invalid;
 
-    /// A record on disk that fails its checksum, or contradicts another.
+    /// A record on disk that fails its checksum or contradicts another record.
     CorruptRecord = "corrupt_record", Corrupt;
-    /// The disk refused a read or a write.
+    /// A disk read or write failed.
     Disk = "disk", Corrupt;
 
-    /// The data directory, or the cursor, belongs to another chain.
+    /// The data directory or the cursor belongs to another chain.
     WrongChain = "wrong_chain", Config;
-    /// The history that a consumer needs is no longer kept.
+    /// The events that a consumer needs have been trimmed.
     TooOld = "too_old", Config;
-    /// A setting that cannot work.
+    /// The configuration is invalid.
     InvalidConfig = "setting", Config;
 
-    /// A rule of our own code does not hold.
+    /// An invariant of Tidewatch itself is violated.
     Bug = "bug", Bug;
 }
 
 impl FaultKind {
-    /// Makes a fault of this kind. `about` must not hold credentials.
+    /// Creates a fault of this kind. `about` must not contain credentials.
     pub fn fault(self, about: impl Into<String>, detail: impl fmt::Display) -> Fault {
         let (about, detail) = (about.into(), detail.to_string());
         Fault { kind: self, about, detail, conflict: None, reason: None }
     }
 }
 
-/// Two claims about one finalized height of which at most one is true.
+/// Two contradicting claims about one finalized height: at most one is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conflict {
-    /// The block that was finalized here first.
+    /// The locally finalized block.
     pub ours: BlockRef,
-    /// What the source says about that height now.
+    /// The block that the source reports instead.
     pub theirs: BlockRef,
 }
 
-/// An error of one crate, as a port reports it. Each crate has one enum that implements this, with the
-/// values that disagree in its variants; [`Fault`] is what crosses a crate border.
+/// An error of one crate that a port reports as a [`Fault`]. Each crate implements it for one enum,
+/// whose variants hold the values that disagree; `Fault` is the type that crosses crate boundaries.
 pub trait Reason: Error + Any + Send + Sync {
-    /// The public name under which it is reported and counted; it decides the severity.
+    /// The kind under which the error is reported and counted; it determines the severity.
     fn kind(&self) -> FaultKind;
 
-    /// Both sides of a contradiction about a finalized block, where it is one.
+    /// Both blocks of a [`FaultKind::FinalityConflict`]; `None` for every other kind.
     fn conflict(&self) -> Option<Conflict> {
         None
     }
 }
 
-/// A typed reason why something was refused.
+/// A typed fault: what failed, why, and how a loop reacts.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{about}: {detail} ({})", .kind.as_str())]
 pub struct Fault {
-    /// The public name of the reason.
+    /// Kind of the fault.
     pub kind: FaultKind,
-    /// What it is about: an upstream by its name without credentials, a consumer, the store.
+    /// Component that failed: an upstream (its name, without credentials), a consumer, the store.
     pub about: String,
-    /// What was wrong, naming the thing and the values that disagree.
+    /// What is wrong, with the values that disagree.
     pub detail: String,
-    /// Both sides of a [`FaultKind::FinalityConflict`].
+    /// Both blocks of a [`FaultKind::FinalityConflict`]; `None` for every other kind.
     pub conflict: Option<Conflict>,
-    /// The error that it was made of, where a crate's own enum says more than the text.
+    /// The error that this fault reports, if it was created from one.
     reason: Option<Arc<dyn Reason>>,
 }
 
 impl PartialEq for Fault {
-    /// Compares what is reported; the text already holds the values of the reason.
+    /// Ignores `reason`: its values are already part of `detail`.
     fn eq(&self, other: &Self) -> bool {
         let reported = |fault: &Self| (fault.kind, fault.conflict);
         reported(self) == reported(other)
@@ -167,25 +167,30 @@ impl PartialEq for Fault {
 impl Eq for Fault {}
 
 impl Fault {
-    /// Reports `reason`. `about` must not hold credentials.
+    /// Creates a fault that reports `reason`. `about` must not contain credentials.
     pub fn new(about: impl Into<String>, reason: impl Reason) -> Self {
         let (kind, conflict) = (reason.kind(), reason.conflict());
+        debug_assert!(
+            conflict.is_none() || kind == FaultKind::FinalityConflict,
+            "only a finality conflict has two sides, not {}",
+            kind.as_str()
+        );
         let fault = Self { conflict, ..kind.fault(about, &reason) };
         Self { reason: Some(Arc::new(reason)), ..fault }
     }
 
-    /// The error of crate `R` that this fault was made of.
+    /// The error that this fault reports, if it is an `R`.
     pub fn reason<R: Reason>(&self) -> Option<&R> {
         let reason: &dyn Any = &**self.reason.as_ref()?;
         reason.downcast_ref()
     }
 
-    /// What a loop does about it.
+    /// How a loop reacts to the fault.
     pub const fn severity(&self) -> Severity {
         self.kind.severity()
     }
 
-    /// A contradiction about a finalized block, with both sides.
+    /// Creates a [`FaultKind::FinalityConflict`] with both blocks.
     pub fn finality_conflict(about: impl Into<String>, conflict: Conflict) -> Self {
         let Conflict { ours, theirs } = conflict;
         let detail = format!("finalized here is {ours}, the source has {theirs} on its chain");

@@ -2,26 +2,27 @@
 //!
 //! # Overview
 //!
-//! Tidewatch follows the tip of a chain and says, at every moment, how final it is. This crate holds
-//! the words for that as values, and the traits by which the parts meet. It knows nobody.
+//! Tidewatch follows the tip of a chain and reports how final each block is. This crate defines the
+//! value types and the traits (ports) that connect the other crates. It depends on no other Tidewatch
+//! crate.
 //!
 //! ```text
 //!  Source ──Snapshot──▶ stream::Driver ──Change──▶ LocalView + EventLog ──Record──▶ Consumer
 //!     (ports in `source`)                 (ports in `view` and `log`)          (port in `consumer`)
 //! ```
 //!
-//! | word | type |
+//! | term | type |
 //! |---|---|
 //! | block, checkpoint, tip | [`BlockRef`], [`CheckpointRef`], [`Tip`] |
 //! | tier, ladder, tip set | [`Tier`], [`Ladder`], [`TipSet`] |
-//! | what a local view has | [`Watermarks`] |
+//! | progress of a local view | [`Watermarks`] |
 //! | event, record, cursor | [`Event`], [`Record`], [`Cursor`] |
 //! | fault and its severity | [`Fault`], [`FaultKind`], [`Severity`] |
 //!
 //! # Formats
 //!
-//! Everything that is stored or sent has a binary codec (`commonware-codec`), and its bytes are frozen
-//! by tests. A change of format is a change of the version byte, never of its meaning.
+//! Everything that is stored or sent has a binary codec (`commonware-codec`), and golden tests freeze
+//! its encoding. A format change requires a new version byte; existing bytes never change meaning.
 
 mod backoff;
 mod consumer;

@@ -1,104 +1,104 @@
-//! Rules that a test can switch off, to see that somebody notices. For tests only: no interface.
+//! Rules that a mutation test can disable, to prove that a checker detects the violation. Not part of
+//! the public interface.
 //!
 //! # Overview
 //!
-//! A checker that has never objected may be blind. So the code asks, where it keeps to one of these
-//! rules, whether it is to: `Rule::kept`. That is the constant `true`, and costs nothing, unless this
-//! crate is built with the feature `mutants`, which nobody turns on but the test of that name in
-//! `tidewatch-sim`. There, `Rule::off` switches one rule off, everywhere it is kept (a rule that the
-//! stream keeps to and the store checks at its door is off in both), for the thread that calls it, on
-//! which the deterministic runtime runs everything.
+//! A checker that has never failed may be unable to fail. Wherever the code enforces one of these rules,
+//! it therefore consults `Rule::kept`. That is the constant `true`, and free, unless this crate is built
+//! with the feature `mutants`, which only the test of that name in `tidewatch-sim` enables. There,
+//! `Rule::off` disables one rule everywhere it is enforced (in the stream as well as in the store) on
+//! the calling thread, which is the thread on which the deterministic runtime runs every task.
 
 use std::time::Duration;
 
-/// A rule that the code keeps to. Each is described by what it demands.
+/// A rule that the code enforces. Each variant's doc states the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// A block stands on the block before it.
+    /// A delivered block's parent is the preceding block.
     ParentLink,
     /// A tier moves only to a block of the delivered chain, and a download ends at the tip.
     OwnChain,
-    /// A prune brings every tier down with it.
+    /// A prune clamps every tier to the block that it prunes to.
     Clamp,
-    /// What a prune says of the tiers was read after the divergence was found.
+    /// The tips of a prune were read after the divergence was found.
     SecondLook,
-    /// Two blocks at one height are the same block only if their digests are.
+    /// Two blocks at one height are equal only if their digests are.
     Digest,
-    /// A digest that the source does not give is no disagreement.
+    /// A digest that the source does not return is not a mismatch.
     Missing,
-    /// The ancestor is not looked for below what is finalized, and nothing is pruned to there.
+    /// The search for the ancestor stops at the finalized tip, and no prune goes below it.
     Floor,
-    /// A snapshot with tiers in an order that cannot be is refused.
+    /// A snapshot whose tiers violate the ladder is rejected.
     Order,
-    /// No event leaves the tiers in an order that cannot be.
+    /// No event leaves the tiers in an order that violates the ladder.
     Ladder,
-    /// Finalized never moves back, and never to another chain.
+    /// The finalized tier never regresses, and never moves to another chain.
     Finality,
-    /// A tier that moves back says so.
+    /// A tier that moves down is announced as `Regressed`.
     Back,
-    /// After a prune, proposed is announced again where it does not come back to its old place.
+    /// After a prune, the proposed tip is announced again unless it returns to its old block.
     Baseline,
-    /// A certificate counts if it verifies.
+    /// A certificate is accepted only if it verifies.
     Certificate,
-    /// A certificate that was checked is not checked again.
+    /// A certificate is verified at most once.
     CheckedOnce,
-    /// Another genesis ends a follower only if the source says that it is of another chain.
+    /// A different genesis ends a follower only if the source's chain info differs too.
     OtherGenesis,
-    /// Blocks that stand on the head tell for themselves that the chain goes on.
+    /// Blocks whose parent is the head extend the chain without a search for the ancestor.
     ParentTells,
-    /// A question names no more heights than the source takes.
+    /// A request contains no more heights than the source's limit.
     Question,
     /// A doorbell wakes a pass.
     Doorbell,
-    /// Whoever asks while a pass runs is served by the next one.
+    /// A request made during a pass is served by the next pass.
     Requery,
-    /// A pass runs without a reason, when the poll interval is over.
+    /// A pass starts when the poll interval elapses, even without a doorbell.
     Poll,
-    /// A call to the source is given up at its deadline.
+    /// A call to the source is abandoned at its deadline.
     Deadline,
-    /// A live follower has little to take in.
+    /// A follower is live only if its lag is small.
     Lag,
-    /// A contradiction of what is finalized shows in the status.
+    /// A finality conflict is reflected in the status.
     Conflicted,
-    /// An actor that is told to stop ends.
+    /// An actor ends when it is asked to stop.
     Stop,
-    /// Only what a consumer calls durable moves its position.
+    /// Only a durable acknowledgement moves a consumer's position.
     DurableAck,
-    /// Events that a consumer failed over come again.
+    /// Events that a consumer failed to handle are delivered again.
     Again,
-    /// A consumer that fell behind the history is asked to start again.
+    /// A consumer that fell behind the retained history is restarted, never given a gap.
     NoHole,
     /// A consumer's position is durable when its acknowledgement returns.
     PositionSynced,
-    /// Events are durable before anybody is told of them.
+    /// Events are durable before any reader can observe them.
     EventsSynced,
-    /// Blocks are durable before the event that speaks of them.
+    /// Blocks are durable before the event that refers to them.
     PayloadFirst,
-    /// A restart begins where the last event says.
+    /// A restart resumes at the watermarks of the last event.
     LastEvent,
 }
 
 impl Rule {
-    /// Whether the code keeps to this rule.
+    /// Whether this rule is enforced.
     #[cfg(not(feature = "mutants"))]
     #[inline(always)]
     pub const fn kept(self) -> bool {
         true
     }
 
-    /// Whether the code keeps to this rule.
+    /// Whether this rule is enforced.
     #[cfg(feature = "mutants")]
     pub fn kept(self) -> bool {
         OFF.get() != Some(self)
     }
 
-    /// `wait`, or, where this rule is off, so long that nobody sees the end of it.
+    /// Returns `wait` or, if this rule is disabled, a duration that no test waits for.
     pub fn bounds(self, wait: Duration) -> Duration {
         if self.kept() { wait } else { wait.saturating_mul(1_000) }
     }
 
-    /// Switches this rule off on this thread, and the one that was off before on, until what is
-    /// returned is dropped.
+    /// Disables this rule on the current thread until the guard is dropped. At most one rule is
+    /// disabled at a time: a rule that was disabled before is enforced again.
     #[cfg(feature = "mutants")]
     pub fn off(self) -> Off {
         OFF.set(Some(self));
@@ -111,7 +111,7 @@ thread_local! {
     static OFF: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
 }
 
-/// Some rule is off on this thread. Dropped, all are kept again.
+/// Guard of a disabled rule: when it is dropped, all rules are enforced again.
 #[cfg(feature = "mutants")]
 #[derive(Debug)]
 #[must_use]

@@ -1,26 +1,27 @@
-//! References to blocks and checkpoints, and the port for blocks themselves.
+//! References to blocks and checkpoints, and the trait that blocks implement.
 
 use crate::{Digest, Height};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
 use std::fmt;
 
-/// No block is followed from here up: a position after it could not be counted.
+/// Exclusive upper bound on the height of a block that is followed, so that `height + 1` never
+/// overflows.
 pub const HEIGHT_LIMIT: Height = Height::new(u64::MAX - 1);
 
-/// A block, named by height and digest. A bare height never names a block.
+/// Identifies a block by height and digest. A height alone never identifies a block.
 ///
-/// There is no default: an unknown block is `Option::None`, and genesis is a block like any other.
+/// It has no `Default`: an unknown block is `Option::None`, and genesis is a block like any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockRef {
     /// Distance from genesis, in blocks; genesis is 0.
     pub height: Height,
-    /// The chain's own digest of the block.
+    /// Digest of the block, as the chain defines it.
     pub digest: Digest,
 }
 
 impl BlockRef {
-    /// Names the block `digest` at `height`.
+    /// References the block with `digest` at `height`.
     pub const fn new(height: Height, digest: Digest) -> Self {
         Self { height, digest }
     }
@@ -53,12 +54,13 @@ impl Read for BlockRef {
     }
 }
 
-/// A checkpoint, named by number and digest: a run of blocks published, certified or sealed as one.
+/// Identifies a checkpoint by number and digest. A checkpoint is a range of blocks that is published,
+/// certified or sealed as a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CheckpointRef {
     /// Position in the chain's sequence of checkpoints.
     pub number: u64,
-    /// The chain's own digest of the checkpoint.
+    /// Digest of the checkpoint, as the chain defines it.
     pub digest: Digest,
 }
 
@@ -83,15 +85,15 @@ impl Read for CheckpointRef {
     }
 }
 
-/// `<block, checkpoint>`: the thin payload of every tier event.
+/// Tip of a tier: a block, and the checkpoint that it belongs to. The payload of every tier event.
 ///
-/// Two tips are the same tip if their blocks are. A chain without checkpoints, and a tip that was
-/// clamped to a block inside of one, have `checkpoint: None`.
+/// A tip is identified by its block. `checkpoint` is `None` on a chain without checkpoints, and after
+/// a prune clamped the tip to a block in the middle of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tip {
-    /// The highest block that has the tier.
+    /// The highest block that has reached the tier.
     pub block: BlockRef,
-    /// The checkpoint that brought it there, where the chain names one.
+    /// The checkpoint that raised the block to the tier, if the chain reports one.
     pub checkpoint: Option<CheckpointRef>,
 }
 
@@ -122,25 +124,25 @@ impl Read for Tip {
     }
 }
 
-/// A block as the stream needs to see it. What else is in it is the chain's business.
+/// What the stream requires of a block. The rest of its content is chain-specific.
 ///
-/// [`Block::reference`] must be computed from the block's content (or checked against it when the
-/// block was decoded), never copied from an answer: the stream's parent-link check stands on it.
+/// [`Block::reference`] must be computed from the block's content (or checked against the content when
+/// the block is decoded), never copied from a response: the stream's parent-link check relies on it.
 pub trait Block: Clone + Send + Sync + 'static {
     /// Height and digest of this block.
     fn reference(&self) -> BlockRef;
 
-    /// Digest of the block before it.
+    /// Digest of the parent block.
     fn parent(&self) -> Digest;
 }
 
-/// Names a chain: a store that was opened for one chain refuses every other.
+/// Identifies a chain: a store that was created for one chain refuses to open for any other.
 ///
 /// 1 to 128 printable ASCII characters without spaces, such as `alto:8f0c…`, `eth:1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChainId(String);
 
-/// Why a text cannot name a chain.
+/// The text is not a valid chain id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("chain id must be 1 to 128 printable ASCII characters, got {0:?}")]
 pub struct ChainIdError(pub String);
@@ -149,7 +151,11 @@ impl ChainId {
     /// Length limit, in characters.
     pub const MAX: usize = 128;
 
-    /// Checks and wraps a chain id.
+    /// Validates a chain id.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainIdError`] if `id` is empty, too long, or contains anything but printable ASCII.
     pub fn new(id: impl Into<String>) -> Result<Self, ChainIdError> {
         let id = id.into();
         let printable = id.bytes().all(|byte| byte.is_ascii_graphic());

@@ -1,4 +1,4 @@
-//! Tiers of finality and the order in which a chain's tiers may stand.
+//! Tiers of finality, and the order of a chain's tiers.
 
 use bytes::{Buf, BufMut};
 use commonware_codec::{Error, FixedSize, Read, ReadExt, Write};
@@ -7,18 +7,18 @@ use std::fmt;
 /// One of the four high-water marks of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// The newest block that the source stands behind.
+    /// The newest block on the source's canonical chain.
     Proposed,
-    /// Covered by a checkpoint that was published, certified or sealed.
+    /// The newest block in a checkpoint that was published, certified or sealed.
     Checkpointed,
-    /// Covered by a validity proof.
+    /// The newest block covered by a validity proof.
     Proven,
-    /// Will never be replaced.
+    /// The newest block that can never be reorged out.
     Finalized,
 }
 
 impl Tier {
-    /// Every tier, in the order of the vocabulary.
+    /// Every tier, in declaration order.
     pub const ALL: [Self; 4] = [Self::Proposed, Self::Checkpointed, Self::Proven, Self::Finalized];
 
     /// Position in [`Tier::ALL`].
@@ -26,7 +26,7 @@ impl Tier {
         self as usize
     }
 
-    /// Name in events, metrics and messages.
+    /// Name of the tier in events, metrics and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Proposed => "proposed",
@@ -58,22 +58,28 @@ impl Read for Tier {
 
     fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
         let tag = u8::read(buf)?;
-        Self::ALL.get(usize::from(tag)).copied().ok_or(Error::InvalidEnum(tag))
+        let tier = Self::ALL.get(usize::from(tag)).copied().ok_or(Error::InvalidEnum(tag))?;
+        debug_assert_eq!(
+            tier.index(),
+            usize::from(tag),
+            "a tag must decode to the tier that wrote it"
+        );
+        Ok(tier)
     }
 }
 
-/// The order in which the tiers of a chain may stand, from the highest to the lowest.
+/// Order of a chain's tiers, from the highest to the lowest: no tier may be above the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ladder {
     /// A rollup: finalized <= proven <= checkpointed <= proposed.
     Rollup,
-    /// A chain whose blocks are certified: proven <= checkpointed <= finalized <= proposed.
+    /// A chain with certified blocks: proven <= checkpointed <= finalized <= proposed.
     Certified,
 }
 
 impl Ladder {
-    /// The tiers from the highest to the lowest: the order in which they are announced, so that a
-    /// consumer that applies events as they come never sees the ladder broken.
+    /// The tiers from the highest to the lowest. Advances are announced in this order, so that a
+    /// consumer that applies events one by one never observes a broken ladder.
     pub const fn tiers(self) -> [Tier; 4] {
         match self {
             Self::Rollup => [Tier::Proposed, Tier::Checkpointed, Tier::Proven, Tier::Finalized],

@@ -1,41 +1,41 @@
-//! One consistent picture of all tiers.
+//! A consistent set of tips, one for each tier.
 
 use crate::{BlockRef, HEIGHT_LIMIT, Ladder, Tier, Tip};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
 
-/// One consistent picture of all tiers, with a version.
+/// A versioned, consistent set of tips, one for each tier.
 ///
-/// A tier that the chain does not have, or that is not known yet, is `None`, never zero; at genesis
-/// every tier that the chain has is `Some(genesis)`. The version counts the changes that led here:
-/// of two tip sets of one local view, the one with the higher version is the newer.
+/// A tier that the chain lacks, or whose tip is not known yet, is `None`, never height 0; at genesis
+/// every tier that the chain has is `Some(genesis)`. The version counts changes: of two tip sets of one
+/// local view, the one with the higher version is newer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TipSet {
     version: u64,
     tips: [Option<Tip>; 4],
 }
 
-/// Two tiers stand in an order that the chain's ladder does not allow.
+/// Two tiers are in an order that violates the chain's ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{lower} tip {} is not below or at {higher} tip {}", .below.map_or("none".into(), |b| b.to_string()), .above.map_or("none".into(), |b| b.to_string()))]
 pub struct LadderBroken {
-    /// The tier that should be the lower one.
+    /// The lower tier on the ladder.
     pub lower: Tier,
-    /// Where it stands.
+    /// Block of the lower tier's tip.
     pub below: Option<BlockRef>,
-    /// The tier that should be the higher one.
+    /// The higher tier on the ladder.
     pub higher: Tier,
-    /// Where it stands.
+    /// Block of the higher tier's tip; `None` if it is unknown.
     pub above: Option<BlockRef>,
 }
 
 impl TipSet {
-    /// No tier is known.
+    /// A tip set in which no tier is known.
     pub const fn unknown() -> Self {
         Self { version: 0, tips: [None; 4] }
     }
 
-    /// How many changes led here.
+    /// Number of changes since the tip set was created; it saturates at `u64::MAX`.
     pub const fn version(&self) -> u64 {
         self.version
     }
@@ -50,24 +50,27 @@ impl TipSet {
         self.get(tier).map(|tip| tip.block)
     }
 
-    /// Moves `tier` and counts the change, if it is one.
+    /// Sets the tip of `tier`, and increments the version if that changes the tip.
     pub fn set(&mut self, tier: Tier, tip: Option<Tip>) {
+        let before = self.version;
         let slot = &mut self.tips[tier.index()];
         if *slot != tip {
             *slot = tip;
             self.version = self.version.saturating_add(1);
         }
+        debug_assert_eq!(self.get(tier), tip, "{tier} tip was not set");
+        debug_assert!(self.version >= before, "version fell from {before} to {}", self.version);
     }
 
-    /// The same tip set with `tier` at `tip`, for building one up.
+    /// Returns the tip set with the tip of `tier` set to `tip` (builder style).
     #[must_use]
     pub fn with(mut self, tier: Tier, tip: impl Into<Tip>) -> Self {
         self.set(tier, Some(tip.into()));
         self
     }
 
-    /// Whether all tiers stand at the same blocks. Checkpoints are not compared: two tips are the
-    /// same tip if their blocks are.
+    /// Whether the blocks of all tips are equal. Checkpoints are not compared: a tip is identified by
+    /// its block.
     pub fn same_blocks(&self, other: &Self) -> bool {
         self.tips
             .iter()
@@ -75,14 +78,19 @@ impl TipSet {
             .all(|(a, b)| a.map(|tip| tip.block) == b.map(|tip| tip.block))
     }
 
-    /// A tip so high that nothing could follow it: no chain has one, and no view takes it in.
+    /// Returns the block of a tip at or above [`HEIGHT_LIMIT`], if there is one. No real chain reaches
+    /// that height, and every local view refuses such a tip.
     pub fn unfollowable(&self) -> Option<BlockRef> {
         let mut tips = Tier::ALL.into_iter().filter_map(|tier| self.block(tier));
         tips.find(|tip| tip.height >= HEIGHT_LIMIT)
     }
 
-    /// Checks the order of the tiers that are known: heights never rise down the ladder, and two
-    /// tiers at one height are at one block. If any tier is known, the highest one must be.
+    /// Checks the order of the known tiers: heights must not increase down the ladder, and two tiers at
+    /// the same height must be at the same block. If any tier is known, the top tier must be known.
+    ///
+    /// # Errors
+    ///
+    /// [`LadderBroken`] with the first pair that violates the order.
     pub fn check(&self, ladder: Ladder) -> Result<(), LadderBroken> {
         let [top, rest @ ..] = ladder.tiers();
         let (mut higher, mut above) = (top, self.block(top));
@@ -94,6 +102,10 @@ impl TipSet {
             }
             (higher, above) = (lower, Some(below));
         }
+        debug_assert!(
+            self.block(top).is_some() || *self == Self { version: self.version, ..Self::unknown() },
+            "a tier is known and {top} is not"
+        );
         Ok(())
     }
 }

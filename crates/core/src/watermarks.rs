@@ -1,35 +1,36 @@
-//! Where a local view stands.
+//! Progress of a local view.
 
 use crate::{BlockRef, Event, Tier, TipSet};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 
-/// Where a local view stands: what was delivered to it, and what was announced.
+/// Progress of a local view: the highest block delivered, and the tips announced.
 ///
-/// The two are different positions. Blocks move the first; only `Advanced`, `Regressed` and `Pruned`
-/// move the second, so that an announcement that failed is made again although its blocks arrived.
+/// The two move independently. `Blocks` moves `delivered`; `Advanced` and `Regressed` move `tips`;
+/// `Pruned` moves both. An announcement that failed is therefore repeated even though its blocks were
+/// already delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The highest block delivered; `None` before the first, and always without blocks.
+    /// The highest block delivered; `None` before the first, and always in tips-only mode.
     pub delivered: Option<BlockRef>,
-    /// What was announced.
+    /// The tips announced.
     pub tips: TipSet,
 }
 
 impl Watermarks {
-    /// Nothing was delivered or announced.
+    /// Watermarks before anything was delivered or announced.
     pub const fn none() -> Self {
         Self { delivered: None, tips: TipSet::unknown() }
     }
 
-    /// The block that the consumer stands on: the highest delivered one, or, where blocks are not
-    /// delivered, the announced proposed tip.
+    /// Head of the view: the highest block delivered or, in tips-only mode, the announced proposed tip.
     pub fn head(&self) -> Option<BlockRef> {
         self.delivered.or_else(|| self.tips.block(Tier::Proposed))
     }
 
-    /// The replay law: folding all events of a history, in order, gives where its view stands.
+    /// Applies one event. Folding all events of a history, in order, yields the watermarks of its view.
     pub fn apply(&mut self, event: &Event) {
+        let delivers = self.delivered.is_some();
         match event {
             Event::Blocks { to, .. } => self.delivered = Some(*to),
             Event::Advanced { tier, tip } | Event::Regressed { tier, tip } => {
@@ -40,6 +41,7 @@ impl Watermarks {
                 self.tips = *tips;
             }
         }
+        debug_assert!(self.delivered.is_some() || !delivers, "an event undid the first delivery");
     }
 }
 
