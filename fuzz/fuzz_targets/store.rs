@@ -445,8 +445,8 @@ async fn lies(
 
 /// What a disk that lies may be refused with.
 fn typed(fault: &Fault) {
-    use FaultKind::{CorruptRecord, Disk, Setting, WrongChain};
-    assert!(matches!(fault.kind, CorruptRecord | Disk | Setting | WrongChain), "{fault}");
+    use FaultKind::{CorruptRecord, Disk, InvalidConfig, WrongChain};
+    assert!(matches!(fault.kind, CorruptRecord | Disk | InvalidConfig | WrongChain), "{fault}");
     assert!(fault.detail.len() < 2_000, "{fault}");
 }
 
