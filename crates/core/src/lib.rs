@@ -29,6 +29,8 @@ mod consumer;
 mod cursor;
 mod event;
 mod fault;
+#[cfg(feature = "json")]
+pub mod json;
 mod log;
 mod monitor;
 mod mutants;

@@ -72,6 +72,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// The line that says where the chain is served, and what it is.
+#[derive(serde::Serialize)]
+struct Ready<U, I> {
+    url: U,
+    identity: I,
+    mode: &'static str,
+    blocks: u64,
+    tip: Option<String>,
+}
+
 fn run(args: &Args) -> eyre::Result<()> {
     let Args { blocks, mode, port, data_bytes, block_time_ms, seed, live_ms, keep } = *args;
     let config = ChainConfig {
@@ -87,13 +97,9 @@ fn run(args: &Args) -> eyre::Result<()> {
         use commonware_cryptography::Digestible as _;
         commonware_formatting::hex(&block.digest())
     });
-    let ready = serde_json::json!({
-        "url": server.url(),
-        "identity": server.identity(),
-        "mode": mode.as_str(),
-        "blocks": blocks,
-        "tip": tip,
-    });
+    let ready =
+        Ready { url: server.url(), identity: server.identity(), mode: mode.as_str(), blocks, tip };
+    let ready = serde_json::to_string(&ready).wrap_err("could not describe the server")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{ready}").and_then(|()| out.flush()).wrap_err("could not write to stdout")?;
     drop(out);

@@ -1,28 +1,33 @@
-//! How many requests may be made.
+//! The request budget: a token bucket.
+//!
+//! The runtime's `RateLimiter` is not used because it stores the time from which the next request is
+//! allowed: after the wall clock is set back by an hour, it refuses for an hour. This one stores what was
+//! saved up instead, so that a clock that is set costs no more than the interval between two requests.
 
 use std::time::{Duration, SystemTime};
 
-/// Requests by the second, some of which may be made at once after a pause.
+/// A number of requests per second, with a burst after a pause.
 ///
-/// Time that is set back counts for nothing, and time that is set forward for no more than a pause: the
-/// wait for the next request is never longer than the time between two.
+/// A clock that is set back adds nothing to the budget, and one that is set forward no more than a full
+/// burst: the wait for the next request is never longer than the interval between two.
 #[derive(Debug)]
 pub(super) struct Budget {
     interval: Duration,
     burst: u32,
-    /// How long ago the last request that was not made could have been made: up to `burst` intervals.
+    /// Time not yet spent on requests: at most `burst` intervals. One request costs one interval.
     saved: Duration,
+    /// When `saved` was last updated.
     at: SystemTime,
 }
 
 impl Budget {
-    /// `per_second` requests, `burst` of them at once after a pause.
+    /// A full budget of `per_second` requests, `burst` of them at once after a pause.
     pub(super) fn new(per_second: u32, burst: u32, now: SystemTime) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self { interval, burst: burst.max(1), saved: interval * burst.max(1), at: now }
     }
 
-    /// Takes one request; how long to wait before there is one, if there is none now.
+    /// Spends one request, or returns how long to wait until there is one.
     pub(super) fn take(&mut self, now: SystemTime) -> Result<(), Duration> {
         let passed = now.duration_since(self.at).unwrap_or_default();
         self.at = now;

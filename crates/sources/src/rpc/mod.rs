@@ -8,6 +8,10 @@
 //!    believed of the answers)          fail-over, batch size       or several as a batch
 //! ```
 //!
+//! The clients are `jsonrpsee`'s. Fail-over and batching are ours rather than those of alloy's transport
+//! layers, because each endpoint has to be identified once per connection (a node of another chain is
+//! skipped), and because callers need a typed [`Fault`] for every refusal.
+//!
 //! | file | what |
 //! |---|---|
 //! | `endpoint` | addresses, with what is secret in them |

@@ -1,11 +1,10 @@
-//! The public contract of `--format json`: one object a line.
+//! Prints the lines of `--format json`, whose contract is [`tidewatch_core::json`].
 
 use super::{Printer, Reached};
 use commonware_utils::sync::Mutex;
-use serde_json::{Value, json};
 use tidewatch_core::{
-    Ack, BlockRef, CheckpointRef, Consumer, Cursor, Event, Fault, FaultKind, Monitor, Record,
-    State, Status, Tier, Tip, TipSet, Watermarks,
+    Ack, Consumer, Event, Fault, FaultKind, Monitor, Record, State, Status, Tier, Watermarks,
+    json::Line,
 };
 
 /// The name of the durable position of standard output.
@@ -37,8 +36,9 @@ impl Consumer for Events {
     }
 
     async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
-        let text: String = records.iter().map(|record| line(&event(record))).collect();
-        self.printer.print(text).await.map_err(|error| Self::failed(&error))?;
+        let lines = records.iter().map(|record| text(&Line::event(&record.event, &record.cursor)));
+        let lines = lines.collect::<Result<String, _>>().map_err(|error| Self::failed(&error))?;
+        self.printer.print(lines).await.map_err(|error| Self::failed(&error))?;
         if let Some(last) = records.last() {
             self.reached.printed(last.watermarks.tips.block(Tier::Finalized));
         }
@@ -46,14 +46,13 @@ impl Consumer for Events {
     }
 
     async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
-        // Whoever reads the lines is told where they go on: everything is dropped, then the tiers.
+        // A prune to where the kept history begins tells readers to drop what they have and go on there.
         let watermarks = &oldest.watermarks;
-        let Some(head) = watermarks.head() else { return Ok(()) };
-        let pruned = json!({
-            "event": "pruned", "to": block(head), "depth": 0, "tips": tips(&watermarks.tips),
-            "cursor": oldest.cursor.to_string(),
-        });
-        self.printer.print(line(&pruned)).await.map_err(|error| Self::failed(&error))
+        let Some(to) = watermarks.head() else { return Ok(()) };
+        let pruned = Event::Pruned { to, depth: 0, tips: watermarks.tips };
+        let line = text(&Line::event(&pruned, &oldest.cursor));
+        let line = line.map_err(|error| Self::failed(&error))?;
+        self.printer.print(line).await.map_err(|error| Self::failed(&error))
     }
 }
 
@@ -69,6 +68,13 @@ impl Lines {
     pub(crate) const fn new(printer: Printer, reached: Reached) -> Self {
         Self { printer, reached, last: Mutex::new(None) }
     }
+
+    fn hint(&self, line: &Line<'_>) {
+        match text(line) {
+            Ok(text) => self.printer.hint(text),
+            Err(error) => tracing::error!(%error, "a line that cannot be written as JSON"),
+        }
+    }
 }
 
 impl Monitor for Lines {
@@ -77,143 +83,36 @@ impl Monitor for Lines {
     }
 
     fn fault(&self, fault: &Fault) {
-        self.printer.hint(line(&json!({
-            "event": "fault", "kind": fault.kind.as_str(), "source": fault.about,
-            "detail": fault.detail,
-        })));
+        self.hint(&fault.into());
     }
 
     fn status(&self, status: &Status) {
         if self.last.lock().replace(status.state) != Some(status.state) {
-            self.printer.hint(line(&json!({
-                "event": "status", "state": status.state.as_str(), "lag": status.lag,
-                "source_height": status.source_height.map(|height| height.get()),
-            })));
+            self.hint(&status.into());
         }
     }
 }
 
-fn line(value: &Value) -> String {
-    format!("{value}\n")
-}
-
-fn block(block: BlockRef) -> Value {
-    json!({ "height": block.height.get(), "digest": block.digest.to_string() })
-}
-
-fn checkpoint(checkpoint: Option<CheckpointRef>) -> Value {
-    checkpoint.map_or(Value::Null, |checkpoint| {
-        json!({ "number": checkpoint.number, "digest": checkpoint.digest.to_string() })
-    })
-}
-
-/// All tiers by name; `null` where one is not known.
-fn tips(tips: &TipSet) -> Value {
-    let tip = |tier| tips.get(tier).map_or(Value::Null, |tip| self::tip(&tip));
-    Tier::ALL.map(|tier| (tier.as_str().to_string(), tip(tier))).into_iter().collect()
-}
-
-fn tip(tip: &Tip) -> Value {
-    json!({ "block": block(tip.block), "checkpoint": checkpoint(tip.checkpoint) })
-}
-
-fn moved(event: &str, tier: Tier, tip: &Tip, cursor: &Cursor) -> Value {
-    json!({
-        "event": event, "tier": tier.as_str(), "block": block(tip.block),
-        "checkpoint": checkpoint(tip.checkpoint), "cursor": cursor.to_string(),
-    })
-}
-
-fn event(record: &Record) -> Value {
-    let cursor = &record.cursor;
-    match &record.event {
-        Event::Blocks { from, to } => json!({
-            "event": "blocks", "from": block(*from), "to": block(*to),
-            "count": to.height.get() - from.height.get() + 1, "cursor": cursor.to_string(),
-        }),
-        Event::Advanced { tier, tip } => moved("advanced", *tier, tip, cursor),
-        Event::Regressed { tier, tip } => moved("regressed", *tier, tip, cursor),
-        Event::Pruned { to, depth, tips } => json!({
-            "event": "pruned", "to": block(*to), "depth": depth, "tips": self::tips(tips),
-            "cursor": cursor.to_string(),
-        }),
-    }
+/// `line` as text.
+fn text(line: &Line<'_>) -> std::io::Result<String> {
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use commonware_runtime::{Runner as _, tokio};
+    use serde_json::{Value, json};
     use std::{
         future::{Future as _, poll_fn},
         io::Write,
         pin::pin,
         sync::{Arc, mpsc},
     };
-    use tidewatch_core::{ChainId, Digest, Height};
+    use tidewatch_core::json::{Block, Tips};
     use tidewatch_sim::conformance::{Subject, Verdict, consumer};
-
-    fn at(height: u64, fill: u8) -> BlockRef {
-        BlockRef::new(Height::new(height), Digest([fill; 32]))
-    }
-
-    fn record(event: Event) -> Record {
-        let mut watermarks = Watermarks::none();
-        watermarks.apply(&event);
-        let cursor = Cursor::new(&ChainId::new("test:1").unwrap(), 1, &watermarks, &[]);
-        Record { event, watermarks, cursor }
-    }
-
-    /// The contract, field by field and in the words of the README.
-    #[test]
-    fn every_event_has_the_fields_of_the_contract() {
-        let hex = |fill: u8| format!("{fill:02x}").repeat(32);
-        let checkpoint = CheckpointRef { number: 3, digest: Digest([9; 32]) };
-        let tip = Tip { block: at(5, 1), checkpoint: Some(checkpoint) };
-        let table = [
-            (
-                Event::Blocks { from: at(1, 2), to: at(50, 3) },
-                json!({
-                    "event": "blocks", "from": {"height": 1, "digest": hex(2)},
-                    "to": {"height": 50, "digest": hex(3)}, "count": 50,
-                }),
-            ),
-            (
-                Event::Advanced { tier: Tier::Checkpointed, tip },
-                json!({
-                    "event": "advanced", "tier": "checkpointed",
-                    "block": {"height": 5, "digest": hex(1)},
-                    "checkpoint": {"number": 3, "digest": hex(9)},
-                }),
-            ),
-            (
-                Event::Regressed { tier: Tier::Proposed, tip: at(4, 4).into() },
-                json!({
-                    "event": "regressed", "tier": "proposed",
-                    "block": {"height": 4, "digest": hex(4)}, "checkpoint": null,
-                }),
-            ),
-            (
-                Event::Pruned {
-                    to: at(2, 5),
-                    depth: 3,
-                    tips: TipSet::unknown().with(Tier::Proposed, at(2, 5)),
-                },
-                json!({
-                    "event": "pruned", "to": {"height": 2, "digest": hex(5)}, "depth": 3,
-                    "tips": {
-                        "proposed": {"block": {"height": 2, "digest": hex(5)}, "checkpoint": null},
-                        "checkpointed": null, "proven": null, "finalized": null,
-                    },
-                }),
-            ),
-        ];
-        for (event, mut want) in table {
-            let record = record(event);
-            want["cursor"] = record.cursor.to_string().into();
-            assert_eq!(super::event(&record), want);
-        }
-    }
 
     /// What a reader at the other end of the pipe has, and keeps when the command ends.
     #[derive(Default)]
@@ -313,7 +212,8 @@ mod tests {
         }
 
         fn expects(&self, watermarks: &Watermarks) -> (Value, Value) {
-            (watermarks.delivered.map_or(Value::Null, block), tips(&watermarks.tips))
+            let head = serde_json::to_value(watermarks.delivered.map(Block::from));
+            (head.unwrap(), serde_json::to_value(Tips::from(&watermarks.tips)).unwrap())
         }
     }
 

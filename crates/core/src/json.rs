@@ -1,0 +1,281 @@
+//! The public contract of the JSON lines, as types that serialize to them.
+//!
+//! One [`Line`] is one object on one line; the order of its keys is that of the fields here. The README
+//! describes the lines for those who read them. Existing keys keep their meaning, their type and their
+//! place; new ones may be added.
+//!
+//! ```text
+//! {"event":"blocks","from":BLOCK,"to":BLOCK,"count":50,"cursor":"..."}
+//! {"event":"advanced","tier":"finalized","block":BLOCK,"checkpoint":CHECKPOINT or null,"cursor":"..."}
+//! {"event":"regressed", likewise}
+//! {"event":"pruned","to":BLOCK,"depth":3,"tips":{"proposed":TIP or null,...},"cursor":"..."}
+//! {"event":"fault","kind":"...","source":"...","detail":"..."}
+//! {"event":"status","state":"live","lag":0,"source_height":9 or null}
+//! ```
+
+use crate::{BlockRef, CheckpointRef, Cursor, Digest, Event, Fault, Status, Tier, Tip, TipSet};
+use serde::{Serialize, Serializer};
+
+/// One line: an event with the cursor after it, a fault, or a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a line is written once and dropped")]
+pub enum Line<'a> {
+    /// [`Event::Blocks`].
+    Blocks {
+        /// The first block.
+        from: Block,
+        /// The last block.
+        to: Block,
+        /// How many there are.
+        count: u64,
+        /// The position after this event.
+        cursor: String,
+    },
+    /// [`Event::Advanced`].
+    Advanced(Move),
+    /// [`Event::Regressed`].
+    Regressed(Move),
+    /// [`Event::Pruned`].
+    Pruned {
+        /// The highest block that survives.
+        to: Block,
+        /// How many delivered blocks were dropped.
+        depth: u64,
+        /// All tiers after the prune.
+        tips: Tips,
+        /// The position after this event.
+        cursor: String,
+    },
+    /// Something was refused or failed.
+    Fault {
+        /// The public name of the kind of fault.
+        kind: &'static str,
+        /// The source or part that the fault is about.
+        source: &'a str,
+        /// What happened, for people.
+        detail: &'a str,
+    },
+    /// The state of the follower.
+    Status {
+        /// The public name of the state.
+        state: &'static str,
+        /// Blocks between the source's proposed tip and the follower.
+        lag: u64,
+        /// The height of the source's proposed tip, as last seen.
+        source_height: Option<u64>,
+    },
+}
+
+impl Line<'_> {
+    /// The line of `event`, where `cursor` is the position after it.
+    pub fn event(event: &Event, cursor: &Cursor) -> Self {
+        let cursor = cursor.to_string();
+        match event {
+            Event::Blocks { from, to } => {
+                debug_assert!(from.height <= to.height, "blocks {from} to {to}");
+                let count = to.height.get() - from.height.get() + 1;
+                Self::Blocks { from: (*from).into(), to: (*to).into(), count, cursor }
+            }
+            Event::Advanced { tier, tip } => Self::Advanced(Move::new(*tier, tip, cursor)),
+            Event::Regressed { tier, tip } => Self::Regressed(Move::new(*tier, tip, cursor)),
+            Event::Pruned { to, depth, tips } => {
+                Self::Pruned { to: (*to).into(), depth: *depth, tips: tips.into(), cursor }
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a Fault> for Line<'a> {
+    fn from(fault: &'a Fault) -> Self {
+        Self::Fault { kind: fault.kind.as_str(), source: &fault.about, detail: &fault.detail }
+    }
+}
+
+impl From<&Status> for Line<'_> {
+    fn from(status: &Status) -> Self {
+        let source_height = status.source_height.map(|height| height.get());
+        Self::Status { state: status.state.as_str(), lag: status.lag, source_height }
+    }
+}
+
+/// A tier that moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Move {
+    /// The public name of the tier.
+    pub tier: &'static str,
+    /// The block that the tier is at now.
+    pub block: Block,
+    /// The checkpoint that brought it there, where the chain names one.
+    pub checkpoint: Option<Checkpoint>,
+    /// The position after this event.
+    pub cursor: String,
+}
+
+impl Move {
+    fn new(tier: Tier, tip: &Tip, cursor: String) -> Self {
+        let checkpoint = tip.checkpoint.map(Into::into);
+        Self { tier: tier.as_str(), block: tip.block.into(), checkpoint, cursor }
+    }
+}
+
+/// A block by height and digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Block {
+    /// The height.
+    pub height: u64,
+    /// The digest, 64 hex digits.
+    #[serde(serialize_with = "hex")]
+    pub digest: Digest,
+}
+
+impl From<BlockRef> for Block {
+    fn from(block: BlockRef) -> Self {
+        Self { height: block.height.get(), digest: block.digest }
+    }
+}
+
+/// A checkpoint by number and digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Checkpoint {
+    /// The number.
+    pub number: u64,
+    /// The digest, 64 hex digits.
+    #[serde(serialize_with = "hex")]
+    pub digest: Digest,
+}
+
+impl From<CheckpointRef> for Checkpoint {
+    fn from(checkpoint: CheckpointRef) -> Self {
+        Self { number: checkpoint.number, digest: checkpoint.digest }
+    }
+}
+
+/// Where a tier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TierTip {
+    /// The highest block that has the tier.
+    pub block: Block,
+    /// The checkpoint that brought it there, where the chain names one.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl From<Tip> for TierTip {
+    fn from(tip: Tip) -> Self {
+        Self { block: tip.block.into(), checkpoint: tip.checkpoint.map(Into::into) }
+    }
+}
+
+/// All tiers by name; `null` where one is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tips {
+    /// [`Tier::Proposed`].
+    pub proposed: Option<TierTip>,
+    /// [`Tier::Checkpointed`].
+    pub checkpointed: Option<TierTip>,
+    /// [`Tier::Proven`].
+    pub proven: Option<TierTip>,
+    /// [`Tier::Finalized`].
+    pub finalized: Option<TierTip>,
+}
+
+impl From<&TipSet> for Tips {
+    fn from(tips: &TipSet) -> Self {
+        let tip = |tier| tips.get(tier).map(TierTip::from);
+        Self {
+            proposed: tip(Tier::Proposed),
+            checkpointed: tip(Tier::Checkpointed),
+            proven: tip(Tier::Proven),
+            finalized: tip(Tier::Finalized),
+        }
+    }
+}
+
+fn hex<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChainId, FaultKind, Height, State, Watermarks};
+
+    fn at(height: u64, fill: u8) -> BlockRef {
+        BlockRef::new(Height::new(height), Digest([fill; 32]))
+    }
+
+    fn line(line: &Line<'_>) -> String {
+        serde_json::to_string(line).unwrap()
+    }
+
+    /// The contract, byte for byte and in the words of the README.
+    #[test]
+    fn every_event_has_the_fields_of_the_contract_in_their_order() {
+        let hex = |fill: u8| format!("{fill:02x}").repeat(32);
+        let block = |height, fill| format!(r#"{{"height":{height},"digest":"{}"}}"#, hex(fill));
+        let checkpoint = CheckpointRef { number: 3, digest: Digest([9; 32]) };
+        let tip = Tip { block: at(5, 1), checkpoint: Some(checkpoint) };
+        let tips = TipSet::unknown().with(Tier::Proposed, at(2, 5)).with(Tier::Finalized, tip);
+        let sealed = format!(r#"{{"number":3,"digest":"{}"}}"#, hex(9));
+        let table = [
+            (
+                Event::Blocks { from: at(1, 2), to: at(50, 3) },
+                format!(
+                    r#"{{"event":"blocks","from":{},"to":{},"count":50,"#,
+                    block(1, 2),
+                    block(50, 3)
+                ),
+            ),
+            (
+                Event::Advanced { tier: Tier::Checkpointed, tip },
+                format!(
+                    r#"{{"event":"advanced","tier":"checkpointed","block":{},"checkpoint":{sealed},"#,
+                    block(5, 1)
+                ),
+            ),
+            (
+                Event::Regressed { tier: Tier::Proposed, tip: at(4, 4).into() },
+                format!(
+                    r#"{{"event":"regressed","tier":"proposed","block":{},"checkpoint":null,"#,
+                    block(4, 4)
+                ),
+            ),
+            (
+                Event::Pruned { to: at(2, 5), depth: 3, tips },
+                format!(
+                    concat!(
+                        r#"{{"event":"pruned","to":{},"depth":3,"tips":{{"#,
+                        r#""proposed":{{"block":{},"checkpoint":null}},"checkpointed":null,"#,
+                        r#""proven":null,"finalized":{{"block":{},"checkpoint":{}}}}},"#
+                    ),
+                    block(2, 5),
+                    block(2, 5),
+                    block(5, 1),
+                    sealed
+                ),
+            ),
+        ];
+        for (event, start) in table {
+            let cursor = Cursor::new(&ChainId::new("test:1").unwrap(), 1, &Watermarks::none(), &[]);
+            let want = format!(r#"{start}"cursor":"{cursor}"}}"#);
+            assert_eq!(line(&Line::event(&event, &cursor)), want);
+        }
+    }
+
+    #[test]
+    fn faults_and_states_are_lines_too() {
+        let fault = FaultKind::Timeout.fault("eth+http://host", "no \"answer\"");
+        let want = r#"{"event":"fault","kind":"timeout","source":"eth+http://host","detail":"no \"answer\""}"#;
+        assert_eq!(line(&(&fault).into()), want);
+        let status = |source_height| Status {
+            state: State::CatchingUp,
+            lag: 7,
+            source_height,
+            tip_age_ms: Some(1),
+        };
+        let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":9}"#;
+        assert_eq!(line(&(&status(Some(Height::new(9)))).into()), want);
+        let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":null}"#;
+        assert_eq!(line(&(&status(None)).into()), want);
+    }
+}
