@@ -1,23 +1,23 @@
-//! A simulated world that tries to break a follower, on the deterministic runtime.
+//! Deterministic simulation of a follower in a hostile environment.
 //!
 //! # Overview
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`world`] | a chain that reorgs, upstreams that lie, lag and hang, consumers that fail, drawn from one seed |
-//! | [`host`] | the machine that it runs on: clock jumps, starved tasks, a disk that is slow, fails or crashes in a write |
-//! | [`watch`] | what crosses the follower's borders, and a checker for every rule |
-//! | [`conformance`] | the two suites for your own code: one for a `Source`, one for a `Consumer` |
-//! | [`scripted`] | a chain, a source and a view that do exactly what a test tells them to |
+//! | [`world`] | a chain that reorgs, upstreams that lie, lag and hang, and consumers that fail, all drawn from one seed |
+//! | [`host`] | the machine: clock jumps, starved tasks, a disk that is slow, fails, or crashes in the middle of a write |
+//! | [`watch`] | recorders at every port of the follower, and a checker for each rule |
+//! | [`conformance`] | two test suites for your own code: one for a `Source`, one for a `Consumer` |
+//! | [`scripted`] | a chain, a source and a view that a test controls step by step |
 //!
-//! The code under test runs as it is: the driver, the store on disk, the deliveries. A seed decides
-//! everything, and replays it exactly. The command is `tidewatch-sim`; see `--help`.
+//! The code under test is the production code: the driver, the store on disk, the deliveries. A seed
+//! determines the whole run and replays it exactly. The command is `tidewatch-sim`; see `--help`.
 //!
 //! # Limits
 //!
-//! Most worlds are followed through a source that takes its upstreams' word; there a false claim of
-//! finality is not among the lies, because nothing could refuse it. In one world of seven the chain is
-//! certified, its upstreams lie in bytes, and what is announced must be the truth.
+//! Most worlds use a source that trusts its upstreams. In those, no upstream makes a false claim of
+//! finality, because the source could not detect it. In about one world of seven the chain is certified:
+//! upstreams forge certificates and blocks, and everything announced as final must be true.
 
 pub mod conformance;
 pub mod host;

@@ -1,6 +1,6 @@
 //! `tidewatch-sim`: runs worlds that try to break the follower.
 
-#![allow(clippy::disallowed_types, reason = "how fast worlds run is told in real time")]
+#![allow(clippy::disallowed_types, reason = "throughput is measured in wall-clock time")]
 
 use clap::Parser;
 use eyre::{Result, bail};
@@ -19,15 +19,15 @@ use tidewatch_sim::world::{Outcome, Tally, run};
 use tracing_subscriber::EnvFilter;
 
 /// Runs simulated worlds, one for each seed: a chain that reorgs, upstreams that lie, lag and hang,
-/// consumers that fail, a machine that crashes in the middle of a write, and the follower as it is. Every
-/// rule is checked at every step; a world that breaks one is named by its seed, and that seed replays it
-/// exactly.
+/// consumers that fail, a machine that crashes in the middle of a write, and the production follower.
+/// Every rule is checked at every step. If a world breaks a rule, its seed is printed; the seed replays
+/// the world exactly.
 ///
 /// Examples:
 ///
 ///   tidewatch-sim --seeds 1000        the worlds of the seeds 0 to 999
-///   tidewatch-sim --minutes 30        as many worlds as go into half an hour
-///   tidewatch-sim --seed 4711         one world, with everything that is seen
+///   tidewatch-sim --minutes 30        as many worlds as fit into half an hour
+///   tidewatch-sim --seed 4711         one world, with every observation printed
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {
@@ -39,7 +39,7 @@ struct Args {
     #[arg(long, default_value_t = 0, conflicts_with = "seed")]
     from: u64,
 
-    /// Replay the world of this seed, twice, and print everything that is seen.
+    /// Replay the world of this seed twice, and print every observation.
     #[arg(long)]
     seed: Option<u64>,
 
@@ -47,7 +47,7 @@ struct Args {
     #[arg(long, conflicts_with = "seed")]
     minutes: Option<u64>,
 
-    /// Worlds that run side by side. By default as many as the machine has cores.
+    /// Worlds that run in parallel. By default one for each core.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
     jobs: Option<u64>,
 }
@@ -60,20 +60,20 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-/// One world with full tracing, and once more to see that it is the same.
+/// Runs one world with full tracing, then again to check that the run is deterministic.
 fn replay(seed: u64) -> Result<ExitCode> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).without_time().with_target(false).init();
     let outcome = run(seed, true);
     if run(seed, false).audit != outcome.audit {
-        bail!("the world of seed {seed} is not the same twice: it depends on something else");
+        bail!("two runs of seed {seed} differ: the world is not deterministic");
     }
     let mut out = std::io::stdout().lock();
     write_tally(&mut out, 1, &outcome.tally, None)?;
     Ok(report(&mut out, &outcome)?)
 }
 
-/// Where a sweep stands.
+/// Progress of a sweep.
 #[derive(Default)]
 struct Standing {
     worlds: u64,

@@ -1,4 +1,4 @@
-//! Calls of code that is not trusted to end, nor not to panic.
+//! Calls to untrusted code, which may hang or panic.
 
 use super::DEADLINE;
 use commonware_runtime::Clock;
@@ -9,29 +9,29 @@ use futures::{
 };
 use std::{any::Any, future::Future, panic::AssertUnwindSafe};
 
-/// How a call went wrong that gave no answer at all.
+/// Why a call returned nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
-    /// It did not end within [`DEADLINE`].
+    /// The call did not return within [`DEADLINE`].
     Late,
-    /// It panicked, with this message.
+    /// The call panicked with this message.
     Panicked(String),
 }
 
-/// What a panic said.
+/// Message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message").into()
 }
 
-/// Makes `call`, and takes a panic for an answer.
+/// Awaits `call` and catches its panic.
 pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, NoAnswer> {
     let result = AssertUnwindSafe(call).catch_unwind().await;
     result.map_err(|panic| NoAnswer::Panicked(message(&*panic)))
 }
 
-/// What `call` gives, unless `end` comes first.
+/// Output of `call`, or `None` if `end` resolves first.
 pub(super) async fn either<T>(
     call: impl Future<Output = T>,
     end: impl Future<Output = ()>,
@@ -43,7 +43,7 @@ pub(super) async fn either<T>(
     }
 }
 
-/// Makes `call`, and waits no longer than [`DEADLINE`].
+/// Awaits `call` for at most [`DEADLINE`], and catches its panic.
 pub(super) async fn within<T>(
     clock: &impl Clock,
     call: impl Future<Output = T>,

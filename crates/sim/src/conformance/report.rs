@@ -1,34 +1,34 @@
-//! What a suite found.
+//! Result of a conformance suite.
 
 use std::fmt;
 
-/// Characters of a digest in hex.
+/// Length of a digest in hex characters.
 const DIGEST: usize = 64;
 
-/// Characters of it that a report shows.
+/// Length of the digest prefix that a report shows.
 const START: usize = 8;
 
-/// What became of one check.
+/// Outcome of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was looked at, and holds.
+    /// The property was tested and holds.
     Held,
-    /// It does not hold; in words, what was seen instead.
+    /// The property does not hold; the text describes what was observed instead.
     Broken(String),
-    /// It could not be looked at; in words, why.
+    /// The property could not be tested; the text gives the reason.
     NotShown(String),
 }
 
-/// One thing that was looked at.
+/// One property that a suite tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What must hold, as a sentence.
+    /// The property, as a sentence.
     pub name: &'static str,
-    /// Whether it does.
+    /// Whether it holds.
     pub verdict: Verdict,
 }
 
-/// Why a check does not hold.
+/// Why a check did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     Broken(String),
@@ -40,7 +40,7 @@ impl Flaw {
         Self::Broken(shortened(&detail.to_string()))
     }
 
-    /// What another check says of it.
+    /// Refers to another check, which reports the same flaw.
     pub(super) fn see(check: &str) -> Self {
         Self::NotShown(format!("see: {check}"))
     }
@@ -50,7 +50,7 @@ impl Flaw {
     }
 }
 
-/// `text` with the digests in it cut to their start: that tells two of them apart.
+/// Shortens every digest in `text` to a prefix, which is enough to tell two of them apart.
 fn shortened(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let mut hex = 0;
@@ -65,7 +65,7 @@ fn shortened(text: &str) -> String {
     short
 }
 
-/// Every check of a suite by name, and what the examination cost.
+/// Every check of a suite by name, and the cost of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     subject: String,
@@ -86,7 +86,8 @@ impl Report {
         }
     }
 
-    /// Takes in one look at `name`. Of several, a broken one counts most, then one that held.
+    /// Records one result for the check `name`. If there are several, broken takes precedence over
+    /// held, and held over not shown.
     pub(super) fn record(&mut self, name: &'static str, look: Result<(), Flaw>) {
         let Some(check) = self.checks.iter_mut().find(|check| check.name == name) else { return };
         match (&check.verdict, look) {
@@ -113,7 +114,7 @@ impl Report {
         &self.checks
     }
 
-    /// What became of the check `name`; `None` if the suite has none of that name.
+    /// Verdict of the check `name`; `None` if the suite has no such check.
     pub fn verdict(&self, name: &str) -> Option<&Verdict> {
         self.checks.iter().find(|check| check.name == name).map(|check| &check.verdict)
     }
@@ -123,7 +124,7 @@ impl Report {
         self.checks.iter().filter(|check| matches!(check.verdict, Verdict::Broken(_)))
     }
 
-    /// What the examination cost, such as calls by kind.
+    /// Cost of the run, such as the number of calls by kind.
     pub fn counts(&self) -> &[(&'static str, u64)] {
         &self.counts
     }
@@ -132,7 +133,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// With the whole table, if a check is broken.
+    /// If a check is broken; the message is the whole report.
     pub fn assert(&self) {
         assert!(self.broken().next().is_none(), "{self}");
     }

@@ -1,21 +1,21 @@
-//! A scripted chain that moves as it is told.
+//! A scripted stage: a chain that the suite can extend, reorg and finalize.
 
 use super::Stage;
 use crate::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_core::{ChainInfo, Ladder};
 
-/// A chain and its tiers, and a source that says so.
+/// A chain with its tiers, and the source that reports them.
 pub(super) struct Told {
     pub(super) source: ScriptedSource,
     ladder: Ladder,
     chain: Chain,
-    /// Of proposed, checkpointed, proven and finalized.
+    /// Heights of proposed, checkpointed, proven and finalized.
     heights: [u64; 4],
     fork: u8,
 }
 
 impl Told {
-    /// A chain of nothing but genesis.
+    /// A chain at genesis.
     pub(super) fn new(ladder: Ladder) -> Self {
         let chain = Chain::new('a', 0);
         let source = ScriptedSource::new(&chain, [0; 4]);
@@ -31,12 +31,12 @@ impl Told {
         self.heights
     }
 
-    /// Puts `blocks` blocks on top.
+    /// Extends the chain by `blocks` blocks.
     pub(super) fn append(&mut self, blocks: u64) {
         self.branch(0, blocks);
     }
 
-    /// Takes the highest `depth` blocks away, none that is final, and puts `blocks` others there.
+    /// Replaces the highest `depth` blocks, except finalized ones, with `blocks` blocks of a new fork.
     pub(super) fn replace(&mut self, depth: u64, blocks: u64) {
         self.next_fork(1);
         self.branch(depth, blocks);
@@ -48,7 +48,7 @@ impl Told {
         self.say();
     }
 
-    /// What is put on top from here on is on another fork.
+    /// Changes the fork of blocks that are added later.
     pub(super) const fn next_fork(&mut self, by: u8) {
         self.fork = (self.fork + by) % 26;
     }

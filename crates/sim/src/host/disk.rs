@@ -1,4 +1,4 @@
-//! The disk of a host.
+//! Fault-injecting disk of a host.
 
 use super::{Change, Trouble};
 use commonware_runtime::{
@@ -6,7 +6,7 @@ use commonware_runtime::{
 };
 use std::{fmt, future::pending, sync::Arc};
 
-/// One change of the disk: it takes its time, fails, or never comes back.
+/// Applies faults to one disk mutation: it may be delayed, fail, or never complete.
 pub(super) async fn change(clock: &impl Clock, trouble: &Trouble, sync: bool) -> Result<(), Error> {
     match trouble.change(sync) {
         Change::Goes(None) => Ok(()),
@@ -19,7 +19,7 @@ pub(super) async fn change(clock: &impl Clock, trouble: &Trouble, sync: bool) ->
     }
 }
 
-/// A blob on the disk of a host.
+/// A blob whose mutations may be delayed, fail, or never complete.
 pub struct DiskBlob<E: Storage> {
     inner: E::Blob,
     clock: Arc<E>,

@@ -1,20 +1,20 @@
-//! A machine that can be trusted with nothing: its clock jumps, its disk is slow, fails, or loses the
-//! process in the middle of a write, and its scheduler starves tasks.
+//! An unreliable machine: its clock jumps, its disk is slow, fails, or crashes the process in the middle
+//! of a write, and its scheduler starves tasks.
 //!
 //! # Overview
 //!
-//! [`Host`] is a runtime context around another one. What runs on it is the code as it is; what goes
-//! wrong is said through [`Trouble`], which all contexts of one host share.
+//! [`Host`] wraps a runtime context and injects faults, so that unmodified production code can run on
+//! it. A test controls the faults through [`Trouble`], which all contexts of one host share.
 //!
-//! | trouble | what happens |
+//! | fault | effect |
 //! |---|---|
-//! | [`Trouble::jump`] | the wall clock moves, forwards or back; sleeps last as long as before |
-//! | [`Trouble::starve`] | a task that could go on is not polled for a while |
-//! | [`Trouble::slow_disk`] | changes of the disk take their time |
-//! | [`Trouble::fail_disk_after`] | every change of the disk fails, after so many |
-//! | [`Trouble::crash_after`] | a change of the disk never comes back, after so many: see [`Trouble::crashed`] |
+//! | [`Trouble::jump`] | the wall clock jumps forward or back; the duration of sleeps does not change |
+//! | [`Trouble::starve`] | a runnable task is not polled for a while |
+//! | [`Trouble::slow_disk`] | disk mutations are delayed |
+//! | [`Trouble::fail_disk_after`] | after the given number of disk mutations, every further one fails |
+//! | [`Trouble::crash_after`] | after the given number of disk mutations, the next one never completes: see [`Trouble::crashed`] |
 //!
-//! What a crash leaves of writes that were not synced is set in the runtime below.
+//! The inner runtime decides how much of the unsynced writes survives a crash.
 
 mod disk;
 mod tasks;
@@ -42,27 +42,27 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How often something goes wrong, and for how long at the most.
+/// Probability and maximum duration of a random fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Odds {
-    /// Of each chance, how often.
+    /// Probability of the fault at each opportunity.
     pub rate: f64,
-    /// For how long at the most.
+    /// Maximum duration of the fault.
     pub longest: Duration,
 }
 
-/// What was done to the disk of a host.
+/// Disk mutations of a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Everything that changed it: opens, writes, resizes, syncs, removals.
+    /// All mutations: opens, writes, resizes, syncs, removals.
     pub changes: u64,
-    /// Barriers: syncs, and writes that are one.
+    /// Barriers: syncs and synchronous writes.
     pub syncs: u64,
 }
 
 struct State {
     rng: StdRng,
-    /// Of the wall clock, in milliseconds.
+    /// Offset of the wall clock, in milliseconds.
     skew: i64,
     starve: Odds,
     slow_disk: Odds,
@@ -73,7 +73,7 @@ struct State {
     running: usize,
 }
 
-/// What goes wrong on a [`Host`]. Cheap to clone; clones speak of the same host.
+/// Controls the faults of a [`Host`]. Cheap to clone; clones control the same host.
 #[derive(Clone)]
 pub struct Trouble {
     state: Arc<Mutex<State>>,
@@ -92,7 +92,7 @@ impl fmt::Debug for Trouble {
     }
 }
 
-/// What becomes of a change of the disk.
+/// Outcome of a disk mutation.
 enum Change {
     Goes(Option<Duration>),
     Fails,
@@ -116,50 +116,49 @@ impl Trouble {
         Self { state: Arc::new(Mutex::new(state)), crashed: crashed.map(drop).boxed().shared() }
     }
 
-    /// Nothing goes wrong from now on. The clock stays where it jumped to.
+    /// Stops all faults. The clock keeps its offset.
     pub fn end(&self) {
         let mut state = self.state.lock();
         (state.starve, state.slow_disk) = (Odds::default(), Odds::default());
         (state.fail_after, state.crash_after) = (None, None);
     }
 
-    /// Moves the wall clock by so many milliseconds.
+    /// Moves the wall clock by `by_ms` milliseconds.
     pub fn jump(&self, by_ms: i64) {
         self.state.lock().skew += by_ms;
     }
 
-    /// Starves tasks.
+    /// Starves tasks at random.
     pub fn starve(&self, odds: Odds) {
         self.state.lock().starve = odds;
     }
 
-    /// Makes the disk slow.
+    /// Delays disk mutations at random.
     pub fn slow_disk(&self, odds: Odds) {
         self.state.lock().slow_disk = odds;
     }
 
-    /// Lets so many changes of the disk through, and fails every one after them.
+    /// Fails every disk mutation after the next `changes`.
     pub fn fail_disk_after(&self, changes: u64) {
         self.state.lock().fail_after = Some(changes);
     }
 
-    /// Lets so many changes of the disk through; the one after them never comes back.
+    /// Hangs the disk mutation after the next `changes`: it never completes.
     pub fn crash_after(&self, changes: u64) {
         self.state.lock().crash_after = Some(changes);
     }
 
-    /// Resolves when a change of the disk was reached that never comes back: whoever owns the process
-    /// ends it now.
+    /// Resolves when a disk mutation hangs. The owner of the simulated process must then end it.
     pub async fn crashed(&self) {
         self.crashed.clone().await;
     }
 
-    /// What was done to the disk so far.
+    /// Disk mutations so far.
     pub fn done(&self) -> Done {
         self.state.lock().done
     }
 
-    /// Tasks that run on this host.
+    /// Number of tasks running on this host.
     pub fn running(&self) -> usize {
         self.state.lock().running
     }
@@ -205,7 +204,7 @@ fn roll(rng: &mut StdRng, odds: Odds) -> Option<Duration> {
         .then(|| Duration::from_millis(rng.random_range(0..=longest)))
 }
 
-/// A runtime context on which things go wrong. See the [module](self).
+/// A runtime context that injects faults. See the [module](self).
 #[derive(Debug)]
 pub struct Host<E> {
     inner: E,
@@ -213,8 +212,7 @@ pub struct Host<E> {
 }
 
 impl<E> Host<E> {
-    /// A host on `inner`, on which nothing goes wrong until it is told to. What goes wrong at random
-    /// is drawn from `seed`.
+    /// Wraps `inner`, without any fault at first. Random faults are drawn from `seed`.
     pub fn new(inner: E, seed: u64) -> (Self, Trouble) {
         let trouble = Trouble::new(seed);
         (Self { inner, trouble: trouble.clone() }, trouble)
@@ -244,7 +242,8 @@ impl<E: Clock> Clock for Host<E> {
         self.inner.sleep(duration)
     }
 
-    /// As timers of operating systems do, it takes the time that is left when it is called.
+    /// Sleeps for the time left when it is called, as operating system timers do: a later clock jump
+    /// does not change the duration.
     fn sleep_until(&self, deadline: SystemTime) -> impl Future<Output = ()> + Send + 'static {
         let left = deadline.duration_since(self.current()).unwrap_or(Duration::ZERO);
         self.inner.sleep(left)

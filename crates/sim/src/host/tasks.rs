@@ -1,4 +1,4 @@
-//! Tasks of a host.
+//! Task starvation of a host.
 
 use super::Trouble;
 use commonware_runtime::Clock;
@@ -9,7 +9,8 @@ use std::{
     task::{Context, Poll},
 };
 
-/// A task that is sometimes not polled although it could go on. Counts as running until it is dropped.
+/// A task that is sometimes not polled although it is runnable. It counts as running until it is
+/// dropped.
 pub(super) struct Starving<E, T> {
     clock: Box<E>,
     trouble: Trouble,

@@ -1,5 +1,4 @@
-//! Chains of blocks that really link: the digest of a block is made from its height, its fork and its
-//! parent.
+//! Test chains with valid parent links: a block's digest is derived from its height, fork and parent.
 
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
@@ -10,7 +9,7 @@ use tidewatch_core::{
     Block, BlockRef, ChainId, ChainInfo, CheckpointRef, Digest, Height, Tip, TipSet,
 };
 
-/// A block that knows its parent.
+/// A minimal block: a height, a fork and a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestBlock {
     reference: BlockRef,
@@ -19,8 +18,8 @@ pub struct TestBlock {
 }
 
 impl TestBlock {
-    /// The block of `fork` at `height` on `parent`. The first byte of its digest names the fork, so
-    /// that a failing test can.
+    /// The block of `fork` at `height` on `parent`. The first byte of its digest is the fork, so that
+    /// the output of a failing test shows it.
     pub fn new(height: u64, fork: char, parent: Digest) -> Self {
         let mut digest = Sha256::hash(&[&height.to_be_bytes(), &[fork as u8], &parent.0]);
         digest.0[0] = fork as u8;
@@ -68,27 +67,27 @@ impl CertifiedBlock for TestBlock {
     }
 }
 
-/// Blocks from genesis up. Cheap to clone.
+/// A chain of blocks, starting at genesis. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain(Arc<Vec<TestBlock>>);
 
 impl Chain {
-    /// Fork `fork` from genesis up to `tip`.
+    /// A chain of `fork` blocks from genesis to height `tip`.
     pub fn new(fork: char, tip: u64) -> Self {
         Self::of_network('g', fork, tip)
     }
 
-    /// The same on another genesis.
+    /// As [`Chain::new`], on the genesis block of fork `genesis`.
     pub fn of_network(genesis: char, fork: char, tip: u64) -> Self {
         Self(Arc::new(vec![TestBlock::new(0, genesis, Digest([0; 32]))])).fork(1, fork, tip)
     }
 
-    /// A chain of these blocks, which start at genesis and link.
+    /// A chain of `blocks`, which must start at genesis and link.
     pub fn from_blocks(blocks: Vec<TestBlock>) -> Self {
         Self(Arc::new(blocks))
     }
 
-    /// This chain below `at`, and blocks of `fork` from there up to `tip`.
+    /// This chain below height `at`, then blocks of `fork` from `at` to `tip`.
     pub fn fork(&self, at: u64, fork: char, tip: u64) -> Self {
         let mut blocks = self.0[..at as usize].to_vec();
         for height in at..=tip {
@@ -98,51 +97,55 @@ impl Chain {
         Self(Arc::new(blocks))
     }
 
-    /// Its blocks, from genesis.
+    /// All blocks, starting with genesis.
     pub fn blocks(&self) -> &[TestBlock] {
         &self.0
     }
 
-    /// Height of its last block.
+    /// Height of the last block.
     pub fn tip(&self) -> u64 {
         self.0.len() as u64 - 1
     }
 
-    /// The block at `height`, if it is that high.
+    /// The block at `height`; `None` above the tip.
     pub fn get(&self, height: u64) -> Option<BlockRef> {
         self.0.get(height as usize).map(Block::reference)
     }
 
     /// The block at `height`.
+    ///
+    /// # Panics
+    ///
+    /// If `height` is above the tip.
     pub fn at(&self, height: u64) -> BlockRef {
-        self.get(height).expect("the chain is that high")
+        self.get(height).expect("height is at or below the tip")
     }
 
-    /// Whether `block` is one of this chain.
+    /// Whether `block` is on this chain.
     pub fn has(&self, block: BlockRef) -> bool {
         self.get(block.height.get()) == Some(block)
     }
 
-    /// The blocks from `from` to `to`, as far as the chain goes.
+    /// The blocks from height `from` to `to`, cut off at the tip.
     pub fn range(&self, from: u64, to: u64) -> Vec<TestBlock> {
         let end = to.min(self.tip()) + 1;
         self.0.get(from as usize..end as usize).unwrap_or_default().to_vec()
     }
 
-    /// Its chain info.
+    /// Chain info of the chain.
     pub fn chain_info(&self) -> ChainInfo {
         ChainInfo { id: ChainId::new("test:1").unwrap(), genesis: self.at(0) }
     }
 
-    /// The tip of a tier at `height`: its checkpoint has the number of the block.
+    /// A tip at `height`, with a checkpoint whose number is the height.
     pub fn checkpoint(&self, height: u64) -> Tip {
         let block = self.at(height);
         let checkpoint = CheckpointRef { number: height, digest: block.digest };
         Tip { block, checkpoint: Some(checkpoint) }
     }
 
-    /// Tips at these heights, in the order of [`Tier::ALL`](tidewatch_core::Tier::ALL). `None` is a
-    /// tier that is not known; the proposed tip names no checkpoint.
+    /// Tips at these heights, in the order of [`Tier::ALL`](tidewatch_core::Tier::ALL). `None` is an
+    /// unknown tier; the proposed tip has no checkpoint.
     pub fn tips_at(&self, heights: [Option<u64>; 4]) -> TipSet {
         let mut tips = TipSet::unknown();
         for (tier, height) in tidewatch_core::Tier::ALL.into_iter().zip(heights) {
@@ -155,7 +158,7 @@ impl Chain {
         tips
     }
 
-    /// Tips at these heights, where 0 stands for a tier that the chain does not have yet.
+    /// As [`Chain::tips_at`], where height 0 stands for an unknown tier.
     pub fn tips(&self, heights: [u64; 4]) -> TipSet {
         self.tips_at(heights.map(|height| Some(height).filter(|height| *height > 0)))
     }

@@ -1,4 +1,4 @@
-//! Validators that certify whatever they are told to, with real signatures.
+//! Validators that sign any block on request, with real signatures.
 
 use bytes::Bytes;
 use commonware_codec::Encode as _;
@@ -22,7 +22,7 @@ pub type Scheme = standard::Scheme<ed25519::PublicKey, MinSig>;
 
 const NAMESPACE: &[u8] = b"_TIDEWATCH_SIM";
 
-/// Validators who hold one key together. Cheap to clone.
+/// Validators that hold the shares of one group key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Committee {
     signers: Arc<Vec<Scheme>>,
@@ -30,7 +30,7 @@ pub struct Committee {
 }
 
 impl Committee {
-    /// The committee of `seed`, with so many validators.
+    /// The committee of `seed`, with `validators` members.
     pub fn new(seed: u64, validators: u32) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let signers = standard::fixture::<MinSig, _>(&mut rng, NAMESPACE, validators).schemes;
@@ -39,12 +39,12 @@ impl Committee {
         Self { signers: Arc::new(signers), verifier }
     }
 
-    /// What its certificates verify under.
+    /// Scheme that verifies the committee's certificates.
     pub fn verifier(&self) -> Arc<Scheme> {
         self.verifier.clone()
     }
 
-    /// Its certificate over the block with `digest`, encoded.
+    /// Encoded certificate of `kind` over the block with `digest`.
     pub fn certify(&self, kind: CertificateKind, round: Round, digest: Digest) -> Bytes {
         match kind {
             CertificateKind::Finalized => self.finalization(round, digest),
@@ -52,7 +52,7 @@ impl Committee {
         }
     }
 
-    /// Its finalization of the block with `digest`, encoded.
+    /// Encoded finalization of the block with `digest`.
     pub fn finalization(&self, round: Round, digest: Digest) -> Bytes {
         let proposal = proposal(round, digest);
         let votes: Vec<_> = self
@@ -65,7 +65,7 @@ impl Committee {
             .encode()
     }
 
-    /// Its notarization of the block with `digest`, encoded.
+    /// Encoded notarization of the block with `digest`.
     pub fn notarization(&self, round: Round, digest: Digest) -> Bytes {
         let proposal = proposal(round, digest);
         let votes: Vec<_> = self
@@ -80,13 +80,13 @@ impl Committee {
 }
 
 const SIGNS: &str = "every validator holds its share";
-const QUORUM: &str = "all of them are a quorum";
+const QUORUM: &str = "all validators together are a quorum";
 
 fn proposal(round: Round, digest: Digest) -> Proposal<Digest> {
     Proposal::new(round, round.view().previous().unwrap_or_else(View::zero), digest)
 }
 
-/// Committees that take turns: each holds so many heights at a time.
+/// Epoch schedule in which committees take turns, each for an epoch of fixed length.
 #[derive(Clone, Debug)]
 pub struct Terms {
     committees: Vec<Committee>,
@@ -94,18 +94,23 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// `committees` in turn, `length` heights each; of both there is at least one.
+    /// `committees` take turns, for epochs of `length` heights.
+    ///
+    /// # Panics
+    ///
+    /// If `committees` is empty or `length` is 0.
     pub fn new(committees: Vec<Committee>, length: u64) -> Self {
-        assert!(!committees.is_empty() && length > 0, "somebody holds some heights");
+        assert!(!committees.is_empty(), "a schedule needs a committee");
+        assert!(length > 0, "an epoch needs at least one height");
         Self { committees, length }
     }
 
-    /// The epoch that `height` belongs to.
+    /// Epoch of `height`.
     pub const fn epoch(&self, height: Height) -> Epoch {
         Epoch::new(height.get() / self.length)
     }
 
-    /// The committee of `epoch`.
+    /// Committee of `epoch`.
     pub fn committee(&self, epoch: Epoch) -> &Committee {
         let nth = epoch.get() % self.committees.len() as u64;
         &self.committees[nth as usize]

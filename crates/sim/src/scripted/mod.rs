@@ -1,13 +1,13 @@
-//! A chain, a source and a view that do exactly what a test tells them to.
+//! A chain, a source and a view that a test controls step by step.
 //!
-//! For tests of one situation: what is true, what is answered and what fails is said step by step, and
-//! every question is written down. Worlds that are drawn from a seed are in [`world`](crate::world).
+//! For tests of one situation: the test sets the state of the chain, the responses and the failures, and
+//! every call is recorded. Random worlds, drawn from a seed, are in [`world`](crate::world).
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test double that is told nonsense, or sees a broken rule, ends its test"
+    reason = "a test double that is misused, or detects a broken rule, must fail its test"
 )]
 
 pub mod chain;

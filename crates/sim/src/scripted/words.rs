@@ -1,12 +1,16 @@
-//! Events in words, so that a whole history fits into one line of a test.
+//! Compact notation for events, so that a whole history fits into one line of a test.
 //!
-//! A block is its height and its fork: `7a`. A tier that moves is `proposed 7a`, or `back proposed
-//! 6a`; with a checkpoint it is `proven 5a/5`. Blocks are `blocks 1a-7a`. A prune is `prune 6a: ` with
-//! what it dropped and all tips after it: `prune 6a: 1 dropped, 6a 5a/5 - -`.
+//! | event | notation |
+//! |---|---|
+//! | block: height and fork | `7a` |
+//! | `Blocks` | `blocks 1a-7a` |
+//! | `Advanced`, with a checkpoint | `proposed 7a`, `proven 5a/5` |
+//! | `Regressed` | `back proposed 6a` |
+//! | `Pruned`: depth, then all tips | `prune 6a: 1 dropped, 6a 5a/5 - -` |
 
 use tidewatch_core::{BlockRef, Event, Tier, Tip, TipSet, Watermarks};
 
-/// A block in words.
+/// Formats a block.
 pub fn word(block: BlockRef) -> String {
     format!("{}{}", block.height, char::from(block.digest.0[0]))
 }
@@ -16,18 +20,18 @@ fn tip_word(tip: Tip) -> String {
     word(tip.block) + &checkpoint.unwrap_or_default()
 }
 
-/// All tiers in words.
+/// Formats all tips, in the order of [`Tier::ALL`].
 pub fn tips_words(tips: &TipSet) -> String {
     Tier::ALL.map(|tier| tips.get(tier).map_or("-".into(), tip_word)).join(" ")
 }
 
-/// Where a view stands, in words: what was delivered, then all tiers.
+/// Formats watermarks: the delivered block, then all tips.
 pub fn watermarks_words(watermarks: &Watermarks) -> String {
     let delivered = watermarks.delivered.map_or("-".into(), word);
     format!("{delivered}: {}", tips_words(&watermarks.tips))
 }
 
-/// Events in words.
+/// Formats events.
 pub fn words(events: &[Event]) -> Vec<String> {
     let in_words = |event: &Event| match event {
         Event::Blocks { from, to } => format!("blocks {}-{}", word(*from), word(*to)),

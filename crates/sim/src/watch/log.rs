@@ -1,10 +1,10 @@
-//! The border to the history of events.
+//! Recorder in front of the event log.
 
 use super::{Observation, Watch};
 use std::num::NonZeroUsize;
 use tidewatch_core::{Cursor, EventLog, Fault, LogError, Record, Resume, ResumeError};
 
-/// A log whose acknowledgements are written down.
+/// An event log whose acknowledgements are recorded.
 #[derive(Clone, Debug)]
 pub struct Heard<L> {
     inner: L,
@@ -12,7 +12,7 @@ pub struct Heard<L> {
 }
 
 impl<L> Heard<L> {
-    /// Stands in front of `inner`.
+    /// Wraps `inner` and reports to `watch`.
     pub const fn new(inner: L, watch: Watch) -> Self {
         Self { inner, watch }
     }

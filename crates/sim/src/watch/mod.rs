@@ -1,4 +1,4 @@
-//! What is seen of a follower from outside, and whether it keeps to the rules.
+//! Observes a follower from outside and checks that it obeys the rules.
 //!
 //! # Overview
 //!
@@ -9,10 +9,10 @@
 //!                                                └── budget, deadlines, status, faults
 //! ```
 //!
-//! The follower runs as it is. At each of its borders stands a wrapper that writes down what crosses it
-//! and changes nothing ([`Spied`], [`Kept`], [`Heard`]); every observation goes to every [`Checker`].
-//! A checker knows the rule that it stands for, what is true in the world, and nothing of how the
-//! follower works. The first broken rule is kept with the observations that led to it.
+//! The follower is the production code. A wrapper around each of its ports records every call and
+//! changes nothing ([`Spied`], [`Kept`], [`Heard`]); every observation goes to every [`Checker`]. A
+//! checker knows its rule and the true state of the world, and nothing about how the follower works.
+//! The first violation is kept, together with the observations that led to it.
 
 mod checkers;
 mod log;
@@ -37,7 +37,7 @@ use tidewatch_core::{
     BlockRef, Change, Cursor, Digest, Fault, Height, Ladder, Record, Snapshot, Status, Watermarks,
 };
 
-/// How many observations a violation comes with.
+/// Number of observations in the trail of a violation.
 const KEPT: usize = 48;
 
 /// A question to the source.
@@ -51,7 +51,7 @@ pub enum Question {
     Blocks(Height, BlockRef),
 }
 
-/// What the source answered.
+/// A response of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "kept for a moment, a handful at a time")]
 pub enum Answer {
@@ -61,103 +61,103 @@ pub enum Answer {
     Digests(Vec<Option<Digest>>),
     /// Blocks.
     Blocks(Vec<TestBlock>),
-    /// It refused.
+    /// The call failed.
     Fault(Fault),
-    /// Whoever asked did not wait for it.
+    /// The caller dropped the call before it returned.
     Dropped,
 }
 
-/// Something that crossed a border of the follower.
+/// A call, a result or a report at a port of the follower, or a change of the world.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "kept for a moment, a handful at a time")]
 pub enum Observation {
-    /// The process started, and found this in its store.
+    /// The process started and opened its store.
     Opened {
-        /// Where the view stands.
+        /// Watermarks of the view.
         watermarks: Watermarks,
         /// Every event that can be read.
         records: Vec<Record>,
     },
-    /// The process is gone.
+    /// The process crashed.
     Crashed,
-    /// The source was asked.
+    /// A call to the source started.
     Asked(Question),
-    /// The source answered.
+    /// A call to the source ended.
     Answered {
-        /// What it was asked.
+        /// The call.
         question: Question,
-        /// What it said.
+        /// Its result.
         answer: Answer,
-        /// The simulated time since the world began.
+        /// Simulated time since the world began.
         at: Duration,
-        /// After how long.
+        /// Duration of the call.
         took: Duration,
     },
-    /// The view was asked where it stands.
+    /// The driver read the watermarks of the view.
     WatermarksRead(Watermarks),
-    /// The view took changes in, and says that they are durable.
+    /// A commit returned: the changes are durable.
     Committed {
         /// The changes.
         changes: Vec<Change<TestBlock>>,
-        /// Where it stands after them.
+        /// Watermarks of the view after them.
         watermarks: Watermarks,
     },
-    /// The view refused changes, or was not waited for: any prefix of them may have been made.
+    /// A commit failed or was dropped: any prefix of its changes may have been applied.
     NotCommitted(Option<Fault>),
-    /// Events that came into the history, by a commit that succeeded or by one that did not.
+    /// Events were appended to the history, whether or not their commit succeeded.
     Recorded(Vec<Record>),
-    /// A consumer took events in, and said that they are durable, or only that it has them.
+    /// A consumer handled events and acknowledged them.
     Handled {
-        /// Its name.
+        /// Name of the consumer.
         consumer: &'static str,
         /// The events.
         records: Vec<Record>,
-        /// Whether it said that they are durable.
+        /// Whether it acknowledged them as durable.
         durable: bool,
     },
-    /// A consumer was given events and refused them, or crashed over them.
+    /// A consumer failed to handle events, or panicked.
     NotHandled {
-        /// Its name.
+        /// Name of the consumer.
         consumer: &'static str,
         /// The events.
         records: Vec<Record>,
     },
-    /// A consumer was asked to start again from an event.
+    /// A consumer was restarted from an event.
     StartedAgain {
-        /// Its name.
+        /// Name of the consumer.
         consumer: &'static str,
         /// The event.
         oldest: Record,
     },
     /// A consumer's position was made durable.
     Acknowledged {
-        /// Its name.
+        /// Name of the consumer.
         consumer: String,
         /// The position.
         cursor: Cursor,
     },
-    /// A consumer's durable position was asked for.
+    /// A consumer's durable position was read.
     Position {
-        /// Its name.
+        /// Name of the consumer.
         consumer: String,
-        /// What it was.
+        /// The position; `None` if there is none.
         cursor: Option<Cursor>,
     },
-    /// The follower refused something.
+    /// The follower reported a fault.
     Refused(Fault),
-    /// What the follower says of itself, at a time of its own clock.
+    /// The follower reported its status, at a time of its own clock.
     Said(Status, Duration),
-    /// The world moved: what is true now.
+    /// The chain changed; the text describes how.
     Moved(String),
     /// Time passed: the simulated time since the world began.
     Clock(Duration),
-    /// What certificates cost since the process started.
+    /// Certificates received and verified since the process started.
     Certificates(Certificates),
     /// An actor of the follower ended.
     Ended {
-        /// Which one.
+        /// Name of the actor.
         actor: &'static str,
-        /// How.
+        /// Its result.
         result: Result<(), Fault>,
     },
 }
@@ -178,12 +178,12 @@ impl fmt::Display for Observation {
                 write!(f, "opened at {} with {}", watermarks_words(watermarks), span(records))
             }
             Self::Crashed => f.write_str("crashed"),
-            Self::Asked(question) => write!(f, "asks {question}"),
+            Self::Asked(question) => write!(f, "requests {question}"),
             Self::Answered { question, answer, took, .. } => {
-                write!(f, "told after {took:?}, {question}: {answer}")
+                write!(f, "response after {took:?} to {question}: {answer}")
             }
             Self::WatermarksRead(watermarks) => {
-                write!(f, "stands at {}", watermarks_words(watermarks))
+                write!(f, "view at {}", watermarks_words(watermarks))
             }
             Self::Committed { changes, watermarks } => {
                 write!(
@@ -193,39 +193,39 @@ impl fmt::Display for Observation {
                     watermarks_words(watermarks)
                 )
             }
-            Self::NotCommitted(fault) => write!(f, "does not commit: {fault:?}"),
+            Self::NotCommitted(fault) => write!(f, "commit failed: {fault:?}"),
             Self::Recorded(records) => {
                 let events: Vec<_> = records.iter().map(|record| record.event).collect();
                 write!(f, "event {}: {}", span(records), words(&events).join(", "))
             }
             Self::Handled { consumer, records, durable } => {
-                let how = if *durable { "keeps" } else { "has" };
+                let how = if *durable { "persisted" } else { "accepted" };
                 write!(f, "{consumer} {how} {}", span(records))
             }
             Self::NotHandled { consumer, records } => {
-                write!(f, "{consumer} fails over {}", span(records))
+                write!(f, "{consumer} failed to handle {}", span(records))
             }
             Self::StartedAgain { consumer, oldest } => {
-                write!(f, "{consumer} starts again at {}", oldest.sequence())
+                write!(f, "{consumer} restarted at {}", oldest.sequence())
             }
             Self::Acknowledged { consumer, cursor } => {
                 write!(f, "{consumer} acknowledged up to {}", cursor.handled())
             }
             Self::Position { consumer, cursor } => {
                 let handled = cursor.as_ref().map(Cursor::handled);
-                write!(f, "{consumer} goes on from {handled:?}")
+                write!(f, "{consumer} resumes after {handled:?}")
             }
-            Self::Refused(fault) => write!(f, "refuses: {fault}"),
+            Self::Refused(fault) => write!(f, "fault: {fault}"),
             Self::Said(status, at) => {
-                write!(f, "says {} at {at:?}, {} behind", status.state, status.lag)
+                write!(f, "status {} at {at:?}, {} behind", status.state, status.lag)
             }
-            Self::Moved(how) => write!(f, "the world moved: {how}"),
+            Self::Moved(how) => write!(f, "the chain moved: {how}"),
             Self::Certificates(Certificates { tips, pushes, heights, .. }) => write!(
                 f,
-                "checked {}/{} certificates of tips, {}/{} pushed, {}/{} of heights",
+                "verified {}/{} certificates of tips, {}/{} pushed, {}/{} of heights",
                 tips.0, tips.1, pushes.0, pushes.1, heights.0, heights.1
             ),
-            Self::Clock(time) => write!(f, "it is {time:?}"),
+            Self::Clock(time) => write!(f, "time {time:?}"),
             Self::Ended { actor, result } => write!(f, "{actor} ended: {result:?}"),
         }
     }
@@ -234,12 +234,12 @@ impl fmt::Display for Observation {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Snapshot => f.write_str("for the tips"),
+            Self::Snapshot => f.write_str("the tips"),
             Self::Digests(heights) => {
-                write!(f, "for digests at ")?;
+                write!(f, "digests at ")?;
                 heights.iter().try_for_each(|height| write!(f, "{height} "))
             }
-            Self::Blocks(from, tip) => write!(f, "for blocks from {from} to {}", word(*tip)),
+            Self::Blocks(from, tip) => write!(f, "blocks from {from} to {}", word(*tip)),
         }
     }
 }
@@ -251,17 +251,17 @@ impl fmt::Display for Answer {
             Self::Digests(digests) => write!(f, "{} digests", digests.iter().flatten().count()),
             Self::Blocks(blocks) => write!(f, "{} blocks", blocks.len()),
             Self::Fault(fault) => write!(f, "{fault}"),
-            Self::Dropped => f.write_str("nobody waited"),
+            Self::Dropped => f.write_str("dropped by the caller"),
         }
     }
 }
 
-/// A rule that does not hold.
+/// A broken rule.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// The checker that saw it.
+    /// Name of the checker that detected it.
     pub checker: &'static str,
-    /// What was seen.
+    /// What the checker observed.
     pub detail: String,
     /// The last observations before it, oldest first.
     pub trail: Vec<String>,
@@ -271,34 +271,34 @@ struct Seen {
     checkers: Vec<Box<dyn Checker>>,
     trail: VecDeque<Observation>,
     violation: Option<Violation>,
-    /// Every observation is told to the log.
+    /// Whether every observation is logged.
     traced: bool,
     observations: u64,
     events: u64,
     asked: Asked,
 }
 
-/// Certificates by reason: how many were checked, and how many came.
+/// Certificates by origin: number verified, and number received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Certificates {
-    /// In answers to questions for a tip.
+    /// In responses to requests for a tip.
     pub tips: (u64, u64),
     /// In pushes.
     pub pushes: (u64, u64),
-    /// In answers to questions for a height.
+    /// In responses to requests for a height.
     pub heights: (u64, u64),
-    /// Of all that came, those that had not come before, or did not verify maybe.
+    /// Received certificates that were new, or possibly forged and hence not remembered as verified.
     pub new: u64,
 }
 
 impl Certificates {
-    /// All that were checked.
+    /// Number of certificates verified.
     pub const fn checked(&self) -> u64 {
         self.tips.0 + self.pushes.0 + self.heights.0
     }
 }
 
-/// Questions to the source, by kind.
+/// Calls to the source, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// For all tiers.
@@ -310,7 +310,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// What was asked since `before`.
+    /// Calls since `before`.
     pub const fn since(&self, before: &Self) -> Self {
         Self {
             snapshots: self.snapshots - before.snapshots,
@@ -328,26 +328,26 @@ impl Asked {
     }
 }
 
-/// Everything that is known of the world, for checkers.
+/// Parameters of a world that checkers need.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// The order in which the tiers may stand.
+    /// Ladder of the chain.
     pub ladder: Ladder,
     /// Whether blocks are delivered.
     pub blocks: bool,
-    /// Whether what the source says has been verified, so that a lie never gets through.
+    /// Whether the source verifies its responses, so that no forgery gets through.
     pub certified: bool,
-    /// Heights in one question.
+    /// Maximum number of heights in one request.
     pub digests_max: u64,
-    /// A call to the source ends after this.
+    /// Deadline of a call to the source.
     pub deadline: Duration,
-    /// The next pass begins after this at the latest.
+    /// Maximum wait before the next pass starts.
     pub wait: Duration,
     /// Status thresholds of the driver.
     pub thresholds: tidewatch_stream::Thresholds,
 }
 
-/// Takes every observation to every checker. Cheap to clone.
+/// Passes every observation to every checker. Cheap to clone.
 #[derive(Clone)]
 pub struct Watch {
     seen: Arc<Mutex<Seen>>,
@@ -362,7 +362,7 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Watches a follower of `truth` with every checker there is.
+    /// Watches a follower of `truth` with all checkers.
     pub fn new(rules: Rules, truth: Arc<Mutex<Truth>>, traced: bool) -> Self {
         let seen = Seen {
             checkers: all(rules),
@@ -376,7 +376,7 @@ impl Watch {
         Self { seen: Arc::new(Mutex::new(seen)), truth }
     }
 
-    /// Something was seen.
+    /// Passes an observation to the checkers, until the first violation.
     pub fn see(&self, observation: Observation) {
         let truth = self.truth.lock();
         let seen = &mut *self.seen.lock();
@@ -396,7 +396,7 @@ impl Watch {
             let Err(detail) = checker.see(&observation, &truth) else { continue };
             let mut trail: Vec<String> = seen.trail.iter().map(ToString::to_string).collect();
             trail.push(observation.to_string());
-            tracing::error!(checker = checker.name(), detail, "a rule is broken");
+            tracing::error!(checker = checker.name(), detail, "rule broken");
             seen.violation = Some(Violation { checker: checker.name(), detail, trail });
             return;
         }
@@ -406,25 +406,25 @@ impl Watch {
         seen.trail.push_back(observation);
     }
 
-    /// A rule that only whoever runs the world can see is broken.
+    /// Reports a violation that the runner of the world detected itself.
     pub fn broken(&self, checker: &'static str, detail: String) {
         let seen = &mut *self.seen.lock();
         let trail = seen.trail.iter().map(ToString::to_string).collect();
         seen.violation.get_or_insert(Violation { checker, detail, trail });
     }
 
-    /// The first rule that was broken.
+    /// The first violation.
     pub fn violation(&self) -> Option<Violation> {
         self.seen.lock().violation.clone()
     }
 
-    /// How many observations there were, and how many events came into the history.
+    /// Number of observations, and number of events appended to the history.
     pub fn counts(&self) -> (u64, u64) {
         let seen = self.seen.lock();
         (seen.observations, seen.events)
     }
 
-    /// What the source was asked so far.
+    /// Calls to the source so far.
     pub fn asked(&self) -> Asked {
         self.seen.lock().asked
     }
@@ -440,14 +440,14 @@ impl tidewatch_core::Monitor for Told {
     }
 }
 
-/// Writes down what a follower says of itself.
+/// A monitor that records the faults and statuses that a follower reports.
 pub struct Told {
     watch: Watch,
     now: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
 impl Told {
-    /// Says it to `watch`, with the time of `now`.
+    /// Reports to `watch`, with timestamps from `now`.
     pub fn new(watch: Watch, now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self { watch, now: Box::new(now) }
     }

@@ -9,7 +9,7 @@ use crate::{
 use std::collections::BTreeSet;
 use tidewatch_core::{Block as _, BlockRef, Change, Digest};
 
-/// Delivered blocks stand on each other, replace nothing that was not pruned, and came from the source.
+/// Delivered blocks link, replace only pruned blocks, and come from the source.
 #[derive(Default)]
 pub(super) struct Linked {
     head: Option<BlockRef>,
@@ -20,14 +20,14 @@ impl Linked {
     fn take(&mut self, block: &TestBlock) -> Result<(), String> {
         let at = block.reference();
         if !self.seen.contains(&at.digest) {
-            return Err(format!("{} came from nowhere", word(at)));
+            return Err(format!("{} was not returned by the source", word(at)));
         }
         if let Some(below) = self.head {
             if at.height <= below.height {
                 return Err(format!("{} replaces {}, which was not pruned", word(at), word(below)));
             }
             if at.height == below.height.next() && block.parent() != below.digest {
-                return Err(format!("{} does not stand on {}", word(at), word(below)));
+                return Err(format!("the parent of {} is not {}", word(at), word(below)));
             }
         }
         self.head = Some(at);
@@ -57,7 +57,7 @@ impl Checker for Linked {
                                 pair[0].reference().height.next() == pair[1].reference().height
                             };
                             if !blocks.windows(2).all(consecutive) {
-                                return Err("a hole inside of one delivery".into());
+                                return Err("a gap within one batch of blocks".into());
                             }
                         }
                         Change::Pruned { to, .. } => self.head = self.head.map(|_| *to),

@@ -7,15 +7,18 @@ use crate::{
 };
 use std::time::Duration;
 
-/// The source is not asked more often than the situation allows.
+/// The number of calls to the source is within the budget of the situation.
 ///
-/// A pass begins with a snapshot that is followed by a look at where the view stands. In it: two
-/// snapshots, and a third as its last question where a block did not stand on the ancestor; for digests the gallop and the bisection over what lies between, and one look at the
-/// ancestor; one range for every one that was taken in, and three more (one that did not link, one that
-/// is being taken in, one that is fetched ahead of that).
+/// A pass starts with a snapshot, followed by a read of the view's watermarks. The budget of a pass:
+///
+/// - two snapshots, and a third as its last call if a block did not link to the ancestor;
+/// - requests for digests: the gallop, the bisection of the interval it found, and one check of the
+///   ancestor;
+/// - one range for each range committed, and three more: one that did not link, one that is being
+///   committed, and one that is prefetched.
 pub(super) struct Budget {
     rules: Rules,
-    /// A snapshot came, and nothing after it.
+    /// Whether a snapshot was the last call.
     fresh: bool,
     snapshots: u64,
     digests: u64,
@@ -31,11 +34,13 @@ impl Budget {
 
     fn check(&self) -> Result<(), String> {
         let over = |what: &str, is: u64, may: u64| {
-            (is <= may).then_some(()).ok_or_else(|| format!("{is} {what} in a pass, of {may}"))
+            (is <= may)
+                .then_some(())
+                .ok_or_else(|| format!("{is} {what} in a pass, the budget is {may}"))
         };
         over("snapshots", self.snapshots, 2)?;
         over("ranges", self.ranges, self.taken + 3)?;
-        // Base-b search over the whole height, where b is what one question holds.
+        // Search over the whole height, where one request with n heights splits an interval by n + 1.
         let base = self.rules.digests_max + 1;
         let (mut rounds, mut reach) = (0, 1u64);
         while reach <= self.height + 1 {
@@ -43,9 +48,9 @@ impl Budget {
         }
         let powers = u64::from(u64::BITS - self.height.leading_zeros()) + 2;
         let gallop = powers.div_ceil(self.rules.digests_max);
-        // Without blocks, what the view knows lies so far apart that a cut may hit nothing.
+        // Without blocks, the known heights are so sparse that a probe may find none in its interval.
         let sparse = if self.rules.blocks { 1 } else { 4 };
-        over("questions for digests", self.digests, (gallop + rounds + 2) * sparse)
+        over("requests for digests", self.digests, (gallop + rounds + 2) * sparse)
     }
 
     fn ask(&mut self, question: &Question) {
@@ -73,7 +78,7 @@ impl Checker for Budget {
                 if let Question::Digests(heights) = question {
                     let many = heights.len() as u64;
                     if many == 0 || many > self.rules.digests_max {
-                        return Err(format!("{many} heights in one question"));
+                        return Err(format!("{many} heights in one request"));
                     }
                     let top = heights.iter().map(|height| height.get()).max().unwrap_or(0);
                     self.height = self.height.max(top);
@@ -87,7 +92,7 @@ impl Checker for Budget {
                 answer: Answer::Fault(_) | Answer::Dropped,
                 ..
             } => {
-                // The pass is over, or the next one asks again.
+                // Either the pass is over, or the snapshot is requested again.
                 self.snapshots = self.snapshots.saturating_sub(1);
             }
             Observation::WatermarksRead(_) if self.fresh => {
@@ -104,10 +109,10 @@ impl Checker for Budget {
     }
 }
 
-/// Certificates that a follower remembers having checked, at the least.
+/// Minimum number of verified certificates that a follower remembers.
 const REMEMBERED: u64 = 256;
 
-/// No certificate is checked that did not come, and none twice.
+/// No more certificates are verified than were received, and none twice.
 pub(super) struct Checks;
 
 impl Checker for Checks {
@@ -120,33 +125,33 @@ impl Checker for Checks {
         let Certificates { tips, pushes, heights, new } = certificates;
         let checked = certificates.checked();
         if *new <= REMEMBERED && checked > *new {
-            return Err(format!("{checked} certificates were checked, of {new}"));
+            return Err(format!("{checked} certificates were verified, only {new} were new"));
         }
         let all = [("tips", tips), ("pushes", pushes), ("heights", heights)];
         match all.into_iter().find(|(_, (checked, came))| checked > came) {
             Some((what, (checked, came))) => {
-                Err(format!("{checked} certificates of {what} were checked, and {came} came"))
+                Err(format!("{checked} certificates of {what} were verified, {came} were received"))
             }
             None => Ok(()),
         }
     }
 }
 
-/// No call to the source lasts for ever, and no pass stays away for ever.
+/// Every call to the source ends within its deadline, and the next pass starts within the maximum wait.
 pub(super) struct Deadlines {
     rules: Rules,
     now: Duration,
-    /// Since when a call is under way.
+    /// Start of the call in flight.
     asked: Option<Duration>,
-    /// When the source was last asked, or anything else was done.
+    /// Time of the last activity: a call, its result, or a commit.
     active: Duration,
     up: bool,
 }
 
-/// What starved tasks may add to a wait for a call.
+/// Tolerance for starved tasks.
 const SLACK: Duration = Duration::from_secs(15);
 
-/// What a slow disk may add to it between two passes.
+/// Additional tolerance for a slow disk between two passes.
 const BUSY: Duration = Duration::from_secs(30);
 
 impl Deadlines {
@@ -166,12 +171,12 @@ impl Checker for Deadlines {
                 self.now = *now;
                 let late = self.rules.deadline + SLACK;
                 if let Some(asked) = self.asked.filter(|asked| now.saturating_sub(*asked) > late) {
-                    return Err(format!("a call is under way since {asked:?}, now is {now:?}"));
+                    return Err(format!("a call started at {asked:?} has not ended at {now:?}"));
                 }
                 let away = self.rules.deadline.max(self.rules.wait) + SLACK + BUSY;
                 if self.up && now.saturating_sub(self.active) > away {
                     let since = self.active;
-                    return Err(format!("no pass since {since:?}, now is {now:?}"));
+                    return Err(format!("no activity from {since:?} until {now:?}"));
                 }
             }
             Observation::Asked(_) => {
@@ -182,7 +187,7 @@ impl Checker for Deadlines {
                 self.asked = None;
                 self.active = self.now;
                 if *took > self.rules.deadline + SLACK {
-                    return Err(format!("a call {question} was waited for {took:?}"));
+                    return Err(format!("a call for {question} took {took:?}"));
                 }
             }
             Observation::Committed { .. } => self.active = self.now,

@@ -5,27 +5,29 @@ use crate::world::Truth;
 use std::collections::BTreeMap;
 use tidewatch_core::Record;
 
-/// Every consumer is given every event, in order, without a hole.
+/// Every consumer receives every event, in order, without gaps.
 #[derive(Default)]
 pub(super) struct Delivered {
-    /// For each consumer, the event that it must be given next, or an earlier one.
+    /// For each consumer, the next event that it has not handled: deliveries start there or earlier.
     next: BTreeMap<String, u64>,
-    /// The oldest event that could be read at the last start.
+    /// The oldest event that was readable at the last start.
     oldest: u64,
 }
 
 impl Delivered {
     fn given(&self, consumer: &str, records: &[Record]) -> Result<u64, String> {
-        let [first, ..] = records else { return Err(format!("{consumer} was given nothing")) };
+        let [first, ..] = records else {
+            return Err(format!("{consumer} received an empty batch"));
+        };
         let next = self.next.get(consumer).copied().unwrap_or(0);
-        // Sequences of a bridge are those of the event that it leads to.
+        // The records of a bridge have the sequence of the event that the bridge leads to.
         if first.sequence() > next {
             let first = first.sequence();
-            return Err(format!("{consumer} was given event {first} where {next} was to come"));
+            return Err(format!("{consumer} received event {first}, expected {next}"));
         }
         for pair in records.windows(2) {
             if pair[0].sequence() + 1 != pair[1].sequence() {
-                return Err(format!("{consumer} was given events with a hole between them"));
+                return Err(format!("{consumer} received a batch with a gap"));
             }
         }
         Ok(records.last().map_or(next, |last| last.cursor.handled()))
@@ -49,12 +51,12 @@ impl Checker for Delivered {
             Observation::StartedAgain { consumer, oldest } => {
                 let next = self.next.get(*consumer).copied().unwrap_or(0);
                 if oldest.sequence() <= next {
-                    return Err(format!("{consumer} was made to start again, without a reason"));
+                    return Err(format!("{consumer} was restarted without need"));
                 }
                 self.next.insert((*consumer).into(), oldest.cursor.handled());
             }
             Observation::Position { consumer, cursor } => {
-                // What was only accepted comes again.
+                // Events that were accepted but not durable are delivered again.
                 let handled = cursor.as_ref().map_or(0, tidewatch_core::Cursor::handled);
                 self.next.insert(consumer.clone(), handled);
             }
@@ -70,8 +72,9 @@ impl Checker for Delivered {
 /// A position is durable only by `Ack::Durable`, never above what was handled, and never lost.
 #[derive(Default)]
 pub(super) struct Acknowledged {
-    /// How far each consumer has durably come, by its own word.
+    /// Events that each consumer has acknowledged as durable.
     durable: BTreeMap<String, u64>,
+    /// Events up to each consumer's stored position.
     kept: BTreeMap<String, u64>,
 }
 
@@ -88,7 +91,7 @@ impl Checker for Acknowledged {
                 *durable = handled.max(*durable);
             }
             Observation::StartedAgain { consumer, oldest } => {
-                // A restart is durable by itself: the consumer holds the watermarks of that event.
+                // A restart is durable by itself: the consumer adopts the watermarks of that event.
                 let durable = self.durable.entry((*consumer).into()).or_default();
                 *durable = oldest.cursor.handled().max(*durable);
             }
@@ -96,7 +99,9 @@ impl Checker for Acknowledged {
                 let durable = self.durable.get(consumer).copied().unwrap_or(0);
                 if cursor.handled() > durable {
                     let handled = cursor.handled();
-                    return Err(format!("{consumer} is at {handled}, it kept {durable}"));
+                    return Err(format!(
+                        "the position of {consumer} is {handled}, only {durable} is durable"
+                    ));
                 }
                 self.kept.insert(consumer.clone(), cursor.handled());
             }
@@ -105,7 +110,9 @@ impl Checker for Acknowledged {
                 let found = cursor.as_ref().map_or(0, tidewatch_core::Cursor::handled);
                 let durable = self.durable.get(consumer).copied().unwrap_or(0);
                 if found < kept || found > durable {
-                    return Err(format!("{consumer} was at {kept} and is at {found}"));
+                    return Err(format!(
+                        "the position of {consumer} was {kept} and is {found} after a restart"
+                    ));
                 }
             }
             _ => {}

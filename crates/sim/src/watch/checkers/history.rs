@@ -8,7 +8,7 @@ use crate::{
 use std::collections::BTreeMap;
 use tidewatch_core::{Record, Watermarks};
 
-/// Folding the events gives where the view stands.
+/// Folding the events yields the watermarks of the view.
 #[derive(Default)]
 pub(super) struct Replay {
     watermarks: Watermarks,
@@ -21,20 +21,20 @@ impl Replay {
     fn fold(&mut self, record: &Record) -> Result<(), String> {
         let sequence = record.sequence();
         if sequence != self.next {
-            return Err(format!("event {sequence} where {} was to come", self.next));
+            return Err(format!("event {sequence}, expected {}", self.next));
         }
         let mut watermarks = self.watermarks;
         watermarks.apply(&record.event);
         if watermarks != record.watermarks {
-            let (event, says) =
+            let (event, recorded) =
                 (words(&[record.event]).join(""), watermarks_words(&record.watermarks));
             return Err(format!(
-                "{event} leads to {}, it says {says}",
+                "{event} leads to {}, its record has {recorded}",
                 watermarks_words(&watermarks)
             ));
         }
         if !record.cursor.stands_at(&watermarks) {
-            return Err(format!("the cursor of event {sequence} stands elsewhere"));
+            return Err(format!("the cursor of event {sequence} has other watermarks"));
         }
         (self.watermarks, self.next) = (watermarks, sequence + 1);
         Ok(())
@@ -42,8 +42,8 @@ impl Replay {
 
     fn stands(&self, watermarks: &Watermarks) -> Result<(), String> {
         if *watermarks != self.watermarks {
-            let (folded, says) = (watermarks_words(&self.watermarks), watermarks_words(watermarks));
-            return Err(format!("the events lead to {folded}, the view stands at {says}"));
+            let (folded, view) = (watermarks_words(&self.watermarks), watermarks_words(watermarks));
+            return Err(format!("the events lead to {folded}, the view is at {view}"));
         }
         Ok(())
     }
@@ -72,7 +72,7 @@ impl Checker for Replay {
                 Ok(())
             }
             Observation::Committed { .. } | Observation::NotCommitted(_) => {
-                self.settled = false; // Its events are told right after.
+                self.settled = false; // The events of the commit are observed right after it.
                 Ok(())
             }
             Observation::WatermarksRead(watermarks) if self.settled => self.stands(watermarks),
@@ -81,7 +81,7 @@ impl Checker for Replay {
     }
 }
 
-/// A commit that returned survives every crash, and so does what a consumer was given.
+/// A commit that returned survives every crash, and so does every event that a consumer received.
 #[derive(Default)]
 pub(super) struct Durability {
     records: BTreeMap<u64, Record>,
@@ -100,7 +100,7 @@ impl Checker for Durability {
                     let kept = self.records.get(&record.sequence());
                     if kept.is_some_and(|kept| kept != record) {
                         let sequence = record.sequence();
-                        return Err(format!("event {sequence} is not what it was"));
+                        return Err(format!("event {sequence} differs from the recorded one"));
                     }
                 }
             }
@@ -108,12 +108,14 @@ impl Checker for Durability {
                 let last = self.records.last_key_value().map(|(sequence, _)| *sequence);
                 let found = records.last().map(Record::sequence);
                 if found < last {
-                    return Err(format!("event {last:?} was durable, the last is {found:?}"));
+                    return Err(format!(
+                        "event {last:?} was durable, the last one now is {found:?}"
+                    ));
                 }
                 for record in records {
                     let sequence = record.sequence();
                     if self.records.get(&sequence).is_some_and(|kept| kept != record) {
-                        return Err(format!("event {sequence} is not what it was"));
+                        return Err(format!("event {sequence} differs from the recorded one"));
                     }
                 }
                 self.keep(records);

@@ -1,34 +1,34 @@
-//! The rules, each with an observer of its own.
+//! The rules, each with its own checker.
 //!
 //! | checker | rule |
 //! |---|---|
-//! | `ladder` | what is announced obeys the ladder, after every event |
-//! | `ancestry` | every tier is an ancestor-or-self of the next higher one |
-//! | `finality` | finalized never moves back, never changes its digest, is never unknown again |
-//! | `regressions` | a tier moves up by `Advanced` alone, back by `Regressed` or `Pruned` alone |
-//! | `given` | no tier above what was delivered |
-//! | `looks` | nothing is pruned before the source was looked at a second time |
-//! | `announced` | where a prune moves proposed, proposed is announced |
-//! | `linked` | delivered blocks stand on each other, replace nothing, and came from the source |
-//! | `replay` | folding the events gives where the view stands |
+//! | `ladder` | the announced tips obey the ladder after every event |
+//! | `ancestry` | every tip is an ancestor of the next higher one, or equal to it |
+//! | `finality` | the finalized tip never regresses, never changes its digest, and never becomes unknown |
+//! | `regressions` | a tier moves up only by `Advanced`, and down only by `Regressed` or `Pruned` |
+//! | `given` | no tip is above the delivered head |
+//! | `looks` | no prune without a second snapshot after the divergence was found |
+//! | `announced` | if a prune moves the proposed tip, the proposed tip is announced |
+//! | `linked` | delivered blocks link, replace only pruned blocks, and come from the source |
+//! | `replay` | folding the events yields the watermarks of the view |
 //! | `durability` | a commit that returned survives every crash |
-//! | `delivery` | every consumer is given every event, in order, from its durable position on |
-//! | `acknowledged` | a position is durable only by `Ack::Durable`, and never lost |
-//! | `budget` | the source is not asked more often than the situation allows |
-//! | `certificates` | no certificate is checked that did not come, and none twice |
-//! | `deadlines` | no call to the source lasts for ever, and no pass stays away for ever |
-//! | `status` | `Live` is said only when it is true |
-//! | `faults` | what goes wrong outside is never called a bug of our own |
+//! | `delivery` | every consumer receives every event, in order, from its durable position |
+//! | `acknowledged` | a position becomes durable only by `Ack::Durable`, and is never lost |
+//! | `budget` | the number of calls to the source is within the budget of the situation |
+//! | `certificates` | no more certificates are verified than were received, and none twice |
+//! | `deadlines` | every call to the source ends, and the next pass starts, within its time limit |
+//! | `status` | `Live` is reported only when it is true |
+//! | `faults` | an external failure is never reported as a bug of the follower |
 //!
-//! Four rules can only be seen by whoever runs the world: `liveness`, `wakes`, `cost` and `leaks` (see
-//! [`world`](crate::world)). That each of all these can fail is shown by `tests/mutants.rs`.
+//! Four rules can only be checked by the runner of the world: `liveness`, `wakes`, `cost` and `leaks`
+//! (see [`world`](crate::world)). `tests/mutants.rs` proves that every checker can fail.
 
 mod blocks;
 mod calls;
 mod consumers;
 mod history;
 mod prunes;
-mod says;
+mod status;
 mod tips;
 
 use super::{Observation, Rules};
@@ -36,14 +36,14 @@ use crate::world::Truth;
 
 /// An independent observer of one rule.
 pub trait Checker: Send {
-    /// The rule that it stands for.
+    /// Name of the rule.
     fn name(&self) -> &'static str;
 
-    /// Takes in an observation, in the world as it is. An error says what is broken.
+    /// Checks an observation against the current state of the world. An error describes the violation.
     fn see(&mut self, observation: &Observation, truth: &Truth) -> Result<(), String>;
 }
 
-/// Every checker there is.
+/// All checkers.
 pub fn all(rules: Rules) -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(history::Replay::default()),
@@ -61,7 +61,7 @@ pub fn all(rules: Rules) -> Vec<Box<dyn Checker>> {
         Box::new(calls::Budget::new(rules)),
         Box::new(calls::Checks),
         Box::new(calls::Deadlines::new(rules)),
-        Box::new(says::Honest::new(rules)),
-        Box::new(says::Faults),
+        Box::new(status::Honest::new(rules)),
+        Box::new(status::Faults),
     ]
 }

@@ -4,15 +4,15 @@ use super::{Checker, Observation};
 use crate::{scripted::words::word, watch::Answer, world::Truth};
 use tidewatch_core::{BlockRef, Change, Tier};
 
-/// Tells where a pass begins: with a snapshot, and then a look at where the view stands.
+/// Detects the start of a pass: a snapshot, followed by a read of the view's watermarks.
 #[derive(Default)]
 struct Begins {
-    /// The last answer was a snapshot, and nothing came after it.
+    /// Whether a snapshot was the last response.
     fresh: bool,
 }
 
 impl Begins {
-    /// Whether a pass begins with `observation`.
+    /// Whether a pass starts with `observation`.
     fn see(&mut self, observation: &Observation) -> bool {
         match observation {
             Observation::Asked(_) | Observation::Committed { .. } => self.fresh = false,
@@ -24,13 +24,13 @@ impl Begins {
     }
 }
 
-/// What is pruned is pruned after a second look at the source, because it may have moved while the
-/// divergence was found. Only a prune to what is finalized here needs none: it is decided by what this
-/// side knows.
+/// A prune is committed only after a second snapshot, because the source may have moved during the
+/// search for the divergence. A prune to the local finalized tip needs none: it depends on local state
+/// only.
 #[derive(Default)]
 pub(super) struct Looks {
     begins: Begins,
-    /// Snapshots since the pass began.
+    /// Snapshots since the pass started.
     looks: u64,
     finalized: Option<BlockRef>,
 }
@@ -53,7 +53,7 @@ impl Checker for Looks {
                 for change in changes {
                     let Change::Pruned { to, .. } = change else { continue };
                     if self.looks < 2 && self.finalized != Some(*to) {
-                        return Err(format!("a prune to {} after one look", word(*to)));
+                        return Err(format!("a prune to {} after a single snapshot", word(*to)));
                     }
                 }
             }
@@ -63,13 +63,13 @@ impl Checker for Looks {
     }
 }
 
-/// Whoever listens to one tier hears where it stands: a pass that moved proposed by a prune announces
-/// it, unless something goes wrong before it can.
+/// A subscriber to a single tier learns of every move of that tier: a pass whose prune moves the
+/// proposed tip announces the proposed tip, unless the pass fails first.
 #[derive(Default)]
 pub(super) struct Announced {
     begins: Begins,
     proposed: Option<BlockRef>,
-    /// Where a prune left proposed.
+    /// Proposed tip after a prune, not announced yet.
     owed: Option<BlockRef>,
 }
 
@@ -82,7 +82,7 @@ impl Checker for Announced {
         if self.begins.see(observation)
             && let Some(owed) = self.owed.take()
         {
-            return Err(format!("proposed was pruned to {}, in silence", word(owed)));
+            return Err(format!("proposed was pruned to {} and not announced", word(owed)));
         }
         match observation {
             Observation::Committed { changes, watermarks } => {

@@ -7,7 +7,7 @@ use crate::{
 };
 use tidewatch_core::{Change, Event, Height, Record, Tier, TipSet, Watermarks};
 
-/// What came into the history, and what the store says where it stands.
+/// Events that were appended, or found in the store at a start.
 fn records(observation: &Observation) -> &[Record] {
     match observation {
         Observation::Recorded(records) | Observation::Opened { records, .. } => records,
@@ -15,7 +15,7 @@ fn records(observation: &Observation) -> &[Record] {
     }
 }
 
-/// After every event, what is announced obeys the ladder.
+/// The announced tips obey the ladder after every event.
 pub(super) struct LadderKept(pub(super) Rules);
 
 impl Checker for LadderKept {
@@ -35,11 +35,11 @@ impl Checker for LadderKept {
     }
 }
 
-/// Every tier is an ancestor-or-self of the next higher one, as far as the view was given the blocks to
-/// know it.
+/// Every tip is an ancestor of the next higher one, or equal to it, as far as the view received the
+/// blocks to verify it.
 pub(super) struct Ancestry {
     rules: Rules,
-    /// Where the run of delivered blocks starts.
+    /// First block of the contiguous range that ends at the delivered head.
     first: Option<Height>,
     delivered: Option<Height>,
 }
@@ -55,7 +55,7 @@ impl Ancestry {
         let tips: Vec<_> = known.filter(|tip| self.rules.certified || given(tip.height)).collect();
         for pair in tips.windows(2) {
             if !truth.descends(pair[0], pair[1]) {
-                return Err(format!("{} does not stand on {}", word(pair[0]), word(pair[1])));
+                return Err(format!("{} does not descend from {}", word(pair[0]), word(pair[1])));
             }
         }
         Ok(())
@@ -81,8 +81,8 @@ impl Checker for Ancestry {
     }
 }
 
-/// Finalized never moves back and never changes its digest; on a certified chain it is always the
-/// truth.
+/// The finalized tip never regresses and never changes its digest; on a certified chain it is always
+/// true.
 pub(super) struct Finality {
     rules: Rules,
     finalized: TipSet,
@@ -103,7 +103,7 @@ impl Finality {
             }
         }
         if let Some(is) = is.filter(|is| self.rules.certified && !truth.is_final(*is)) {
-            return Err(format!("{} is announced as finalized, and was not", word(is)));
+            return Err(format!("{} is announced as finalized, but is not final", word(is)));
         }
         self.finalized.set(Tier::Finalized, watermarks.tips.get(Tier::Finalized));
         Ok(())
@@ -128,8 +128,8 @@ impl Checker for Finality {
     }
 }
 
-/// A tier moves up by `Advanced` alone, and back by `Regressed` or `Pruned` alone. A prune only
-/// shortens.
+/// A tier moves up only by `Advanced`, and down only by `Regressed` or `Pruned`. A prune never raises
+/// anything.
 #[derive(Default)]
 pub(super) struct Regressions {
     watermarks: Watermarks,
@@ -182,7 +182,7 @@ impl Checker for Regressions {
     }
 }
 
-/// No tier above what was delivered.
+/// No tip is above the delivered head.
 pub(super) struct Given;
 
 impl Checker for Given {
@@ -201,7 +201,7 @@ impl Checker for Given {
         if let Observation::Committed { changes, .. } = observation {
             let empty = |change: &_| matches!(change, Change::Blocks(blocks) if blocks.is_empty());
             if changes.is_empty() || changes.iter().any(empty) {
-                return Err("a commit of nothing".into());
+                return Err("an empty commit".into());
             }
         }
         Ok(())

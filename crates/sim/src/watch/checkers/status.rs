@@ -1,24 +1,26 @@
-//! Rules about what a follower says of itself.
+//! Rules about the status and the faults that a follower reports.
 
 use super::{Checker, Observation, Rules};
 use crate::{watch::Answer, world::Truth};
 use std::time::Duration;
 use tidewatch_core::{FaultKind, State, Tier, TipSet, Watermarks};
 
-/// `Live` is said only when contact is fresh, lag is small, and nothing of finality is contradicted.
+/// `Live` is reported only while the last contact is recent, the lag is small, and there is no finality
+/// conflict.
 pub(super) struct Honest {
     rules: Rules,
     contact: Option<Duration>,
     tips: TipSet,
     watermarks: Watermarks,
-    /// A contradiction was told, and the source was not asked since.
+    /// A finality conflict was reported, and the source was not called since.
     contradicted: bool,
 }
 
-/// A clock that was set back is noticed at the next look: until then an age may count once more.
+/// A clock that was set back is detected at the next status check: until then, the age of the last
+/// contact may reach its threshold a second time.
 const LOOKS: u32 = 2;
 
-/// What starved tasks may add.
+/// Tolerance for starved tasks.
 const SLACK: Duration = Duration::from_secs(15);
 
 impl Honest {
@@ -29,18 +31,18 @@ impl Honest {
 
     fn live(&self, at: Duration) -> Result<(), String> {
         if self.contradicted {
-            return Err("live is said after a contradiction of what is finalized".into());
+            return Err("live is reported after a finality conflict".into());
         }
-        let contact = self.contact.ok_or("live is said without any contact")?;
+        let contact = self.contact.ok_or("live is reported without any contact")?;
         let since = at.saturating_sub(contact);
         if since > self.rules.thresholds.contact * LOOKS + SLACK {
-            return Err(format!("live is said {since:?} after the last contact"));
+            return Err(format!("live is reported {since:?} after the last contact"));
         }
         let head = self.watermarks.head().map_or(0, |block| block.height.get());
         let tip = self.tips.block(Tier::Proposed).map_or(0, |block| block.height.get());
         let lag = tip.saturating_sub(head);
         if lag > self.rules.thresholds.lag {
-            return Err(format!("live is said {lag} blocks behind"));
+            return Err(format!("live is reported {lag} blocks behind"));
         }
         Ok(())
     }
@@ -75,7 +77,7 @@ impl Checker for Honest {
     }
 }
 
-/// What goes wrong outside is never called a bug of our own, and never ends an actor.
+/// An external failure is never reported as a bug of the follower, and never ends an actor.
 pub(super) struct Faults;
 
 impl Checker for Faults {
