@@ -23,8 +23,8 @@ use std::{
     time::Duration,
 };
 use tidewatch_certified::{
-    Check, Config, Feed, CertificateKind, Key, Metrics, OneEpoch, Parts, Push, Scheme, Transport, Verifier,
-    open,
+    CertificateKind, Check, Checker, Config, Feed, Key, Metrics, OneEpoch, Parts, Push, Scheme,
+    Transport, Verifier, checker, open,
 };
 use tidewatch_core::{
     Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Severity, Source as _, Tier,
@@ -90,9 +90,8 @@ enum Asked {
     Pause(u8),
 }
 
-/// The chain of one committee, and who verifies it.
+/// The chain of one committee, and its trust root.
 struct World<S: Scheme> {
-    verifier: Verifier<OneEpoch<S>, AltoBlock>,
     scheme: OneEpoch<S>,
     blocks: Vec<AltoBlock>,
     /// Certificates without their blocks, by kind and height.
@@ -124,13 +123,7 @@ impl<S: Lives> World<S> {
             heights().map(|at| chain.notarized::<S>(at).expect("signed").proof.encode());
         let proofs = [notarized.collect(), finalized.collect()];
         let scheme = OneEpoch::new(EPOCH, S::certificate_verifier(NAMESPACE, chain.public()));
-        let verifier = runner().start(|mut context| {
-            let metrics = Metrics::new(&context, "fuzz", Arc::new(()));
-            let (genesis, codec) = (AltoBlock::genesis(), AltoBlock::codec(DATA_MAX));
-            let verifier = Verifier::new(scheme.clone(), genesis, codec, metrics, &mut context);
-            async { verifier }
-        });
-        let world = Self { verifier, scheme, blocks, proofs };
+        let world = Self { scheme, blocks, proofs };
         for (finalized, at) in [(false, 1), (true, BLOCKS)] {
             assert!(world.verified(kind(finalized), world.answer(finalized, at)).is_some());
         }
@@ -155,10 +148,30 @@ impl<S: Lives> World<S> {
         (1..=BLOCKS).any(|at| self.answer(finalized, at) == bytes)
     }
 
+    /// Runs `test` with a verifier of this chain.
+    fn verifying<T>(&self, test: impl AsyncFnOnce(&Verifier<OneEpoch<S>, AltoBlock>) -> T) -> T {
+        runner().start(|context| async move {
+            let metrics = Metrics::new(&context, "fuzz", Arc::new(()));
+            let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
+            checker.start();
+            let (genesis, codec) = (AltoBlock::genesis(), AltoBlock::codec(DATA_MAX));
+            test(&Verifier::new(self.scheme.clone(), genesis, codec, metrics, mailbox)).await
+        })
+    }
+
     fn verified(&self, kind: CertificateKind, bytes: Bytes) -> Option<BlockRef> {
-        let claim = self.verifier.claim(kind, bytes.clone()).map_err(|f| refused(&f)).ok()?;
+        self.verifying(async |verifier| self.verified_by(verifier, kind, bytes).await)
+    }
+
+    async fn verified_by(
+        &self,
+        verifier: &Verifier<OneEpoch<S>, AltoBlock>,
+        kind: CertificateKind,
+        bytes: Bytes,
+    ) -> Option<BlockRef> {
+        let claim = verifier.claim(kind, bytes.clone()).map_err(|f| refused(&f)).ok()?;
         let (round, name) = (claim.round(), claim.reference());
-        let checked = self.verifier.check(claim, Check::Tip).map_err(|f| refused(&f)).ok()?;
+        let checked = verifier.check(claim, Check::Tip).await.map_err(|f| refused(&f)).ok()?;
         assert_eq!((checked.kind, checked.round, checked.block.reference()), (kind, round, name));
         let again = [checked.proof.clone(), checked.block.encode()].concat();
         assert_eq!(again, bytes, "what is kept is what came");
@@ -191,14 +204,26 @@ impl<S: Lives> World<S> {
 
     /// A damaged block for the parent of the one at `named`.
     fn resolve(&self, named: u64, block: u64, damage: &[Damage<'_>]) {
+        self.verifying(async |verifier| {
+            self.resolve_by(verifier, named, block, damage).await;
+        });
+    }
+
+    async fn resolve_by(
+        &self,
+        verifier: &Verifier<OneEpoch<S>, AltoBlock>,
+        named: u64,
+        block: u64,
+        damage: &[Damage<'_>],
+    ) {
         let claim =
-            self.verifier.claim(CertificateKind::Finalized, self.answer(true, named)).expect("signed");
-        let child = self.verifier.check(claim, Check::Tip).expect("signed").block();
+            verifier.claim(CertificateKind::Finalized, self.answer(true, named)).expect("signed");
+        let child = verifier.check(claim, Check::Tip).await.expect("signed").block();
         let name = child.vouched().expect("above genesis");
         let mut bytes = self.block(block).encode().to_vec();
         damage.iter().for_each(|damage| damage.apply(&mut bytes));
         let right = self.block(named - 1).encode() == bytes.as_slice();
-        let resolved = self.verifier.resolve(&name, bytes.into());
+        let resolved = verifier.resolve(&name, bytes.into());
         assert_eq!(resolved.is_ok(), right, "{:?}", resolved.map_err(|fault| refused(&fault)));
     }
 

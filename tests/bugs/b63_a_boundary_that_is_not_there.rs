@@ -3,9 +3,10 @@
 //!
 //! Here history is proved by the digests that lead to it from a certificate above, so that the scheme of
 //! an earlier epoch is never needed: the one of the tip's epoch, pinned, is enough to catch up from genesis
-//! and to start again. An epoch that the table does not know yet is a refusal and no end, and is followed
-//! as soon as the table knows it. What brings the table its epochs, from boundary to boundary, is not there
-//! yet; it is for `tidewatch-certified`, behind [`Epochs`].
+//! and to start again. A certificate of an epoch that the table does not know yet is skipped, and the
+//! upstream is not blamed for it; the follower goes on as soon as the table knows the epoch. What brings the
+//! table its epochs, from boundary to boundary, is not there yet; it is for `tidewatch-certified`, behind
+//! [`Epochs`].
 
 use crate::{
     certified::{Endpoint, certify, drive, ours, source_under, strangers},
@@ -19,7 +20,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tidewatch_certified::{CertificateKind, Config as Certified, EpochScheme, Epochs};
-use tidewatch_core::{Fault, FaultKind, Height, LocalView as _, Source as _, Tier};
+use tidewatch_core::{Fault, FaultKind, Height, LocalView as _, Severity, Source as _, Tier};
 use tidewatch_sim::scripted::{
     chain::Chain,
     committee::{Committee, Scheme},
@@ -125,7 +126,7 @@ fn with_the_epoch_of_the_tip_alone_it_catches_up_from_genesis_and_starts_again()
 }
 
 #[test]
-fn an_epoch_that_is_not_known_yet_is_refused_until_it_is_known_and_ends_nothing() {
+fn an_epoch_that_is_not_known_yet_is_no_lie_and_is_followed_once_somebody_fills_the_table() {
     simulate(|context| async move {
         let chain = Chain::new('a', 85);
         let endpoint = endpoint(&context, &chain, 79);
@@ -135,12 +136,33 @@ fn an_epoch_that_is_not_known_yet_is_refused_until_it_is_known_and_ends_nothing(
         endpoint.stand(&chain, 85);
         context.sleep(secs(60)).await;
         assert_eq!(running.stands().await, [Some(79); 2]);
-        let refusals = running.refusals();
-        assert!(refusals.contains(&FaultKind::InvalidCertificate), "{refusals:?}");
+        let mut refusals = running.refusals();
+        // This endpoint pushes nothing at all, for which its connections are replaced.
+        refusals.retain(|kind| *kind != FaultKind::Timeout);
+        assert_eq!(refusals, [FaultKind::UnknownEpoch], "reported once, and nothing else");
         assert!((&mut running.driver).now_or_never().is_none(), "it lives");
 
         table.last.store(PINNED + 1, Ordering::Relaxed);
+        context.sleep(secs(2)).await;
+        assert_eq!(running.stands().await, [Some(85); 2]);
+    });
+}
+
+#[test]
+fn a_start_in_an_unknown_epoch_goes_on_once_somebody_fills_the_table() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 85);
+        let endpoint = endpoint(&context, &chain, 85);
+        let table = Table::pinned();
+        let running = Running::start(&context, &endpoint, &table).await;
         context.sleep(secs(60)).await;
+        assert_eq!(running.stands().await, [None; 2]);
+        let refusals = running.refusals();
+        assert!(refusals.contains(&FaultKind::UnknownEpoch), "{refusals:?}");
+        assert!(!refusals.iter().any(|kind| kind.severity() == Severity::Invalid), "{refusals:?}");
+
+        table.last.store(PINNED + 1, Ordering::Relaxed);
+        context.sleep(secs(2)).await;
         assert_eq!(running.stands().await, [Some(85); 2]);
     });
 }

@@ -11,10 +11,12 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_consensus::types::Epoch;
-use commonware_runtime::{Clock as _, telemetry::metrics::count_running_tasks};
+use commonware_runtime::{Clock as _, Supervisor as _, telemetry::metrics::count_running_tasks};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::collections::BTreeMap;
-use tidewatch_certified::{CertificateKind, Check, Metrics, OneEpoch, Push, Verifier};
+use tidewatch_certified::{
+    CertificateKind, Check, Checker, Metrics, OneEpoch, Push, Verifier, checker,
+};
 use tidewatch_core::FaultKind;
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
@@ -47,13 +49,15 @@ fn bad(good: &Bytes, rng: &mut StdRng) -> Bytes {
 
 #[test]
 fn a_million_bad_frames_are_refused_each_for_a_reason() {
-    simulate(|mut context| async move {
+    simulate(|context| async move {
         let chain = Chain::new('a', 9);
         let good = finalization(&chain, 9);
         let metrics = Metrics::new(&context, "endpoint", Recorder::new(&context));
         let epochs = OneEpoch::new(Epoch::zero(), Scheme::clone(&ours().verifier()));
         let genesis = chain.blocks()[0].clone();
-        let verifier = Verifier::<_, TestBlock>::new(epochs, genesis, (), metrics, &mut context);
+        let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
+        checker.start();
+        let verifier = Verifier::<_, TestBlock>::new(epochs, genesis, (), metrics, mailbox);
         let mut rng = StdRng::seed_from_u64(65);
         let mut reasons: BTreeMap<FaultKind, u32> = BTreeMap::new();
         let (mut decoded, mut checked) = (0, 0);
@@ -68,7 +72,7 @@ fn a_million_bad_frames_are_refused_each_for_a_reason() {
                 }
                 Ok(claim) => {
                     (decoded, checked) = (decoded + 1, checked + 1);
-                    verifier.check(claim, Check::Push).unwrap_err()
+                    verifier.check(claim, Check::Push).await.unwrap_err()
                 }
             };
             *reasons.entry(refused.kind).or_default() += 1;

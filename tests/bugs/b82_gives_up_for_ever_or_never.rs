@@ -83,6 +83,7 @@ fn a_delivery_whose_log_is_gone_and_an_upstream_that_is_not_wanted_any_more_end_
         assert_eq!(endpoint.open().0, 1);
         followed.upstream.abort();
         followed.mailbox.stop();
+        drop(followed.source);
         context.sleep(TICK).await;
         assert_eq!(endpoint.open().0, 0);
         assert_eq!(count_running_tasks(&context, "certified"), 0);

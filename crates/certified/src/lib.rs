@@ -42,6 +42,7 @@
 mod block;
 mod config;
 mod epochs;
+mod error;
 mod failover;
 mod known;
 mod metrics;
@@ -57,9 +58,13 @@ mod mocks;
 pub use block::CertifiedBlock;
 pub use config::Config;
 pub use epochs::{EpochScheme, Epochs, OneEpoch, Scheme};
+pub use error::Error;
 pub use failover::Failover;
 pub use metrics::{Check, Metrics, Work};
 pub use source::{CertifiedSource, Opened, Parts, open};
 pub use transport::{Feed, Key, Push, Transport};
 pub use upstream::Upstream;
-pub use verifier::{CertificateKind, Certified, Claim, Verified, Verifier};
+pub use verifier::{
+    CertificateKind, Certified, Claim, Verified, Verifier,
+    checker::{self, Checker},
+};

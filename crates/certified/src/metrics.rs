@@ -1,12 +1,14 @@
 //! Work and refusals, counted by reason.
 
-use crate::Key;
+use crate::{Error, Key};
+use commonware_consensus::types::Epoch;
 use commonware_runtime::{
     Metrics as Register,
     telemetry::metrics::{
         Counter, CounterFamily, EncodeLabelSet, Gauge, GaugeExt as _, MetricsExt as _,
     },
 };
+use commonware_utils::sync::Mutex;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use tidewatch_core::{Fault, FaultKind, Monitor};
 use tracing::warn;
@@ -58,6 +60,7 @@ struct Inner {
     name: String,
     monitor: Arc<dyn Monitor>,
     checks: CounterFamily<Reason>,
+    batches: Counter,
     refusals: CounterFamily<Kind>,
     requests: CounterFamily<Asked>,
     connects: Counter,
@@ -65,6 +68,8 @@ struct Inner {
     pushes: Counter,
     stale: Counter,
     connected: Gauge,
+    /// The unknown epoch that was reported last.
+    unknown: Mutex<Option<Epoch>>,
 }
 
 /// Counts what a source does and what it refuses. Clones count together.
@@ -82,6 +87,8 @@ impl fmt::Debug for Metrics {
 pub struct Work {
     /// Certificates checked, by [`Check`].
     pub checks: BTreeMap<&'static str, u64>,
+    /// Signature checks that they took: certificates that wait at the same time share one.
+    pub batches: u64,
     /// Answers, frames and connections refused or failed, by [`FaultKind`].
     pub refusals: BTreeMap<&'static str, u64>,
     /// Requests made, by [`Key::kind`].
@@ -120,6 +127,7 @@ impl Metrics {
             name: name.into(),
             monitor,
             checks: context.family("certificate_checks", "Certificates checked, by reason"),
+            batches: context.counter("certificate_batches", "Signature checks of one or several"),
             refusals: context.family("refusals", "What was refused or failed, by kind of fault"),
             requests: context.family("requests", "Requests made, by kind of key"),
             connects: context.counter("connects", "Attempts to open a push connection"),
@@ -127,6 +135,7 @@ impl Metrics {
             pushes: context.counter("pushes", "Pushed certificates that moved a tip"),
             stale: context.counter("stale", "Answers and pushes older than what was verified"),
             connected: context.gauge("connected", "Whether the push connection is open"),
+            unknown: Mutex::default(),
         }))
     }
 
@@ -135,7 +144,13 @@ impl Metrics {
         &self.0.name
     }
 
-    /// Makes a fault of this source, and counts it. Every fault is counted once, where it arises.
+    /// Makes a fault of this source of `error`, and counts it. Every fault is counted once, where it
+    /// arises.
+    pub(crate) fn reject(&self, error: Error) -> Fault {
+        self.refused(Fault::new(self.name(), error))
+    }
+
+    /// Makes a fault of this source, and counts it.
     pub(crate) fn fault(&self, kind: FaultKind, detail: impl fmt::Display) -> Fault {
         self.refused(kind.fault(self.name(), detail))
     }
@@ -146,14 +161,25 @@ impl Metrics {
         fault
     }
 
-    /// Tells of a fault that ends here: the source goes on without what was refused.
+    /// Reports a fault that fails no call: the source goes on without what was refused. Of an unknown
+    /// epoch only the first certificate is reported, for a live chain sends one every second.
     pub(crate) fn absorbed(&self, fault: &Fault) {
+        if let Some(Error::UnknownEpoch { round, .. }) = fault.reason() {
+            let epoch = round.epoch();
+            if self.0.unknown.lock().replace(epoch) == Some(epoch) {
+                return;
+            }
+        }
         warn!(source = self.name(), kind = fault.kind.as_str(), detail = %fault.detail, "refused");
         self.0.monitor.fault(fault);
     }
 
     pub(crate) fn checked(&self, check: Check) {
         self.0.checks.get_or_create(&Reason { reason: check.as_str() }).inc();
+    }
+
+    pub(crate) fn batched(&self) {
+        self.0.batches.inc();
     }
 
     pub(crate) fn requested(&self, key: &Key) {
@@ -190,6 +216,7 @@ impl Metrics {
         let refusals = |kind| inner.refusals.get(&Kind { kind }).map(|count| count.get());
         let requests = |key| inner.requests.get(&Asked { key }).map(|count| count.get());
         Work {
+            batches: inner.batches.get(),
             checks: reasons.map(|name| (name, checks(name))).filter_map(some).collect(),
             refusals: kinds.map(|name| (name, refusals(name))).filter_map(some).collect(),
             requests: Key::KINDS

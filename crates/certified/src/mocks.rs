@@ -1,8 +1,8 @@
 //! A small certified chain, and a transport that does what a test tells it to and writes it down.
 
 use crate::{
-    CertificateKind, CertifiedBlock, CertifiedSource, Config, Feed, Key, OneEpoch, Parts, Push,
-    Transport, Upstream, open,
+    CertificateKind, CertifiedBlock, CertifiedSource, Checker, Config, EpochScheme, Epochs, Feed,
+    Key, OneEpoch, Parts, Push, Transport, Upstream, Verifier, checker, open,
 };
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
@@ -16,7 +16,10 @@ use commonware_utils::{channel::mpsc, sync::Mutex};
 use rand::CryptoRng;
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tidewatch_core::{Block, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Monitor};
@@ -110,6 +113,42 @@ pub(crate) fn strangers() -> &'static Committee {
 /// What the test chain's followers know of it.
 pub(crate) fn trust() -> OneEpoch<TestScheme> {
     OneEpoch::new(Epoch::zero(), TestScheme::clone(&schemes().verifier()))
+}
+
+/// The test chain's epochs up to a height; above it the table knows nothing until it is filled.
+#[derive(Clone, Debug)]
+pub(crate) struct Table(Arc<AtomicU64>);
+
+impl Table {
+    pub(crate) fn up_to(height: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(height)))
+    }
+
+    /// What somebody else does, who learned of the next epoch.
+    pub(crate) fn fill(&self, height: u64) {
+        self.0.store(height, Ordering::Relaxed);
+    }
+}
+
+impl Epochs for Table {
+    type Scheme = TestScheme;
+
+    fn at(&self, height: Height) -> Option<EpochScheme<TestScheme>> {
+        (height.get() <= self.0.load(Ordering::Relaxed)).then(|| trust().at(height))?
+    }
+}
+
+/// A verifier of `chain`, with a checker that runs.
+pub(crate) fn verifier<X: Epochs>(
+    context: &deterministic::Context,
+    epochs: X,
+    chain: &Chain,
+) -> Verifier<X, TestBlock> {
+    let metrics = crate::Metrics::new(context, "test", Arc::new(Recorder::default()));
+    let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
+    checker.start();
+    let (genesis, codec) = (chain.block(0).clone(), RangeCfg::from(..=DATA_MAX));
+    Verifier::new(epochs, genesis, codec, metrics, mailbox)
 }
 
 /// A certificate over `block`, followed by it, as it goes over the wire.
@@ -364,10 +403,10 @@ impl Monitor for Recorder {
     }
 }
 
-pub(crate) type TestSource<E = deterministic::Context> =
-    CertifiedSource<E, Arc<Scripted>, OneEpoch<TestScheme>, TestBlock>;
-pub(crate) type TestUpstream<E = deterministic::Context> =
-    Upstream<E, Arc<Scripted>, OneEpoch<TestScheme>, TestBlock>;
+pub(crate) type TestSource<E = deterministic::Context, X = OneEpoch<TestScheme>> =
+    CertifiedSource<E, Arc<Scripted>, X, TestBlock>;
+pub(crate) type TestUpstream<E = deterministic::Context, X = OneEpoch<TestScheme>> =
+    Upstream<E, Arc<Scripted>, X, TestBlock>;
 
 /// A source over `transport`, for the test chain.
 pub(crate) fn follow<E: Clock + Metrics + Spawner + CryptoRng>(
@@ -375,12 +414,22 @@ pub(crate) fn follow<E: Clock + Metrics + Spawner + CryptoRng>(
     transport: &Arc<Scripted>,
     config: Config,
 ) -> (TestSource<E>, TestUpstream<E>, Arc<Recorder>) {
+    follow_under(context, trust(), transport, config)
+}
+
+/// The same, with a table of epochs of its own.
+pub(crate) fn follow_under<E: Clock + Metrics + Spawner + CryptoRng, X: Epochs>(
+    context: &E,
+    epochs: X,
+    transport: &Arc<Scripted>,
+    config: Config,
+) -> (TestSource<E, X>, TestUpstream<E, X>, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let parts = Parts {
         chain: ChainId::new("test:certified").unwrap(),
         genesis: Chain::new(0).block(0).clone(),
         codec: RangeCfg::from(..=DATA_MAX),
-        epochs: trust(),
+        epochs,
         transport: transport.clone(),
         monitor: recorder.clone(),
     };

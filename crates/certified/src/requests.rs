@@ -1,6 +1,6 @@
 //! Requests with a deadline, a second attempt, and a count.
 
-use crate::{Key, Metrics, Transport};
+use crate::{Error, Key, Metrics, Transport};
 use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::Clock;
@@ -50,10 +50,7 @@ impl<E: Clock, T: Transport> Requests<E, T> {
         self.metrics.requested(&key);
         match within(&*self.clock, self.timeout, self.transport.fetch(key)).await {
             Some(answer) => answer.map_err(|fault| self.metrics.refused(fault)),
-            None => {
-                let detail = format_args!("no answer for {key} within {:?}", self.timeout);
-                Err(self.metrics.fault(FaultKind::Timeout, detail))
-            }
+            None => Err(self.metrics.reject(Error::NoAnswer { key, limit: self.timeout })),
         }
     }
 }

@@ -1,12 +1,11 @@
 use super::*;
 use crate::{
-    CertificateKind, Check, Metrics, OneEpoch, Verifier,
-    mocks::{self, Chain, DATA_MAX, TestBlock, TestScheme, round},
+    CertificateKind, Check, OneEpoch, Verifier,
+    mocks::{self, Chain, TestBlock, TestScheme, round},
 };
 use bytes::Bytes;
-use commonware_codec::RangeCfg;
 use commonware_runtime::{Runner as _, deterministic};
-use std::sync::Arc;
+use std::future::Future;
 use tidewatch_core::Block as _;
 
 struct World {
@@ -16,24 +15,32 @@ struct World {
 }
 
 impl World {
-    fn verified(&self, kind: CertificateKind, bytes: Bytes) -> Verified<Certified<TestBlock>> {
+    async fn verified(
+        &self,
+        kind: CertificateKind,
+        bytes: Bytes,
+    ) -> Verified<Certified<TestBlock>> {
         let claim = self.verifier.claim(kind, bytes).unwrap();
-        self.verifier.check(claim, Check::Tip).unwrap()
+        self.verifier.check(claim, Check::Tip).await.unwrap()
     }
 
-    fn finalize(&mut self, height: u64) -> Outcome {
-        let certified = self.verified(
-            CertificateKind::Finalized,
-            self.chain.certified(CertificateKind::Finalized, height),
-        );
+    async fn finalize(&mut self, height: u64) -> Outcome {
+        let certified = self
+            .verified(
+                CertificateKind::Finalized,
+                self.chain.certified(CertificateKind::Finalized, height),
+            )
+            .await;
         self.known.finalize(certified)
     }
 
-    fn notarize(&mut self, height: u64) -> Outcome {
-        let certified = self.verified(
-            CertificateKind::Notarized,
-            self.chain.certified(CertificateKind::Notarized, height),
-        );
+    async fn notarize(&mut self, height: u64) -> Outcome {
+        let certified = self
+            .verified(
+                CertificateKind::Notarized,
+                self.chain.certified(CertificateKind::Notarized, height),
+            )
+            .await;
         self.known.notarize(certified)
     }
 
@@ -42,20 +49,18 @@ impl World {
     }
 }
 
-fn with_world(test: impl FnOnce(World)) {
-    deterministic::Runner::seeded(2).start(|mut context| async move {
-        let metrics = Metrics::new(&context, "test", Arc::new(()));
-        let (chain, codec) = (Chain::new(20), RangeCfg::from(..=DATA_MAX));
-        let genesis = chain.block(0).clone();
-        let verifier = Verifier::new(mocks::trust(), genesis, codec, metrics, &mut context);
+fn with_world<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
+    deterministic::Runner::seeded(2).start(|context| async move {
+        let chain = Chain::new(20);
+        let verifier = mocks::verifier(&context, mocks::trust(), &chain);
         let known = Known::new(&verifier.genesis(), 3, 4);
-        test(World { chain, known, verifier });
+        test(World { chain, known, verifier }).await;
     });
 }
 
 #[test]
 fn every_order_of_five_finalizations_ends_at_the_newest() {
-    with_world(|mut world| {
+    with_world(|mut world| async move {
         let mut orders = vec![Vec::new()];
         for _ in 0..5 {
             orders = (1..=5)
@@ -70,7 +75,7 @@ fn every_order_of_five_finalizations_ends_at_the_newest() {
             let mut highest = 0;
             for height in &order {
                 let expected = if *height > highest { Outcome::Moved } else { Outcome::Unchanged };
-                assert_eq!(world.finalize(*height), expected, "{order:?}");
+                assert_eq!(world.finalize(*height).await, expected, "{order:?}");
                 highest = highest.max(*height);
             }
             let finalized = world.known.finalized().unwrap();
@@ -81,13 +86,13 @@ fn every_order_of_five_finalizations_ends_at_the_newest() {
 
 #[test]
 fn a_late_certificate_of_an_earlier_round_does_not_pull_the_tip() {
-    with_world(|mut world| {
-        world.finalize(5);
+    with_world(|mut world| async move {
+        world.finalize(5).await;
         // Round 4, but a height far above: rounds decide, and this one is from the past.
         let block = world.chain.block(9);
         let bytes = mocks::certify(mocks::schemes(), CertificateKind::Finalized, round(4), block);
         assert_eq!(world.known.judge_finalization(round(4), block.reference()), Relevance::Stale);
-        let certified = world.verified(CertificateKind::Finalized, bytes);
+        let certified = world.verified(CertificateKind::Finalized, bytes).await;
         assert_eq!(world.known.finalize(certified), Outcome::Unchanged);
         assert_eq!(
             world.known.judge_finalization(round(5), world.chain.reference(5)),
@@ -98,16 +103,15 @@ fn a_late_certificate_of_an_earlier_round_does_not_pull_the_tip() {
 
 #[test]
 fn two_finalized_blocks_at_one_height_are_a_conflict_reported_once() {
-    with_world(|mut world| {
-        world.finalize(5);
+    with_world(|mut world| async move {
+        world.finalize(5).await;
         let fork = world.chain.fork(3, 6);
         for _ in 0..2 {
             let relevance = world.known.judge_finalization(round(5), fork.reference(5));
             assert_eq!(relevance, Relevance::New, "worth a check");
-            let other = world.verified(
-                CertificateKind::Finalized,
-                fork.certified(CertificateKind::Finalized, 5),
-            );
+            let other = world
+                .verified(CertificateKind::Finalized, fork.certified(CertificateKind::Finalized, 5))
+                .await;
             assert_eq!(world.known.finalize(other), Outcome::Conflicts);
         }
         let conflict = Conflict { ours: world.chain.reference(5), theirs: fork.reference(5) };
@@ -119,7 +123,7 @@ fn two_finalized_blocks_at_one_height_are_a_conflict_reported_once() {
 
 #[test]
 fn only_notarizations_above_the_finalized_round_count_and_only_the_newest_are_kept() {
-    with_world(|mut world| {
+    with_world(|mut world| async move {
         for (height, outcome) in [
             (6, Outcome::Moved),
             (8, Outcome::Moved),
@@ -127,12 +131,12 @@ fn only_notarizations_above_the_finalized_round_count_and_only_the_newest_are_ke
             (8, Outcome::Unchanged),
             (10, Outcome::Moved),
         ] {
-            assert_eq!(world.notarize(height), outcome, "{height}");
+            assert_eq!(world.notarize(height).await, outcome, "{height}");
         }
         assert_eq!(world.candidates(), [10, 8, 7], "three at most, the newest first");
-        world.finalize(8);
+        world.finalize(8).await;
         assert_eq!(world.candidates(), [10]);
-        assert_eq!(world.notarize(8), Outcome::Unchanged);
+        assert_eq!(world.notarize(8).await, Outcome::Unchanged);
         assert_eq!(world.known.judge_notarization(round(8)), Relevance::Stale);
         world.known.discard(round(10));
         assert!(world.candidates().is_empty());
@@ -141,10 +145,10 @@ fn only_notarizations_above_the_finalized_round_count_and_only_the_newest_are_ke
 
 #[test]
 fn memory_is_bounded() {
-    with_world(|mut world| {
+    with_world(|mut world| async move {
         for height in 1..=20 {
-            world.notarize(height);
-            world.finalize(height);
+            world.notarize(height).await;
+            world.finalize(height).await;
             let name = world.known.finalized().unwrap().block().name();
             world.known.issue(name, name.height);
         }
@@ -158,13 +162,12 @@ fn memory_is_bounded() {
 
 #[test]
 fn a_tip_that_is_given_out_again_becomes_the_newest() {
-    with_world(|mut world| {
-        let names: Vec<_> = [5, 6]
-            .map(|height| {
-                world.finalize(height);
-                world.known.finalized().unwrap().block().name()
-            })
-            .into();
+    with_world(|mut world| async move {
+        let mut names = Vec::new();
+        for height in [5, 6] {
+            world.finalize(height).await;
+            names.push(world.known.finalized().unwrap().block().name());
+        }
         for name in [names[0], names[1], names[0]] {
             world.known.issue(name, Height::new(5));
             assert_eq!(world.known.newest_issued(), Some(name));

@@ -1,7 +1,9 @@
 //! Digests at heights.
 
 use super::CertifiedSource;
-use crate::{CertifiedBlock, Check, Epochs, Transport, Verified, known::Issued};
+use crate::{
+    CertifiedBlock, Check, Epochs, Transport, Verified, error::another_may_do, known::Issued,
+};
 use commonware_runtime::Clock;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
@@ -83,7 +85,7 @@ where
             let mut name = match self.certified(above, Check::Digest).await {
                 Ok(Some(name)) => name,
                 Ok(None) => continue,
-                Err(fault) if fault.severity() == Severity::Invalid => {
+                Err(fault) if another_may_do(&fault) => {
                     self.metrics.absorbed(&fault);
                     continue;
                 }

@@ -51,7 +51,7 @@ mod tips;
 mod tests;
 
 use crate::{
-    CertifiedBlock, Config, Epochs, Metrics, Transport, Upstream, Verifier, Work,
+    CertifiedBlock, Checker, Config, Epochs, Metrics, Transport, Upstream, Verifier, Work, checker,
     known::{Known, Shared},
     requests::Requests,
 };
@@ -93,7 +93,7 @@ impl<T, X, B: CertifiedBlock> fmt::Debug for Parts<T, X, B> {
 }
 
 /// A certified chain, followed at one endpoint. Made by [`open`].
-pub struct CertifiedSource<E, T, X, B: CertifiedBlock> {
+pub struct CertifiedSource<E, T, X: Epochs, B: CertifiedBlock> {
     chain_info: ChainInfo,
     requests: Requests<E, T>,
     verifier: Arc<Verifier<X, B>>,
@@ -103,7 +103,7 @@ pub struct CertifiedSource<E, T, X, B: CertifiedBlock> {
     config: Config,
 }
 
-impl<E, T, X, B: CertifiedBlock> fmt::Debug for CertifiedSource<E, T, X, B> {
+impl<E, T, X: Epochs, B: CertifiedBlock> fmt::Debug for CertifiedSource<E, T, X, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertifiedSource")
             .field("chain_info", &self.chain_info)
@@ -117,7 +117,7 @@ pub type Opened<E, T, X, B> = (CertifiedSource<E, T, X, B>, Upstream<E, T, X, B>
 
 /// Makes the source and its upstream. The source works without the upstream, by asking; the upstream
 /// brings pushes once it is started.
-pub fn open<E, T, X, B>(mut context: E, parts: Parts<T, X, B>, config: Config) -> Opened<E, T, X, B>
+pub fn open<E, T, X, B>(context: E, parts: Parts<T, X, B>, config: Config) -> Opened<E, T, X, B>
 where
     E: Clock + Register + Spawner + CryptoRng,
     T: Transport,
@@ -127,7 +127,9 @@ where
     let Parts { chain, genesis, codec, epochs, transport, monitor } = parts;
     let metrics = Metrics::new(&context, transport.name(), monitor);
     let chain_info = ChainInfo { id: chain, genesis: genesis.reference() };
-    let verifier = Verifier::new(epochs, genesis, codec, metrics.clone(), &mut context);
+    let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
+    checker.start(); // It ends with the last mailbox: when source and upstream are gone.
+    let verifier = Verifier::new(epochs, genesis, codec, metrics.clone(), mailbox);
     let known =
         Known::new(&verifier.genesis(), config.ancestors_max.get(), config.recent_max.get());
     let (shared, verifier, transport) =

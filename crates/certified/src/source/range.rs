@@ -2,7 +2,8 @@
 
 use super::CertifiedSource;
 use crate::{
-    CertificateKind, CertifiedBlock, Check, Epochs, Key, Transport, Verified, known::Issued,
+    CertificateKind, CertifiedBlock, Check, Epochs, Key, Transport, Verified,
+    error::another_may_do, known::Issued,
 };
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
@@ -235,7 +236,7 @@ where
             match self.certified(gathered.height(slot), Check::Range).await {
                 Ok(Some(name)) => return Ok(name),
                 Ok(None) => {}
-                Err(fault) if fault.severity() == Severity::Invalid => {
+                Err(fault) if another_may_do(&fault) => {
                     self.metrics.absorbed(&fault);
                     last = Some(fault);
                 }
@@ -262,7 +263,7 @@ where
             let detail = format_args!("the block {found} was sent for height {height}");
             return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
         }
-        Ok(Some(self.verifier.check(claim, check)?.block().name()))
+        Ok(Some(self.verifier.check(claim, check).await?.block().name()))
     }
 
     /// Asks for the missing blocks by the digests that the blocks above them name: one run after the

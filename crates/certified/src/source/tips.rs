@@ -28,7 +28,9 @@ where
                     let now = self.requests.clock.current();
                     self.asked.lock().answered = Some((now, link.generation));
                 }
-                Err(fault) if plan == Plan::Try => self.metrics.absorbed(&fault),
+                Err(fault) if plan == Plan::Try || self.is_ahead(&fault) => {
+                    self.metrics.absorbed(&fault);
+                }
                 Err(fault) => return Err(fault),
             }
         }
@@ -40,14 +42,27 @@ where
         Ok(self.compose().await)
     }
 
+    /// Whether the chain went on into an epoch that is not in our table yet, beyond tips that we have
+    /// verified. Those are the answer until the table knows it; the tip is requested for each snapshot.
+    fn is_ahead(&self, fault: &Fault) -> bool {
+        fault.kind == FaultKind::UnknownEpoch && self.shared.known.lock().finalized().is_some()
+    }
+
     /// Asks for both tips and takes the answers in. Only the finalized one must come.
     async fn ask(&self) -> Result<(), Fault> {
         let (finalized, notarized) = join!(
             self.requests.get(Key::LatestFinalization),
             self.requests.get(Key::LatestNotarization),
         );
-        let finalized = finalized.and_then(|bytes| self.take(CertificateKind::Finalized, bytes));
-        let notarized = notarized.and_then(|bytes| self.take(CertificateKind::Notarized, bytes));
+        // One after the other: a notarization that is older than the finalization costs no check.
+        let finalized = match finalized {
+            Ok(bytes) => self.take(CertificateKind::Finalized, bytes).await,
+            Err(fault) => Err(fault),
+        };
+        let notarized = match notarized {
+            Ok(bytes) => self.take(CertificateKind::Notarized, bytes).await,
+            Err(fault) => Err(fault),
+        };
         if let Err(fault) = notarized {
             self.metrics.absorbed(&fault);
         }
@@ -55,7 +70,7 @@ where
     }
 
     /// Takes in an answer for a tip. One that says less than what is known is ignored.
-    fn take(&self, kind: CertificateKind, bytes: Option<Bytes>) -> Result<(), Fault> {
+    async fn take(&self, kind: CertificateKind, bytes: Option<Bytes>) -> Result<(), Fault> {
         let Some(bytes) = bytes else {
             if kind == CertificateKind::Finalized && self.shared.known.lock().finalized().is_some()
             {
@@ -75,7 +90,7 @@ where
             (Relevance::Stale, CertificateKind::Notarized) => return Ok(()),
             (Relevance::New, _) => {}
         }
-        let certified = self.verifier.check(claim, Check::Tip)?;
+        let certified = self.verifier.check(claim, Check::Tip).await?;
         self.shared.known.lock().take(certified);
         Ok(())
     }

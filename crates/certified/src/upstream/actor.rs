@@ -1,5 +1,5 @@
 use crate::{
-    CertificateKind, CertifiedBlock, Check, Config, Epochs, Feed, Metrics, Push, Transport,
+    CertificateKind, CertifiedBlock, Check, Config, Epochs, Error, Feed, Metrics, Push, Transport,
     Verifier,
     known::{Outcome, Relevance, Shared},
     requests::within,
@@ -8,7 +8,7 @@ use commonware_macros::select;
 use commonware_runtime::{Clock, Handle, Spawner};
 use rand::CryptoRng;
 use std::{sync::Arc, time::SystemTime};
-use tidewatch_core::{Backoff, Fault, FaultKind, Severity};
+use tidewatch_core::{Backoff, BlockRef, Fault, FaultKind, Severity};
 use tracing::{debug, info};
 
 /// Says that the connection is closed when it is dropped, however that comes about.
@@ -24,9 +24,32 @@ impl<B> Drop for Open<B> {
     }
 }
 
+/// Pushes of an unknown epoch since the last deadline.
+///
+/// They prove nothing: neither that the endpoint is alive nor that it lies. Requests decide: as long as
+/// they bring nothing newer that verifies, the chain may well be in that epoch, and the connection is
+/// kept. If they do, it was the connection that brought nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ahead {
+    /// What was finalized when the first of them came; nothing if none came.
+    since: Option<Option<BlockRef>>,
+}
+
+impl Ahead {
+    /// One more was pushed, while `finalized` is the newest that is verified.
+    fn pushed(&mut self, finalized: Option<BlockRef>) {
+        self.since.get_or_insert(finalized);
+    }
+
+    /// Whether they explain that nothing else came. Counts anew from here.
+    fn excuses(&mut self, finalized: Option<BlockRef>) -> bool {
+        self.since.take() == Some(finalized)
+    }
+}
+
 /// Keeps one push connection open: connects, takes verified pushes in, and connects again, with back-off
 /// and jitter. Made by [`open`](crate::open).
-pub struct Upstream<E, T, X, B: CertifiedBlock> {
+pub struct Upstream<E, T, X: Epochs, B: CertifiedBlock> {
     context: E,
     transport: Arc<T>,
     verifier: Arc<Verifier<X, B>>,
@@ -35,7 +58,7 @@ pub struct Upstream<E, T, X, B: CertifiedBlock> {
     config: Config,
 }
 
-impl<E, T, X, B: CertifiedBlock> std::fmt::Debug for Upstream<E, T, X, B> {
+impl<E, T, X: Epochs, B: CertifiedBlock> std::fmt::Debug for Upstream<E, T, X, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream").field("metrics", &self.metrics).finish_non_exhaustive()
     }
@@ -89,10 +112,7 @@ where
         let limit = self.config.request_timeout;
         match within(&self.context, limit, self.transport.listen()).await {
             Some(feed) => feed.map_err(|fault| self.metrics.refused(fault)),
-            None => {
-                let detail = format_args!("no push connection within {limit:?}");
-                Err(self.metrics.fault(FaultKind::Timeout, detail))
-            }
+            None => Err(self.metrics.reject(Error::NoConnection { limit })),
         }
     }
 
@@ -110,44 +130,58 @@ where
         Open { shared: self.shared.clone(), metrics: self.metrics.clone() }
     }
 
-    /// Takes pushes in until the connection is to be replaced, and says why.
+    /// Takes pushes in until the connection has to be replaced, and returns why.
     async fn listen(&self, mut feed: T::Feed, backoff: &mut Backoff) -> Fault {
         let silence = self.config.silence;
+        let silent = || Box::pin(self.context.sleep(silence));
         // Measured by sleeping: the wall clock may be set back meanwhile.
-        let mut silent = Box::pin(self.context.sleep(silence));
+        let mut deadline = silent();
         let mut refused = 0;
+        let mut ahead = Ahead::default();
         loop {
             let pushed = select! {
                 pushed = feed.next() => pushed,
-                () = &mut silent => {
-                    self.metrics.silent();
-                    let detail =
-                        format_args!("nothing new that verifies was pushed for {silence:?}");
-                    return self.metrics.fault(FaultKind::Timeout, detail);
-                },
-            };
-            let fault = match pushed.map_err(|fault| self.metrics.refused(fault)) {
-                Ok(push) => match self.take(push) {
-                    Ok(false) => continue,
-                    Ok(true) => {
-                        self.event(self.context.current());
-                        silent = Box::pin(self.context.sleep(silence));
-                        refused = 0;
-                        backoff.succeed();
+                () = &mut deadline => {
+                    if ahead.excuses(self.finalized()) {
+                        deadline = silent();
                         continue;
                     }
-                    Err(fault) => fault,
+                    self.metrics.silent();
+                    return self.metrics.reject(Error::Silence { silence });
                 },
-                Err(fault) => fault,
             };
-            refused += 1;
-            if fault.severity() == Severity::Transient
-                || refused >= self.config.refused_frames_max.get()
-            {
-                return fault;
+            let taken = match pushed.map_err(|fault| self.metrics.refused(fault)) {
+                Ok(push) => self.take(push).await,
+                Err(fault) => Err(fault),
+            };
+            match taken {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.event(self.context.current());
+                    deadline = silent();
+                    (refused, ahead) = (0, Ahead::default());
+                    backoff.succeed();
+                }
+                Err(fault) if fault.kind == FaultKind::UnknownEpoch => {
+                    ahead.pushed(self.finalized());
+                    self.metrics.absorbed(&fault);
+                }
+                Err(fault) => {
+                    refused += 1;
+                    if fault.severity() == Severity::Transient
+                        || refused >= self.config.refused_frames_max.get()
+                    {
+                        return fault;
+                    }
+                    self.metrics.absorbed(&fault);
+                }
             }
-            self.metrics.absorbed(&fault);
         }
+    }
+
+    /// The newest finalized block that is verified, by whatever way it came.
+    fn finalized(&self) -> Option<BlockRef> {
+        self.shared.known.lock().finalized().map(|finalized| finalized.block.reference())
     }
 
     fn event(&self, now: SystemTime) {
@@ -155,7 +189,7 @@ where
     }
 
     /// Takes one push in. Whether it was a certificate that verifies and is not from the past.
-    fn take(&self, push: Push) -> Result<bool, Fault> {
+    async fn take(&self, push: Push) -> Result<bool, Fault> {
         let (kind, bytes) = match push {
             Push::Finalization(bytes) => (CertificateKind::Finalized, bytes),
             Push::Notarization(bytes) => (CertificateKind::Notarized, bytes),
@@ -168,7 +202,7 @@ where
             return Ok(false);
         }
         // What an answer brought first is checked from memory: it shows that the push side lives.
-        let certified = self.verifier.check(claim, Check::Push)?;
+        let certified = self.verifier.check(claim, Check::Push).await?;
         let outcome = self.shared.known.lock().take(certified);
         if outcome != Outcome::Unchanged {
             self.metrics.pushed();

@@ -22,6 +22,13 @@
 //! row cost the connection. A connection that brings nothing new that verifies for `silence` is replaced,
 //! whatever else it brings: answering pings is no sign of life.
 //!
+//! # Unknown epochs
+//!
+//! A certificate of an epoch that our table does not know is skipped and counted, and no blame on the
+//! endpoint: it is not one of the refused frames in a row, and the connection is not silent as long as
+//! requests bring nothing newer that verifies either. The first certificate after the table was filled
+//! counts as any other.
+//!
 //! # Back-off
 //!
 //! The wait before attempt `n` lies between half and the whole of `backoff_base * 2^n`, at most

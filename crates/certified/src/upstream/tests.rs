@@ -1,6 +1,9 @@
 use crate::{
     CertificateKind, Config, Push,
-    mocks::{Answer, Chain, Recorder, Scripted, TestSource, TestUpstream, follow, honest},
+    mocks::{
+        Answer, Chain, Recorder, Scripted, Table, TestSource, TestUpstream, follow, follow_under,
+        honest,
+    },
 };
 use bytes::Bytes;
 use commonware_runtime::{
@@ -228,7 +231,7 @@ fn old_news_is_counted_and_costs_no_check() {
 #[test]
 fn stopping_it_closes_the_connection_and_leaves_no_task() {
     run(|context| async move {
-        let (_, transport, _source, upstream, _) = world(&context, Config::default());
+        let (_, transport, source, upstream, _) = world(&context, Config::default());
         let pushes = transport.accept();
         let handle = upstream.start();
         context.sleep(SECOND).await;
@@ -239,8 +242,11 @@ fn stopping_it_closes_the_connection_and_leaves_no_task() {
         context.sleep(SECOND).await;
         assert_eq!(transport.open().now, 0);
         assert!(pushes.is_closed());
-        assert_eq!(count_running_tasks(&context, "certified"), 0);
+        assert_eq!(count_running_tasks(&context, "certified_upstream"), 0);
         assert!(context.encode().contains("certified_connected 0"));
+        drop(source);
+        context.sleep(SECOND).await;
+        assert_eq!(count_running_tasks(&context, "certified"), 0, "nor the checker");
     });
 }
 
@@ -273,5 +279,71 @@ fn a_clock_that_is_set_back_keeps_no_silent_connection() {
         pushes.send(Ok(Push::Irrelevant)).await.unwrap();
         context.sleep(silence).await;
         assert_eq!(recorder.kinds().first(), Some(&FaultKind::Timeout));
+    });
+}
+
+/// A follower of a chain whose table of epochs ends at height 5.
+struct Boundary {
+    chain: Chain,
+    table: Table,
+    transport: Arc<Scripted>,
+    source: TestSource<deterministic::Context, Table>,
+    upstream: TestUpstream<deterministic::Context, Table>,
+    recorder: Arc<Recorder>,
+}
+
+fn at_a_boundary(context: &deterministic::Context) -> Boundary {
+    let (chain, table) = (Chain::new(300), Table::up_to(5));
+    let transport = Arc::new(Scripted::new(context, |_| Answer::Missing));
+    let (source, upstream, recorder) =
+        follow_under(context, table.clone(), &transport, Config::default());
+    Boundary { chain, table, transport, source, upstream, recorder }
+}
+
+#[test]
+fn a_hundred_pushes_of_an_unknown_epoch_cost_no_connection_and_the_table_may_be_filled_later() {
+    run(|context| async move {
+        let Boundary { chain, table, transport, source, upstream, recorder } =
+            at_a_boundary(&context);
+        transport.rescript(honest(&Chain::new(5), 5));
+        let pushes = transport.accept();
+        let _handle = upstream.start();
+        pushes.send(Ok(finalization(&chain, 5))).await.unwrap();
+        for height in 6..106 {
+            pushes.send(Ok(finalization(&chain, height))).await.unwrap();
+            context.sleep(SECOND).await;
+            let tips = source.snapshot().await.unwrap().tips;
+            assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(5)), "what it can verify");
+        }
+        assert_eq!((transport.listens().len(), pushes.is_closed()), (1, false));
+        assert_eq!(source.work().refusals["unknown_epoch"], 100);
+        assert_eq!(recorder.kinds(), [FaultKind::UnknownEpoch], "reported once");
+
+        table.fill(300);
+        pushes.send(Ok(finalization(&chain, 106))).await.unwrap();
+        context.sleep(SECOND).await;
+        let tips = source.snapshot().await.unwrap().tips;
+        assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(106)));
+        assert_eq!((transport.listens().len(), source.work().silences), (1, 0));
+    });
+}
+
+#[test]
+fn a_connection_that_claims_an_unknown_epoch_is_replaced_if_requests_bring_what_verifies() {
+    run(|context| async move {
+        let Boundary { chain, transport, source, upstream, recorder, .. } = at_a_boundary(&context);
+        let pushes = transport.accept();
+        let _handle = upstream.start();
+        for height in 1..=5 {
+            transport.rescript(honest(&chain, height));
+            for _ in 0..6 {
+                let _ = pushes.send(Ok(finalization(&chain, 200))).await;
+                context.sleep(SECOND).await;
+                let _ = source.snapshot().await;
+            }
+        }
+        assert!(pushes.is_closed());
+        assert_eq!(source.work().silences, 1);
+        assert_eq!(recorder.kinds()[..2], [FaultKind::UnknownEpoch, FaultKind::Timeout]);
     });
 }

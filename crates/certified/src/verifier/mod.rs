@@ -20,24 +20,23 @@
 //! A certificate check is the one expensive thing here, a millisecond or two. Every one is counted by
 //! reason; a certificate that verified lately is not checked again.
 
-mod seen;
+pub mod checker;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{CertifiedBlock, Check, Epochs, Metrics, Scheme};
+use crate::{CertifiedBlock, Check, EpochScheme, Epochs, Error, Metrics, Scheme};
 use bytes::{Buf, Bytes};
-use commonware_codec::{Encode, Error, Read, ReadExt};
+use checker::Unchecked;
+use commonware_codec::{Encode, Error as CodecError, Read, ReadExt};
 use commonware_consensus::{
-    simplex::types::{Finalization, Notarization, Proposal},
+    simplex::types::{Finalization, Notarization, Proposal, Subject},
     types::Round,
 };
 use commonware_parallel::Sequential;
-use commonware_utils::sync::Mutex;
-use rand::{CryptoRng, SeedableRng, rngs::StdRng};
-use seen::Seen;
+use rand::CryptoRng;
 use std::{fmt, ops::Deref};
-use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height, Rule};
+use tidewatch_core::{BlockRef, Digest, Fault, Height, Rule};
 
 /// A value that passed the verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,11 +115,18 @@ enum Certificate<S: Scheme> {
 }
 
 impl<S: Scheme> Certificate<S> {
-    fn read(kind: CertificateKind, buf: &mut impl Buf) -> Result<Self, Error> {
+    fn read(kind: CertificateKind, buf: &mut impl Buf) -> Result<Self, CodecError> {
         Ok(match kind {
             CertificateKind::Notarized => Self::Notarization(Notarization::read(buf)?),
             CertificateKind::Finalized => Self::Finalization(Finalization::read(buf)?),
         })
+    }
+
+    const fn kind(&self) -> CertificateKind {
+        match self {
+            Self::Notarization(_) => CertificateKind::Notarized,
+            Self::Finalization(_) => CertificateKind::Finalized,
+        }
     }
 
     const fn proposal(&self) -> &Proposal<Digest> {
@@ -134,6 +140,18 @@ impl<S: Scheme> Certificate<S> {
         match self {
             Self::Notarization(notarization) => notarization.encode(),
             Self::Finalization(finalization) => finalization.encode(),
+        }
+    }
+
+    /// What was signed, and the signature.
+    const fn signed(&self) -> (Subject<'_, Digest>, &S::Certificate) {
+        match self {
+            Self::Notarization(Notarization { proposal, certificate }) => {
+                (Subject::Notarize { proposal }, certificate)
+            }
+            Self::Finalization(Finalization { proposal, certificate }) => {
+                (Subject::Finalize { proposal }, certificate)
+            }
         }
     }
 
@@ -155,10 +173,7 @@ pub struct Claim<S: Scheme, B> {
 impl<S: Scheme, B: CertifiedBlock> Claim<S, B> {
     /// What the certificate would say.
     pub const fn kind(&self) -> CertificateKind {
-        match self.certificate {
-            Certificate::Notarization(_) => CertificateKind::Notarized,
-            Certificate::Finalization(_) => CertificateKind::Finalized,
-        }
+        self.certificate.kind()
     }
 
     /// The round that it claims.
@@ -177,20 +192,16 @@ impl<S: Scheme, B: CertifiedBlock> Claim<S, B> {
     }
 }
 
-/// Certificates that verified and are not checked again: those of some minutes of a live chain.
-const SEEN_MAX: usize = 256;
-
-/// Decodes and checks what comes from the network.
-pub struct Verifier<X, B: Read> {
+/// Decodes what comes from the network, and has it checked.
+pub struct Verifier<X: Epochs, B: Read> {
     epochs: X,
     codec: B::Cfg,
     genesis: B,
     metrics: Metrics,
-    rng: Mutex<StdRng>,
-    seen: Mutex<Seen>,
+    checker: checker::Mailbox<X::Scheme>,
 }
 
-impl<X: fmt::Debug, B: Read> fmt::Debug for Verifier<X, B> {
+impl<X: Epochs + fmt::Debug, B: Read> fmt::Debug for Verifier<X, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier").field("epochs", &self.epochs).finish_non_exhaustive()
     }
@@ -198,16 +209,15 @@ impl<X: fmt::Debug, B: Read> fmt::Debug for Verifier<X, B> {
 
 impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
     /// A verifier for the chain that starts at `genesis` and is certified as `epochs` says. `codec`
-    /// bounds what is decoded; `rng` seeds the randomness of batch checks.
-    pub fn new(
+    /// bounds what is decoded; `checker` checks the signatures.
+    pub const fn new(
         epochs: X,
         genesis: B,
         codec: B::Cfg,
         metrics: Metrics,
-        rng: &mut impl CryptoRng,
+        checker: checker::Mailbox<X::Scheme>,
     ) -> Self {
-        let rng = Mutex::new(StdRng::from_rng(rng));
-        Self { epochs, codec, genesis, metrics, rng, seen: Mutex::new(Seen::new(SEEN_MAX)) }
+        Self { epochs, codec, genesis, metrics, checker }
     }
 
     /// The block at height 0, which we know by ourselves.
@@ -228,13 +238,11 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
     ) -> Result<Claim<X::Scheme, B>, Fault> {
         let claim = Certificate::read(kind, &mut bytes)
             .and_then(|certificate| Ok(Claim { certificate, block: self.read(&mut bytes)? }));
-        let claim = claim.map_err(|error| {
-            self.metrics.fault(FaultKind::Malformed, format_args!("not a {kind}: {error}"))
-        })?;
+        let claim =
+            claim.map_err(|error| self.metrics.reject(Error::NotACertificate { kind, error }))?;
         let (payload, block) = (claim.certificate.proposal().payload, claim.reference());
         if payload != block.digest {
-            let detail = format_args!("the {kind} is about {payload}, its block is {block}");
-            return Err(self.metrics.fault(FaultKind::WrongDigest, detail));
+            return Err(self.metrics.reject(Error::OtherPayload { kind, payload, block }));
         }
         Ok(claim)
     }
@@ -243,34 +251,40 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
     ///
     /// # Errors
     ///
-    /// `InvalidCertificate`: it is of another epoch than its height, of one that we do not know, or its
-    /// signature does not verify.
-    pub fn check(
+    /// `UnknownEpoch` if our table has no scheme for that height, yet. `InvalidCertificate` if the
+    /// certificate names another epoch than our table, or its signature does not verify. `Unavailable`
+    /// if too many certificates wait to be checked, `Stopped` if the checker has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the check is withdrawn unless it has begun; other checks are not affected.
+    pub async fn check(
         &self,
         claim: Claim<X::Scheme, B>,
         check: Check,
     ) -> Result<Verified<Certified<B>>, Fault> {
         let (kind, round, block) = (claim.kind(), claim.round(), claim.reference());
-        let invalid = |why: fmt::Arguments<'_>| {
-            let detail = format_args!("the {kind} of {block} in {round} {why}");
-            self.metrics.fault(FaultKind::InvalidCertificate, detail)
+        let Some(EpochScheme { epoch, scheme }) = self.epochs.at(block.height) else {
+            return Err(self.metrics.reject(Error::UnknownEpoch { kind, block, round }));
         };
-        let Some(scheme) = self.epochs.at(block.height) else {
-            return Err(invalid(format_args!("is of an epoch that is not known here")));
-        };
-        if round.epoch() != scheme.epoch {
-            return Err(invalid(format_args!("is not of epoch {}, as its height", scheme.epoch)));
+        if round.epoch() != epoch {
+            let error = Error::OtherEpoch { kind, block, round, expected: epoch };
+            return Err(self.metrics.reject(error));
         }
-        let proof = claim.certificate.encode();
-        if !(Rule::CheckedOnce.kept() && self.seen.lock().contains(kind, &proof)) {
-            self.metrics.checked(check);
-            let verifies = claim.certificate.verify(&mut *self.rng.lock(), &scheme.scheme);
-            if Rule::Certificate.kept() && !verifies {
-                return Err(invalid(format_args!("does not verify")));
-            }
-            self.seen.lock().insert(kind, proof.clone());
+        debug_assert_eq!(claim.certificate.proposal().payload, block.digest, "a claim's invariant");
+        let Claim { certificate, block: body } = claim;
+        let proof = certificate.encode();
+        let verdict = self.checker.check(certificate, proof.clone(), scheme, check, &self.metrics);
+        let verifies = verdict.await.map_err(|unchecked| {
+            self.metrics.reject(match unchecked {
+                Unchecked::Overloaded(waiting) => Error::Overloaded { kind, block, round, waiting },
+                Unchecked::Stopped => Error::Stopped { kind, block, round },
+            })
+        })?;
+        if Rule::Certificate.kept() && !verifies {
+            return Err(self.metrics.reject(Error::BadSignature { kind, block, round }));
         }
-        Ok(Verified(Certified { kind, round, block: claim.block, proof }))
+        Ok(Verified(Certified { kind, round, block: body, proof }))
     }
 
     /// Decodes the block that a verified block named.
@@ -295,36 +309,33 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
 
     /// Decodes a block that somebody claims to be `name`. It is that block, but `name` may be anything.
     pub(crate) fn hashed(&self, name: &BlockRef, mut bytes: Bytes) -> Result<B, Fault> {
-        let block = self.read(&mut bytes).map_err(|error| {
-            self.metrics.fault(FaultKind::Malformed, format_args!("not the block {name}: {error}"))
-        })?;
+        let block = self
+            .read(&mut bytes)
+            .map_err(|error| self.metrics.reject(Error::NotABlock { name: *name, error }))?;
         self.matches(name, &block)?;
         Ok(block)
     }
 
-    fn read(&self, bytes: &mut Bytes) -> Result<B, Error> {
+    fn read(&self, bytes: &mut Bytes) -> Result<B, CodecError> {
         let block = B::read_cfg(bytes, &self.codec)?;
         match bytes.remaining() {
             0 => Ok(block),
-            extra => Err(Error::ExtraData(extra)),
+            extra => Err(CodecError::ExtraData(extra)),
         }
     }
 
     fn matches(&self, name: &BlockRef, block: &B) -> Result<(), Fault> {
         let found = block.reference();
         let genesis = self.genesis.reference();
-        if found.digest != name.digest {
-            let detail = format_args!("the block {found} was sent for {name}");
-            return Err(self.metrics.fault(FaultKind::WrongDigest, detail));
-        }
-        if found.height != name.height {
-            let detail = format_args!("the block {found} is named as the one at {}", name.height);
-            return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
-        }
-        if found.height == Height::zero() && found != genesis {
-            let detail = format_args!("the chain starts at {found}, not at our genesis {genesis}");
-            return Err(self.metrics.fault(FaultKind::NotLinked, detail));
-        }
-        Ok(())
+        let error = if found.digest != name.digest {
+            Error::OtherBlock { found, name: *name }
+        } else if found.height != name.height {
+            Error::MisnamedHeight { found, height: name.height }
+        } else if found.height == Height::zero() && found != genesis {
+            Error::OtherGenesis { found, genesis }
+        } else {
+            return Ok(());
+        };
+        Err(self.metrics.reject(error))
     }
 }

@@ -1,33 +1,29 @@
 use super::*;
 use crate::{
     OneEpoch,
-    mocks::{self, Chain, DATA_MAX, Recorder, TestBlock, TestScheme, round},
+    mocks::{self, Chain, DATA_MAX, TestBlock, TestScheme, round},
 };
-use commonware_codec::RangeCfg;
 use commonware_consensus::types::{Epoch, View};
 use commonware_runtime::{Runner as _, deterministic};
-use rand::{Rng as _, RngExt as _};
-use std::sync::Arc;
-use tidewatch_core::Block as _;
+use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::future::Future;
+use tidewatch_core::{Block as _, FaultKind, Severity};
 
 type TestVerifier = Verifier<OneEpoch<TestScheme>, TestBlock>;
 
-fn with_verifier(test: impl FnOnce(TestVerifier, Chain)) {
-    deterministic::Runner::seeded(1).start(|mut context| async move {
-        let metrics = Metrics::new(&context, "test", Arc::new(Recorder::default()));
-        let (chain, codec) = (Chain::new(8), RangeCfg::from(..=DATA_MAX));
-        let genesis = chain.block(0).clone();
-        test(Verifier::new(mocks::trust(), genesis, codec, metrics, &mut context), chain);
+fn with_verifier<F: Future<Output = ()>>(test: impl FnOnce(TestVerifier, Chain) -> F) {
+    deterministic::Runner::seeded(1).start(|context| async move {
+        test(mocks::verifier(&context, mocks::trust(), &Chain::new(8)), Chain::new(8)).await;
     });
 }
 
 impl TestVerifier {
-    fn accept(
+    async fn accept(
         &self,
         kind: CertificateKind,
         bytes: Bytes,
     ) -> Result<Verified<Certified<TestBlock>>, Fault> {
-        self.check(self.claim(kind, bytes)?, Check::Tip)
+        self.check(self.claim(kind, bytes)?, Check::Tip).await
     }
 }
 
@@ -37,10 +33,11 @@ fn kind<T: fmt::Debug>(result: Result<T, Fault>) -> FaultKind {
 
 #[test]
 fn a_good_certificate_is_checked_once_and_then_known() {
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         for kind in [CertificateKind::Finalized, CertificateKind::Notarized] {
             for _ in 0..3 {
-                let certified = verifier.accept(kind, chain.certified(kind, 3)).expect("good");
+                let certified =
+                    verifier.accept(kind, chain.certified(kind, 3)).await.expect("good");
                 assert_eq!((certified.kind, certified.round), (kind, round(3)));
                 assert_eq!(certified.block, *chain.block(3));
             }
@@ -52,9 +49,10 @@ fn a_good_certificate_is_checked_once_and_then_known() {
 
 #[test]
 fn the_kept_proof_is_the_certificate_without_the_block() {
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         let bytes = chain.certified(CertificateKind::Finalized, 3);
-        let certified = verifier.accept(CertificateKind::Finalized, bytes.clone()).expect("good");
+        let certified =
+            verifier.accept(CertificateKind::Finalized, bytes.clone()).await.expect("good");
         let block = chain.block(3).encode();
         assert_eq!([certified.proof.clone(), block].concat(), bytes);
     });
@@ -63,7 +61,7 @@ fn the_kept_proof_is_the_certificate_without_the_block() {
 #[test]
 fn what_the_validators_did_not_sign_is_refused() {
     use FaultKind::{InvalidCertificate, Malformed, WrongDigest};
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         let (three, four) = (chain.block(3), chain.reference(4).digest);
         let finalized = CertificateKind::Finalized;
         let other_epoch = Round::new(Epoch::new(1), View::new(7));
@@ -87,7 +85,7 @@ fn what_the_validators_did_not_sign_is_refused() {
             ("an error page", html, Malformed),
         ];
         for (case, bytes, expected) in table {
-            assert_eq!(kind(verifier.accept(finalized, bytes)), expected, "{case}");
+            assert_eq!(kind(verifier.accept(finalized, bytes).await), expected, "{case}");
         }
         let work = verifier.metrics.work();
         assert_eq!(work.refusals["invalid_certificate"], 4);
@@ -98,11 +96,11 @@ fn what_the_validators_did_not_sign_is_refused() {
 
 #[test]
 fn a_refused_certificate_is_checked_again_each_time() {
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         for _ in 0..2 {
             let forged = chain.forged(CertificateKind::Finalized, 3);
             assert_eq!(
-                kind(verifier.accept(CertificateKind::Finalized, forged)),
+                kind(verifier.accept(CertificateKind::Finalized, forged).await),
                 FaultKind::InvalidCertificate
             );
         }
@@ -112,9 +110,10 @@ fn a_refused_certificate_is_checked_again_each_time() {
 
 #[test]
 fn a_verified_block_vouches_for_its_ancestors_down_to_genesis() {
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         let tip = verifier
-            .accept(CertificateKind::Finalized, chain.certified(CertificateKind::Finalized, 8));
+            .accept(CertificateKind::Finalized, chain.certified(CertificateKind::Finalized, 8))
+            .await;
         let mut name = tip.expect("good").block().vouched();
         let mut heights = Vec::new();
         while let Some(parent) = name {
@@ -131,7 +130,7 @@ fn a_verified_block_vouches_for_its_ancestors_down_to_genesis() {
 #[test]
 fn a_block_is_admitted_only_under_the_name_that_its_child_gives() {
     use FaultKind::{Malformed, NotLinked, WrongDigest, WrongPosition};
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         let fork = chain.fork(2, 8);
         let name = Verified(chain.reference(3));
         assert_eq!(kind(verifier.admit(&name, fork.block(3).clone())), WrongDigest);
@@ -147,7 +146,7 @@ fn a_block_is_admitted_only_under_the_name_that_its_child_gives() {
 
 #[test]
 fn a_hundred_thousand_random_and_damaged_answers_are_refused_without_a_panic() {
-    with_verifier(|verifier, chain| {
+    with_verifier(|verifier, chain| async move {
         let mut rng = StdRng::seed_from_u64(65);
         let good = chain.certified(CertificateKind::Finalized, 3);
         let name = chain.reference(3);
@@ -178,9 +177,31 @@ fn a_hundred_thousand_random_and_damaged_answers_are_refused_without_a_panic() {
             if let Ok(claim) = claim
                 && round % 64 == 2
             {
-                assert!(verifier.check(claim, Check::Push).is_err());
+                assert!(verifier.check(claim, Check::Push).await.is_err());
             }
         }
         assert!(verifier.metrics.work().refusals["malformed"] > 100_000);
+    });
+}
+
+#[test]
+fn an_epoch_that_is_not_in_the_table_is_no_lie_and_costs_no_check() {
+    deterministic::Runner::seeded(1).start(|context| async move {
+        let (chain, table) = (Chain::new(8), mocks::Table::up_to(5));
+        let verifier = mocks::verifier(&context, table.clone(), &chain);
+        let finalized = CertificateKind::Finalized;
+        let check = |height| {
+            let claim = verifier.claim(finalized, chain.certified(finalized, height)).unwrap();
+            verifier.check(claim, Check::Tip)
+        };
+        assert!(check(5).await.is_ok());
+        let refused = check(6).await.unwrap_err();
+        assert_eq!((refused.kind, refused.severity()), (FaultKind::UnknownEpoch, Severity::Behind));
+        let unknown = refused.reason::<Error>();
+        assert!(matches!(unknown, Some(Error::UnknownEpoch { block, .. })
+            if *block == chain.reference(6)));
+        assert_eq!(verifier.metrics.work().checks_total(), 1);
+        table.fill(6);
+        assert!(check(6).await.is_ok());
     });
 }

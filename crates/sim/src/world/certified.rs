@@ -10,7 +10,7 @@ use crate::{
     scripted::{chain::TestBlock, committee::Terms},
     watch::{Certificates, Told},
 };
-use commonware_runtime::{Handle, Supervisor as _, deterministic};
+use commonware_runtime::{Handle, Supervisor as _, deterministic, reschedule};
 use commonware_utils::sync::Mutex;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tidewatch_certified::{CertifiedSource, Check, Config, Failover, Parts, Work, open};
@@ -48,6 +48,10 @@ impl Upstream {
     pub(super) async fn end(self) -> Traffic {
         self.handle.abort();
         let _ = self.handle.await; // It was aborted: there is nothing to be told.
+        drop(self.source);
+        // The checker of signatures ends with its last mailbox, in a turn of its own.
+        reschedule().await;
+        reschedule().await;
         *self.traffic.lock()
     }
 }

@@ -8,7 +8,8 @@ use futures::channel::oneshot;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::thread;
 use tidewatch_certified::{
-    CertificateKind, Check, Key, Metrics, OneEpoch, Push, Transport as _, Verifier,
+    CertificateKind, Check, Checker, Key, Metrics, OneEpoch, Push, Transport as _, Verifier,
+    checker,
 };
 use tidewatch_core::Source as _;
 
@@ -246,7 +247,7 @@ fn a_source_over_a_hostile_endpoint_gives_faults_and_no_tip() {
 
 #[test]
 fn a_hundred_thousand_random_and_damaged_frames_are_refused_without_a_panic() {
-    run(|mut context| async move {
+    run(|context| async move {
         let world = World::<VrfScheme>::new().grow(1);
         let key = commonware_codec::DecodeExt::decode(world.identity.as_slice()).expect("a key");
         let scheme = <VrfScheme as alto_types::Scheme>::certificate_verifier(b"_ALTO", key);
@@ -254,7 +255,9 @@ fn a_hundred_thousand_random_and_damaged_frames_are_refused_without_a_panic() {
         let codec = alto_types::Block::codec_config(4_096);
         let epochs = OneEpoch::new(alto_types::EPOCH, scheme);
         let genesis = crate::alto::AltoBlock::genesis();
-        let verifier = Verifier::new(epochs, genesis, codec, metrics, &mut context);
+        let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
+        checker.start();
+        let verifier = Verifier::new(epochs, genesis, codec, metrics, mailbox);
         let good = [&[2][..], &world.finalized(1).encode()].concat();
         let accept = |frame: Vec<u8>| {
             let (kind, body) = match unframe(frame.into()).ok()? {
@@ -265,7 +268,7 @@ fn a_hundred_thousand_random_and_damaged_frames_are_refused_without_a_panic() {
             Some((verifier.claim(kind, body).ok()?, kind))
         };
         let (claim, _) = accept(good.clone()).expect("decodes");
-        assert!(verifier.check(claim, Check::Push).is_ok());
+        assert!(verifier.check(claim, Check::Push).await.is_ok());
         let mut rng = StdRng::seed_from_u64(4);
         let mut checked = 0;
         for round in 0..100_000_u32 {
@@ -288,7 +291,7 @@ fn a_hundred_thousand_random_and_damaged_frames_are_refused_without_a_panic() {
             // A signature check takes a millisecond: some of what decodes is enough.
             if checked < 500 {
                 checked += 1;
-                assert!(verifier.check(claim, Check::Push).is_err(), "round {round}");
+                assert!(verifier.check(claim, Check::Push).await.is_err(), "round {round}");
             }
         }
         assert_eq!(checked, 500);

@@ -1,6 +1,6 @@
 //! Certificates that verified lately.
 
-use super::CertificateKind;
+use crate::CertificateKind;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 

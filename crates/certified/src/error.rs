@@ -1,0 +1,226 @@
+//! Why an answer, a push or a connection was refused.
+
+use crate::{CertificateKind, Key};
+use commonware_codec as codec;
+use commonware_consensus::types::{Epoch, Round};
+use std::time::Duration;
+use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height, Reason, Severity};
+
+/// Everything that this crate refuses or fails with, with the values that disagree. Inside a [`Fault`],
+/// [`Fault::reason`] gives it back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Bytes that are not a certificate followed by a block.
+    #[error("not a {kind}: {error}")]
+    NotACertificate {
+        /// What they were sent as.
+        kind: CertificateKind,
+        /// Where decoding ended.
+        error: codec::Error,
+    },
+    /// Bytes that are not a block.
+    #[error("not the block {name}: {error}")]
+    NotABlock {
+        /// The block that was requested.
+        name: BlockRef,
+        /// Where decoding ended.
+        error: codec::Error,
+    },
+    /// A certificate that was sent with a block that it is not about.
+    #[error("the {kind} is about {payload}, its block is {block}")]
+    OtherPayload {
+        /// The kind of the certificate.
+        kind: CertificateKind,
+        /// The digest that the certificate is about.
+        payload: Digest,
+        /// The block that came with it.
+        block: BlockRef,
+    },
+    /// A certificate for a height whose epoch is not in our table. Nothing says that it is wrong.
+    #[error("the {kind} of {block} in {round} is of an epoch that is not known here")]
+    UnknownEpoch {
+        /// The kind of the certificate.
+        kind: CertificateKind,
+        /// The block that came with it.
+        block: BlockRef,
+        /// The round that it names, which nothing proves.
+        round: Round,
+    },
+    /// A certificate that names another epoch than our table gives for its height.
+    #[error("the {kind} of {block} in {round} is not of epoch {expected}, as its height")]
+    OtherEpoch {
+        /// The kind of the certificate.
+        kind: CertificateKind,
+        /// The block that came with it.
+        block: BlockRef,
+        /// The round that it names.
+        round: Round,
+        /// The epoch of that height.
+        expected: Epoch,
+    },
+    /// A certificate whose signature does not verify.
+    #[error("the {kind} of {block} in {round} does not verify")]
+    BadSignature {
+        /// The kind of the certificate.
+        kind: CertificateKind,
+        /// The block that came with it.
+        block: BlockRef,
+        /// The round that it names.
+        round: Round,
+    },
+    /// A block that does not hash to the name that it was requested by.
+    #[error("the block {found} was sent for {name}")]
+    OtherBlock {
+        /// The block that came.
+        found: BlockRef,
+        /// The block that was requested.
+        name: BlockRef,
+    },
+    /// A block of another height than its child says.
+    #[error("the block {found} is named as the one at {height}")]
+    MisnamedHeight {
+        /// The block.
+        found: BlockRef,
+        /// The height below its child's.
+        height: Height,
+    },
+    /// A block of another height than was requested.
+    #[error("the block {found} was sent for height {height}")]
+    OtherHeight {
+        /// The block that came.
+        found: BlockRef,
+        /// The height that was requested.
+        height: Height,
+    },
+    /// A chain that begins with another block than ours.
+    #[error("the chain starts at {found}, not at our genesis {genesis}")]
+    OtherGenesis {
+        /// The block at height 0 that the chain leads to.
+        found: BlockRef,
+        /// Ours.
+        genesis: BlockRef,
+    },
+    /// A notarized block that does not descend from the finalized one.
+    #[error("the notarized {tip} is not above the finalized {finalized}")]
+    NotADescendant {
+        /// The notarized block.
+        tip: BlockRef,
+        /// The newest finalized block.
+        finalized: BlockRef,
+    },
+    /// A notarized block with more blocks between it and finality than are fetched.
+    #[error("the notarized {tip} is too far from the finalized {finalized}")]
+    TooFar {
+        /// The notarized block.
+        tip: BlockRef,
+        /// The newest finalized block.
+        finalized: BlockRef,
+    },
+    /// The ancestors of a notarized block did not come in time.
+    #[error("no ancestry of the notarized {tip} in {limit:?}")]
+    NoAncestry {
+        /// The notarized block.
+        tip: BlockRef,
+        /// The time that was allowed.
+        limit: Duration,
+    },
+    /// The upstream does not have a block that the chain names.
+    #[error("there is no block {name}")]
+    NoBlock {
+        /// The block.
+        name: BlockRef,
+    },
+    /// The upstream has no block at a height below its own tip.
+    #[error("there is no block at height {height}")]
+    NoHeight {
+        /// The height.
+        height: Height,
+    },
+    /// The upstream has no certificate from which a range could be proved.
+    #[error("no finalization at height {from} or a little above")]
+    NoFinalization {
+        /// The first height of the range.
+        from: Height,
+    },
+    /// A range had more wrong or missing blocks than are requested one by one.
+    #[error("{name}: too many repairs at once")]
+    TooManyRepairs {
+        /// The block at which the limit was reached.
+        name: BlockRef,
+    },
+    /// A request without an answer within its deadline.
+    #[error("no answer for {key} within {limit:?}")]
+    NoAnswer {
+        /// What was requested.
+        key: Key,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// A push connection that was not open within its deadline.
+    #[error("no push connection within {limit:?}")]
+    NoConnection {
+        /// The deadline.
+        limit: Duration,
+    },
+    /// A push connection that brought nothing of use.
+    #[error("nothing new that verifies was pushed for {silence:?}")]
+    Silence {
+        /// For how long.
+        silence: Duration,
+    },
+    /// More certificates wait to be checked than may.
+    #[error("the {kind} of {block} in {round} was not checked: {waiting} are waiting already")]
+    Overloaded {
+        /// The kind of the certificate.
+        kind: CertificateKind,
+        /// The block that came with it.
+        block: BlockRef,
+        /// The round that it names.
+        round: Round,
+        /// How many may wait.
+        waiting: usize,
+    },
+    /// The checker ended before it came to a certificate.
+    #[error("the {kind} of {block} in {round} was not checked: the checker has stopped")]
+    Stopped {
+        /// The kind of the certificate.
+        kind: CertificateKind,
+        /// The block that came with it.
+        block: BlockRef,
+        /// The round that it names.
+        round: Round,
+    },
+    /// A fail-over without an endpoint.
+    #[error("no endpoint")]
+    NoEndpoint,
+}
+
+impl Reason for Error {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotACertificate { .. } | Self::NotABlock { .. } => FaultKind::Malformed,
+            Self::OtherPayload { .. } | Self::OtherBlock { .. } => FaultKind::WrongDigest,
+            Self::UnknownEpoch { .. } => FaultKind::UnknownEpoch,
+            Self::OtherEpoch { .. } | Self::BadSignature { .. } => FaultKind::InvalidCertificate,
+            Self::MisnamedHeight { .. } | Self::OtherHeight { .. } => FaultKind::WrongPosition,
+            Self::OtherGenesis { .. } | Self::NotADescendant { .. } => FaultKind::NotLinked,
+            Self::TooFar { .. }
+            | Self::NoBlock { .. }
+            | Self::NoHeight { .. }
+            | Self::NoFinalization { .. }
+            | Self::TooManyRepairs { .. } => FaultKind::Missing,
+            Self::NoAncestry { .. }
+            | Self::NoAnswer { .. }
+            | Self::NoConnection { .. }
+            | Self::Silence { .. } => FaultKind::Timeout,
+            Self::Overloaded { .. } => FaultKind::Unavailable,
+            Self::Stopped { .. } => FaultKind::Stopped,
+            Self::NoEndpoint => FaultKind::Bug,
+        }
+    }
+}
+
+/// Whether a certificate that was refused with `fault` leaves it open that another one will do.
+pub(crate) fn another_may_do(fault: &Fault) -> bool {
+    fault.severity() == Severity::Invalid || fault.kind == FaultKind::UnknownEpoch
+}
