@@ -2,13 +2,13 @@
 //!
 //! # Overview
 //!
-//! A committee is dealt from a number: ed25519 identities, and shares of one BLS12-381 group key
-//! with the quorum that Simplex asks for. Equal seed and size give equal keys, so that a restart on
-//! the same directory is the same chain.
+//! A committee is dealt from a seed: ed25519 identities, and shares of one BLS12-381 group key with the
+//! quorum that Simplex requires. Equal seeds and sizes give equal keys, so that a restart on the same
+//! directory continues the same chain.
 //!
-//! Validators sign with their shares. A readymade chain is signed with the group key itself, put
-//! together from a quorum of the shares: the certificate that a quorum of partial signatures
-//! assembles to is the same bytes (BLS signatures are unique), at a quarter of the work.
+//! Validators sign with their shares. A readymade chain is signed with the group key itself, which is
+//! recovered from a quorum of the shares: BLS signatures are unique, so the result is the same bytes as
+//! a certificate assembled from a quorum of partial signatures, at a quarter of the cost.
 
 use crate::Error;
 use alto_types::{
@@ -47,12 +47,12 @@ use commonware_utils::{
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::fmt;
 
-/// Fewest members: the smallest committee that tolerates one fault.
+/// Minimum size: the smallest committee that tolerates one faulty member.
 pub const MEMBERS_MIN: u32 = 4;
-/// Most members: what one process runs in comfort.
+/// Maximum size: what one process runs comfortably.
 pub const MEMBERS_MAX: u32 = 16;
 
-/// What a vote of the committee says about a proposal.
+/// Kind of a vote for a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vote {
     Notarize,
@@ -65,13 +65,13 @@ mod sealed {
     impl Sealed for alto_types::VrfScheme {}
 }
 
-/// The two certificate schemes that an alto chain is signed with.
+/// The two certificate schemes of alto chains.
 pub trait Certify: Scheme + sealed::Sealed {
-    /// The mode that names the scheme.
+    /// Mode of the scheme.
     const MODE: CertificateMode;
 
-    /// Puts a certificate together from the group's signatures over the vote and, in VRF mode, over
-    /// the round. `None` if the scheme needs a seed and there is none.
+    /// Builds a certificate from the group's signatures over the vote and, in VRF mode, over the round.
+    /// `None` if the scheme requires a seed and `seed` is `None`.
     fn certificate(vote: Signature, seed: Option<Signature>) -> Option<Self::Certificate>;
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Member {
     pub(crate) share: Share,
 }
 
-/// The keys that sign a development chain: insecure by design, see the crate's limits.
+/// Keys of a development chain. Insecure by design: see the limits of the crate.
 pub struct Committee {
     seed: u64,
     participants: Set<PublicKey>,
@@ -133,7 +133,7 @@ impl Committee {
             });
         }
         let failed = |reason: String| Error::Committee { members, seed, reason };
-        // Identities of neighbouring seeds must not overlap.
+        // Keys of different seeds must not overlap.
         let base = seed.wrapping_mul(u64::from(MEMBERS_MAX));
         let mut keys: Vec<_> = (0..u64::from(members))
             .map(|index| PrivateKey::from_seed(base.wrapping_add(index)))
@@ -151,7 +151,7 @@ impl Committee {
         let quorum = participants.quorum::<N3f1>() as usize;
         let secret = group_key(&shares.values()[..quorum.min(shares.len())])
             .filter(|secret| ops::compute_public::<MinSig>(secret) == *polynomial.public())
-            .ok_or_else(|| failed("the shares do not make up the group key".into()))?;
+            .ok_or_else(|| failed("the shares do not recover the group key".into()))?;
         let members = keys
             .into_iter()
             .zip(shares.values().iter().cloned())
@@ -161,17 +161,17 @@ impl Committee {
         Ok(Self { seed, participants, members, polynomial, secret, namespace })
     }
 
-    /// The group's public key, which every certificate verifies under.
+    /// The group's public key, which verifies every certificate.
     pub fn identity(&self) -> Identity {
         *self.polynomial.public()
     }
 
-    /// The group's public key as a follower is configured with it: its encoding, in hex.
+    /// The group's public key in hex, as in the configuration of a follower.
     pub fn identity_hex(&self) -> String {
         hex(&self.identity().encode())
     }
 
-    /// Seed that it was dealt from.
+    /// Seed of the keys.
     pub const fn seed(&self) -> u64 {
         self.seed
     }
@@ -197,14 +197,14 @@ impl Committee {
         ops::sign_message::<MinSig>(&self.secret, namespace, &proposal.encode())
     }
 
-    /// The group's signature over a round: its seed.
+    /// The group's signature over a round, which is the round's random seed.
     pub(crate) fn seed_of(&self, round: Round) -> Signature {
         ops::sign_message::<MinSig>(&self.secret, &self.namespace.seed, &round.encode())
     }
 }
 
-/// The dealing's randomness. The size is part of it: the group key is the first number drawn, and
-/// committees of two sizes must not share it.
+/// Seed of the dealer's randomness. It includes the size, because the group key is the first number
+/// drawn and must differ between committees of different sizes.
 fn expand(seed: u64, members: u32) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());

@@ -1,37 +1,37 @@
-//! Why a development chain could not be made, started or driven.
+//! Errors of a development chain.
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use tidewatch_core::{FaultKind, Height};
 
-/// Why a development chain could not be made, started or driven.
+/// Error of creating, starting or controlling a development chain.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A setting that cannot work.
+    /// A setting is invalid.
     #[error("{setting} is {value}, but must be {expected}")]
     Setting {
-        /// The setting.
+        /// Name of the setting.
         setting: &'static str,
-        /// What it was set to.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// Description of the valid values.
         expected: String,
     },
-    /// No committee could be dealt.
+    /// The committee's keys could not be dealt.
     #[error("dealing a committee of {members} from seed {seed} failed: {reason}")]
     Committee {
-        /// Members asked for.
+        /// Requested number of members.
         members: u32,
         /// Seed of the keys.
         seed: u64,
-        /// What was wrong.
+        /// Reason of the failure.
         reason: String,
     },
-    /// A loopback port could not be opened.
-    #[error("{address} could not be opened: {source}")]
+    /// A loopback port could not be bound.
+    #[error("{address} could not be bound: {source}")]
     Bind {
-        /// The address asked for; port 0 lets the system choose.
+        /// Requested address; port 0 lets the system choose.
         address: SocketAddr,
-        /// The system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The storage directory cannot be used.
@@ -39,59 +39,59 @@ pub enum Error {
     Directory {
         /// The directory.
         directory: PathBuf,
-        /// The system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A thread could not be started.
     #[error("thread {name} could not be started: {source}")]
     Thread {
-        /// The thread's name.
+        /// Name of the thread.
         name: &'static str,
-        /// The system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The validators ended although nobody stopped them.
+    /// The validators ended, although they were not stopped.
     #[error("validators ended: {reason}")]
     Ended {
-        /// The first reason.
+        /// Reason of the first validator that ended.
         reason: String,
     },
-    /// Something did not happen in time.
+    /// An operation exceeded its deadline.
     #[error("{what} took longer than {after:?}")]
     Timeout {
-        /// What was waited for.
+        /// The operation.
         what: &'static str,
-        /// How long.
+        /// The deadline.
         after: Duration,
     },
-    /// A height that the chain does not have.
-    #[error("height {height} is not on the chain, which holds 1 to {tip}")]
+    /// The chain has no block at the height.
+    #[error("height {height} is not on the chain, which has heights 1 to {tip}")]
     UnknownHeight {
-        /// The height asked for.
+        /// Requested height.
         height: Height,
-        /// The chain's tip.
+        /// Tip of the chain.
         tip: Height,
     },
-    /// A chain was offered to a server of another mode.
-    #[error("the chain has {chain} certificates, the server serves {server} ones")]
+    /// The chain and the server have different certificate modes.
+    #[error("the chain has {chain} certificates, the server serves {server} certificates")]
     WrongMode {
         /// Mode of the chain.
         chain: &'static str,
         /// Mode of the server.
         server: &'static str,
     },
-    /// The indexer refused what it was given.
-    #[error("the indexer refused height {height}: {reason}")]
+    /// The indexer rejected a submission.
+    #[error("the indexer rejected height {height}: {reason}")]
     Refused {
         /// Height of the block.
         height: Height,
-        /// The indexer's reason.
+        /// Reason given by the indexer.
         reason: &'static str,
     },
 }
 
 impl Error {
-    /// What kind of fault this is to a follower that embeds the chain.
+    /// Kind of the fault that a follower with an embedded devnet reports for this error.
     pub const fn fault(&self) -> FaultKind {
         match self {
             Self::Setting { .. } | Self::UnknownHeight { .. } | Self::WrongMode { .. } => {

@@ -1,16 +1,16 @@
-//! A loopback HTTP server that can die.
+//! A loopback HTTP server that can be killed and restarted.
 //!
 //! # Overview
 //!
-//! Each server runs on a thread and a runtime of its own, and closing it drops that runtime: every
-//! connection is cut, upgraded WebSockets included, and every task and everything it holds is gone.
-//! To a client this looks like the server's process being killed, which is what tests of a follower
-//! want. A task inside a shared runtime could not do that: connection tasks outlive their listener.
+//! Each server runs on its own thread and runtime, and closing it drops that runtime: every connection
+//! is cut, including upgraded WebSockets, and every task is dropped with its resources. To a client,
+//! that looks as if the server's process were killed. A task in a shared runtime could not do that,
+//! because connection tasks outlive their listener.
 //!
 //! # Limits
 //!
-//! One thread serves all connections. Between [`Host::close`] and [`Host::open`] the port belongs to
-//! nobody, and another process may take it: then `open` answers [`Error::Bind`].
+//! One thread serves all connections. Between [`Host::close`] and [`Host::open`] the port is free, and
+//! another process may take it: `open` then fails with [`Error::Bind`].
 
 use crate::Error;
 use axum::Router;
@@ -46,17 +46,17 @@ impl Host {
         Ok(host)
     }
 
-    /// Where it serves, also while closed.
+    /// Address of the server; it stays the same while the server is closed.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether it serves.
+    /// Whether the server is running.
     pub(crate) const fn is_open(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Serves `router` again, on the same port. Does nothing if it is open.
+    /// Serves `router` again on the same port. Does nothing if the server is running.
     pub(crate) fn open(&mut self, router: Router) -> Result<(), Error> {
         if self.running.is_some() {
             return Ok(());
@@ -82,7 +82,7 @@ impl Host {
                     tokio::select! {
                         _ = stopped => {}
                         result = axum::serve(listener, router) => {
-                            tracing::warn!(?result, %address, "indexer ended by itself");
+                            tracing::warn!(?result, %address, "indexer ended unexpectedly");
                         }
                     }
                 });
@@ -95,16 +95,16 @@ impl Host {
         Ok(())
     }
 
-    /// Cuts every connection and frees the port. Does nothing if it is closed.
+    /// Cuts every connection and frees the port. Does nothing if the server is closed.
     ///
     /// # Cancel safety
     ///
-    /// The server ends in any case; what may be lost is the waiting for it.
+    /// If the future is dropped, the server still shuts down, but nothing waits for it.
     pub(crate) async fn close(&mut self) {
         let Some(Running { stop, done, thread }) = self.running.take() else { return };
         drop(stop);
         let _ = done.await;
-        // The thread has nothing left to do but return.
+        // `done` is sent last, so joining the thread does not block.
         let _ = thread.join();
     }
 }

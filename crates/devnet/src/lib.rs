@@ -2,21 +2,21 @@
 //!
 //! # Overview
 //!
-//! Two ways to have an alto chain at hand without a deployment:
+//! Two ways to run an alto chain without a deployment:
 //!
-//! | what | made of | for |
+//! | type | components | use |
 //! |---|---|---|
 //! | [`Devnet`] | running validators (Simplex, BLS12-381 threshold certificates, authenticated p2p on loopback) and an indexer | a chain that grows by itself |
-//! | [`readymade`] | a chain signed in advance, served by the same indexer, which can be told to lie | a chain that grows when the test says so, and hostile upstreams |
+//! | [`readymade`] | a presigned chain, served by the same indexer, whose responses can be forged | a chain that grows under the control of the test, and hostile upstreams |
 //!
-//! Both serve what a public alto indexer serves (`alto_indexer::Api`, unchanged) over HTTP and
-//! WebSocket on a loopback port that the system chooses, and both are signed by the same
-//! [`Committee`]: with equal seeds, identity and genesis are those of one chain.
+//! Both serve the API of a public alto indexer (`alto_indexer::Api`, unchanged) over HTTP and WebSocket
+//! on a loopback port, and both are signed by a [`Committee`]: with equal seeds, they have the same
+//! identity and genesis.
 //!
 //! # Limits
 //!
-//! The keys come from a number in the configuration, and everything is in one process: nothing here
-//! keeps a secret or tolerates a fault of the machine. Never give it a value to protect.
+//! All keys are derived from a seed in the configuration, and all validators share one process: there is
+//! neither secrecy nor fault tolerance. Never use it to protect anything of value.
 
 mod committee;
 mod devnet;

@@ -1,12 +1,12 @@
-//! The checkers can fail: with one rule of the follower off, worlds are run until a checker objects,
-//! and it has to be the one that stands for that rule.
+//! Proves that every checker can fail: with one rule of the follower disabled, worlds run until a
+//! checker reports a violation, which must be the checker of that rule.
 //!
-//! Which worlds there are is decided by their seeds, so each line here either holds or does not.
+//! The worlds are determined by their seeds, so each of these tests is deterministic.
 
 #![allow(
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test names the seed, and one that nobody notices has failed"
+    reason = "a test prints the seed, and fails if no checker detects the disabled rule"
 )]
 
 use std::{collections::BTreeSet, time::Duration};
@@ -17,10 +17,10 @@ use tidewatch_sim::{
 };
 use tidewatch_stream::Thresholds;
 
-/// Worlds within which a rule that is off has to be noticed.
+/// Number of worlds within which a disabled rule must be detected.
 const SEEDS: u64 = 500;
 
-/// Runs worlds without `rule` until a checker objects.
+/// Runs worlds without `rule` until a checker reports a violation.
 fn is_seen(rule: Rule, by: &str) {
     let _off = rule.off();
     for seed in 0..SEEDS {
@@ -30,10 +30,10 @@ fn is_seen(rule: Rule, by: &str) {
             return;
         }
     }
-    panic!("nobody noticed within {SEEDS} worlds that {rule:?} is off");
+    panic!("no checker detected within {SEEDS} worlds that {rule:?} is disabled");
 }
 
-/// One test for each rule, and what every rule is seen by. A rule without a line does not compile.
+/// One test for each rule, and the checker that detects it. A rule without a line does not compile.
 macro_rules! mutants {
     ($($test:ident: $rule:ident => $by:literal,)*) => {
         $(#[test]
@@ -83,7 +83,7 @@ mutants! {
     a_restart_that_begins_elsewhere_is_seen: LastEvent => "replay",
 }
 
-/// Rules that only whoever runs the world can see.
+/// Rules that only the runner of the world can check.
 const BY_THE_WORLD: [&str; 4] = ["liveness", "wakes", "cost", "leaks"];
 
 #[test]

@@ -1,12 +1,12 @@
-//! A short form of what `tidewatch-sim` does for hours.
+//! A short run of what `tidewatch-sim` does for hours.
 
 use std::thread;
 use tidewatch_sim::world::{Mix, Tally, run};
 
-/// Worlds that run with every test.
+/// Number of worlds.
 const SEEDS: u64 = 200;
 
-/// Threads that they run on.
+/// Number of threads.
 const JOBS: u64 = 2;
 
 fn every(nth: u64) -> Tally {
@@ -28,7 +28,7 @@ fn no_world_breaks_a_rule() {
             all.add(&job.join().expect("no rule was broken"));
         }
     });
-    // The worlds are as wild as they are meant to be.
+    // Guards against a simulation that has become too tame to test anything.
     assert!(all.crashes > 100 && all.events > 10_000 && all.deepest > 500, "{all:?}");
 }
 

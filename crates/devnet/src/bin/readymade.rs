@@ -1,4 +1,4 @@
-//! Signs a chain and serves it with a real alto indexer, for measurements.
+//! Signs a chain and serves it through a real alto indexer, for measurements.
 
 use clap::Parser;
 use eyre::WrapErr as _;
@@ -17,10 +17,10 @@ use tokio::{
     sync::oneshot,
 };
 
-/// Signs a chain and serves it with a real alto indexer on a loopback port.
+/// Signs a chain and serves it through a real alto indexer on a loopback port.
 ///
-/// When it serves, it prints one line of JSON with `url`, `identity` (hex of the group's public key),
-/// `mode`, `blocks` and `tip` (hex of the last block's digest). Equal settings make equal chains.
+/// Once it is ready, it prints one line of JSON with `url`, `identity` (hex of the group's public key),
+/// `mode`, `blocks` and `tip` (hex of the last block's digest). Equal settings give equal chains.
 #[derive(Debug, Parser)]
 #[command(name = "readymade", version)]
 struct Args {
@@ -28,7 +28,7 @@ struct Args {
     #[arg(long, default_value_t = 20_000)]
     blocks: u64,
 
-    /// How certificates are made
+    /// Certificate mode
     #[arg(long, default_value = "standard", value_parser = mode, value_name = "standard|vrf")]
     mode: CertificateMode,
 
@@ -44,16 +44,17 @@ struct Args {
     #[arg(long, default_value_t = 400)]
     block_time_ms: u64,
 
-    /// Where the committee's keys come from
+    /// Seed of the committee's keys
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Make and push another block this often, in milliseconds; 0 for a chain that stands still. A
-    /// follower that learns of the tip by pushes alone needs one
+    /// Interval at which a new block is signed and pushed, in milliseconds; 0 for a chain that does not
+    /// grow. Required by followers that learn of the tip only from pushes
     #[arg(long, default_value_t = 0)]
     live_ms: u64,
 
-    /// Go on when standard input closes; otherwise that ends the server, as SIGINT and SIGTERM do
+    /// Keep running when standard input closes; by default that stops the server, as SIGINT and SIGTERM
+    /// do
     #[arg(long)]
     keep: bool,
 }
@@ -119,7 +120,7 @@ fn run(args: &Args) -> eyre::Result<()> {
         })
 }
 
-/// Makes and pushes a block every `interval`, for ever; does nothing without one.
+/// Signs and pushes a block every `interval`, until dropped; if `interval` is zero, does nothing.
 async fn grow(chain: &mut Chain, server: &Server, interval: Duration) -> eyre::Result<()> {
     if interval.is_zero() {
         return std::future::pending().await;
@@ -132,7 +133,7 @@ async fn grow(chain: &mut Chain, server: &Server, interval: Duration) -> eyre::R
     }
 }
 
-/// Returns at the first reason to end.
+/// Returns when the server must stop.
 async fn wait(keep: bool) -> eyre::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).wrap_err("could not watch for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).wrap_err("could not watch for SIGTERM")?;

@@ -2,31 +2,33 @@ use crate::Error;
 use alto_types::CertificateMode;
 use std::{path::PathBuf, time::Duration};
 
-/// Shortest time between blocks: below, certificates take the time.
+/// Minimum time between blocks: below it, certification dominates.
 const BLOCK_TIME_MIN: Duration = Duration::from_millis(10);
-/// Longest time between blocks.
+/// Maximum time between blocks.
 const BLOCK_TIME_MAX: Duration = Duration::from_secs(60);
-/// Largest payload of a block, in bytes.
+/// Maximum payload of a block, in bytes.
 const BLOCK_SIZE_MAX: u32 = 1024 * 1024;
 
-/// How a [`Devnet`](crate::Devnet) is made.
+/// Configuration of a [`Devnet`](crate::Devnet).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the validators keep their state. On the same directory, with the same `mode`,
-    /// `validators`, `block_size` and `seed`, a start continues the chain; other settings make another
-    /// chain beside it. `None` is a temporary directory that goes with the devnet. Used by one devnet at a time.
+    /// Storage directory of the validators, used by one devnet at a time. A start on the same directory
+    /// with the same `mode`, `validators`, `block_size` and `seed` continues the chain; with other
+    /// settings it creates another chain beside it. `None` uses a temporary directory, which is removed
+    /// when the devnet ends.
     pub directory: Option<PathBuf>,
-    /// Certificate construction: standard has stable leaders, VRF rotates them.
+    /// Certificate mode: standard has stable leaders, VRF rotates them.
     pub mode: CertificateMode,
-    /// Validators, from [`MEMBERS_MIN`](crate::MEMBERS_MIN) to [`MEMBERS_MAX`](crate::MEMBERS_MAX).
+    /// Number of validators, from [`MEMBERS_MIN`](crate::MEMBERS_MIN) to
+    /// [`MEMBERS_MAX`](crate::MEMBERS_MAX).
     pub validators: u32,
-    /// Least time between two blocks, from 10 milliseconds to a minute.
+    /// Minimum time between two blocks, from 10 milliseconds to a minute.
     pub block_time: Duration,
-    /// Payload of each block in bytes, random; up to a mebibyte.
+    /// Random payload of each block, in bytes; up to a mebibyte.
     pub block_size: u32,
-    /// Where the keys come from.
+    /// Seed of the keys.
     pub seed: u64,
-    /// The indexer's loopback port; 0 lets the system choose.
+    /// Loopback port of the indexer; 0 lets the system choose.
     pub port: u16,
 }
 
@@ -45,7 +47,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks what the committee does not check itself.
+    /// Validates the settings that [`Committee::deal`](crate::Committee::deal) does not validate.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         if !(BLOCK_TIME_MIN..=BLOCK_TIME_MAX).contains(&self.block_time) {
             return Err(Error::Setting {

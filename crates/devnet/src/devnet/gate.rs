@@ -4,8 +4,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Lets messages of a p2p channel through, or drops them while the devnet is paused. No quorum can
-/// form then, and the chain stands still.
+/// A p2p receiver that drops all messages while the devnet is paused, so that no quorum can form and
+/// the chain does not grow.
 #[derive(Debug)]
 pub(super) struct Gate<R> {
     inner: R,

@@ -1,4 +1,4 @@
-//! A chain that runs by itself: validators and an indexer in one process.
+//! A live chain: validators and an indexer in one process.
 //!
 //! # Overview
 //!
@@ -10,13 +10,11 @@
 //!  └───────────────────────────────────────────┘   └───────────────────────────────┘
 //! ```
 //!
-//! Each validator is the alto engine (Simplex consensus, marshal, application) with an identity, a
-//! share of the group's BLS12-381 key, a listener and storage partitions of its own. They vote over
-//! authenticated connections; what they certify goes to the indexer, which verifies it.
+//! Each validator is the alto engine (Simplex consensus, marshal, application) with its own identity,
+//! share of the group's BLS12-381 key, listener and storage partitions. Validators vote over
+//! authenticated connections, and upload certified blocks to the indexer, which verifies them.
 //!
-//! The embedder's runtime is used for deadlines only.
-//!
-//! What an embedder has to know, restarts and limits, is with [`Devnet`].
+//! The embedder's runtime is used for deadlines only. Restarts and limits are documented at [`Devnet`].
 
 mod config;
 mod gate;
@@ -44,37 +42,38 @@ use tokio::sync::watch;
 use upload::{Indexed, Slot};
 use validator::Validate;
 
-/// Times that a start is tried when another process takes one of the ports found for it.
+/// Maximum number of attempts to start, because another process may take a reserved port.
 const START_ATTEMPTS: u32 = 3;
-/// Longest that a start may take, until all validators listen. It flushes the file system first, and
-/// waits for a directory that another devnet still holds.
+/// Deadline of a start, until all validators listen. A start first flushes the file system, and waits
+/// for the directory while another devnet still holds it.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// Longest that a stop waits for writes to land: whoever opens the directory next waits for the rest.
+/// Maximum wait for outstanding writes at a stop. The next start on the directory waits for the rest.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 const STARTING: &str = "starting the validators (is their directory in use?)";
 
-/// A running chain. Dropping it ends it too, without waiting.
+/// A running chain. Dropping it stops the chain without waiting for the shutdown.
 ///
 /// # Restart safety
 ///
-/// On the same directory, with the same settings, the next start continues the chain: same identity,
-/// higher heights. A directory is held until the last write to it has landed, and the next start waits
+/// A start on the same directory with the same settings continues the chain: same identity, higher
+/// heights. A directory stays locked until the last write to it has completed, and the next start waits
 /// for that.
 ///
-/// The indexer is in memory. After a restart, of the devnet or of the indexer alone, it answers 404
-/// for heights that nobody uploads again, as a real indexer that lost its memory does. Restarted
-/// validators upload again what is in their consensus journals, the last few hundred views.
+/// The indexer keeps its state in memory. After a restart, of the devnet or of the indexer alone, it
+/// returns 404 for heights that are not uploaded again, as a real indexer that lost its state does.
+/// Restarted validators upload the contents of their consensus journals again: the last few hundred
+/// views.
 ///
 /// # Limits
 ///
-/// Heights may be missing from the indexer in normal operation too: Simplex finalizes a block whose
-/// own finalization certificate never formed through that of a descendant, and alto indexers hold one
-/// block a certificate.
+/// Heights may be missing from the indexer in normal operation too: if no finalization certificate
+/// formed for a block, Simplex finalizes it through that of a descendant, and alto indexers store one
+/// block per certificate.
 ///
-/// The indexer keeps everything it was given, about 2 KiB a block with small payloads: a devnet that
-/// runs for days wants [`Devnet::restart_indexer`] from time to time. The ports of the validators are
-/// found and given back before use; a start that loses one to another process is repeated.
+/// The indexer never evicts anything, and needs about 2 KiB per block with small payloads: for a devnet
+/// that runs for days, call [`Devnet::restart_indexer`] from time to time. The ports of the validators
+/// are reserved and released before use; if another process takes one, the start is retried.
 pub struct Devnet {
     context: Context,
     mode: CertificateMode,
@@ -98,18 +97,18 @@ impl fmt::Debug for Devnet {
 }
 
 impl Devnet {
-    /// Starts the validators and their indexer, and returns once all of them listen. The first block
+    /// Starts the validators and the indexer, and returns once all of them listen. The first block
     /// follows within a few block times.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for a setting that cannot work; [`Error::Bind`], [`Error::Directory`],
-    /// [`Error::Thread`] if the system refuses; [`Error::Ended`] if the validators could not run;
-    /// [`Error::Timeout`] if they did not listen in time.
+    /// [`Error::Setting`] if a setting is invalid; [`Error::Bind`], [`Error::Directory`] or
+    /// [`Error::Thread`] if the operating system denies a resource; [`Error::Ended`] if the validators
+    /// fail; [`Error::Timeout`] if they do not listen in time.
     ///
     /// # Cancel safety
     ///
-    /// What was started ends when the future is dropped.
+    /// If the future is dropped, everything it started is stopped.
     pub async fn start(context: Context, config: Config) -> Result<Self, Error> {
         config.validate()?;
         let committee = Arc::new(Committee::deal(config.seed, config.validators)?);
@@ -148,7 +147,7 @@ impl Devnet {
             match within(&context, START_DEADLINE, STARTING, running).await {
                 Ok(()) => break validators,
                 Err(error @ Error::Ended { .. }) if attempt < START_ATTEMPTS => {
-                    tracing::warn!(%error, attempt, "devnet did not start, trying again");
+                    tracing::warn!(%error, attempt, "devnet did not start, retrying");
                     validators.stop().await;
                     attempt += 1;
                 }
@@ -159,12 +158,12 @@ impl Devnet {
         Ok(Self { context, mode, committee, validators, host, indexed: slot, tip, paused })
     }
 
-    /// Where the indexer serves: `http://127.0.0.1:PORT`.
+    /// URL of the indexer: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.host.address())
     }
 
-    /// The group's public key, in hex, as a follower is configured with it.
+    /// The group's public key in hex, as in the configuration of a follower.
     pub fn identity(&self) -> String {
         self.committee.identity_hex()
     }
@@ -174,12 +173,12 @@ impl Devnet {
         self.committee.identity()
     }
 
-    /// How its certificates are made.
+    /// Certificate mode of the chain.
     pub const fn mode(&self) -> CertificateMode {
         self.mode
     }
 
-    /// The highest height that a validator has reported final since the start; 0 before the first.
+    /// Highest height that a validator has finalized since the start; 0 before the first.
     pub fn tip(&self) -> Height {
         *self.tip.borrow()
     }
@@ -188,11 +187,11 @@ impl Devnet {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] after `deadline`, [`Error::Ended`] if the validators ended before.
+    /// [`Error::Timeout`] after `deadline`, [`Error::Ended`] if the validators end first.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped and called again.
+    /// Cancel safe: the future may be dropped and the method called again.
     pub async fn reach(&self, height: Height, deadline: Duration) -> Result<(), Error> {
         let mut tip = self.tip.clone();
         let reached = async {
@@ -205,35 +204,35 @@ impl Devnet {
         within(&self.context, deadline, "reaching a height", reached).await
     }
 
-    /// Resolves when the validators end although nobody stopped them, with the reason.
+    /// Resolves with the reason when the validators end although they were not stopped.
     pub async fn ended(&self) -> Error {
         self.validators.ended().await
     }
 
-    /// Makes the chain stand still: the validators stop hearing each other, so that no quorum forms.
-    /// What is already certified may still reach the indexer, which goes on serving.
+    /// Pauses the chain: the validators drop each other's messages, so that no quorum forms. Blocks that
+    /// are already certified may still reach the indexer, which keeps serving.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::Release);
     }
 
-    /// Ends a pause. The chain goes on within a few seconds: each validator first has to give up the
-    /// views whose votes were lost.
+    /// Ends a pause. The chain grows again within a few seconds: each validator must first time out of
+    /// the views whose votes were dropped.
     pub fn resume(&self) {
         self.paused.store(false, Ordering::Release);
     }
 
-    /// Stops the indexer: connections are cut, the port is closed, its memory is gone. Validators go
-    /// on without it.
+    /// Stops the indexer: its connections are cut, its port is closed and its state is lost. The
+    /// validators continue without it.
     pub async fn stop_indexer(&mut self) {
         self.indexed.clear();
         self.host.close().await;
     }
 
-    /// Starts an empty indexer on the same port. Does nothing if one is running.
+    /// Starts an empty indexer on the same port. Does nothing if the indexer is running.
     ///
     /// # Errors
     ///
-    /// [`Error::Bind`] if another process took the port meanwhile; it can be tried again.
+    /// [`Error::Bind`] if another process has taken the port; the call may be retried.
     pub fn start_indexer(&mut self) -> Result<(), Error> {
         if self.host.is_open() {
             return Ok(());
@@ -252,16 +251,16 @@ impl Devnet {
         self.start_indexer()
     }
 
-    /// Ends the chain: tasks are dropped, ports are freed, a temporary directory is removed. Takes
-    /// tens of milliseconds; if the disk is slow to take the last writes, it returns after a second
-    /// and they land behind its back.
+    /// Stops the chain: tasks are dropped, ports are freed, a temporary directory is removed. Takes tens
+    /// of milliseconds; on a slow disk it returns after a second, and the last writes complete in the
+    /// background.
     pub async fn stop(mut self) {
         self.stop_indexer().await;
         let context = &self.context;
         tokio::select! {
             () = self.validators.stop() => {}
             () = context.sleep(STOP_DEADLINE) => {
-                tracing::debug!("devnet still writes to its directory");
+                tracing::debug!("devnet is still writing to its directory");
             }
         }
     }

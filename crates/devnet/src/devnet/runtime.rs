@@ -1,10 +1,12 @@
-//! The thread and the runtime that the validators live in.
+//! The thread and the runtime of the validators.
 //!
-//! They are not tasks of the embedder's runtime, for three reasons. An alto engine panics when its
-//! disk fails: here that ends the devnet, not the follower. Stopping means that everything is gone:
-//! the runtime returns once every task is dropped, and holds its directory until the last write to it
-//! has landed, so that the next start on the same directory sees a consistent one. And checking
-//! signatures keeps the threads of this runtime busy, not those of the follower.
+//! Validators are not tasks of the embedder's runtime, for three reasons:
+//!
+//! - An alto engine panics when its disk fails: with its own runtime, that ends the devnet and not the
+//!   follower.
+//! - A stop must be complete: the runtime returns once every task is dropped, and locks its directory
+//!   until the last write has completed, so that the next start finds a consistent directory.
+//! - Signature verification must not block the threads of the follower.
 
 use super::{
     upload::Slot,
@@ -29,23 +31,23 @@ use tokio::sync::{oneshot, watch};
 
 const THREAD: &str = "devnet-validators";
 const WORKER_THREADS: usize = 2;
-/// Storage operations under way at once; each is short.
+/// Maximum number of concurrent storage operations; each is short.
 const BLOCKING_THREADS: usize = 32;
-/// Between two looks at whether the validators listen.
+/// Interval between probes whether the validators listen.
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
-/// Longest that the parts of the validators may take to end by themselves; then they are dropped.
+/// Maximum duration of an orderly shutdown; after it, the remaining tasks are dropped.
 const ORDERLY_STOP: Duration = Duration::from_millis(250);
 
-/// Where the validators stand.
+/// Lifecycle of the validators.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     Starting,
     Running,
-    /// Over, and everything is freed. The reason is `None` if they were told to stop.
+    /// The validators ended and released all resources. The reason is `None` if they were stopped.
     Ended(Option<String>),
 }
 
-/// What a runtime needs beyond its settings.
+/// Arguments of [`launch`].
 pub(super) struct Launch<S: Validate> {
     pub(super) config: Config,
     pub(super) committee: Arc<Committee>,
@@ -53,18 +55,18 @@ pub(super) struct Launch<S: Validate> {
     pub(super) paused: Arc<AtomicBool>,
 }
 
-/// Running validators. Dropping it tells them to stop.
+/// Handle of the running validators. Dropping it stops them.
 #[derive(Debug)]
 pub(super) struct Validators {
-    /// Where they listen to each other.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shown by Debug, and looked at by tests"))]
+    /// Addresses of their p2p listeners.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by Debug and by tests"))]
     addresses: Vec<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     phase: watch::Receiver<Phase>,
 }
 
-/// The storage directory: the configured one, or one that goes when this goes.
+/// The storage directory: the configured one, or a temporary one that is removed on drop.
 struct Directory {
     path: PathBuf,
     _temporary: Option<TempDir>,
@@ -84,8 +86,8 @@ impl Directory {
     }
 }
 
-/// Finds free loopback ports. The network binds its own listener, so they are given back before use:
-/// whoever takes one in between makes the start fail, and it is tried again with others.
+/// Finds free loopback ports. The p2p network binds its own listeners, so the ports are released before
+/// use: if another process takes one in between, the start fails and is retried with other ports.
 fn reserve(count: usize) -> Result<Vec<SocketAddr>, Error> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let bind = |source| Error::Bind { address: any, source };
@@ -94,7 +96,7 @@ fn reserve(count: usize) -> Result<Vec<SocketAddr>, Error> {
     listeners.iter().map(|listener| listener.local_addr().map_err(bind)).collect()
 }
 
-/// Starts the validators on a thread of their own, and returns at once.
+/// Starts the validators on their own thread, and returns immediately.
 pub(super) fn launch<S: Validate>(launch: Launch<S>) -> Result<Validators, Error> {
     let Launch { config, committee, slot, paused } = launch;
     let directory = Directory::open(config.directory.clone())?;
@@ -116,7 +118,7 @@ pub(super) fn launch<S: Validate>(launch: Launch<S>) -> Result<Validators, Error
                 let phase = &phase;
                 Runner::new(runtime).start(|context| supervise(context, plan, stopped, phase))
             }));
-            // A temporary directory goes before anybody is told that the validators are gone.
+            // A temporary directory must be removed before the end of the validators is observable.
             drop(directory);
             let reason = result.unwrap_or_else(|_| Some("their runtime panicked".into()));
             phase.send_replace(Phase::Ended(reason));
@@ -125,7 +127,7 @@ pub(super) fn launch<S: Validate>(launch: Launch<S>) -> Result<Validators, Error
     Ok(Validators { addresses, stop: Some(stop), thread: Some(thread), phase: watched })
 }
 
-/// Runs all validators until told to stop, or until the first one ends: then it says why.
+/// Runs all validators until they are stopped, or until the first one ends, and returns its reason.
 async fn supervise<S: Validate>(
     context: Context,
     plan: Arc<Plan<S>>,
@@ -152,9 +154,9 @@ async fn supervise<S: Validate>(
     };
     tokio::select! {
         _ = stopped => {
-            // Dropped one by one, each part would take the end of the others for a failure, and log it.
+            // If the parts were dropped one by one, each would log the end of the others as a failure.
             if let Err(error) = context.stop(0, Some(ORDERLY_STOP)).await {
-                tracing::debug!(%error, "the validators are dropped before they ended");
+                tracing::debug!(%error, "dropping validators that did not end in time");
             }
             None
         }
@@ -183,7 +185,7 @@ impl Validators {
         }
     }
 
-    /// Resolves once the validators are gone, with the reason.
+    /// Resolves with the reason once the validators have ended.
     pub(super) async fn ended(&self) -> Error {
         let mut phase = self.phase.clone();
         match phase.wait_for(|phase| matches!(phase, Phase::Ended(_))).await.as_deref() {
@@ -192,12 +194,12 @@ impl Validators {
         }
     }
 
-    /// Tells the validators to stop and waits until everything that they held is freed.
+    /// Stops the validators and waits until all their resources are released.
     pub(super) async fn stop(&mut self) {
         drop(self.stop.take());
         let _ = self.ended().await;
         if let Some(thread) = self.thread.take() {
-            // It has nothing left to do but return.
+            // `Ended` is the last thing the thread reports, so joining it does not block.
             let _ = thread.join();
         }
     }

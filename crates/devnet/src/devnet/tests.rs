@@ -12,11 +12,11 @@ use futures::StreamExt as _;
 use std::{future::Future, net::TcpListener, path::Path, time::SystemTime};
 use tempfile::TempDir;
 
-/// Far beyond what anything here takes, on a loaded machine too.
+/// Far longer than any step takes, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Runs a test as an embedder would: in a commonware runtime of its own.
+/// Runs a test as an embedder would, in its own commonware runtime.
 fn embed<F: Future<Output = ()>>(test: impl FnOnce(Context) -> F) {
     let directory = TempDir::new().unwrap();
     Runner::new(RuntimeConfig::default().with_storage_directory(directory.path())).start(test);
@@ -31,7 +31,7 @@ fn client<S: Certify>(devnet: &Devnet) -> Client<Sequential, S> {
     ClientBuilder::new(&devnet.url(), verifier, Sequential).build()
 }
 
-/// What the indexer serves at `height`, its certificate verified by the client.
+/// The block that the indexer serves at `height`; the client verifies its certificate.
 async fn finalized<S: Certify>(
     client: &Client<Sequential, S>,
     height: u64,
@@ -58,7 +58,7 @@ async fn latest(
     .await
 }
 
-/// Asks until the condition holds.
+/// Polls `condition` until it returns a value.
 async fn until<T, F: Future<Output = Option<T>>>(
     context: &Context,
     what: &str,
@@ -90,7 +90,7 @@ async fn reaches_height_three<S: Certify>(context: Context) {
     let client = client::<S>(&devnet);
     let mut parent = Block::genesis().digest();
     for height in 1..=3 {
-        // A height that was finalized through its descendant has no certificate of its own.
+        // A height that was finalized through a descendant has no certificate of its own.
         let Ok(finalized) = finalized(&client, height).await else { continue };
         assert_eq!(finalized.block.height, Height::new(height));
         assert_eq!(finalized.block.data.len(), 64);
@@ -207,7 +207,7 @@ fn a_restarted_indexer_has_cut_its_connections_and_forgotten_the_past() {
 
         devnet.start_indexer().unwrap();
         assert_eq!(devnet.url(), url);
-        // A validator that was late to connect may still upload its past, once.
+        // A validator that connected late may still upload old blocks, once.
         for attempt in 1.. {
             let past = finalized(&client, 1).await;
             match past {
@@ -231,7 +231,7 @@ fn a_paused_chain_stands_still_and_goes_on_when_resumed() {
             let devnet = Devnet::start(context.child("devnet"), config(mode)).await.unwrap();
             devnet.reach(Height::new(2), DEADLINE).await.unwrap();
             devnet.pause();
-            // One block may be under way. Unpaused, there would be fifteen.
+            // One block may be in flight at the pause. Without the pause, there would be fifteen more.
             let beyond = Height::new(devnet.tip().get() + 2);
             let still = devnet.reach(beyond, Duration::from_millis(1_500)).await;
             assert!(matches!(still, Err(Error::Timeout { .. })), "{still:?}");

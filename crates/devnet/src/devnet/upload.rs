@@ -1,8 +1,8 @@
-//! The way from the validators to the indexer.
+//! Uploads from the validators to the indexer.
 //!
-//! Validators and indexer share a process, so an upload is a call, not a request: what HTTP followers
-//! read is the same `alto_indexer::Indexer` in either case. The slot in between is empty while the
-//! indexer is stopped, and uploads fail then as they would against a dead server.
+//! Validators and indexer share a process, so an upload is a function call and not an HTTP request; the
+//! `alto_indexer::Indexer` that followers read is the same. The slot in between is empty while the
+//! indexer is stopped, and uploads then fail as they would against a dead server.
 
 use crate::Certify;
 use alto_chain::indexer::Client;
@@ -17,13 +17,14 @@ use tokio::sync::watch;
 
 type Current<S> = Option<Arc<Indexer<S, Sequential>>>;
 
-/// Where the indexer is, if there is one.
+/// Holds the current indexer, if it is running.
 pub(super) struct Slot<S: Certify> {
     verifier: S,
     block_size: u32,
     current: Mutex<Current<S>>,
-    /// All validators upload everything, and the indexer verifies before it looks for a duplicate
-    /// that arrived meanwhile. One at a time, each certificate is verified once.
+    /// Serializes uploads. All validators upload everything, and the indexer verifies a certificate
+    /// before it looks for a concurrent duplicate: without the lock it would verify most of them several
+    /// times.
     turn: Turn<()>,
     tip: watch::Sender<Height>,
 }
@@ -42,12 +43,12 @@ impl<S: Certify> Slot<S> {
     }
 }
 
-/// What the devnet does with its slot, whatever the scheme.
+/// A slot, independent of the certificate scheme.
 pub(super) trait Indexed: Send + Sync {
-    /// Puts an empty indexer in place, and returns what serves it.
+    /// Installs an empty indexer and returns its router.
     fn renew(&self) -> Router;
 
-    /// Takes the indexer away.
+    /// Removes the indexer.
     fn clear(&self);
 }
 
@@ -64,7 +65,7 @@ impl<S: Certify> Indexed for Slot<S> {
     }
 }
 
-/// Why an upload failed.
+/// Error of an upload.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("the indexer is stopped")]
@@ -73,7 +74,7 @@ pub(super) enum Refused {
     Invalid(&'static str),
 }
 
-/// A validator's side of a slot.
+/// The upload client of a validator.
 pub(super) struct Uploader<S: Certify>(pub(super) Arc<Slot<S>>);
 
 impl<S: Certify> Clone for Uploader<S> {
@@ -102,7 +103,7 @@ impl<S: Certify> Client<S> for Uploader<S> {
             .0
             .get()
             .and_then(|indexer| indexer.submit_finalization(finalized).map_err(Refused::Invalid));
-        // The chain is there even while the indexer is not.
+        // The chain grows even while the indexer is stopped.
         if !matches!(result, Err(Refused::Invalid(_))) {
             self.0.tip.send_if_modified(|tip| {
                 let newer = height > *tip;

@@ -32,14 +32,14 @@ use std::{
     time::Duration,
 };
 
-/// Messages a second and peer on each channel: many times what a block of 10 ms needs.
+/// Messages per second and peer on each channel: many times what a block time of 10 ms needs.
 const QUOTA: Quota = Quota::per_second(NZU32!(1_000));
 const MAILBOX_SIZE: NonZeroUsize = NZUsize!(256);
 /// Blocks kept for each peer by the broadcast buffer.
 const DEQUE_SIZE: usize = 16;
-/// Room for everything in a message that is not a block's payload.
+/// Allowance for everything in a message except a block's payload.
 const MESSAGE_OVERHEAD: u32 = 64 * 1024;
-/// Slots of each freezer table at first (50 KiB): it grows with the chain.
+/// Initial slots of each freezer table (50 KiB): it grows with the chain.
 const FREEZER_TABLE_INITIAL_SIZE: u32 = 1 << 10;
 const ACTIVITY_TIMEOUT: ViewDelta = ViewDelta::new(256);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,17 +47,17 @@ const BACKFILLER_RETRY: Duration = Duration::from_millis(500);
 /// Views of one leader in standard mode, and how far it may run ahead of certificates.
 const TERM_LENGTH: NonZeroU32 = NZU32!(32);
 const OPTIMISTIC_VIEWS: u64 = 4;
-/// What the leader has left of its time, after waiting for the block time, to propose.
+/// Time that the leader has for its proposal, after it waited for the block time.
 const PROPOSAL_TIME: Duration = Duration::from_millis(500);
 
-/// A scheme that validators run.
+/// A certificate scheme that validators can run.
 pub(super) trait Validate: Certify {
     /// Leader election of the mode.
     type Elector: elector::Config<Self>;
 
     fn elector() -> Self::Elector;
 
-    /// The scheme as a member holds it; `None` if the share is not of the polynomial.
+    /// Signing scheme of a member; `None` if the share does not belong to the polynomial.
     fn member(
         participants: Set<PublicKey>,
         polynomial: Sharing<MinSig>,
@@ -97,18 +97,19 @@ impl Validate for VrfScheme {
     }
 }
 
-/// What all validators of a devnet have in common.
+/// Parameters shared by all validators of a devnet.
 pub(super) struct Plan<S: Certify> {
     pub(super) config: Config,
     pub(super) committee: Arc<Committee>,
-    /// Where each member listens, in the committee's order.
+    /// Listen address of each member, in the committee's order.
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) slot: Arc<Slot<S>>,
     pub(super) paused: Arc<AtomicBool>,
 }
 
 impl<S: Certify> Plan<S> {
-    /// Partitions of one chain: another mode, size or seed is another chain.
+    /// Partition prefix. It contains every setting that changes the chain, because a different mode,
+    /// committee, block size or seed is a different chain.
     fn partition(&self, index: usize) -> String {
         let Config { mode, validators, seed, block_size, .. } = self.config;
         format!("{}-{validators}-{seed}-{block_size}-validator-{index}", mode.as_str())
@@ -136,7 +137,7 @@ impl<S: Certify> Plan<S> {
         );
         network.mailbox_size = MAILBOX_SIZE;
         network.tracked_peer_sets = NZUsize!(1);
-        // Everybody is on this machine: find each other at once, and again at once after a restart.
+        // All peers are on this machine: connect at once, and reconnect at once after a restart.
         network.dial_frequency = Duration::from_millis(25);
         network.peer_connection_cooldown = Duration::from_millis(200);
         network.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
@@ -171,7 +172,7 @@ impl<S: Certify> Plan<S> {
             proposal_delay_ms: u64::try_from(block_time.as_millis()).unwrap_or(u64::MAX),
             leader_timeout,
             certification_timeout: leader_timeout + PROPOSAL_TIME,
-            // Votes that were dropped in a pause are sent again this often.
+            // Also the interval at which votes that a pause dropped are sent again.
             nullify_retry: PROPOSAL_TIME,
             fetch_timeout: FETCH_TIMEOUT,
             activity_timeout: ACTIVITY_TIMEOUT,
@@ -184,10 +185,10 @@ impl<S: Certify> Plan<S> {
     }
 }
 
-/// Runs the member at `index` until one of its parts ends, and says which and why.
+/// Runs the member at `index` until one of its parts ends. Returns which part ended, and why.
 pub(super) async fn run<S: Validate>(context: Context, plan: Arc<Plan<S>>, index: usize) -> String {
     let Some(member) = plan.committee.members().get(index) else {
-        return format!("validator {index} is not of the committee");
+        return format!("validator {index} is not a member of the committee");
     };
     let participants = plan.committee.participants().clone();
     let polynomial = plan.committee.polynomial().clone();

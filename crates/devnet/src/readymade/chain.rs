@@ -1,4 +1,4 @@
-//! Blocks that link, with certificates that verify.
+//! Presigned chains: linked blocks with valid certificates.
 
 use crate::{Certify, Committee, Error, committee::Vote};
 use alto_types::{
@@ -15,29 +15,29 @@ use commonware_cryptography::{Digestible as _, Hasher as _, Sha256, sha256::Dige
 use std::{num::NonZeroUsize, sync::Arc, thread, time::Duration};
 use tidewatch_core::Height;
 
-/// Largest payload of a block, in bytes.
+/// Maximum payload of a block, in bytes.
 const DATA_MAX: usize = 1024 * 1024;
-/// Most blocks of a chain: it is held in memory.
+/// Maximum length of a chain, because it is held in memory.
 const BLOCKS_MAX: u64 = 10_000_000;
-/// Signatures that are not worth another thread.
+/// Minimum number of signatures that justifies another thread.
 const SIGNATURES_PER_THREAD_MIN: usize = 64;
 
-/// How a [`Chain`] is made. Equal settings make equal chains, to the byte.
+/// Configuration of a [`Chain`]. Equal configurations give byte-identical chains.
 #[derive(Clone, Debug)]
 pub struct ChainConfig {
-    /// Where the committee's keys come from.
+    /// Seed of the committee's keys.
     pub seed: u64,
-    /// Members of the committee, from [`MEMBERS_MIN`](crate::MEMBERS_MIN) to
+    /// Size of the committee, from [`MEMBERS_MIN`](crate::MEMBERS_MIN) to
     /// [`MEMBERS_MAX`](crate::MEMBERS_MAX).
     pub validators: u32,
-    /// Payload of each block in bytes, up to a mebibyte. Every block has another one.
+    /// Payload of each block in bytes, up to a mebibyte. It differs from block to block.
     pub data_bytes: usize,
-    /// Time of the first block, in milliseconds since the Unix epoch.
+    /// Timestamp of the first block, in milliseconds since the Unix epoch.
     pub start_time_ms: u64,
-    /// Time between two blocks.
+    /// Time between the timestamps of two blocks.
     pub block_time: Duration,
-    /// Every so many blocks a view goes by without one, as after a leader that timed out, so that
-    /// views and heights drift apart. 0 is never.
+    /// One view without a block, as after a leader timeout, is inserted at every multiple of this
+    /// height, so that views and heights diverge. 0 inserts none.
     pub skip_every: u64,
 }
 
@@ -55,7 +55,7 @@ impl Default for ChainConfig {
     }
 }
 
-/// One block and what the group signed about it.
+/// One block with the group's signatures over it.
 #[derive(Clone, Debug)]
 struct Link {
     block: Block,
@@ -64,23 +64,23 @@ struct Link {
     seed: Option<Signature>,
 }
 
-/// A signed chain from height 1 on. Cloning shares nothing but the committee.
+/// A signed chain, starting at height 1. Clones share only the committee.
 #[derive(Clone, Debug)]
 pub struct Chain {
     committee: Arc<Committee>,
     mode: CertificateMode,
     config: ChainConfig,
-    /// Lowest view of new blocks: a branch starts above the views of the chain that it leaves.
+    /// Minimum view of new blocks: a branch starts above the views of the chain that it forks from.
     view_min: View,
     links: Vec<Link>,
 }
 
 impl Chain {
-    /// Makes and signs `blocks` blocks on top of the genesis block.
+    /// Creates and signs `blocks` blocks on top of the genesis block.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] for a setting that cannot work.
+    /// [`Error::Setting`] if a setting is invalid.
     pub fn sign(blocks: u64, mode: CertificateMode, config: ChainConfig) -> Result<Self, Error> {
         if config.data_bytes > DATA_MAX {
             return Err(Error::Setting {
@@ -95,11 +95,11 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Makes and signs `blocks` more blocks on top of the tip.
+    /// Creates and signs `blocks` more blocks on top of the tip.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] if the chain would be too long to be held in memory.
+    /// [`Error::Setting`] if the chain would become too long to be held in memory.
     pub fn extend(&mut self, blocks: u64) -> Result<(), Error> {
         let length = self.tip().get().saturating_add(blocks);
         if length > BLOCKS_MAX {
@@ -118,8 +118,8 @@ impl Chain {
         Ok(())
     }
 
-    /// A chain of the same committee that shares this one's blocks up to `height` and then has
-    /// `blocks` others, in later views: what a committee signs that breaks its own finality.
+    /// A chain of the same committee that shares this chain's blocks up to `height` and continues with
+    /// `blocks` different ones in later views, as signed by a committee that violates its own finality.
     ///
     /// # Errors
     ///
@@ -136,27 +136,27 @@ impl Chain {
         Ok(branch)
     }
 
-    /// How its certificates are made.
+    /// Certificate mode of the chain.
     pub const fn mode(&self) -> CertificateMode {
         self.mode
     }
 
-    /// Who signed it.
+    /// Committee that signed the chain.
     pub fn committee(&self) -> &Committee {
         &self.committee
     }
 
-    /// The group's public key, which every certificate verifies under.
+    /// The group's public key, which verifies every certificate.
     pub fn public(&self) -> Identity {
         self.committee.identity()
     }
 
-    /// The group's public key, in hex, as a follower is configured with it.
+    /// The group's public key in hex, as in the configuration of a follower.
     pub fn identity(&self) -> String {
         self.committee.identity_hex()
     }
 
-    /// Height of its last block, 0 if there is none.
+    /// Height of the last block; 0 if there is none.
     pub fn tip(&self) -> Height {
         Height::new(self.links.len() as u64)
     }
@@ -166,8 +166,8 @@ impl Chain {
         self.link(height).map(|link| &link.block)
     }
 
-    /// The block at `height` with its finalization. `None` above the tip, at 0, and for the scheme of
-    /// another mode.
+    /// The block at `height` with its finalization. `None` above the tip, at height 0, and if `S` is the
+    /// scheme of the other mode.
     pub fn finalized<S: Certify>(&self, height: Height) -> Option<Finalized<S>> {
         let Link { block, finalize, seed } = self.link(height)?;
         let certificate = self.certificate::<S>(*finalize, *seed)?;
@@ -175,7 +175,7 @@ impl Chain {
         Some(Finalized::new(proof, block.clone()))
     }
 
-    /// The block at `height` with its notarization, which is signed now. `None` as for
+    /// The block at `height` with its notarization, which is signed on demand. `None` as for
     /// [`Chain::finalized`].
     pub fn notarized<S: Certify>(&self, height: Height) -> Option<Notarized<S>> {
         let Link { block, seed, .. } = self.link(height)?;
@@ -185,8 +185,8 @@ impl Chain {
         Some(Notarized::new(Notarization { proposal, certificate }, block.clone()))
     }
 
-    /// What an indexer answers for the finalized block at `height`, whatever the mode: the
-    /// finalization, then the block. `None` above the tip and at 0.
+    /// Response of an indexer to a request for the finalized block at `height`, in either mode: the
+    /// finalization, then the block. `None` above the tip and at height 0.
     pub fn encoded(&self, height: Height) -> Option<Bytes> {
         match self.mode {
             CertificateMode::Standard => {
@@ -222,7 +222,7 @@ impl Chain {
         self.links.get(index)
     }
 
-    /// The block on top of `parent`, or of the tip if there is none.
+    /// The next block on top of `parent`, or on top of the tip if `parent` is `None`.
     fn next(&self, parent: Option<&Block>) -> Block {
         let parent = parent.or_else(|| self.links.last().map(|link| &link.block));
         let view = view_of(parent);
@@ -244,17 +244,17 @@ impl Chain {
     }
 }
 
-/// The view of a block, or of genesis if there is none.
+/// View of a block; that of genesis for `None`.
 fn view_of(block: Option<&Block>) -> View {
     block.map_or(View::zero(), |block| block.context.round.view())
 }
 
-/// What the committee votes on when it votes on `block`.
+/// The proposal that a vote for `block` signs.
 pub(super) fn proposal(block: &Block) -> Proposal<Digest> {
     Proposal::new(block.context.round, block.context.parent.0, block.digest())
 }
 
-/// Bytes that differ from block to block and do not compress.
+/// Incompressible payload that differs from block to block.
 fn payload(length: usize, parent: &Digest) -> Bytes {
     let mut data = Vec::with_capacity(length);
     let mut digest = *parent;

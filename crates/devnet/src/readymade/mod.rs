@@ -1,24 +1,23 @@
-//! A chain signed in advance, and an indexer that serves it and can be told to lie.
+//! A presigned chain, and an indexer that serves it and whose responses can be tampered with.
 //!
 //! # Overview
 //!
 //! ```text
 //!  Chain ──finalize / notarize──▶ alto_indexer::Indexer ◀── alto_indexer::Api ◀── Tamper ◀── followers
-//!  (signed by a Committee)        (keeps and pushes)         (answers)            (rewrites HTTP
-//!                                                                                  answers, counts)
+//!  (signed by a Committee)        (stores and pushes)        (responds)           (rewrites HTTP
+//!                                                                                  responses, counts)
 //! ```
 //!
-//! A [`Chain`] is blocks that link, each with a finalization that verifies under the committee's
-//! identity: to a follower it cannot be told from one that validators made. A [`Server`] hands it out
-//! height by height, so that a test decides when the chain grows, and what the upstream says about
-//! it: [`Tamper`] replaces answers on their way out. Everything that is not replaced is the answer of
-//! the real indexer.
+//! A [`Chain`] consists of linked blocks, each with a finalization that verifies under the committee's
+//! identity: a follower cannot distinguish it from a chain that validators built. A [`Server`] publishes
+//! the chain height by height, so that a test controls when the chain grows. [`Tamper`] rules replace
+//! responses on their way out; every other response is that of the real indexer.
 //!
 //! # Cost
 //!
-//! Signing is one signature a block in standard mode and two in VRF mode, on all cores. The indexer
-//! of a [`Server`] does not verify what it is given (see [`Server`]), so that a long chain is served
-//! at once.
+//! Signing takes one signature per block in standard mode and two in VRF mode, on all cores. The indexer
+//! of a [`Server`] does not verify submissions (see [`Server`]), so that a long chain is served
+//! immediately.
 
 mod chain;
 mod requests;

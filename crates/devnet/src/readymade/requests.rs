@@ -1,11 +1,11 @@
-//! What was asked of a server, by kind.
+//! Classification and counts of the requests to a server.
 
 use axum::http::{Method, Uri};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident,)+) => {
-        /// What a request asks for.
+        /// Kind of a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
             $($(#[$doc])* $kind,)+
@@ -44,11 +44,11 @@ const INDEX_DIGITS: usize = 16;
 /// Hex digits of a digest in a path.
 const DIGEST_DIGITS: usize = 64;
 
-/// A request as far as rules look at it.
+/// The parts of a request that rules match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) kind: Kind,
-    /// The height, or view, that a path names.
+    /// Height or view in the path.
     pub(super) index: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ impl Asked {
     }
 }
 
-/// Requests counted by kind.
+/// Number of requests by kind.
 #[derive(Debug, Default)]
 pub(super) struct Counts([AtomicU64; Kind::ALL.len()]);
 

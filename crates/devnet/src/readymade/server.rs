@@ -1,4 +1,4 @@
-//! A real indexer with a chain in it, and a hand on what it says.
+//! A real indexer that serves a readymade chain and whose responses can be tampered with.
 
 use super::{
     chain::Chain,
@@ -17,25 +17,25 @@ use commonware_parallel::Sequential;
 use std::{fmt, marker::PhantomData, sync::Arc};
 use tidewatch_core::Height;
 
-/// How a [`Server`] starts.
+/// Configuration of a [`Server`].
 #[derive(Clone, Debug, Default)]
 pub struct ServerConfig {
-    /// The loopback port; 0 lets the system choose.
+    /// Loopback port; 0 lets the system choose.
     pub port: u16,
-    /// Highest block that is served from the start; the whole chain if `None`. What is above can be
-    /// handed out later.
+    /// Highest block that is served from the start; `None` serves the whole chain. Higher blocks can be
+    /// published later.
     pub upto: Option<Height>,
-    /// What answers become from the start.
+    /// Tamper rules that apply from the start.
     pub tampers: Vec<(Target, Tamper)>,
 }
 
 /// A loopback server with a readymade chain: `alto_indexer::Api` on `alto_indexer::Indexer`.
 ///
-/// The indexer is the real one in everything but this: it believes the certificates that it is given
-/// (by this process, or by HTTP upload). They are not verified a second time after being signed here,
-/// and [`Server::finalize_forged`] can make it push a lie.
+/// The indexer is the real one, except that it does not verify the certificates submitted to it (by this
+/// process or by HTTP upload): certificates that were just signed here need no second verification, and
+/// [`Server::finalize_forged`] can make it push a forgery.
 ///
-/// Dropping it ends it too, without waiting.
+/// Dropping it stops the server without waiting for the shutdown.
 pub struct Server {
     host: Host,
     router: Router,
@@ -61,8 +61,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Bind`] and [`Error::Thread`] if the system refuses; [`Error::UnknownHeight`] if
-    /// `upto` is above the chain's tip.
+    /// [`Error::Bind`] or [`Error::Thread`] if the operating system denies a resource;
+    /// [`Error::UnknownHeight`] if `upto` is above the chain's tip.
     pub fn start(chain: &Chain, config: ServerConfig) -> Result<Self, Error> {
         match chain.mode() {
             CertificateMode::Standard => Self::start_with::<StandardScheme>(chain, config),
@@ -92,7 +92,7 @@ impl Server {
         for (target, tamper) in tampers {
             interceptor.add(target, tamper, None);
         }
-        // The indexer routes behind the interceptor, which may ask it something else.
+        // The interceptor wraps the whole router, because it may rewrite the path before routing.
         let router = Router::new()
             .fallback_service(Api::new(indexer).router())
             .layer(middleware::from_fn_with_state(interceptor.clone(), intercept));
@@ -101,33 +101,34 @@ impl Server {
         Ok(Self { host, router, feed, interceptor, mode, identity })
     }
 
-    /// Where it serves: `http://127.0.0.1:PORT`.
+    /// URL of the server: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.host.address())
     }
 
-    /// The group's public key, in hex, as a follower is configured with it.
+    /// The group's public key in hex, as in the configuration of a follower.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// How its certificates are made.
+    /// Certificate mode of the served chain.
     pub const fn mode(&self) -> CertificateMode {
         self.mode
     }
 
-    /// Hands the finalized block at `height` out: it is served from now on, and pushed to the
-    /// WebSocket's subscribers. A view that the indexer already has a finalization of stays as it is.
+    /// Publishes the finalized block at `height`: from now on it is served, and it is pushed to the
+    /// subscribers of the WebSocket. If the indexer already has a finalization for the block's view,
+    /// nothing changes.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownHeight`] if `chain` has no such block, [`Error::WrongMode`] if it is of another
-    /// mode.
+    /// [`Error::UnknownHeight`] if `chain` has no such block, [`Error::WrongMode`] if `chain` has
+    /// another certificate mode.
     pub fn finalize(&self, chain: &Chain, height: Height) -> Result<(), Error> {
         self.feed.finalize(chain, height)
     }
 
-    /// Hands the notarized block at `height` out, as [`Server::finalize`] does.
+    /// Publishes the notarized block at `height`, as [`Server::finalize`] does for finalized blocks.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ impl Server {
         self.feed.notarize(chain, height)
     }
 
-    /// Hands the block at `height` out with a finalization that another committee signed.
+    /// Publishes the block at `height` with a finalization signed by another committee.
     ///
     /// # Errors
     ///
@@ -145,49 +146,50 @@ impl Server {
         self.feed.finalize_forged(chain, height)
     }
 
-    /// Tampers with answers from now on. Of several rules for one request the newest counts.
+    /// Tampers with all matching responses from now on. If several rules match a request, the newest
+    /// applies.
     pub fn tamper(&self, target: Target, tamper: Tamper) {
         self.interceptor.add(target, tamper, None);
     }
 
-    /// Tampers with the next `times` answers.
+    /// Tampers with the next `times` matching responses.
     pub fn tamper_times(&self, target: Target, tamper: Tamper, times: u32) {
         if times > 0 {
             self.interceptor.add(target, tamper, Some(times));
         }
     }
 
-    /// Answers honestly from now on.
+    /// Removes all tamper rules.
     pub fn heal(&self) {
         self.interceptor.clear();
     }
 
-    /// Requests of a kind so far, tampered with or not.
+    /// Number of requests of a kind so far, including those tampered with.
     pub fn requests(&self, kind: Kind) -> u64 {
         self.interceptor.counts.of(kind)
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     pub fn requests_total(&self) -> u64 {
         self.interceptor.counts.total()
     }
 
-    /// Cuts every connection and frees the port. What was handed out is kept.
+    /// Cuts every connection and frees the port. Published blocks are kept.
     pub async fn close(&mut self) {
         self.host.close().await;
     }
 
-    /// Serves again, on the same port. Does nothing if it is open.
+    /// Serves again on the same port. Does nothing if the server is running.
     ///
     /// # Errors
     ///
-    /// [`Error::Bind`] if another process took the port meanwhile; it can be tried again.
+    /// [`Error::Bind`] if another process has taken the port; the call may be retried.
     pub fn open(&mut self) -> Result<(), Error> {
         self.host.open(self.router.clone())
     }
 }
 
-/// How blocks get into the indexer, whatever the scheme.
+/// Submits blocks to the indexer, independent of the certificate scheme.
 trait Feed: Send + Sync {
     fn finalize(&self, chain: &Chain, height: Height) -> Result<(), Error>;
     fn notarize(&self, chain: &Chain, height: Height) -> Result<(), Error>;

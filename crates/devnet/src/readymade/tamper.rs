@@ -1,4 +1,4 @@
-//! Answers replaced on their way out.
+//! Middleware that replaces responses on their way out.
 
 use super::{
     chain::proposal,
@@ -26,23 +26,23 @@ use std::{
 };
 use tidewatch_core::Height;
 
-/// Largest answer of the indexer that is looked into.
+/// Maximum size of an indexer response that can be rewritten.
 const BODY_MAX: usize = 8 * 1024 * 1024;
-/// Piece in which an oversized answer is sent.
+/// Chunk size of an oversized response.
 const CHUNK: usize = 64 * 1024;
-/// Bytes that are no encoding of anything an indexer serves.
+/// Bytes that do not decode as anything an indexer serves.
 const GARBAGE: &[u8] = &[0xff; 256];
 const ERROR_PAGE: &str =
     "<!DOCTYPE html><html><head><title>Welcome</title></head><body>It works!</body></html>";
 
-/// Which requests a [`Tamper`] is for.
+/// Requests that a [`Tamper`] rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// All of them.
+    /// All requests.
     Any,
-    /// Those of a kind.
+    /// Requests of a kind.
     Kind(Kind),
-    /// Those for the finalized block at a height, by its height.
+    /// Requests for the finalized block at a height, by height.
     Height(Height),
 }
 
@@ -58,35 +58,34 @@ impl Target {
     }
 }
 
-/// What becomes of an answer.
+/// Modification of a response.
 ///
-/// Forgeries apply to what the real indexer answers with success; any other answer stays as it is.
+/// Forgeries apply to successful responses of the real indexer only; others are not modified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tamper {
-    /// The certificate is one that another committee signed about the same proposal. Applies to
-    /// answers with a certificate.
+    /// Replaces the certificate by one that another committee signed over the same proposal. Applies to
+    /// responses with a certificate.
     WrongCertificate,
-    /// The block has a parent that does not exist, and everything else fits: the committee itself
-    /// certifies it.
+    /// Replaces the block by one whose parent does not exist, certified by the chain's own committee.
     WrongParent,
-    /// The answer is that to another height or view, one lower (one higher at 1); asked by digest,
-    /// the newest finalized block. Applies where the path says which block.
+    /// Responds with the block of another height or view: one lower, or one higher at 1. For a request
+    /// by digest, responds with the newest finalized block. Applies if the path identifies a block.
     OtherBlock,
     /// 404.
     Missing,
     /// 503.
     Unavailable,
-    /// An HTML page, with success.
+    /// An HTML page, with status 200.
     Html,
-    /// Bytes that do not decode, with success.
+    /// Bytes that do not decode, with status 200.
     Garbage,
-    /// The first half of the answer, as if it were whole.
+    /// The first half of the response, with a matching content length.
     Truncated,
-    /// So many zero bytes, with success.
+    /// The given number of zero bytes, with status 200.
     Oversized(u64),
-    /// The answer, but later.
+    /// The honest response after a delay.
     Delay(Duration),
-    /// The connection is cut while the answer is on its way.
+    /// Cuts the connection in the middle of the response.
     Cut,
 }
 
@@ -100,7 +99,7 @@ pub(super) struct Interceptor {
 struct Rule {
     target: Target,
     tamper: Tamper,
-    /// `None` is for ever.
+    /// Remaining number of uses; `None` is unlimited.
     left: Option<u32>,
 }
 
@@ -118,7 +117,7 @@ impl Interceptor {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The newest rule for a request, used once.
+    /// Finds the newest rule that matches a request, and consumes one use of it.
     fn take(&self, asked: Asked) -> Option<Tamper> {
         let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let index = rules.iter().rposition(|rule| rule.target.matches(asked))?;
@@ -165,7 +164,10 @@ pub(super) async fn intercept(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a server's thread has no clock but tokio's")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server runs on tokio, without a runtime context"
+)]
 async fn wait(delay: Duration) {
     tokio::time::sleep(delay).await;
 }
@@ -189,7 +191,7 @@ fn cut() -> Response {
     binary(Body::from_stream(head.into_stream().chain(broken.into_stream())))
 }
 
-/// Replaces the body of a successful answer, where the change applies to it.
+/// Replaces the body of a successful response, unless `change` returns `None`.
 async fn rewrite(response: Response, change: impl FnOnce(&Bytes) -> Option<Bytes>) -> Response {
     if response.status() != StatusCode::OK {
         return response;
@@ -200,12 +202,12 @@ async fn rewrite(response: Response, change: impl FnOnce(&Bytes) -> Option<Bytes
     };
     let changed = change(&body).unwrap_or(body);
     let mut response = Response::from_parts(parts, Body::from(changed));
-    // It is of the old body.
+    // The header still has the length of the old body.
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response
 }
 
-/// Lets the indexer answer another question.
+/// Rewrites the request, so that the indexer responds with another block.
 async fn other_block(
     forger: &dyn Forge,
     asked: Asked,
@@ -231,16 +233,16 @@ async fn other_block(
     rewrite(response, |body| forger.bare(body)).await
 }
 
-/// Forgeries, whatever the scheme.
+/// Forges responses, independent of the certificate scheme.
 pub(super) trait Forge: Send + Sync {
-    /// The body of an answer of a kind, forged. `None` if the forgery does not apply to it.
+    /// Forges the body of a response to a request of `kind`. `None` if `tamper` does not apply to it.
     fn forge(&self, kind: Kind, tamper: Tamper, body: &[u8]) -> Option<Bytes>;
 
-    /// The block of an encoded finalized block.
+    /// Strips the certificate from an encoded finalized block.
     fn bare(&self, finalized: &[u8]) -> Option<Bytes>;
 }
 
-/// Forges answers of a chain, with the committee's keys and those of a stranger.
+/// Forges responses with the keys of the chain's committee and of a foreign one.
 pub(super) struct Forger<S> {
     pub(super) committee: Arc<Committee>,
     pub(super) stranger: Arc<Committee>,
@@ -257,7 +259,7 @@ impl<S: Certify> Forger<S> {
         S::certificate(by.vote(vote, proposal), Some(by.seed_of(proposal.round)))
     }
 
-    /// A block and a proposal, certified by whom the forgery says.
+    /// The forged block, its proposal, and a certificate by the committee that `tamper` requires.
     fn certify(
         &self,
         tamper: Tamper,
@@ -308,7 +310,7 @@ impl<S: Certify> Forge for Forger<S> {
     }
 }
 
-/// The block on top of a parent that does not exist.
+/// `block`, with a parent that does not exist.
 fn orphan(block: &Block) -> Block {
     let parent = Sha256::hash(&[block.parent.as_ref()]);
     let context = Context { parent: (block.context.parent.0, parent), ..block.context.clone() };

@@ -170,10 +170,10 @@ fn notarized_height(push: Option<Result<Message<VrfScheme>, ClientError>>) -> He
     }
 }
 
-/// Notarizes from `from` on until a push arrives, and answers the height that was pushed last.
+/// Publishes notarized blocks from `from` on until a push arrives, and returns the last height pushed.
 ///
-/// The indexer subscribes a connection only after it has answered its handshake: what it hands out
-/// between the two is pushed to nobody.
+/// The indexer subscribes a connection only after it has completed the handshake: a block published
+/// between the two is not pushed.
 async fn subscribed<P>(chain: &Chain, server: &Server, pushes: &mut P, from: u64) -> Height
 where
     P: futures::Stream<Item = Result<Message<VrfScheme>, ClientError>> + Unpin,
@@ -241,7 +241,7 @@ async fn forgeries_are_caught<S: Certify>() {
     assert!(matches!(forged, Err(ClientError::InvalidSignature)));
     at(&client, Query::Index(6)).await.unwrap();
 
-    // The committee itself certifies it: only who looks at the parent can tell.
+    // The chain's own committee certifies the forgery: only a check of the parent detects it.
     server.tamper(five, Tamper::WrongParent);
     let forged = at(&client, Query::Index(5)).await.unwrap().block;
     let real = chain.block(Height::new(5)).unwrap();

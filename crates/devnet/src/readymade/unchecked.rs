@@ -1,4 +1,4 @@
-//! A certificate scheme that believes everything.
+//! A certificate scheme that accepts every certificate.
 
 use alto_types::{Identity, Scheme, Seed, Signature};
 use commonware_codec::Read;
@@ -11,11 +11,11 @@ use commonware_parallel::Strategy;
 use commonware_utils::{N3f1, Participant, iter::NonEmpty, ordered::Set};
 use rand::CryptoRng;
 
-/// `S` without its checks: certificates are the same bytes, and each is accepted.
+/// `S` without verification: certificates have the same encoding, and every one is accepted.
 ///
-/// The indexer of a [`Server`](super::Server) runs with it, for two reasons: a chain that was signed
-/// in this process a moment ago need not be verified again, which takes longer than signing it; and
-/// an indexer that does not check is what a hostile upstream is.
+/// The indexer of a [`Server`](super::Server) uses it for two reasons: verifying a chain that was just
+/// signed in this process would take longer than signing it, and tests of hostile upstreams need an
+/// indexer that accepts forgeries.
 #[derive(Clone, Debug)]
 pub(super) struct Unchecked<S>(pub(super) S);
 
@@ -55,7 +55,7 @@ where
     }
 }
 
-/// It takes certificates as they are, and takes no part in making any.
+/// A verifier only: it neither signs nor assembles.
 impl<S: Scheme> certificate::Scheme for Unchecked<S> {
     type Signature = S::Signature;
 

@@ -1,4 +1,4 @@
-//! Following a certified chain: the certified source over endpoints, with what it costs counted.
+//! Follows a certified chain through the certified source, and counts the certificates.
 
 use super::{
     World,
@@ -23,7 +23,7 @@ pub(super) type Source = CertifiedSource<
     TestBlock,
 >;
 
-/// What runs beside the source.
+/// The upstream actor of the source, with its traffic.
 pub(super) struct Upstream {
     source: Arc<Source>,
     traffic: Arc<Mutex<Traffic>>,
@@ -31,7 +31,7 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Certificates that the source was sent, and checked, so far.
+    /// Certificates that the source has received and verified so far.
     pub(super) fn certificates(&self) -> Certificates {
         let (Work { checks, .. }, Traffic { tips, heights, pushes, new, .. }) =
             (self.source.work(), *self.traffic.lock());
@@ -44,12 +44,12 @@ impl Upstream {
         }
     }
 
-    /// Ends it, and says what is left of it.
+    /// Aborts the actor and returns the remaining traffic.
     pub(super) async fn end(self) -> Traffic {
         self.handle.abort();
-        let _ = self.handle.await; // It was aborted: there is nothing to be told.
+        let _ = self.handle.await; // The only result is that the task was aborted.
         drop(self.source);
-        // The checker of signatures ends with its last mailbox, in a turn of its own.
+        // The signature verifier ends when its last mailbox is dropped, one scheduler turn later.
         reschedule().await;
         reschedule().await;
         *self.traffic.lock()
@@ -57,7 +57,7 @@ impl Upstream {
 }
 
 impl World {
-    /// Opens the source over an endpoint for each of `nodes`, and starts its upstream.
+    /// Opens the source over one endpoint for each of `nodes`, and starts its upstream actor.
     pub(super) fn certified(
         &self,
         host: &Host<deterministic::Context>,

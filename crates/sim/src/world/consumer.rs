@@ -1,4 +1,4 @@
-//! Those who read events, each with a temper.
+//! Simulated consumers, each with its own behaviour.
 
 use crate::watch::{Observation, Watch};
 use commonware_runtime::Clock;
@@ -13,44 +13,44 @@ use std::{
 };
 use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Record, Watermarks};
 
-/// What a consumer is like.
+/// Behaviour of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Temper {
-    /// Takes everything in at once, durably.
+    /// Handles every batch immediately and durably.
     Prompt,
-    /// Takes its time.
+    /// Handles every batch durably after a delay.
     Slow,
-    /// Refuses now and then.
+    /// Fails at random.
     Failing,
-    /// Takes events in durably, and panics before it can say so.
+    /// Sometimes persists a batch, then panics before it acknowledges.
     Panicking,
-    /// Says for a while that it has events, before it says that they are durable.
+    /// Acknowledges most batches as accepted, and only every fourth as durable.
     Late,
-    /// Never says that anything is durable.
+    /// Acknowledges every batch as accepted, never as durable.
     Forgetful,
 }
 
 impl Temper {
-    /// Every one.
+    /// Every behaviour.
     pub const ALL: [Self; 6] =
         [Self::Prompt, Self::Slow, Self::Failing, Self::Panicking, Self::Late, Self::Forgetful];
 }
 
-/// What a consumer holds.
+/// State of a consumer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Book {
-    /// Where the events that it took in lead to.
+    /// Fold of the events that it has handled.
     pub watermarks: Watermarks,
-    /// The next event.
+    /// Sequence of the next event.
     pub next: u64,
 }
 
 /// A consumer's own database: it survives the follower's process.
 #[derive(Debug, Default)]
 pub struct Books {
-    /// What survives its crash.
+    /// State that survives a crash.
     pub durable: Book,
-    /// What it holds.
+    /// State in memory.
     pub held: Book,
 }
 
@@ -63,7 +63,7 @@ pub struct Reader<E> {
     rng: StdRng,
     clock: E,
     watch: Watch,
-    /// Batches since it last said that events are durable.
+    /// Batches since the last durable acknowledgement.
     late: u32,
 }
 
@@ -74,7 +74,8 @@ impl<E> std::fmt::Debug for Reader<E> {
 }
 
 impl<E: Clock> Reader<E> {
-    /// A consumer that was just started: it holds what is durable. It is calm from when `calm` says so.
+    /// A consumer that has just started from its durable state. Once `calm` is set, it behaves like
+    /// [`Temper::Prompt`].
     pub fn new(
         (name, temper): (&'static str, Temper),
         books: Arc<Mutex<Books>>,

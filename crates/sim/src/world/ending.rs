@@ -1,4 +1,4 @@
-//! The end of a world: what it costs to follow when nothing goes wrong, and that nothing is left.
+//! The end of a world: the cost of following without faults, and a clean shutdown.
 
 use super::{
     PASSES, World,
@@ -12,33 +12,33 @@ use std::time::Duration;
 use tidewatch_core::{Height, LocalView as _};
 use tidewatch_stream::Mode;
 
-/// How soon a doorbell is followed by a pass: sooner than the shortest poll interval.
+/// Maximum delay between a doorbell and the pass that it wakes: shorter than any poll interval.
 const RUNG: Duration = Duration::from_millis(100);
 
 impl World {
-    /// A doorbell wakes a pass at once, and without one, time does.
+    /// A doorbell wakes a pass at once; without a doorbell, the poll interval does.
     pub(super) async fn wakes(
         &self,
         context: &deterministic::Context,
         process: &mut Process,
     ) -> bool {
-        // After a pass that failed, the doorbell does not wake the next one at once.
+        // After a failed pass, back-off delays the next one in spite of the doorbell.
         let mut passes = PASSES + self.mix.nodes.len();
         while let Err(error) = process.mailbox.sync().await {
             passes -= 1;
             if passes == 0 || self.ended(process) {
-                self.watch.broken("liveness", format!("no pass succeeds any more: {error}"));
+                self.watch.broken("liveness", format!("every pass fails: {error}"));
                 return false;
             }
         }
-        // The doorbell of a certified source is rung by its upstream, as it pleases.
+        // The doorbell of a certified source is rung by its upstream, at times the test cannot control.
         if process.upstream.is_none() {
             self.truth.lock().ring();
             if !self.is_asked_within(context, RUNG, "the doorbell rang").await {
                 return false;
             }
         }
-        self.is_asked_within(context, self.mix.poll + RUNG, "nobody rang").await
+        self.is_asked_within(context, self.mix.poll + RUNG, "no doorbell rang").await
     }
 
     async fn is_asked_within(
@@ -56,7 +56,7 @@ impl World {
         asked && self.watch.violation().is_none()
     }
 
-    /// On a healed world, a pass costs what it may cost.
+    /// In a healed world, the cost of every pass is within its budget.
     pub(super) async fn cost(
         &mut self,
         context: &deterministic::Context,
@@ -70,17 +70,17 @@ impl World {
         let given =
             process.store.watermarks().await.is_ok_and(|watermarks| watermarks.delivered.is_some());
         if !given {
-            return true; // Without blocks there is nothing to link: a search tells what is new.
+            return true; // Without blocks there are no parent links: every pass needs a search.
         }
         let max = self.mix.blocks_max as u64;
         for blocks in [1, max, 2 * max + 1] {
             self.truth.lock().grow(blocks, now);
             let cost = self.pass(process).await;
             let ranges = blocks.div_ceil(max);
-            // Where finality went on and what is final is skipped, the head has to be looked for.
+            // If finalized blocks are skipped and finality advanced, the head must be located first.
             let skips = matches!(self.mix.mode, Mode::Blocks { skip_finalized: true, .. });
             let digests = u64::from(skips && self.mix.certified);
-            // A stretch ends at its highest height that has a certificate of its own.
+            // A range ends at the highest height in it that has its own certificate.
             let ranges = if self.mix.certified { 2 * ranges } else { ranges };
             let may = Asked { snapshots: 1, digests, ranges };
             if !self.within(&format!("{blocks} new blocks"), cost, may, self.checks(&may)) {
@@ -91,10 +91,10 @@ impl World {
             let depth = self.truth.lock().reorg(depth, now);
             let fork = self.truth.lock().now().chain.tip().saturating_sub(depth + 1);
             if !knows(process, fork).await {
-                return true; // It goes below the first block that was given: more is fetched than was replaced.
+                return true; // A fork below the first delivered block refetches more than it replaced.
             }
             let cost = self.pass(process).await;
-            // The range that did not link, and the new blocks.
+            // One range that does not link, then the new blocks.
             let ranges = 1 + (depth + 1).div_ceil(max);
             let digests = self.search(depth) + 1;
             let may = Asked { snapshots: 2, digests, ranges };
@@ -106,7 +106,7 @@ impl World {
         true
     }
 
-    /// Questions for digests that a search over `depth` blocks may cost: a gallop and a bisection.
+    /// Budget of requests for digests in a search over `depth` blocks: a gallop and a bisection.
     fn search(&self, depth: u64) -> u64 {
         let log2 = u64::from(u64::BITS - depth.leading_zeros());
         match self.mix.digests_max {
@@ -115,13 +115,13 @@ impl World {
         }
     }
 
-    /// Certificates that a pass may cost: both tips, one for each range that the hash chain does not
-    /// reach, and one for each height of a question for digests.
+    /// Budget of certificate verifications in a pass: both tips, one for each range that the hash chain
+    /// does not cover, and one for each height in a request for digests.
     const fn checks(&self, may: &Asked) -> u64 {
         2 + may.ranges + may.digests * self.mix.digests_max as u64
     }
 
-    /// One pass: what it asked, and how many certificates were checked meanwhile.
+    /// Runs one pass. Returns its calls, and the number of certificates verified meanwhile.
     async fn pass(&self, process: &Process) -> (Asked, u64) {
         let checked =
             || process.upstream.as_ref().map_or(0, |upstream| upstream.certificates().checked());
@@ -137,14 +137,14 @@ impl World {
             && checked <= checks;
         if !kept {
             let detail = format!(
-                "{what} cost {cost:?} and {checked} certificates, and may cost {may:?} and {checks}"
+                "{what} cost {cost:?} and {checked} certificates, the budget is {may:?} and {checks}"
             );
             self.watch.broken("cost", detail);
         }
         kept && self.watch.violation().is_none()
     }
 
-    /// Everything ends when it is told to, and nothing is left.
+    /// Every actor ends when it is stopped, and no task or connection is left.
     pub(super) async fn stop(&mut self, context: &deterministic::Context, process: Process) {
         process.mailbox.stop();
         for stopper in &process.stoppers {

@@ -1,4 +1,4 @@
-//! Upstreams of a certified chain: what a node tells of, as certificates over the wire.
+//! Upstreams of a certified chain: serve the state of a node as encoded certificates.
 
 use super::{
     node::{Node, Personality},
@@ -22,28 +22,28 @@ use std::{
 use tidewatch_certified::{CertificateKind, Feed, Key, Push, Transport};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Tier};
 
-/// Of the finalized heights, every so many-th has no certificate of its own: it was finalized by a
-/// descendant.
+/// About one finalized height in this many has no certificate of its own, because it was finalized
+/// through a descendant.
 const BY_A_DESCENDANT: u8 = 4;
 
-/// What went over the wire so far, and what is open now.
+/// Messages sent so far, and requests and connections open now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Answers to questions for a tip that held something.
+    /// Non-empty responses to requests for a tip.
     pub tips: u64,
-    /// Answers to questions for a height that held something.
+    /// Non-empty responses to requests for a height.
     pub heights: u64,
-    /// Frames that were pushed.
+    /// Frames pushed.
     pub pushes: u64,
-    /// Of all these, those that had not been sent before, and those of nodes that acted up.
+    /// Messages among these that were sent for the first time, or by a misbehaving node.
     pub new: u64,
-    /// Requests that wait for an answer.
+    /// Requests in flight.
     pub in_flight: usize,
-    /// Push connections that are open.
+    /// Open push connections.
     pub open: usize,
 }
 
-/// The validators of a world, and strangers. Every certificate is made once.
+/// The validators of a world, and a foreign committee for forgeries. Certificates are cached.
 pub struct Validators {
     terms: Terms,
     strangers: Committee,
@@ -57,13 +57,13 @@ impl fmt::Debug for Validators {
 }
 
 impl Validators {
-    /// Two committees that take turns, `epoch` heights each.
+    /// Two committees that take turns, for epochs of `epoch` heights.
     pub fn new(epoch: u64) -> Self {
         let [one, other, strangers] = [1, 2, 3].map(|seed| Committee::new(seed, 1));
         Self { terms: Terms::new(vec![one, other], epoch), strangers, made: Mutex::default() }
     }
 
-    /// The table of epochs.
+    /// The epoch schedule.
     pub const fn terms(&self) -> &Terms {
         &self.terms
     }
@@ -88,18 +88,19 @@ impl Validators {
 /// What all endpoints of a world share.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Who signs.
+    /// Validators that sign.
     pub validators: Arc<Validators>,
-    /// What is true.
+    /// True state of the chain.
     pub truth: Arc<Mutex<Truth>>,
-    /// What went over the wire.
+    /// Traffic of all endpoints.
     pub traffic: Arc<Mutex<Traffic>>,
-    /// Certificates that were sent, each with its block.
+    /// Certificates sent so far, each with its block.
     pub sent: Arc<Mutex<HashSet<Bytes>>>,
 }
 
 impl Network {
-    /// `bytes` go over the wire. What may not verify is not remembered by whoever checks it.
+    /// Counts a message. A message of a misbehaving node always counts as new, because a certificate
+    /// that does not verify is not remembered by the verifier.
     fn send(&self, count: fn(&mut Traffic) -> &mut u64, bytes: &Bytes, acts_up: bool) {
         let new = acts_up || self.sent.lock().insert(bytes.clone());
         let mut traffic = self.traffic.lock();
@@ -108,7 +109,7 @@ impl Network {
     }
 }
 
-/// One endpoint: a [`Node`] that answers in bytes.
+/// One endpoint: a [`Node`] that responds in bytes.
 #[derive(Debug)]
 pub struct Endpoint<E> {
     node: Arc<Node<E>>,
@@ -122,7 +123,7 @@ impl<E: Clock> Endpoint<E> {
     }
 }
 
-/// Makes answers out of what a node tells of.
+/// Builds responses from the view of a node.
 struct Desk<'a, E> {
     node: &'a Node<E>,
     network: &'a Network,
@@ -134,7 +135,7 @@ impl<E: Clock> Desk<'_, E> {
         Round::new(epoch, ViewNumber::new(self.network.truth.lock().nth(&block.digest)))
     }
 
-    /// A certificate over `block`, and the block.
+    /// A certificate over `block`, followed by the block.
     fn certified(&self, kind: CertificateKind, block: &TestBlock) -> Bytes {
         let reference = block.reference();
         let round = self.round(reference);
@@ -142,7 +143,7 @@ impl<E: Clock> Desk<'_, E> {
         [certificate, block.encode()].concat().into()
     }
 
-    /// What is true of `key` in `view`.
+    /// The honest response to `key` in `view`.
     fn answer(&self, view: &View, key: Key) -> Option<Bytes> {
         let blocks = view.chain.blocks();
         let finalized = view.tips.block(Tier::Finalized).map(|tip| tip.height.get());
@@ -168,7 +169,7 @@ impl<E: Clock> Desk<'_, E> {
         }
     }
 
-    /// What is sent in place of `honest` by a node that acts up.
+    /// The response of a misbehaving node, in place of `honest`.
     fn lie(&self, view: &View, key: Key, honest: Option<Bytes>) -> Option<Bytes> {
         match self.node.personality() {
             Personality::Empty => None,
@@ -185,7 +186,7 @@ impl<E: Clock> Desk<'_, E> {
                     _ => Some(self.certified(CertificateKind::Finalized, block)),
                 }
             }
-            // What is notarized is told as finalized, and the other way round.
+            // Presents a notarized block as finalized, and vice versa.
             Personality::BreaksLadder => {
                 let tip = view.chain.blocks().last()?;
                 let kind = match key {
@@ -203,7 +204,7 @@ impl<E: Clock> Desk<'_, E> {
         }
     }
 
-    /// Bytes that are none, too many, or a certificate over one block with another one behind it.
+    /// Random bytes, trailing bytes, or a certificate over one block followed by a different block.
     fn forge(&self, view: &View, key: Key, honest: Option<Bytes>) -> Option<Bytes> {
         let tip = view.chain.blocks().last()?;
         let false_block = TestBlock::new(
@@ -227,8 +228,8 @@ impl<E: Clock> Desk<'_, E> {
         }
     }
 
-    /// Another block at a height that is finalized, certified by strangers or by the committee of
-    /// another epoch.
+    /// A different block at a height of the chain, certified by the foreign committee or by the
+    /// committee of another epoch.
     fn contradict(&self, view: &View, key: Key) -> Option<Bytes> {
         let tip = view.chain.tip();
         let height = match key {
@@ -252,7 +253,7 @@ impl<E: Clock> Desk<'_, E> {
     }
 }
 
-/// Counts up while it lives.
+/// Guard that increments a counter while it is alive.
 struct Open {
     traffic: Arc<Mutex<Traffic>>,
     count: fn(&mut Traffic) -> &mut usize,
@@ -302,16 +303,16 @@ impl<E: Clock> Transport for Endpoint<E> {
         self.node.meet().await?;
         let open = Open::new(&self.network.traffic, |traffic| &mut traffic.open);
         let (node, network) = (self.node.clone(), self.network.clone());
-        Ok(Pushes { node, network, told: (None, None), _open: open })
+        Ok(Pushes { node, network, pushed: (None, None), _open: open })
     }
 }
 
-/// A push connection: certificates as the tips move.
+/// A push connection, which sends a certificate when a tip moves.
 pub struct Pushes<E> {
     node: Arc<Node<E>>,
     network: Network,
-    /// What was pushed last: finalized, and notarized.
-    told: (Option<BlockRef>, Option<BlockRef>),
+    /// Last finalized and last notarized block pushed.
+    pushed: (Option<BlockRef>, Option<BlockRef>),
     _open: Open,
 }
 
@@ -322,15 +323,15 @@ impl<E> fmt::Debug for Pushes<E> {
 }
 
 impl<E: Clock> Pushes<E> {
-    /// The next certificate that was not pushed yet.
+    /// The next certificate to push.
     fn next_of(&mut self, view: &View) -> Option<Key> {
         let (finalized, tip) = (view.tips.block(Tier::Finalized), view.chain.get(view.chain.tip()));
-        if self.told.0 != finalized {
-            self.told.0 = finalized;
+        if self.pushed.0 != finalized {
+            self.pushed.0 = finalized;
             return Some(Key::LatestFinalization);
         }
-        if self.told.1 != tip {
-            self.told.1 = tip;
+        if self.pushed.1 != tip {
+            self.pushed.1 = tip;
             return Some(Key::LatestNotarization);
         }
         None
@@ -349,8 +350,8 @@ impl<E: Clock> Feed for Pushes<E> {
             let Some(key) = self.next_of(&view) else { continue };
             let desk = Desk { node: &self.node, network: &self.network };
             let honest = desk.answer(&view, key);
-            let told = if acts_up { desk.lie(&view, key, honest) } else { honest };
-            let Some(bytes) = told else { continue };
+            let response = if acts_up { desk.lie(&view, key, honest) } else { honest };
+            let Some(bytes) = response else { continue };
             self.network.send(|traffic| &mut traffic.pushes, &bytes, acts_up);
             return Ok(match key {
                 Key::LatestFinalization => Push::Finalization(bytes),

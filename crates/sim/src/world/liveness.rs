@@ -1,4 +1,4 @@
-//! After the faults: everything must come to where the chain stands.
+//! After the faults end, the view and all consumers must converge on the chain.
 
 use super::{
     Health, PASSES, World,
@@ -14,7 +14,7 @@ use tidewatch_core::{LocalView as _, Tier};
 use tidewatch_stream::{Mode, driver::SyncError};
 
 impl World {
-    /// Faults have stopped: everything must come to where the chain stands.
+    /// Ends all faults, then checks that everything converges on the chain.
     pub(super) async fn liveness(
         &mut self,
         context: &deterministic::Context,
@@ -41,12 +41,12 @@ impl World {
     }
 
     async fn converge(&mut self, context: &deterministic::Context, process: &mut Process) -> bool {
-        // One pass may be under way since before, and each dead upstream costs one.
+        // One pass may have started before the faults ended, and each dead upstream may cost one.
         let passes = PASSES + process.nodes.len();
         let mut outcomes = Vec::new();
         for _ in 0..passes {
             if process.upstream.is_some() {
-                // What answers from memory is asked after its time.
+                // A cached tip must expire before the source fetches a new one.
                 context.sleep(self.mix.silence).await;
                 self.look(context, process);
             }
@@ -64,7 +64,7 @@ impl World {
         false
     }
 
-    /// Waits for a pass, while time is told to pass.
+    /// Waits for a pass, and reports the time meanwhile.
     async fn synced(&self, context: &deterministic::Context, process: &Process) -> String {
         let before = self.watch.asked();
         let pass = process.mailbox.sync();
@@ -74,7 +74,7 @@ impl World {
                 outcome = &mut pass => {
                     let asked = self.watch.asked().since(&before).snapshots > 0;
                     if !asked && !matches!(outcome, Err(SyncError::Stopped(_))) {
-                        let detail = "a pass was asked for, and one from before answered";
+                        let detail = "a request was served by a pass that started before it";
                         self.watch.broken("wakes", detail.into());
                     }
                     return format!("{outcome:?}");
@@ -82,27 +82,27 @@ impl World {
                 () = context.sleep(TICK) => {
                     self.look(context, process);
                     if self.watch.violation().is_some() {
-                        return "it does not end".into();
+                        return "the pass does not end".into();
                     }
                 },
             }
         }
     }
 
-    /// Whether the view stands where the chain does.
+    /// Whether the watermarks of the view match the chain.
     async fn stands(&self, process: &Process) -> bool {
         let Ok(watermarks) = process.store.watermarks().await else { return false };
         let now = self.truth.lock().now().clone();
-        let told = Tier::ALL.iter().all(|tier| {
+        let announced = Tier::ALL.iter().all(|tier| {
             let tip = now.tips.block(*tier);
             tip.is_none() || watermarks.tips.block(*tier) == tip
         });
         let proposed = now.tips.block(Tier::Proposed);
         match self.mix.mode {
-            Mode::TipsOnly => told,
+            Mode::TipsOnly => announced,
             // Nothing is delivered while the chain is below the start.
             Mode::Blocks { .. } => {
-                told && watermarks.delivered.is_none_or(|head| Some(head) == proposed)
+                announced && watermarks.delivered.is_none_or(|head| Some(head) == proposed)
             }
         }
     }
@@ -121,15 +121,18 @@ impl World {
                 .zip(NAMES)
                 .filter(|(books, _)| books.lock().held.watermarks != watermarks)
                 .map(|(books, name)| {
-                    format!("{name} holds {}", watermarks_words(&books.lock().held.watermarks))
+                    format!("{name} is at {}", watermarks_words(&books.lock().held.watermarks))
                 })
                 .collect();
             if behind.is_empty() {
                 return true;
             }
             if context.current() > end || self.ended(process) {
-                let detail =
-                    format!("{}, the view {}", behind.join(", "), watermarks_words(&watermarks));
+                let detail = format!(
+                    "{}, the view is at {}",
+                    behind.join(", "),
+                    watermarks_words(&watermarks)
+                );
                 self.watch.broken("liveness", detail);
                 return false;
             }
@@ -137,7 +140,7 @@ impl World {
         }
     }
 
-    /// What each actor waits for.
+    /// Describes what each actor is waiting for.
     async fn waiting(&self, process: &Process, outcomes: &[String]) -> String {
         let watermarks = process.store.watermarks().await;
         let stands = watermarks
@@ -154,7 +157,7 @@ impl World {
             .map(|(books, name)| format!("{name} waits for event {}", books.lock().held.next))
             .collect();
         format!(
-            "the chain stands at {}, the view at {stands}; passes: {}; upstreams: {}; {}",
+            "the chain is at {}, the view at {stands}; passes: {}; upstreams: {}; {}",
             tips_words(&self.truth.lock().now().tips),
             outcomes.join(" | "),
             upstreams.join(", "),

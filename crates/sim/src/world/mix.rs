@@ -1,4 +1,4 @@
-//! What a seed stands for: a mix of everything that can go wrong, from tame to hostile.
+//! Parameters of a world, drawn from a seed: anything from fault-free to hostile.
 
 use super::{consumer::Temper, node::Personality, truth::Habits};
 use crate::host::Odds;
@@ -7,82 +7,83 @@ use std::time::Duration;
 use tidewatch_core::{Height, Ladder};
 use tidewatch_stream::{Mode, Start, Thresholds};
 
-/// What goes wrong with the machine.
+/// Faults of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Tasks that are not polled.
+    /// Starved tasks.
     pub starve: Odds,
-    /// Slow changes of the disk.
+    /// Delayed disk mutations.
     pub slow_disk: Odds,
-    /// How often a life ends in the middle of a write.
+    /// Probability that a life ends in the middle of a write.
     pub crash_at_write: f64,
-    /// How often a life ends with a disk that fails.
+    /// Probability that a life ends with a failing disk.
     pub fail_disk: f64,
-    /// How many bytes of what was not synced survive, and whether in pieces.
+    /// Fraction of unsynced bytes that survives a crash, and whether it is an arbitrary subset instead
+    /// of a prefix.
     pub kept: (f64, bool),
-    /// How often the clock jumps, and how far.
+    /// Clock jumps: probability, and maximum distance.
     pub jump: Odds,
 }
 
-/// Everything that a seed decides.
+/// All parameters of a world.
 #[derive(Clone, Debug)]
 pub struct Mix {
     /// The seed.
     pub seed: u64,
-    /// From 0, where nothing goes wrong, to 1.
+    /// Level of hostility, from 0 (no faults) to 1.
     pub hostility: f64,
-    /// The order of the tiers.
+    /// Ladder of the chain.
     pub ladder: Ladder,
     /// Tiers that the chain has.
     pub has: [bool; 4],
-    /// Whether tiers are unknown before they first move.
+    /// Whether tiers are unknown until they first move.
     pub young: bool,
     /// How the chain moves.
     pub habits: Habits,
-    /// Whether the chain is followed by certificates, through the certified source.
+    /// Whether the chain is certified and followed through the certified source.
     pub certified: bool,
-    /// The deadline of one request, on a certified chain.
+    /// Deadline of one request, on a certified chain.
     pub request_timeout: Duration,
-    /// How long a push connection may be silent, and memory may answer, on a certified chain.
+    /// Maximum silence of a push connection, and maximum age of a cached tip, on a certified chain.
     pub silence: Duration,
-    /// The upstreams.
+    /// Personality of each upstream, and the probability that it misbehaves in a call.
     pub nodes: Vec<(Personality, f64)>,
-    /// Heights in one question.
+    /// Maximum number of heights in one request.
     pub digests_max: usize,
-    /// Blocks in one answer.
+    /// Maximum number of blocks in one response.
     pub blocks_max: usize,
-    /// How often a move of the chain rings the doorbell.
+    /// Probability that a move of the chain rings the doorbell.
     pub rings: f64,
-    /// What is delivered.
+    /// Delivery mode.
     pub mode: Mode,
-    /// Settings of the driver.
+    /// Poll interval of the driver.
     pub poll: Duration,
-    /// The longest wait after a failure.
+    /// Maximum back-off of the driver.
     pub backoff_max: Duration,
-    /// The deadline of a call.
+    /// Deadline of a call to the source.
     pub deadline: Duration,
-    /// What counts as live.
+    /// Status thresholds of the driver.
     pub thresholds: Thresholds,
-    /// The consumers.
+    /// Behaviour of each consumer.
     pub consumers: Vec<Temper>,
-    /// Events handed over at once.
+    /// Maximum number of events in one delivery.
     pub batch_max: usize,
-    /// Events that are kept.
+    /// Number of events retained by the store.
     pub retention: u64,
-    /// How often the process is started, the last time to its end.
+    /// Number of lives of the process; the last one runs to the end of the world.
     pub lives: u32,
-    /// How long a life lasts at the most.
+    /// Maximum duration of a life.
     pub life: Duration,
-    /// The machine.
+    /// Faults of the machine.
     pub machine: Machine,
 }
 
 impl Mix {
-    /// The mix of `seed`.
+    /// Draws the parameters of the world of `seed`.
     pub fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x7469_6465);
         let rng = &mut rng;
-        // A third of all worlds are tame, so that what is ordinary is tested too.
+        // A third of all worlds are free of faults, so that normal operation is tested too.
         let hostility: f64 = if rng.random_bool(0.33) { 0.0 } else { rng.random_range(0.05..1.0) };
         let certified = rng.random_bool(0.15);
         let ladder =
@@ -107,9 +108,9 @@ impl Mix {
             request_timeout: Duration::from_millis(rng.random_range(300..2_000)),
             silence: seconds(rng, 2, 10),
             nodes: nodes(rng, hostility),
-            // The certified source has a limit of its own.
+            // The limit of the certified source is fixed.
             digests_max: if certified { 16 } else { *[1, 2, 5, 16, 64].choose(rng).unwrap_or(&64) },
-            // A stretch needs a certificate somewhere in it, and not every height has one.
+            // A range must contain a certificate, and not every height has one.
             blocks_max: if certified {
                 rng.random_range(16..=48)
             } else {
@@ -139,7 +140,8 @@ fn habits(rng: &mut StdRng, certified: bool) -> Habits {
         epoch: if certified { *[3, 20, 1_000].choose(rng).unwrap_or(&20) } else { u64::MAX },
         unfinalized_max: if certified { rng.random_range(2..=40) } else { u64::MAX },
         swap: if rng.random_bool(0.5) { rng.random_range(0.0..0.2) } else { 0.0 },
-        // A notarization never goes away: on a certified chain only a newer one takes its place.
+        // A notarization is never revoked: a certified chain never shrinks, newer blocks only replace
+        // old ones.
         shrink: if !certified && rng.random_bool(0.5) { rng.random_range(0.0..0.2) } else { 0.0 },
         checkpoint_max: *[1, 4, 12].choose(rng).unwrap_or(&4),
         prove: *[0.0, 0.05, 0.5].choose(rng).unwrap_or(&0.5),

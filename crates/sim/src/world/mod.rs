@@ -4,24 +4,25 @@
 //!
 //! ```text
 //!  Truth ──▶ Node, Node, Node ──▶ RpcSource | CertifiedSource ──▶ Driver ──▶ Store ──▶ Delivery ──▶ Reader
-//!  moves     personalities        Spied                           as it is   Kept on   as it is    tempers
+//!  moves     personalities        Spied                           production Kept on   production  tempers
 //!                                                                            a Host
 //! ```
 //!
-//! [`Mix::of`] draws what a seed stands for. [`run`] lets it happen: some lives of the process, each
-//! ended by a crash at whatever it is doing, and a last one in which, after a while, nothing goes wrong
-//! any more. Everything between is watched (see [`watch`](crate::watch)).
+//! [`Mix::of`] draws the parameters of a world from its seed, and [`run`] runs it: a number of lives of
+//! the process, each ended by a crash at an arbitrary point, and a last one in which all faults end after
+//! a while. Every port in between is watched (see [`watch`](crate::watch)).
 //!
 //! # Phases
 //!
-//! 1. *Safety*: upstreams act up, the machine fails, the chain moves. No checker may object.
-//! 2. *Liveness*: faults stop, at least one upstream is healed, the others are healed or dead, the chain
-//!    stands still. Within [`PASSES`] passes the view must stand where the chain does, and every
-//!    consumer with it; if not, the report says what each actor waits for.
-//! 3. *Wakes*: a doorbell wakes a pass at once, and without one the poll interval does.
-//! 4. *Cost*: on the healed world, what a quiet pass, a new block, a stretch of blocks and a
-//!    reorg cost is counted and compared with the budget.
-//! 5. *End*: everything is told to stop; no task and no connection may be left.
+//! 1. *Safety*: upstreams misbehave, the machine fails, the chain moves. No checker may report a
+//!    violation.
+//! 2. *Liveness*: faults stop, at least one upstream is healed, the others are healed or dead, and the
+//!    chain stops moving. Within [`PASSES`] passes the view and every consumer must converge on the
+//!    chain; if not, the report lists what each actor is waiting for.
+//! 3. *Wakes*: a doorbell wakes a pass at once; without a doorbell, the poll interval does.
+//! 4. *Cost*: in the healed world, the calls and certificates of a quiet pass, a new block, a range of
+//!    blocks and a reorg are counted and compared with the budget.
+//! 5. *End*: every actor is stopped; no task and no connection may be left.
 
 mod certified;
 mod consumer;
@@ -53,43 +54,43 @@ use std::{
 /// Passes after which a healed world must have converged.
 pub const PASSES: usize = 5;
 
-/// When a simulated world begins: late enough that a clock may be set back.
+/// Start time of a simulated world: late enough that the clock can be set back.
 const BEGIN: Duration = Duration::from_secs(1_000_000_000);
 
-/// What became of a world.
+/// Outcome of a world.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Its seed.
+    /// Seed of the world.
     pub seed: u64,
-    /// The first rule that was broken.
+    /// The first violation.
     pub violation: Option<Violation>,
-    /// The state of the runtime's auditor: the same seed gives the same.
+    /// State of the runtime's auditor: equal seeds give equal states.
     pub audit: String,
-    /// What happened in it.
+    /// Statistics of the world.
     pub tally: Tally,
 }
 
-/// What happened in a world, or in many.
+/// Statistics of one or more worlds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Simulated time.
     pub simulated: Duration,
-    /// Blocks that were made.
+    /// Blocks created.
     pub blocks: u64,
-    /// The deepest reorg.
+    /// Depth of the deepest reorg.
     pub deepest: u64,
-    /// Lives that a crash ended.
+    /// Lives ended by a crash.
     pub crashes: u64,
-    /// Events that came into the history.
+    /// Events appended to the history.
     pub events: u64,
-    /// Observations that were checked.
+    /// Observations checked.
     pub observations: u64,
-    /// Questions to the source.
+    /// Calls to the source.
     pub calls: u64,
 }
 
 impl Tally {
-    /// Adds another one.
+    /// Adds the statistics of `other`.
     pub fn add(&mut self, other: &Self) {
         self.simulated += other.simulated;
         self.blocks += other.blocks;
@@ -101,7 +102,7 @@ impl Tally {
     }
 }
 
-/// What outlives a process: the world, and what was seen.
+/// State that outlives a process: the world, and the observations.
 struct World {
     mix: Mix,
     truth: Arc<Mutex<Truth>>,
@@ -114,18 +115,18 @@ struct World {
 
 /// How a life ended.
 enum End {
-    /// The process is gone.
+    /// The process crashed.
     Crashed,
-    /// The world came to its end.
+    /// The world ended.
     Over,
 }
 
-/// Runs the world of `seed`. With `traced`, everything that is seen is told to the log.
+/// Runs the world of `seed`. With `traced`, every observation is logged.
 pub fn run(seed: u64, traced: bool) -> Outcome {
     run_mix(Mix::of(seed), traced)
 }
 
-/// Runs a world that was drawn, and maybe changed.
+/// Runs the world of `mix`, which may differ from that of its seed.
 pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
     let seed = mix.seed;
     if traced {

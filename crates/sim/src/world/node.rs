@@ -1,4 +1,4 @@
-//! Upstreams, each with a personality.
+//! Simulated upstreams, each with a personality.
 
 use super::truth::{Truth, View};
 use crate::scripted::chain::{Chain, TestBlock};
@@ -8,43 +8,43 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{future::pending, sync::Arc, time::Duration};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Tier, TipSet};
 
-/// What an upstream is like, whenever it acts up.
+/// How an upstream misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Personality {
-    /// It answers what is true.
+    /// Never misbehaves: reports the true state.
     Honest,
-    /// It answers what was true a while ago.
+    /// Reports a slightly outdated state.
     Laggard,
-    /// Three nodes behind one address, at different heights.
+    /// A load balancer in front of three nodes at different heights.
     Balanced,
-    /// Blocks that do not stand on each other, at other heights, above the tip, or too many.
+    /// Blocks that do not link, are at other heights or above the tip, or are too many.
     ForgesBlocks,
     /// Digests that are wrong, too few, or of other heights.
     ForgesDigests,
-    /// Tiers in an order that cannot be.
+    /// Tips that violate the ladder.
     BreaksLadder,
-    /// Another chain below what is finalized.
+    /// A chain that forks below the finalized tip.
     ContradictsFinality,
-    /// A connection that stays open, and says nothing.
+    /// Accepts requests and never responds.
     Silent,
-    /// Two tips of one height in turn, and a doorbell that never stops.
+    /// Alternates between two tips, and rings the doorbell continuously.
     Flapping,
-    /// Answers without anything in them.
+    /// Empty responses.
     Empty,
-    /// Answers that end too early.
+    /// Truncated responses.
     Truncated,
-    /// Tiers of different moments in one answer.
+    /// Tips of different moments in one response.
     Torn,
-    /// A cache from long ago, now and then.
+    /// Responses from a stale cache.
     TimeTraveller,
-    /// Answers that take longer than anybody waits.
+    /// Responses that take longer than any deadline.
     Slow,
     /// Errors.
     Erring,
 }
 
 impl Personality {
-    /// Every one that is not honest.
+    /// Every personality except `Honest`.
     pub const ALL: [Self; 14] = [
         Self::Laggard,
         Self::Balanced,
@@ -63,21 +63,21 @@ impl Personality {
     ];
 }
 
-/// What became of an upstream.
+/// Health of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It is as it is.
+    /// Misbehaves according to its personality.
     Wild,
-    /// It answers what is true, at once.
+    /// Reports the true state, at once.
     Healed,
-    /// It never answers again.
+    /// Never responds again.
     Dead,
 }
 
 struct State {
     rng: StdRng,
     health: Health,
-    /// Another chain that it tells of until the next snapshot.
+    /// A forged chain that it reports until the next snapshot.
     other: Option<View>,
     asked: u64,
 }
@@ -86,9 +86,9 @@ struct State {
 pub struct Node<E> {
     name: String,
     personality: Personality,
-    /// How often it acts up.
+    /// Probability that it misbehaves in a call.
     rate: f64,
-    /// How often the world moves while it answers.
+    /// Probability that the chain moves during a call.
     restless: f64,
     clock: E,
     truth: Arc<Mutex<Truth>>,
@@ -101,14 +101,14 @@ impl<E> std::fmt::Debug for Node<E> {
     }
 }
 
-/// How an answer is made.
+/// State that a response is built from, and whether the node misbehaves in it.
 struct Mood {
     view: View,
     acts_up: bool,
 }
 
 impl<E: Clock> Node<E> {
-    /// An endpoint that tells of `truth`.
+    /// An endpoint that reports `truth`.
     pub fn new(
         nth: usize,
         (personality, rate): (Personality, f64),
@@ -123,33 +123,33 @@ impl<E: Clock> Node<E> {
         Self { name, personality, rate, restless, clock, truth, state: Mutex::new(state) }
     }
 
-    /// Its name.
+    /// Name of the upstream.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is like.
+    /// Personality of the upstream.
     pub const fn personality(&self) -> Personality {
         self.personality
     }
 
-    /// Changes what becomes of it.
+    /// Sets the health.
     pub fn set(&self, health: Health) {
         let mut state = self.state.lock();
         (state.health, state.other) = (health, None);
     }
 
-    /// How it is.
+    /// Present health.
     pub fn health(&self) -> Health {
         self.state.lock().health
     }
 
-    /// Questions that it was asked.
+    /// Number of requests received.
     pub fn asked(&self) -> u64 {
         self.state.lock().asked
     }
 
-    /// Lets time pass.
+    /// Sleeps on the clock of the node.
     pub(super) async fn sleep(&self, duration: Duration) {
         self.clock.sleep(duration).await;
     }
@@ -162,12 +162,13 @@ impl<E: Clock> Node<E> {
         rate > 0.0 && self.state.lock().rng.random_bool(rate.min(1.0))
     }
 
-    /// A number below `below`, as it likes.
+    /// A random number below `below`.
     pub(super) fn pick(&self, below: usize) -> usize {
         self.state.lock().rng.random_range(0..below.max(1))
     }
 
-    /// The world moves on while the question is on its way; then the node makes up its mind.
+    /// Receives a request. The chain may move while the request is in transit; then the node decides
+    /// whether it misbehaves, and which state it reports.
     pub async fn meet(&self) -> Result<(View, bool), Fault> {
         let health = {
             let mut state = self.state.lock();
@@ -215,14 +216,14 @@ impl<E: Clock> Node<E> {
                     FaultKind::WrongDigest,
                 ];
                 let kind = kinds[self.pick(kinds.len())];
-                return Err(kind.fault(self.name.clone(), "as it does now and then"));
+                return Err(kind.fault(self.name.clone(), "injected by the simulation"));
             }
             _ => ago(0),
         };
         Ok(Mood { view, acts_up })
     }
 
-    /// All tiers, as it tells of them.
+    /// Reports all tips and the timestamp of the proposed one.
     pub async fn tips(&self, ladder_top: [Tier; 4]) -> Result<(TipSet, u64), Fault> {
         let (view, acts_up) = self.meet().await?;
         self.state.lock().other = None;
@@ -265,8 +266,8 @@ impl<E: Clock> Node<E> {
         Ok((tips, view.time_ms))
     }
 
-    /// A chain that leaves the true one below what is finalized there. It claims no finality: of that an
-    /// uncertified source is believed.
+    /// A chain that forks from the true one below the finalized tip. It claims no finality, because an
+    /// uncertified source could not detect a false claim.
     fn other_chain(&self, view: &View) -> TipSet {
         let tip = view.chain.tip();
         let floor = self.truth.lock().finalized().min(tip);
@@ -281,7 +282,7 @@ impl<E: Clock> Node<E> {
         tips
     }
 
-    /// Digests at heights, as it tells of them.
+    /// Reports the digests at `heights`.
     pub async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
         let (view, acts_up) = self.meet().await?;
         let chain =
@@ -311,7 +312,7 @@ impl<E: Clock> Node<E> {
         Ok(digests)
     }
 
-    /// Blocks from `from` up to `tip`, as it tells of them.
+    /// Reports blocks from height `from` up to `tip`.
     pub async fn blocks(
         &self,
         from: Height,
@@ -348,9 +349,9 @@ impl<E: Clock> Node<E> {
         let height = blocks[nth].reference().height.get();
         let roll = self.pick(6);
         match roll {
-            // A block that stands on nothing.
+            // A block with an unknown parent.
             0 => blocks[nth] = TestBlock::new(height, '?', Digest([9; 32])),
-            // A hole.
+            // A gap.
             1 => drop(blocks.remove(nth)),
             // Blocks above the tip.
             2 => {
@@ -363,9 +364,9 @@ impl<E: Clock> Node<E> {
                 let top = blocks[0].reference().height.get() + 2 * max as u64;
                 *blocks = chain.range(blocks[0].reference().height.get(), top);
             }
-            // Upside down.
+            // Reversed order.
             4 => blocks.reverse(),
-            // A chain that links, and does not lead to the tip.
+            // A chain that links but does not lead to the tip.
             _ => {
                 let mut parent = blocks[nth].parent();
                 for block in &mut blocks[nth..] {

@@ -1,5 +1,4 @@
-//! A source over several upstreams whose word is taken, as one is made for a chain without
-//! certificates.
+//! A source over several trusted upstreams, as for a chain without certificates.
 
 use super::node::Node;
 use crate::scripted::chain::TestBlock;
@@ -18,12 +17,12 @@ use tidewatch_core::{
 
 use super::{node::Personality, truth::Truth};
 
-/// Asks one upstream at a time, and the next one after a failure.
+/// Sends requests to one upstream at a time, and switches to the next one after a failure.
 #[derive(Debug)]
 pub struct RpcSource<E> {
     nodes: Vec<Arc<Node<E>>>,
     current: AtomicUsize,
-    /// The call at hand has not succeeded.
+    /// Whether the last call failed or was dropped.
     suspect: AtomicBool,
     truth: Arc<Mutex<Truth>>,
     chain_info: ChainInfo,
@@ -32,7 +31,7 @@ pub struct RpcSource<E> {
 }
 
 impl<E: Clock> RpcSource<E> {
-    /// Over `nodes`, of which there is at least one.
+    /// A source over `nodes`, which must not be empty.
     pub fn new(
         nodes: Vec<Arc<Node<E>>>,
         truth: Arc<Mutex<Truth>>,

@@ -1,4 +1,4 @@
-//! What is true: the chain that upstreams tell of, each in its own way.
+//! The true state of the chain, which every upstream reports in its own way.
 
 use crate::scripted::chain::{Chain, TestBlock};
 use commonware_cryptography::{Hasher as _, Sha256};
@@ -15,47 +15,47 @@ use tidewatch_core::{
     Block as _, BlockRef, CheckpointRef, Digest, Height, Ladder, Tier, Tip, TipSet,
 };
 
-/// How many moments of the past are remembered.
+/// Number of past states that are kept.
 const PAST: usize = 24;
 
-/// Letters of forks. A fork that comes round again on another parent is another fork all the same.
+/// Number of fork letters. Two forks with the same letter still differ, because their parents do.
 const LETTERS: u32 = 26;
 
 /// How the chain moves.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
-    /// Blocks that come at once, at the most.
+    /// Maximum number of blocks added by one move.
     pub grow_max: u64,
-    /// How often a move is a reorg.
+    /// Probability that a move is a reorg.
     pub reorg: f64,
-    /// How many of those go as deep as finality allows.
+    /// Probability that a reorg may go as deep as finality allows.
     pub deep: f64,
-    /// How often the tip is replaced at its height.
+    /// Probability that the tip is replaced at its own height.
     pub swap: f64,
-    /// How often the chain only gets shorter.
+    /// Probability that the chain gets shorter without a replacement.
     pub shrink: f64,
-    /// Blocks of a checkpoint, at the most.
+    /// Maximum number of blocks in a checkpoint.
     pub checkpoint_max: u64,
-    /// How often the proven tier moves; 0 where proving has stopped.
+    /// Probability that the proven tier moves; 0 if proving has stopped.
     pub prove: f64,
-    /// How often the finalized tier moves.
+    /// Probability that the finalized tier moves.
     pub finalize: f64,
-    /// Blocks that wait for finality on a certified chain, at the most.
+    /// Maximum number of blocks above the finalized tip, on a certified chain.
     pub unfinalized_max: u64,
-    /// Heights of an epoch: what is before the one of the tip is final.
+    /// Heights in an epoch: all epochs before that of the tip are final.
     pub epoch: u64,
-    /// How often a tier moves back although the chain does not.
+    /// Probability that a tier regresses although the chain does not.
     pub slip: f64,
 }
 
-/// What is true at one moment.
+/// State of the chain at one moment.
 #[derive(Clone)]
 pub struct View {
     /// The chain.
     pub chain: Chain,
-    /// Where its tiers stand.
+    /// Its tips.
     pub tips: TipSet,
-    /// When the proposed tip was made, in milliseconds since the Unix epoch.
+    /// Timestamp of the proposed tip, in milliseconds since the Unix epoch.
     pub time_ms: u64,
 }
 
@@ -65,12 +65,12 @@ impl fmt::Debug for View {
     }
 }
 
-/// A block that was made.
+/// A block that exists, on any fork.
 #[derive(Clone, Copy, Debug)]
 struct Made {
     height: Height,
     parent: Digest,
-    /// How many were made before it.
+    /// Number of blocks created before it.
     nth: u64,
 }
 
@@ -80,7 +80,7 @@ struct Bell {
     wakers: Vec<Waker>,
 }
 
-/// The chain as it is, and was.
+/// The chain: its present state, and a window of past ones.
 pub struct Truth {
     rng: StdRng,
     ladder: Ladder,
@@ -89,9 +89,9 @@ pub struct Truth {
     habits: Habits,
     now: View,
     past: VecDeque<View>,
-    /// Ends of checkpoints above genesis, rising.
+    /// Last blocks of the checkpoints above genesis, in ascending order.
     bounds: Vec<u64>,
-    /// Heights of the tiers, also of those that are not told of.
+    /// Heights of all tiers, including those that are not reported.
     heights: [u64; 4],
     forks: u32,
     made: HashMap<Digest, Made>,
@@ -107,8 +107,7 @@ impl fmt::Debug for Truth {
 }
 
 impl Truth {
-    /// A chain at genesis. `has` are the tiers that it has; where `young`, they are not known before
-    /// they first move.
+    /// A chain at genesis, with the tiers in `has`. If `young`, tiers are unknown until they first move.
     pub fn new(rng: StdRng, ladder: Ladder, has: [bool; 4], young: bool, habits: Habits) -> Self {
         let chain = Chain::new('a', 0);
         let tips =
@@ -134,12 +133,12 @@ impl Truth {
         }
     }
 
-    /// What is true now.
+    /// Present state.
     pub const fn now(&self) -> &View {
         &self.now
     }
 
-    /// What was true so many moves ago, or at the earliest moment that is remembered.
+    /// State the given number of moves ago, or the oldest one that is kept.
     pub fn ago(&self, moves: usize) -> &View {
         match moves.checked_sub(1) {
             None => &self.now,
@@ -149,17 +148,17 @@ impl Truth {
         }
     }
 
-    /// Blocks that were made, on whatever fork.
+    /// Number of blocks created, on all forks.
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// Blocks that the deepest reorg replaced.
+    /// Number of blocks replaced by the deepest reorg.
     pub const fn deepest(&self) -> u64 {
         self.deepest
     }
 
-    /// The lowest height that may still be replaced.
+    /// Height of the finalized tip: blocks at or below it are never replaced.
     pub const fn finalized(&self) -> u64 {
         self.heights[Tier::Finalized.index()]
     }
@@ -169,17 +168,17 @@ impl Truth {
         block.height.get() <= self.finalized() && self.now.chain.has(block)
     }
 
-    /// Whether `block` was ever made.
+    /// Whether `block` exists on any fork.
     pub fn made(&self, block: BlockRef) -> bool {
         self.made.get(&block.digest).is_some_and(|made| made.height == block.height)
     }
 
-    /// How many blocks were made before this one: the order of views.
+    /// Number of blocks created before this one, which serves as its view number.
     pub fn nth(&self, digest: &Digest) -> u64 {
         self.made.get(digest).map_or(0, |made| made.nth)
     }
 
-    /// Whether `high` is `low`, or stands on it.
+    /// Whether `high` is `low` or one of its descendants.
     pub fn descends(&self, high: BlockRef, low: BlockRef) -> bool {
         if self.now.chain.has(high) && self.now.chain.has(low) {
             return low.height <= high.height;
@@ -193,8 +192,8 @@ impl Truth {
         at == low
     }
 
-    /// A move: the chain grows, is replaced from somewhere above finalized, gets shorter, or only its
-    /// tiers move. Says which, in words.
+    /// Makes one random move: the chain grows, is reorged above the finalized tip, gets shorter, or only
+    /// its tiers move. Returns a description of the move.
     pub fn step(&mut self, now_ms: u64) -> String {
         self.past.push_back(self.now.clone());
         if self.past.len() > PAST {
@@ -224,7 +223,7 @@ impl Truth {
         how
     }
 
-    /// The chain grows by `blocks`, and nothing else happens; on a certified chain finality follows.
+    /// Extends the chain by `blocks` blocks. Tiers do not move, except for finality on a certified chain.
     pub fn grow(&mut self, blocks: u64, now_ms: u64) {
         self.past.push_back(self.now.clone());
         let tip = self.now.chain.tip();
@@ -234,8 +233,8 @@ impl Truth {
         self.tell();
     }
 
-    /// The last `depth` blocks are replaced by one more, as far as finality allows. Returns how many were
-    /// replaced.
+    /// Replaces the last `depth` blocks, limited by finality, with one block more than it removes.
+    /// Returns the number of blocks replaced.
     pub fn reorg(&mut self, depth: u64, now_ms: u64) -> u64 {
         self.past.push_back(self.now.clone());
         let tip = self.now.chain.tip();
@@ -291,7 +290,7 @@ impl Truth {
         format!("{from}{fork} to {to}{fork}")
     }
 
-    /// An upstream made up the blocks of `chain` from `from` on: from now on, they exist.
+    /// Registers the blocks of `chain` from height `from`, which an upstream has forged.
     pub fn tell_of(&mut self, chain: &Chain, from: u64) {
         for block in chain.range(from, chain.tip()) {
             self.remember(&block);
@@ -306,14 +305,14 @@ impl Truth {
         }
     }
 
-    /// A height between `low` and `high` where a checkpoint ends, on a chain that has any.
+    /// A random checkpoint boundary from `low` to `high`, or `low` if there is none.
     fn bound_between(&mut self, low: u64, high: u64) -> u64 {
         let from = self.bounds.partition_point(|bound| *bound < low);
         let to = self.bounds.partition_point(|bound| *bound <= high);
         if from < to { self.bounds[self.rng.random_range(from..to)] } else { low }
     }
 
-    /// What is final on a certified chain that has come to `tip`, whatever else.
+    /// Lowest possible finalized height of a certified chain whose tip is at `tip`.
     fn surely_final(&self, tip: u64) -> u64 {
         if self.ladder != Ladder::Certified || !self.has[3] {
             return 0;
@@ -363,7 +362,7 @@ impl Truth {
         self.tell();
     }
 
-    /// Says what is true.
+    /// Updates the reported tips from the heights.
     fn tell(&mut self) {
         self.heights[0] = self.now.chain.tip();
         let mut tips = self.now.tips;
@@ -386,7 +385,7 @@ impl Truth {
         Tip { block, checkpoint }
     }
 
-    /// Rings the doorbell of whoever listens.
+    /// Rings the doorbell.
     pub fn ring(&self) {
         let mut bell = self.bell.lock();
         bell.rung = true;
