@@ -58,7 +58,7 @@ async fn latest(
     .await
 }
 
-/// Polls `condition` until it returns a value.
+/// Calls `ask` until it returns a value.
 async fn until<T, F: Future<Output = Option<T>>>(
     context: &Context,
     what: &str,
