@@ -13,15 +13,15 @@
 mod args;
 #[path = "../../crates/tidewatch/src/command/problem.rs"]
 mod problem;
-#[path = "../../crates/tidewatch/src/command/upstream.rs"]
-mod upstream;
+#[path = "../../crates/tidewatch/src/command/target.rs"]
+mod target;
 
 use arbitrary::Arbitrary;
 use args::Follow;
 use libfuzzer_sys::fuzz_target;
 use problem::Problem;
 use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf, sync::LazyLock};
-use upstream::Target;
+use target::Target;
 
 /// As the command has it.
 type Outcome<T> = Result<T, Problem>;

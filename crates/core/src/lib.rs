@@ -27,6 +27,7 @@
 mod backoff;
 mod consumer;
 mod cursor;
+mod erased;
 mod event;
 mod fault;
 #[cfg(feature = "json")]
@@ -49,6 +50,7 @@ pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
 pub use consumer::{Ack, Consumer};
 pub use cursor::{CURSOR_TEXT_MAX, Cursor, Locator, Malformed};
+pub use erased::{AnyBlock, AnySource, BlockDecoder};
 pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
 pub use log::{EventLog, LogError, Resume, ResumeError};

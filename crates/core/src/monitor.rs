@@ -73,7 +73,7 @@ pub trait Monitor: Send + Sync + 'static {
 
 impl Monitor for () {}
 
-impl<M: Monitor> Monitor for std::sync::Arc<M> {
+impl<M: Monitor + ?Sized> Monitor for std::sync::Arc<M> {
     fn snapshot(&self, snapshot: &Snapshot) {
         (**self).snapshot(snapshot);
     }

@@ -18,6 +18,7 @@ pub mod aztec;
 pub mod ethereum;
 #[cfg(feature = "optimism")]
 pub mod optimism;
+pub mod registry;
 #[cfg(feature = "rpc")]
 pub mod rpc;
 #[cfg(feature = "tls")]

@@ -41,6 +41,7 @@
 
 mod block;
 mod endpoint;
+mod family;
 mod transport;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ mod tests;
 
 pub use block::AltoBlock;
 pub use endpoint::{Endpoint, EndpointError};
+pub(crate) use family::FAMILY;
 pub use transport::{HttpFeed, HttpTransport};
 
 pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};

@@ -60,6 +60,7 @@
 
 mod block;
 mod calls;
+mod family;
 mod field;
 mod header;
 mod memory;
@@ -70,6 +71,7 @@ mod tips;
 mod tests;
 
 pub use block::AztecBlock;
+pub(crate) use family::FAMILY;
 pub use field::Field;
 pub use header::{Header, Tree};
 pub use source::AztecSource;
@@ -79,13 +81,16 @@ use commonware_runtime::{Clock, Metrics};
 use std::sync::Arc;
 use tidewatch_core::{Fault, Monitor};
 
+/// What these addresses begin with.
+const PREFIX: &str = "aztec";
+
 /// Reads the address of a node.
 ///
 /// # Errors
 ///
 /// Why it is none, without what may be a secret.
 pub fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
-    Endpoint::parse("aztec", &["http", "https"], text)
+    Endpoint::parse(PREFIX, &["http", "https"], text)
 }
 
 /// Makes a source for the chain of `endpoints`, which are asked one at a time: the next one when one

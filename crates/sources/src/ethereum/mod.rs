@@ -40,6 +40,7 @@
 //! `wrong_digest`.
 
 mod block;
+mod family;
 pub(crate) mod headers;
 mod source;
 pub(crate) mod wire;
@@ -48,6 +49,7 @@ pub(crate) mod wire;
 pub(crate) mod tests;
 
 pub use block::EthBlock;
+pub(crate) use family::FAMILY;
 pub use source::EthereumSource;
 
 use crate::rpc::{Config, Endpoint, EndpointError, Node};
@@ -55,10 +57,10 @@ use commonware_runtime::{Clock, Metrics};
 use std::sync::Arc;
 use tidewatch_core::{Fault, Monitor};
 
-/// The family of these addresses.
-pub(crate) const FAMILY: &str = "eth";
+/// What these addresses begin with.
+pub(crate) const PREFIX: &str = "eth";
 
-/// What may follow the family.
+/// What may follow the prefix.
 pub(crate) const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
 /// Reads the address of an execution node.
@@ -67,7 +69,7 @@ pub(crate) const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 ///
 /// Why it is none, without what may be a secret.
 pub fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
-    Endpoint::parse(FAMILY, &SCHEMES, text)
+    Endpoint::parse(PREFIX, &SCHEMES, text)
 }
 
 /// Makes a source for the chain of `endpoints`, which are asked one at a time: the next one when one

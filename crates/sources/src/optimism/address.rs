@@ -1,6 +1,9 @@
 //! The address of a rollup node, and of the execution node beside it.
 
-use super::heads::{Checkpointed, Heads, Proposed};
+use super::{
+    PREFIX,
+    heads::{Checkpointed, Heads, Proposed},
+};
 use crate::{
     ethereum,
     rpc::{Endpoint, EndpointError},
@@ -8,10 +11,7 @@ use crate::{
 use std::{fmt, str::FromStr};
 use url::Url;
 
-/// The family of these addresses.
-const FAMILY: &str = "op";
-
-/// What may follow it. A rollup node pushes nothing.
+/// What may follow the prefix. A rollup node pushes nothing.
 const SCHEMES: [&str; 2] = ["http", "https"];
 
 /// What the address of the execution node looks like.
@@ -72,7 +72,7 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let mut node = Endpoint::parse(FAMILY, &SCHEMES, text)?;
+        let mut node = Endpoint::parse(PREFIX, &SCHEMES, text)?;
         let heads = Heads {
             proposed: choice(&mut node, "proposed", Proposed::CHOICE)?,
             checkpointed: choice(&mut node, "checkpointed", Checkpointed::CHOICE)?,
@@ -84,7 +84,7 @@ impl FromStr for Address {
             let error = EndpointError::Parameter { name: "el", expected: EL };
             return Err(AddressError::Execution(error));
         }
-        let execution = Endpoint::new(ethereum::FAMILY, url).map_err(AddressError::Execution)?;
+        let execution = Endpoint::new(ethereum::PREFIX, url).map_err(AddressError::Execution)?;
         Ok(Self { node, execution, heads })
     }
 }

@@ -43,6 +43,7 @@
 //! A head that merely has a number is never taken for a block.
 
 mod address;
+mod family;
 mod heads;
 mod source;
 mod standing;
@@ -52,6 +53,7 @@ mod wire;
 mod tests;
 
 pub use address::{Address, AddressError};
+pub(crate) use family::FAMILY;
 pub use heads::{Checkpointed, Heads, Proposed};
 pub use source::OptimismSource;
 
@@ -61,6 +63,9 @@ use crate::rpc::{Config, Node};
 use commonware_runtime::{Clock, Metrics};
 use std::sync::Arc;
 use tidewatch_core::{Fault, FaultKind, Monitor};
+
+/// What these addresses begin with.
+const PREFIX: &str = "op";
 
 /// Makes a source for the chain of `addresses`, which are endpoints of one chain: the next one is asked
 /// when one fails. Nothing is asked yet.

@@ -10,6 +10,7 @@ use std::{
     str::FromStr,
 };
 use tidewatch_core::Height;
+use tidewatch_sources::registry::FAMILIES;
 use tidewatch_stream::{Mode, Start};
 
 /// Follows the tip of a chain and says how final it is: proposed, checkpointed, proven, finalized.
@@ -36,15 +37,8 @@ pub(crate) enum Command {
 pub(crate) struct Follow {
     /// What to follow; several addresses are several endpoints of one chain. [default: devnet:]
     ///
-    /// `devnet:` is the embedded network (`devnet:?mode=vrf` for its other kind of certificates),
-    /// `alto+http://HOST:PORT?mode=standard|vrf` an alto network by its indexer,
-    /// `eth+http://HOST:PORT` or `eth+ws://HOST:PORT` an Ethereum chain by an execution node,
-    /// `op+http://HOST:PORT?el=http://HOST:PORT` an OP Stack chain by a rollup node and the execution
-    /// node beside it (`&checkpointed=local-safe` and `&proposed=cross-unsafe` choose other heads),
-    /// `aztec+http://HOST:PORT` an Aztec chain by a node. All of them also with `https` or `wss`, which
-    /// trust what this machine trusts, or the file in `SSL_CERT_FILE`. What is secret in an address is
-    /// never shown.
-    #[arg(long, value_name = "URL")]
+    /// `devnet:` is the embedded network, all others are the families of `tidewatch-sources`.
+    #[arg(long, value_name = "URL", long_help = source_help())]
     pub(crate) source: Vec<String>,
 
     /// The public key of an alto network, in hex: everything is verified against it. Nothing else needs
@@ -92,6 +86,24 @@ Examples:
       follow an Ethereum chain from its tip on, by two nodes
 
 Logs go to standard error; RUST_LOG=debug shows more of them.";
+
+/// The help of `--source`, with every family that the registry knows.
+fn source_help() -> String {
+    let mut help = "What to follow; several addresses are several endpoints of one chain. \
+                    [default: devnet:]\n\n\
+                    `devnet:` is the embedded network (`devnet:?mode=vrf` for its other kind of \
+                    certificates)"
+        .to_owned();
+    for family in FAMILIES {
+        let forms: Vec<_> = family.forms.iter().map(|form| format!("`{form}`")).collect();
+        help = format!("{help},\n{} {}", forms.join(" or "), family.chain);
+        if !family.parameters.is_empty() {
+            help = format!("{help} ({})", family.parameters);
+        }
+    }
+    help + ".\n\nAll of them also with `https` or `wss`, which trust what this machine trusts, or the \
+            file in `SSL_CERT_FILE`. What is secret in an address is never shown."
+}
 
 /// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +229,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_family() {
+        let help = source_help();
+        for form in tidewatch_sources::registry::forms() {
+            assert!(help.contains(form), "{form} is not in {help}");
+        }
     }
 
     #[test]

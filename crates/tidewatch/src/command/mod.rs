@@ -4,18 +4,20 @@
 //! |---|---|
 //! | `args` | options, from the command line and from a file |
 //! | `data_dir` | the data directory, locked for one process |
+//! | `embedded` | the devnet, where this build has it |
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
 //! | `problem` | why it ends without success, and what to do |
-//! | `upstream` | addresses, and what is behind them |
+//! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 
 mod args;
 mod data_dir;
+mod embedded;
 mod follow;
 mod logs;
 mod metrics;
 mod problem;
-mod upstream;
+mod target;
 
 pub(crate) use args::Cli;
 pub(crate) use problem::Problem;

@@ -3,15 +3,18 @@
 //! Everything goes through one [`Printer`]: a thread that owns standard output, so that a reader who
 //! does not read holds up neither the follower nor its end.
 
+mod audience;
 mod human;
 mod json;
 mod printer;
 mod reached;
 
-pub(crate) use human::Human;
-pub(crate) use json::{CONSUMER, Events, Lines};
+pub(crate) use audience::Audience;
+use human::Human;
+pub(crate) use json::CONSUMER;
+use json::{Events, Lines};
 pub(crate) use printer::Printer;
-pub(crate) use reached::Reached;
+use reached::Reached;
 
 use crate::Problem;
 

@@ -47,7 +47,7 @@ impl Checker for Looks {
         match observation {
             Observation::Answered { answer: Answer::Snapshot(_), .. } => self.looks += 1,
             Observation::WatermarksRead(watermarks) => {
-                self.finalized = watermarks.tips.block(Tier::Finalized)
+                self.finalized = watermarks.tips.block(Tier::Finalized);
             }
             Observation::Committed { changes, .. } => {
                 for change in changes {

@@ -1,0 +1,18 @@
+//! Aztec in the registry.
+
+use super::{endpoint, open};
+use crate::registry::{self, Family, Nodes};
+
+/// Chains that are followed by Aztec nodes.
+pub(crate) const FAMILY: Family = Family {
+    prefix: super::PREFIX,
+    forms: &["aztec+http://HOST:PORT"],
+    chain: "an Aztec chain, by a node",
+    parameters: "",
+    asks: "an Aztec node (`node_getL2Tips`)",
+    tiers: "proposed, checkpointed, proven and finalized, with their checkpoints",
+    parse: |addresses, identity| {
+        let family = Nodes { parse: endpoint, open, work: |source| vec![source.work()] };
+        registry::nodes(addresses, identity, &family)
+    },
+};

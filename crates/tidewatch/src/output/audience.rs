@@ -1,0 +1,65 @@
+//! What is printed of one run, and for whom.
+
+use super::{Events, Human, Lines, Printer, Reached};
+use indicatif::ProgressBar;
+use std::sync::Arc;
+use tidewatch_core::Monitor;
+
+/// The reader of standard output: people, or a program that reads JSON lines.
+pub(crate) struct Audience {
+    printer: Printer,
+    reached: Reached,
+    monitor: Arc<dyn Monitor>,
+    /// `None` where events are printed, and `--until` waits for them.
+    human: Option<Human>,
+}
+
+impl Audience {
+    /// For a program if `json`, else for people. `until` is the height that ends the run.
+    pub(crate) fn new(printer: Printer, json: bool, until: Option<u64>) -> Self {
+        let reached = Reached::new(until, json);
+        if json {
+            let monitor = Arc::new(Lines::new(printer.clone(), reached.clone()));
+            return Self { printer, reached, monitor, human: None };
+        }
+        let human = Human::new(printer.clone(), reached.clone(), until);
+        Self { printer, reached, monitor: Arc::new(human.clone()), human: Some(human) }
+    }
+
+    /// Shows what happens.
+    pub(crate) fn monitor(&self) -> Arc<dyn Monitor> {
+        self.monitor.clone()
+    }
+
+    /// Whether the height that ends the run is reached.
+    pub(crate) const fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// The consumer that prints events, where they are printed.
+    pub(crate) fn events(&self) -> Option<Events> {
+        let events = || Events::new(self.printer.clone(), self.reached.clone());
+        self.human.is_none().then(events)
+    }
+
+    /// The bar that log lines are written beside.
+    pub(crate) fn bar(&self) -> Option<ProgressBar> {
+        self.human.as_ref().map(Human::bar)
+    }
+
+    /// Prints one line for people.
+    pub(crate) async fn say(&self, line: &str) {
+        if self.human.is_some() {
+            let _ = self.printer.print(format!("{line}\n")).await; // A reader who left does not matter.
+        }
+    }
+
+    /// Ends the live line and returns its last text, where there is one. Warns of lines that found no
+    /// room because nobody read.
+    pub(crate) fn finish(&self) -> Option<String> {
+        if self.printer.left_out() > 0 {
+            tracing::warn!(lines = self.printer.left_out(), "nobody read standard output in time");
+        }
+        self.human.as_ref().map(Human::finish)
+    }
+}
