@@ -1,8 +1,8 @@
-//! B01. A follower filled one tier from what another source said of a *different* tier, and the
-//! component downstream acted on a finality that nobody had stated.
+//! B01. A follower derived one tier from a report about a *different* tier, and a downstream component
+//! acted on a finality that no source had stated.
 //!
-//! Here: what a tier becomes is what the source said of that very tier, or the clamp of a prune.
-//! Nothing is carried over from a neighbour, in height or in digest.
+//! Here a tip comes only from the source's report of that tier, or from the clamp of a prune. Neither
+//! height nor digest is derived from another tier.
 
 use crate::support::{ALL, Steps};
 use tidewatch_core::{BlockRef, Event, Ladder, Tier, TipSet};
@@ -11,7 +11,7 @@ use tidewatch_sim::scripted::{
     words::{tips_words, words},
 };
 
-/// The tip sets of all heights up to `max` that obey the ladder, where any lower tier may be unknown.
+/// All tip sets with heights up to `max` that obey the ladder; any lower tier may be unknown.
 fn every(ladder: Ladder, chain: &Chain, max: u64) -> Vec<TipSet> {
     let values: Vec<_> = std::iter::once(None).chain((1..=max).map(Some)).collect();
     let mut sets = Vec::new();
@@ -44,8 +44,8 @@ fn only_the_tier_that_the_source_raised_moves_and_the_others_keep_height_and_dig
     assert_eq!(steps.settle(), [""; 0]);
 }
 
-/// Every picture of up to three blocks after every other one, on the same chain and on a fork: where a
-/// tier stands is what was said of it, now or before, or the block that a prune went to.
+/// Every tip set over three blocks after every other one, on the same chain and on a fork: the tip of a
+/// tier is one that the source reported for that tier, or the block that a prune went to.
 #[test]
 fn in_every_small_world_a_tier_becomes_what_was_said_of_it_or_is_clamped() {
     let ours = Chain::new('a', 3);
@@ -70,7 +70,7 @@ fn follow(ladder: Ladder, (ours, was): (&Chain, &TipSet), (theirs, said): (&Chai
             world.tips = *tips;
         });
         for _ in 0..3 {
-            let _ = steps.pass(); // Whether it is refused does not matter: where it ends does.
+            let _ = steps.pass(); // The pass may fail: only the resulting watermarks matter.
         }
     }
     let pruned_to: Vec<BlockRef> = steps

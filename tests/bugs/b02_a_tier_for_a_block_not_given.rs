@@ -1,14 +1,14 @@
-//! B02. A consumer was told that a block is proven before it had been given the block, because tiers
-//! and blocks travelled separately and the blocks had failed half-way.
+//! B02. A consumer was notified that a block is proven before it received the block, because tiers and
+//! blocks travelled separately and the delivery of blocks had failed half-way.
 //!
-//! Here: blocks first, tiers after, each from the highest down; and whatever fails in between, no tier
-//! is ever above what was delivered. What failed is made up for by the next pass, in the same order.
+//! Here blocks come first and tiers after them, from the highest tier down. Whatever fails in between,
+//! no tier is ever above the delivered head, and the next pass catches up in the same order.
 
 use crate::support::Steps;
 use tidewatch_core::{Event, FaultKind, Watermarks};
 use tidewatch_sim::scripted::chain::Chain;
 
-/// At proposed 10, of a source that has come to 15 with every tier, in ranges of three blocks.
+/// A view at proposed 10, of a source with every tier at 15, in ranges of three blocks.
 fn at_ten() -> Steps {
     let chain = Chain::new('a', 15);
     let steps = Steps::synced(&chain, [10, 0, 0, 0]);
@@ -31,7 +31,7 @@ fn a_delivery_that_fails_half_way_moves_no_tier_until_it_is_complete() {
     assert_eq!(steps.pass().events, THE_REST);
 }
 
-/// Every place at which the last commit can break off.
+/// Every point at which the last commit can fail.
 #[test]
 fn wherever_it_fails_the_rest_comes_in_the_same_order_and_nothing_comes_twice() {
     for made in 0..=THE_REST.len() {

@@ -1,9 +1,9 @@
-//! B03. Tiers were read one after the other while the upstream moved; the picture that came of it had
-//! never been true, and the cursor that was computed from it stood still for ever.
+//! B03. Tiers were read one by one while the upstream moved. The resulting tip set had never been true,
+//! and the cursor computed from it got stuck permanently.
 //!
-//! Here: one pass reads all tiers by one call. A source that still answers from two moments is found
-//! out where its picture contradicts itself: it is refused whole where the ladder is broken, and tier
-//! by tier where a tip is not on the chain of the proposed one. Nothing is remembered of it.
+//! Here one pass reads all tiers in one call. A source that still mixes two moments is detected if its
+//! tip set contradicts itself: the snapshot is rejected if it breaks the ladder, and a single tier is
+//! rejected if its tip is not on the chain of the proposed tip. Nothing of it is kept.
 
 use crate::support::Steps;
 use tidewatch_core::{FaultKind, Tier, TipSet};
@@ -57,7 +57,7 @@ fn no_mix_of_two_moments_moves_a_tier_off_the_chain_or_keeps_it_from_moving_late
                 world.tips = torn;
             });
             let _ = steps.pass();
-            // The view itself has checked every event. What is left to show is the tiers' chain.
+            // The view has checked every event already. The chain of the tiers remains to be checked.
             let tips = steps.view.stands().tips;
             let proposed = tips.block(Tier::Proposed).unwrap();
             let chain = if old.has(proposed) { &old } else { &new };

@@ -1,7 +1,7 @@
-//! B05. An answer without a new block was dropped as empty, although finality had moved in it.
+//! B05. A response without a new block was dropped as empty, although finality had moved in it.
 //!
-//! Here: what counts is whether any tier's block differs from what was announced. A picture in which
-//! only finality moved is one event, at the cost of the one call that brought it.
+//! Here a pass compares every tier's block with the announced one. A snapshot in which only finality
+//! moved yields one event, at the cost of the one call that returned it.
 
 use crate::support::{Live, Sink, Steps, hand_over, secs, simulate};
 use tidewatch_sim::scripted::{

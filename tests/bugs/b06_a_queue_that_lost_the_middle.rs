@@ -1,8 +1,8 @@
-//! B06. A bounded queue of updates kept its newest and its oldest and dropped those in between; with
-//! them went the only statement about finality, which then stood still.
+//! B06. A bounded queue of updates kept the newest and the oldest and dropped those in between, among
+//! them the only finality update. Finality then got stuck.
 //!
-//! Here: nothing that waits carries a value. However many doorbells ring while a pass is busy, one
-//! pass follows and reads every tier as it is then, so the newest of each tier cannot be dropped.
+//! Here no queue carries values. However many doorbells ring during a pass, one pass follows and reads
+//! the current tips, so that the newest value of a tier cannot be dropped.
 
 use crate::support::{Live, Sink, hand_over, millis, secs, simulate};
 use commonware_utils::NZUsize;
@@ -20,7 +20,7 @@ fn of_a_thousand_updates_through_a_queue_of_ten_the_newest_of_every_tier_arrives
         let source = ScriptedSource::new(&chain, [1_000, 0, 0, 0]);
         source.change(|world| world.blocks_max = 1_000);
         let config = driver::Config {
-            poll: secs(3_600), // Nothing but the doorbells brings them.
+            poll: secs(3_600), // Only doorbells wake passes.
             mailbox_size: NZUsize!(10),
             ..driver::Config::default()
         };
@@ -35,7 +35,7 @@ fn of_a_thousand_updates_through_a_queue_of_ten_the_newest_of_every_tier_arrives
         busy.entered().await;
         let mut heights = [1_000, 1, 1, 1];
         for update in 0..1_000 {
-            // One tier an update, and finality only in the middle of them.
+            // One tier per update, and finality only in the middle.
             let tier = if update == 500 { 3 } else { update % 3 };
             heights[tier] = if tier == 3 { 42 } else { 1_000 + update as u64 / (tier as u64 + 1) };
             heights[0] = heights[0].max(heights[1]);
@@ -44,7 +44,7 @@ fn of_a_thousand_updates_through_a_queue_of_ten_the_newest_of_every_tier_arrives
             source.ring();
             let _ = live.mailbox.ring();
         }
-        // What the busy pass answers with is what it was asked for first: the world of before.
+        // The busy pass ends with the state at its start.
         source.change(|world| world.say = Some(chain.tips([1_000, 0, 0, 0])));
         busy.open();
         live.sleep(pace + millis(5)).await;

@@ -1,8 +1,8 @@
-//! B07. A prune moved the proposed tip below the proven one and left that where it was: for a while
-//! the follower claimed a proof for blocks that it had just dropped.
+//! B07. A prune moved the proposed tip below the proven one and left the proven tip unchanged: for a
+//! while the follower claimed a proof for blocks that it had just dropped.
 //!
-//! Here: the prune is one event which says where every tier stands after it. Those above it come down
-//! to it, or to the source's own lower tip, in that same event.
+//! Here a prune is one event that carries all tips after it. Tiers above the prune are clamped to it,
+//! or to the source's own lower tip, in that same event.
 
 use crate::support::Steps;
 use tidewatch_core::{Event, Tier};

@@ -1,9 +1,10 @@
-//! B09. One follower stopped for good when an upstream's finalized height was lower than the one
-//! before; another one said nothing at all and never moved again.
+//! B09. One follower stopped permanently when an upstream's finalized height was lower than before;
+//! another one stopped moving without any report.
 //!
-//! Here: a lower finalized tip of the same chain is an old answer and is ignored. Another digest at a
-//! height that is finalized is a `FinalityConflict` with both sides, kept as evidence; finalized is held,
-//! the other tiers go on, and the status says `Conflicted` until the source comes to its senses.
+//! Here a lower finalized tip of the same chain is an outdated response and is ignored. A different
+//! digest at a finalized height is a `FinalityConflict` with both blocks, kept as evidence; finalized
+//! does not move, the other tiers continue, and the status is `Conflicted` until the source agrees
+//! again.
 
 use crate::{
     certified::{Endpoint, source},
@@ -28,7 +29,7 @@ fn a_lower_finalized_tip_of_the_same_chain_is_an_old_answer() {
     assert_eq!(steps.pass().events, ["finalized 101a/101"]);
 }
 
-/// A source that can know it counts the old answer as well.
+/// A source that can detect the outdated response also counts it.
 #[test]
 fn a_certified_source_ignores_and_counts_an_older_finalization() {
     simulate(|context| async move {
@@ -51,7 +52,7 @@ fn another_digest_at_the_finalized_height_is_kept_with_both_sides_and_the_others
     let tips = chain.tips([112, 111, 105, 0]).with(Tier::Finalized, foreign.checkpoint(100));
     steps.source.change(|world| world.tips = tips);
     let conflict = Conflict { ours: chain.at(100), theirs: foreign.at(100) };
-    // A ladder that puts two blocks at one height would be refused whole: these tips do not.
+    // Two blocks at one height would break the ladder and reject the snapshot; these tips do not.
     let pass = steps.pass();
     assert_eq!(pass.faults(), [FaultKind::FinalityConflict]);
     let fault = &pass.result.as_ref().unwrap().faults[0];

@@ -1,9 +1,9 @@
-//! B10. Several clients call a block final because enough blocks stand on it, and give that number the
-//! same name as a finality that somebody has stated.
+//! B10. Several clients call a block final once enough blocks are on top of it, and do not distinguish
+//! that from a finality that a source has stated.
 //!
-//! Here: a tier that the source does not state is unknown, and stays unknown however far the head is
-//! above it. There is no setting that turns a depth into a tier: what can be set is written out below,
-//! so that a new setting does not compile here until somebody has looked at it.
+//! Here a tier that the source does not report is unknown, and stays unknown however far the head is
+//! above it. No setting turns a depth into a tier: all settings are listed below without a wildcard, so
+//! that a new one does not compile until it has been reviewed here.
 
 use crate::support::{ALL, SKIP, Steps, from};
 use tidewatch_core::{Ladder, Tier};
@@ -41,13 +41,13 @@ fn no_setting_of_a_driver_speaks_of_depth() {
         pace: _,
         backoff_max: _,
         deadline: _,
-        // When to say that the follower lags: of the status, never of a tier.
+        // The lag at which the status changes; no tier depends on it.
         thresholds: _,
         mailbox_size: _,
     } = driver::Config::default();
     match mode {
         Mode::TipsOnly => {}
-        // Where delivery of blocks starts: tiers are announced all the same, as they are stated.
+        // The start of block delivery; tiers are announced as the source reports them, regardless.
         Mode::Blocks { start, skip_finalized: true | false } => match start {
             Start::Genesis | Start::Height(_) | Start::Tip => {}
         },

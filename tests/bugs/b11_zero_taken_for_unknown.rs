@@ -1,7 +1,7 @@
 //! B11. Height 0 meant "not set": on a brand-new chain tips never advanced, and a proxy took a healthy
 //! backend out of service.
 //!
-//! Here: unknown is `None` and genesis is a block like any other. A chain at block 0 has all its tiers,
+//! Here unknown is `None`, and genesis is a block like any other. A chain at block 0 has all its tiers,
 //! they are announced once, and the follower is live.
 
 use crate::{

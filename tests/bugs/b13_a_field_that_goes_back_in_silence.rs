@@ -1,13 +1,13 @@
-//! B13. A field that was documented as one that may go back was read as one that only grows.
+//! B13. A field that was documented as one that may regress was treated as monotonic.
 //!
-//! Here: going back is another variant of the event than going up, and one that a consumer cannot pass
-//! over: the match below has no wildcard, so it would not compile if the two became one.
+//! Here a regression is a different event variant from an advance, and a consumer cannot overlook it:
+//! the match below has no wildcard, so it would not compile if the two became one.
 
 use crate::support::Steps;
 use tidewatch_core::{Event, Tier, Watermarks};
 use tidewatch_sim::scripted::chain::Chain;
 
-/// What a consumer that keeps one height a tier does, variant by variant.
+/// A consumer that keeps one height per tier, variant by variant.
 fn heights_move_as_the_variant_says(events: &[Event]) {
     let mut watermarks = Watermarks::none();
     for event in events {
@@ -20,7 +20,7 @@ fn heights_move_as_the_variant_says(events: &[Event]) {
                 assert!(was.is_none_or(|was| was.height < tip.block.height), "{event}");
             }
             Event::Regressed { tier, tip } => {
-                // Down, or to another block of the same height: never up.
+                // Down, or to another block at the same height: never up.
                 let was = watermarks.tips.block(*tier).expect("it was known");
                 assert!(tip.block.height <= was.height && tip.block != was, "{event}");
             }
@@ -44,8 +44,8 @@ fn a_tier_that_goes_back_on_the_same_chain_is_regressed() {
     heights_move_as_the_variant_says(&steps.view.events());
 }
 
-/// Every move of two tiers on ten blocks. After a prune the proposed tier is said once more, by the
-/// variant that compares it with what was announced before the pass.
+/// Every move of two tiers on ten blocks. After a prune the proposed tip is announced once more, by the
+/// variant that corresponds to the move since the start of the pass.
 #[test]
 fn whatever_the_tiers_do_the_variant_says_which_way() {
     let chain = Chain::new('a', 10);

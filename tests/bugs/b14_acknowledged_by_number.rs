@@ -1,8 +1,8 @@
-//! B14. What a consumer had finished was remembered as a number. After a reorg the blocks of
-//! the new chain had numbers at or below it, and were taken for done.
+//! B14. A consumer's position was stored as a number. After a reorg the blocks of the new chain had
+//! numbers at or below it, and were considered done.
 //!
-//! Here: a position is a cursor, which names blocks by height and digest. New blocks at old heights are
-//! new blocks, to a consumer that is running and to one that comes back with its cursor.
+//! Here a position is a cursor, which identifies blocks by height and digest. New blocks at old heights
+//! are new blocks, both to a running consumer and to one that resumes from its cursor.
 
 use crate::support::{ALL, Live, Sink, hand_over, pass, secs, simulate};
 use commonware_utils::NZUsize;
@@ -33,7 +33,7 @@ fn blocks_of_a_new_chain_come_although_their_heights_were_acknowledged() {
     });
 }
 
-/// The log that the consumer comes back to never saw the old chain. Every depth, every length.
+/// The consumer resumes from a log that has never had the old chain. Every depth, every length.
 #[test]
 fn a_cursor_of_the_old_chain_is_led_to_the_new_one_block_by_block() {
     simulate(|_| async move {
@@ -55,7 +55,7 @@ fn a_cursor_of_the_old_chain_is_led_to_the_new_one_block_by_block() {
                 let Resume::Forked { ancestor, bridge, next } = resumed else {
                     panic!("{resumed:?} for a cursor of another chain");
                 };
-                // Witnesses of a cursor are sparse: the ancestor may be deeper, never higher.
+                // The locators of a cursor are sparse: the ancestor may be deeper, never higher.
                 assert!(old.has(ancestor) && ancestor.height.get() < fork, "{ancestor}");
                 let mut watermarks = last.last().unwrap().watermarks;
                 for record in &bridge {

@@ -1,8 +1,8 @@
-//! B15. A block that replaced another one at the same height was taken for the one that was already
-//! there, because only the number was compared.
+//! B15. A block that replaced another one at the same height was not detected, because only heights
+//! were compared.
 //!
-//! Here: two tips are the same tip if their digests are. A swap at one height is a reorg of
-//! depth one, and seen by the next pass.
+//! Here two tips are equal only if their digests are. A swap at one height is a reorg of depth one, and
+//! the next pass detects it.
 
 use crate::support::{Live, Steps, millis, secs, simulate};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
@@ -18,7 +18,7 @@ fn a_swap_at_the_tip_is_a_reorg_of_one_block_within_one_poll() {
         let live = Live::new(&context, &source, config);
         live.sleep(secs(5)).await;
         let before = live.view.words().len();
-        source.stand(&chain.fork(10, 'b', 10), [10, 0, 0, 0]); // And no doorbell rings.
+        source.stand(&chain.fork(10, 'b', 10), [10, 0, 0, 0]); // No doorbell rings.
         live.sleep(poll + millis(10)).await;
         let swap = ["prune 9a: 1 dropped, 9a - - -", "blocks 10b-10b", "proposed 10b"];
         assert_eq!(live.view.words()[before..], swap);

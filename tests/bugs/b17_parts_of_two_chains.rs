@@ -1,13 +1,13 @@
-//! B17. A range was fetched in parts, and only the first block's parent was looked at: the upstream
+//! B17. A range was fetched in parts, and only the parent of the first block was checked. The upstream
 //! reorged in between, and parts of two chains were stored as one.
 //!
-//! Here: every block is checked against the block before it, across the parts too. A part that does not
-//! link is not taken in, and no tier moves.
+//! Here every block is checked against its predecessor, across parts too. A part that does not link is
+//! rejected, and no tier moves.
 //!
-//! What differs from the entry: parts that came before the reorg do link to what is here, and
-//! *are* delivered, in order, without a tier. The next pass prunes what of them is not on the new chain
-//! before anything takes its place. A certified source hashes a range as a whole before any of it
-//! comes out, and can do so because it knows the last digest.
+//! What differs from the entry: parts fetched before the reorg do link to the local chain, and they
+//! *are* delivered, in order, without a tier. The next pass prunes those that are not on the new chain
+//! before anything replaces them. A certified source verifies the hash chain of a whole range before it
+//! returns any of it, which it can do because it knows the last digest.
 
 use crate::support::Steps;
 use tidewatch_core::{Event, FaultKind, Height, Tier, Watermarks};
@@ -16,7 +16,7 @@ use tidewatch_sim::scripted::{
     source::{Answer, Kind},
 };
 
-/// At 99, of a source that has come to 199 and answers 25 blocks at once.
+/// A view at 99, of a source at 199 that returns 25 blocks at once.
 fn at_ninety_nine(chain: &Chain) -> Steps {
     let mut steps = Steps::new(chain, [99, 0, 0, 0]);
     steps.source.change(|world| world.blocks_max = 100);
@@ -31,7 +31,7 @@ fn a_part_of_another_chain_does_not_link_and_is_not_taken_in() {
     let chain = Chain::new('a', 199);
     let theirs = chain.fork(120, 'b', 199);
     let mut steps = at_ninety_nine(&chain);
-    // A source that does not even keep to its port: it answers from whatever chain it is on.
+    // A source that violates its port: it returns blocks of its current chain, whatever the tip.
     steps.source.change(|world| world.careless = true);
     steps.source.after(Kind::Blocks, 2, move |world| world.stand(&theirs, [199, 0, 0, 0]));
     let pass = steps.pass();
@@ -43,7 +43,7 @@ fn a_part_of_another_chain_does_not_link_and_is_not_taken_in() {
     assert_eq!(steps.stands(), "199b: 199b - - -");
 }
 
-/// Between any two parts, with a fork anywhere: what the consumer has is one chain at every moment.
+/// A reorg between any two parts, with a fork anywhere: the consumer always holds a single chain.
 #[test]
 fn wherever_the_reorg_falls_no_two_chains_are_ever_mixed() {
     let chain = Chain::new('a', 199);
@@ -85,7 +85,7 @@ fn assert_no_block_is_replaced_before_it_is_pruned(events: &[Event]) {
     }
 }
 
-/// One wrong link anywhere inside a part refuses that part.
+/// One wrong link anywhere in a part rejects that part.
 #[test]
 fn every_parent_is_checked_not_only_the_first() {
     let chain = Chain::new('a', 20);

@@ -1,9 +1,9 @@
-//! B18. A provider answered with a body that did not belong to the digest it was asked for; the same
-//! question was put to it again, hundreds of times.
+//! B18. A provider returned a body that did not match the requested digest. The same request was
+//! repeated hundreds of times.
 //!
-//! Here: what comes for a digest is hashed before anything else is done with it. The first wrong answer
-//! is refused and counted as a lie, another endpoint is asked where there is one, and where there is
-//! none the pass ends: what a range may cost is limited, and passes that fail grow further apart.
+//! Here a response to a request by digest is hashed first. The first wrong response is rejected and
+//! counted as invalid, and another endpoint is tried if there is one; if there is none, the pass ends.
+//! The cost of a range is bounded, and failed passes back off.
 
 use crate::{
     certified::{Connection, Endpoint, Followed, certify, source, strangers},
@@ -20,10 +20,10 @@ use tidewatch_stream::driver;
 
 const TIP: u64 = 30;
 
-/// An endpoint whose tips are true, and which may answer everything else with a block of another chain.
+/// An endpoint with true tips that may respond to other requests with a block of another chain.
 struct Mixed {
     endpoint: Endpoint,
-    /// The chain that its wrong answers are from.
+    /// The chain of its wrong responses.
     other: Option<Chain>,
 }
 

@@ -1,9 +1,9 @@
-//! B19. Certificates were filed under the view in which they were made and blocks under their height,
-//! both as plain numbers: where views had been skipped, one was looked up by the other.
+//! B19. Certificates were stored by view and blocks by height, both as plain numbers. Where views had
+//! been skipped, one was looked up by the other.
 //!
-//! Here: heights, views and epochs are three types, and none becomes another by itself. The constants
-//! below do not compile if one ever does. And an endpoint that mixes the two up itself is found out by
-//! the height in the block.
+//! Here heights, views and epochs are three types without implicit conversions: the constants below do
+//! not compile if one ever converts. An endpoint that mixes the two up itself is detected by the height
+//! in the block.
 
 use crate::{
     certified::{Connection, Endpoint, Followed, source, view},
@@ -17,8 +17,8 @@ use tidewatch_core::{Fault, Height, Source as _};
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver;
 
-/// Compiles only as long as `$from` is neither `$into` nor turns into it: otherwise two of the
-/// implementations below apply, and the compiler does not know which one is meant.
+/// Compiles only if `$from` is neither equal nor convertible to `$into`: otherwise two of the
+/// implementations below apply, and the choice is ambiguous.
 macro_rules! never_becomes {
     ($from:ty, $into:ty) => {
         const _: fn() = || {
@@ -40,7 +40,7 @@ never_becomes!(Height, Epoch);
 never_becomes!(u64, Height);
 never_becomes!(Height, u64);
 
-/// What is asked for takes heights, and nothing else that is a number.
+/// Requests take heights, and no other number.
 #[test]
 fn what_is_asked_for_by_height_takes_a_height() {
     let by_height: fn(Height) -> Key = Key::Height;
@@ -48,8 +48,8 @@ fn what_is_asked_for_by_height_takes_a_height() {
     assert_eq!(view(18), View::new(37), "in these tests the two never agree");
 }
 
-/// An endpoint that takes the height for a view: for 37 it sends the block that was certified in view
-/// 37, which is at height 18.
+/// An endpoint that takes a height for a view: for 37 it returns the block certified in view 37, which
+/// is at height 18.
 struct ByView(Endpoint);
 
 impl Transport for ByView {

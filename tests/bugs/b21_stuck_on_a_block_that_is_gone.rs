@@ -1,9 +1,9 @@
-//! B21. A follower had taken in a block, restarted, and the block had been replaced meanwhile: it asked
-//! for the children of a block that nobody had any more, for ever.
+//! B21. A follower restarted on a block that had been replaced meanwhile: it requested the children of
+//! a block that no node had any more, forever.
 //!
-//! Here: the digests of what was taken in survive the crash. The first pass of the next process finds
-//! the highest block that both sides still have, and the prune to it comes before anything else; so it
-//! does for the consumer that had acknowledged the old block.
+//! Here the digests of delivered blocks survive a crash. The first pass of the next process finds the
+//! highest common block, and the prune to it precedes everything else, also for a consumer that had
+//! acknowledged the old block.
 
 use crate::support::{
     ALL, Live, Sink, crash, hand_over, history, millis, open, pass, restart, secs, told,

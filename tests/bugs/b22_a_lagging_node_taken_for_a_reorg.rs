@@ -1,18 +1,18 @@
-//! B22. A node that was behind, or syncing again, answered with an old tip of the same chain. That was
-//! taken for a deep reorg, and everything above it was wiped.
+//! B22. A node that was behind, or resyncing, reported an old tip of the same chain. That was taken for
+//! a deep reorg, and everything above it was deleted.
 //!
 //! What is guaranteed here, and what is not:
 //!
-//! - *A certified source never goes back below a certificate.* An older answer is counted and ignored;
-//!   no event follows, and with several endpoints the newest answer counts.
-//! - *Finalized never moves back,* whatever the source. A source whose whole chain ends below what is
-//!   finalized here is `Behind`: nothing is dropped, and it is asked again.
-//! - *A lagging node is told from another chain by its digest,* not by its height: only a digest that
+//! - *A certified source never reports a tip below a verified certificate.* An older response is
+//!   counted and ignored; no event follows, and with several endpoints the newest response wins.
+//! - *Finalized never regresses,* whatever the source. A source whose whole chain is below the local
+//!   finalized tip is `Behind`: nothing is dropped, and it is polled again.
+//! - *A lagging node is distinguished from another chain by digest,* not by height: only a digest that
 //!   differs starts a search.
-//! - Not guaranteed: a plain source that answers with an older tip of the same chain, above what is
-//!   finalized, is believed. A pass cannot tell a node that lags from a chain that shrank (see B33, where
-//!   the opposite is asked for). It prunes to that tip, drops nothing below it, and fetches the rest again
-//!   when the source is back. Whoever has a source that can know better says so in the source.
+//! - Not guaranteed: an older tip of the same chain, above finalized, from a plain source is accepted.
+//!   A pass cannot distinguish a lagging node from a chain that shrank (see B33, which requires the
+//!   opposite). The view is pruned to that tip, nothing below it is dropped, and the rest is fetched
+//!   again when the source has caught up. A source that can make the distinction must make it itself.
 
 use crate::{
     certified::{Endpoint, Followed},
@@ -38,7 +38,7 @@ fn a_certified_source_never_goes_back_below_a_certificate() {
         assert_eq!(stands.tips.block(Tier::Finalized), Some(chain.at(50)));
         for older in [49, 20, 1, 0] {
             endpoint.stand(&chain, older);
-            endpoint.hang_up(); // So that it is asked at once.
+            endpoint.hang_up(); // A reconnection makes the source request the tip at once.
             context.sleep(secs(20)).await;
             assert_eq!(followed.view.words(), events, "at {older}");
             assert_eq!(followed.view.stands(), stands);
@@ -99,7 +99,7 @@ fn a_source_that_ends_below_finalized_is_behind_and_nothing_is_dropped() {
     });
 }
 
-/// What a plain source is believed, exactly: no more than it says, and at no more cost than a look.
+/// Exactly how far a plain source is trusted: no further than its report, at the cost of one pass.
 #[test]
 fn a_plain_source_that_falls_back_is_pruned_to_and_nothing_below_its_tip_is_touched() {
     let chain = Chain::new('a', 1_000);

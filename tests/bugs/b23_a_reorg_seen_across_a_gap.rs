@@ -1,8 +1,8 @@
-//! B23. After a gap in the backfill the next live block was compared with the last one before the gap:
-//! the two did not link, which was called a reorg, and caches were wiped.
+//! B23. After a gap in the backfill the next live block was compared with the last one before the gap.
+//! The two did not link, which was treated as a reorg, and caches were wiped.
 //!
-//! Here: a reorg is established by a digest that differs at one height, never by a block that
-//! cannot be linked because what lies between is missing. Until the gap is filled nothing moves.
+//! Here only a digest that differs at one height establishes a reorg, never a block that cannot be
+//! linked because blocks in between are missing. Until the gap is filled nothing moves.
 
 use crate::{
     certified::{Endpoint, Followed, push},
@@ -17,7 +17,7 @@ use tidewatch_sim::scripted::{
 };
 use tidewatch_stream::driver;
 
-/// At 10, of a source that has come to 21.
+/// A view at 10, of a source at 21.
 fn at_ten() -> (Chain, Steps) {
     let chain = Chain::new('a', 21);
     let steps = Steps::synced(&chain, [10, 0, 0, 0]);
@@ -54,8 +54,8 @@ fn however_far_the_gap_is_filled_the_tip_waits_for_the_rest() {
     }
 }
 
-/// A gap that is there on purpose: blocks below finality were skipped. What comes after it is compared
-/// with what is known, which is not taken for a fork because it lies below the gap.
+/// A deliberate gap: blocks below finality were skipped. The blocks after it are compared with the known
+/// ones, which are not taken for a fork because they are below the gap.
 #[test]
 fn a_gap_of_skipped_blocks_is_no_reorg() {
     let chain = Chain::new('a', 60);

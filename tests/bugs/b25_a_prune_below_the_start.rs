@@ -1,9 +1,10 @@
-//! B25. A reorg reached below the height at which a follower had been told to start, where it
-//! had nothing to compare: it walked down there, or named a block that it had never had.
+//! B25. A reorg reached below the configured start height of a follower, where it had nothing to
+//! compare: it searched there, or named a block that it had never had.
 //!
-//! Here: the block under the first delivered one is known by its digest, from that block's parent. If
-//! even that one is gone, the prune goes to the block under it *as the source has it*, and delivery goes
-//! on from there. Nothing further down is asked for, and no height is ever below genesis.
+//! Here the block below the first delivered one is known by its digest, from that block's parent. If
+//! even that one was replaced, the prune goes to the block below it *on the source's chain*, and
+//! delivery continues from there. Nothing further down is requested, and no height is ever below
+//! genesis.
 
 use crate::support::{Steps, from};
 use tidewatch_core::{Event, Ladder};
@@ -33,7 +34,7 @@ fn a_reorg_below_the_start_prunes_to_a_true_block_right_under_it() {
     assert_eq!(to, theirs.at(98), "the block that the source has there, by its digest");
 }
 
-/// A fork at every height from genesis to the tip, wherever the follower started.
+/// A fork at every height from genesis to the tip, for every start.
 #[test]
 fn for_every_fork_and_every_start_the_follower_ends_up_on_the_new_chain() {
     let chain = Chain::new('a', 105);
@@ -44,8 +45,8 @@ fn for_every_fork_and_every_start_the_follower_ends_up_on_the_new_chain() {
             steps.source.stand(&theirs, [106, 0, 0, 0]);
             let events = steps.settle();
             assert_eq!(steps.stands(), "106b: 106b - - -");
-            // The ancestor, where it is not below the first block's parent; or else the block under
-            // that one.
+            // The ancestor, unless it is below the first block's parent; else the block below that
+            // parent.
             let first = start.max(1);
             let lowest = if fork >= first { fork - 1 } else { first - 2 };
             let to = steps.view.events().iter().find_map(|event| match event {

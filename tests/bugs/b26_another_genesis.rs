@@ -1,8 +1,8 @@
-//! B26. An upstream of another network differed at block 0 already; the search for an ancestor stepped
-//! below it, and a height of minus one went through the code.
+//! B26. An upstream of another network differed at block 0 already; the search for an ancestor went
+//! below it, and a height of minus one spread through the code.
 //!
-//! Here: a genesis that differs is `WrongChain`, which names both sides. No event follows, the driver
-//! ends, and so does the start on a directory that belongs to another chain.
+//! Here a different genesis is `WrongChain`, which names both sides. No event follows and the driver
+//! ends; so does a start on a directory that belongs to another chain.
 
 use crate::support::{ALL, Live, SKIP, Steps, crash, from, open, restart, secs, simulate};
 use tidewatch_core::{Fault, FaultKind, Ladder, Tier};
@@ -30,7 +30,7 @@ fn a_fresh_view_takes_nothing_in_from_another_network() {
     assert_eq!((pass.fault(), pass.events.len()), (Some(FaultKind::WrongChain), 0));
 }
 
-/// Views of every length, on other networks of every length, however many digests fit a question.
+/// Views of every length, other networks of every length, and every limit of digests per request.
 #[test]
 fn no_view_is_pruned_onto_another_network() {
     for mode in [ALL, SKIP, from(2), Mode::TipsOnly] {

@@ -1,9 +1,9 @@
-//! B27. A prune went to a block inside of a checkpoint. No checkpoint ended there, so the checkpointed
-//! tip was set to 0, and everything since genesis was announced again.
+//! B27. A prune went to a block in the middle of a checkpoint. No checkpoint ended there, so the
+//! checkpointed tip was set to 0, and everything since genesis was announced again.
 //!
-//! Here: a tier that is above the prune comes down to what the source says of that very tier, if that is
-//! below the prune, and otherwise to the pruned-to block, without a checkpoint made up for it. Nothing
-//! that was announced and still stands is announced again.
+//! Here a tier above the prune moves down to the source's own tip of that tier if that is below the
+//! prune, and otherwise to the pruned-to block, without an invented checkpoint. Nothing that was
+//! announced and is still valid is announced again.
 
 use crate::support::Steps;
 use tidewatch_core::{Event, Tier};
@@ -43,14 +43,14 @@ fn where_the_source_does_not_say_it_is_the_pruned_to_block_without_a_checkpoint(
     assert_eq!(steps.settle(), ["back checkpointed 10a/10"], "and when it does, it is one event");
 }
 
-/// Every prune, with the checkpoint below it: never to the beginning, and no block or tier twice.
+/// Every prune, with the checkpoint below it: never back to genesis, and no block or tier twice.
 #[test]
 fn no_prune_ever_brings_back_what_was_announced_already() {
     for fork in 5..=22 {
         let (chain, mut steps) = at_twenty_two();
         steps.source.change(|world| world.blocks_max = 20);
         let before = steps.view.events().len();
-        // The greatest checkpoint below the fork, as the source says it; finalized is one, too.
+        // The highest checkpoint below the fork that the source reports; the finalized tip is one.
         let last = match fork {
             21.. => 20,
             11..21 => 10,

@@ -1,8 +1,8 @@
-//! B29. Near the tip two blocks took turns, many times a second; every turn was passed on, and in the
-//! end the follower said that it had to be restarted.
+//! B29. Near the tip two blocks alternated many times a second; every change was passed on, and in the
+//! end the follower reported that it had to be restarted.
 //!
-//! Here: a pass looks at the source at its own pace. What flaps in between is not seen, the state at the
-//! end is the right one, and what is kept is bounded.
+//! Here passes poll the source at their own pace. Changes between two passes are not observed, the
+//! final state is correct, and the retained history is bounded.
 
 use crate::support::{Live, millis, secs, simulate};
 use commonware_utils::{NZU64, NZUsize};

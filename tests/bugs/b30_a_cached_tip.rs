@@ -1,10 +1,10 @@
-//! B30. A cache in front of an upstream gave out the tip of some minutes ago; each answer rolled the
-//! follower back a little further, down to where history had to be built up again.
+//! B30. A cache in front of an upstream returned a tip that was minutes old; each response rolled the
+//! follower back a little further, until history had to be rebuilt.
 //!
-//! What is guaranteed here is what B22 says: a certified source shows no old tip at all, and no old tip
-//! moves finalized. A plain source's old tip above finalized is believed; what it costs is one prune to
-//! that tip, however often it is repeated, and the blocks above it once more. It does not cascade: the
-//! same answer a second time makes no event.
+//! The guarantees are those of B22: a certified source never reports an old tip, and no old tip moves
+//! finalized. An old tip above finalized from a plain source is accepted; it costs one prune to that
+//! tip, however often it is repeated, and one refetch of the blocks above it. It does not cascade: the
+//! same response a second time yields no event.
 
 use crate::{
     certified::{Endpoint, Followed},
@@ -20,7 +20,7 @@ fn three_polls_of_a_cached_tip_move_no_certified_follower() {
     simulate(|context| async move {
         let chain = Chain::new('a', 40);
         let endpoint = Endpoint::new(&context, &chain, 30);
-        // Nothing is pushed: it is polled, and every poll asks.
+        // Nothing is pushed: every poll sends a request.
         endpoint.listening(false);
         let followed = Followed::start(&context, endpoint.clone(), driver::Config::default()).await;
         context.sleep(secs(10)).await;

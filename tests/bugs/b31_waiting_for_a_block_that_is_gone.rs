@@ -1,8 +1,8 @@
-//! B31. A follower waited for a block whose parent had been reorged away. Nobody would ever send it,
+//! B31. A follower waited for a block whose parent had been reorged out. No node would ever send it,
 //! nothing ended the wait, and only a restart helped.
 //!
-//! Here: what is waited for is a range under the tip of the pass at hand, and no longer than the
-//! deadline. The next pass plans anew from the tip as it is then, with nothing left over from before.
+//! Here a pass waits for a range below the tip of that pass, and no longer than the deadline. The next
+//! pass plans from the current tip, with no state left over.
 
 use crate::support::{ALL, Live, millis, secs, simulate};
 use tidewatch_core::{FaultKind, State};
@@ -24,7 +24,7 @@ fn a_wait_for_a_block_that_is_gone_ends_by_the_deadline_and_is_planned_anew() {
         let source = ScriptedSource::new(&chain, [11, 0, 0, 0]);
         let live = Live::new(&context, &source, config());
         live.sleep(secs(2)).await;
-        // Block 12 stands on 11a; while it is asked for, 11 is replaced, and no answer comes.
+        // The parent of block 12 is 11a; during the request 11 is replaced, and no response arrives.
         source.stand(&chain.fork(12, 'a', 12), [12, 0, 0, 0]);
         source.answer(Kind::Blocks, 1, Answer::Hang);
         source.ring();
@@ -38,8 +38,8 @@ fn a_wait_for_a_block_that_is_gone_ends_by_the_deadline_and_is_planned_anew() {
     });
 }
 
-/// Whatever it was about to do when the ground moved, and however often: once the source rests, it is
-/// where the source is within a poll and a back-off.
+/// Whatever the driver was doing when the chain moved, and however often: once the source is stable, the
+/// driver converges within a poll interval and a back-off.
 #[test]
 fn however_often_the_ground_moves_it_arrives_once_the_source_rests() {
     simulate(|context| async move {

@@ -1,8 +1,8 @@
-//! B33. After a reorg the canonical chain was shorter for a while. The follower waited until it
-//! was longer again before it said anything, and stood on dropped blocks meanwhile.
+//! B33. After a reorg the canonical chain was temporarily shorter. The follower reported nothing until
+//! it was longer again, and stayed on dropped blocks meanwhile.
 //!
-//! Here: a lower tip is a change like any other. The prune and the tip come with the first pass that sees
-//! them, whether the shorter chain is a part of ours or another one.
+//! Here a lower tip is a change like any other. The first pass that observes it announces the prune and
+//! the tip, whether the shorter chain is a prefix of the local one or a different one.
 
 use crate::support::{Live, Steps, millis, simulate};
 use tidewatch_core::{Event, Tier};
@@ -36,7 +36,7 @@ fn it_is_said_within_one_poll_and_once_while_the_chain_stays_short() {
     });
 }
 
-/// Every shorter chain, forking off anywhere above finalized: one pass, and the tip is where it is.
+/// Every shorter chain, with a fork anywhere above finalized: one pass converges on the tip.
 #[test]
 fn every_shorter_chain_is_taken_in_by_one_pass() {
     let chain = Chain::new('a', 10);

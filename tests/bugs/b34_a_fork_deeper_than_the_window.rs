@@ -1,10 +1,10 @@
-//! B34. Only the last blocks were remembered. A fork below the oldest of them ended in an assertion, or
-//! in a message that helped nobody.
+//! B34. Only the latest blocks were remembered. A fork below the oldest of them ended in an assertion,
+//! or in an unhelpful message.
 //!
-//! Here: a view that was given blocks knows all of them, so there is no window; one of tips only knows
-//! 64 anchors. A fork below everything that is known is pruned to what is certain: the deepest anchor on
-//! the new chain, finalized at the lowest. A fork below finalized drops nothing that is finalized, and
-//! says which two blocks contradict each other.
+//! Here a view with blocks knows all of them, so there is no window; a tips-only view knows 64 anchors.
+//! A fork below everything known is pruned to what is certain: the deepest anchor on the new chain,
+//! never below finalized. A fork below finalized drops nothing that is finalized, and reports the two
+//! conflicting blocks.
 
 use crate::support::{Steps, crash, open, pass, restart};
 use tidewatch_core::{Event, FaultKind, Ladder, LocalView as _, Tier};
@@ -40,7 +40,7 @@ fn without_blocks_a_fork_below_every_anchor_is_pruned_to_finalized_at_the_lowest
         steps.source.stand(&chain, [tip, 0, 0, FINALIZED]);
         steps.settle();
     }
-    // One fork after the other, each deeper than the one before: what is left is always on the chain.
+    // Forks of increasing depth: the remaining anchors are always on the chain.
     for (fork, letter) in (FINALIZED + 1..=210).rev().step_by(7).zip(('b'..='z').cycle()) {
         let theirs = chain.fork(fork, letter, 211);
         let before = steps.view.events().len();
@@ -73,7 +73,7 @@ fn a_fork_below_finalized_stops_there_and_says_why() {
     }
 }
 
-/// The oldest kept block is not in memory only: the same depths across a crash.
+/// The oldest block is durable: the same depths across a crash.
 #[test]
 fn after_a_crash_the_deepest_fork_is_found_as_before() {
     let chain = Chain::new('a', 200);

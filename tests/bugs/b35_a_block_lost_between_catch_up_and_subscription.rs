@@ -1,8 +1,8 @@
-//! B35. The tip moved between the last answer of the catch-up and the first push of the new
-//! subscription, and nobody looked again: the block was never delivered.
+//! B35. The tip moved between the last response of the catch-up and the first push of the new
+//! subscription, and was not polled again: the block was never delivered.
 //!
-//! Here every connection that opens rings the doorbell, and the snapshot that follows asks for the tip
-//! although it was asked for before; a ring during a pass is kept for the pass after it.
+//! Here every connection that opens rings the doorbell, and the following snapshot requests the tip
+//! even if it was requested before; a ring during a pass is kept for the next pass.
 
 use crate::{
     certified::{Endpoint, Followed},
@@ -43,7 +43,7 @@ fn the_same_holds_for_every_later_subscription() {
         let followed = Followed::start(&context, endpoint.clone(), patient()).await;
         for height in 101..=110 {
             context.sleep(secs(1)).await;
-            // It moves while nobody is connected, and pushes nothing once somebody is.
+            // The tip moves while no follower is connected, and nothing is pushed after it connects.
             endpoint.hang_up();
             endpoint.stand(&chain, height);
             context.sleep(secs(30)).await;

@@ -1,8 +1,8 @@
-//! B37. Some nodes announce only the last head of a batch that they imported: whoever counts
-//! announcements believes that there was one block, and misses the others.
+//! B37. Some nodes announce only the last head of a batch that they imported: a client that counts
+//! announcements assumes a single block, and misses the others.
 //!
-//! Here an announcement is a hint and no more: blocks are events of ranges that leave no gap, and a tier
-//! event says where the tier stands, which covers everything below.
+//! Here an announcement is only a hint: blocks are delivered in contiguous ranges, and a tier event
+//! carries the tip, which covers everything below it.
 
 use crate::{
     certified::{Endpoint, Followed, push},

@@ -1,8 +1,8 @@
-//! B38. A later block came over the live connection before an earlier one, and the check for
-//! duplicates, which went by sequence, threw the earlier one away.
+//! B38. A later block arrived over the live connection before an earlier one, and the duplicate check,
+//! which compared sequences, dropped the earlier one.
 //!
-//! Here a push only says that the tip may have moved. What is delivered comes from the hash chain, so for
-//! every order of five pushes the same blocks are delivered, each once and in order.
+//! Here a push only hints that the tip may have moved. Delivered blocks come from the hash chain, so
+//! that every order of five pushes delivers the same blocks, each once and in order.
 
 use crate::{
     certified::{Endpoint, Followed, push},

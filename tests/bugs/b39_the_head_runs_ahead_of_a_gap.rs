@@ -1,8 +1,8 @@
-//! B39. The head was moved by a live block while the blocks below it were still being fetched, and
-//! whoever asked how far the chain is at hand was told the head.
+//! B39. A live block moved the head while the blocks below it were still being fetched, and a query for
+//! the available height returned that head.
 //!
-//! Here these are two values: the source's tip is in the status, with the lag; what was delivered, and
-//! every announced tier, stays where there is no gap below it.
+//! Here these are two values: the source's tip is in the status, with the lag; the delivered head and
+//! every announced tier stay where there is no gap below.
 
 use crate::support::{Live, secs, simulate};
 use tidewatch_core::{Height, State, Tier};
@@ -21,7 +21,7 @@ fn with_a_gap_of_50_to_90_below_the_head_49_is_contiguous_until_it_is_filled() {
         live.sleep(secs(2)).await;
         assert_eq!(live.view.words().last().unwrap(), "proposed 49a");
 
-        // The head comes at once, the ranges of ten below it one by one.
+        // The head arrives at once, the ranges of ten blocks below it one by one.
         let gates: Vec<_> = (1..=5).map(|nth| source.hold(Kind::Blocks, nth)).collect();
         source.stand(&chain, [91, 0, 0, 0]);
         source.ring();
@@ -34,7 +34,7 @@ fn with_a_gap_of_50_to_90_below_the_head_49_is_contiguous_until_it_is_filled() {
             assert_eq!(watermarks.tips.block(Tier::Proposed), Some(chain.at(49)), "as announced");
             assert_eq!(status.source_height, Some(Height::new(91)));
             assert_eq!(status.lag, 91 - contiguous);
-            // Two blocks of lag are still live by the settings.
+            // By the thresholds, a lag of two blocks is still live.
             assert_eq!(status.state == State::Live, status.lag <= 2, "{status:?}");
             gate.open();
         }

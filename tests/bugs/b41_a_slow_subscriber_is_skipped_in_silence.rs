@@ -1,8 +1,9 @@
-//! B41. A broadcast of bounded size skipped what a slow subscriber had not read yet, and told nobody.
+//! B41. A bounded broadcast skipped events that a slow subscriber had not read yet, without any
+//! notification.
 //!
-//! Here a consumer reads the log at its own pace, and a slow one misses nothing that is kept. One that
-//! falls behind what is kept is told the event to start again from, with everything that stood after it:
-//! what it was given, and what it was told to take over, add up to the history without a gap.
+//! Here a consumer reads the log at its own pace, and a slow one misses nothing that is retained. One
+//! that falls behind the retained history is restarted from an event that carries the full state before
+//! it: the events that it received and the state that it adopted add up to the history without a gap.
 
 use crate::support::{Recorder, Sink, announced, hand_over, history, millis, secs, simulate};
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, deterministic};
@@ -50,10 +51,10 @@ fn one_event_a_second_of_a_hundred_are_all_read_in_the_end() {
     });
 }
 
-/// Reads one event a second, and takes over what it is told to when it has fallen behind.
+/// Reads one event a second, and adopts the state of a restart when it has fallen behind.
 struct Slow {
     clock: deterministic::Context,
-    /// Where it stands, and the sequence of the next event that it has no reason to expect a gap before.
+    /// Its watermarks, and the sequence of the next event that it expects.
     stands: Arc<Mutex<(Watermarks, u64)>>,
     skipped: Arc<Mutex<Vec<(u64, u64)>>>,
 }

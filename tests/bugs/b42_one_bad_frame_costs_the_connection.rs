@@ -1,8 +1,8 @@
-//! B42. A frame that did not decode killed the whole connection, or was taken for the end of it, and
-//! events were lost without a word.
+//! B42. A frame that did not decode killed the whole connection, or was taken for its end, and events
+//! were lost silently.
 //!
-//! Here a frame that is refused is counted by its reason, and the connection is kept. Nothing has to be
-//! asked again for it: what it carried is in the next push that verifies, or in the next answer.
+//! Here a rejected frame is counted by its reason, and the connection is kept. Nothing has to be
+//! requested again: the next valid push, or the next response, contains what the frame carried.
 
 use crate::{
     certified::{Endpoint, Followed, push},

@@ -1,9 +1,9 @@
-//! B43. A subscription stayed open, answered pings, and brought no more heads; without an error nobody
-//! noticed.
+//! B43. A subscription stayed open, responded to pings, and delivered no more heads; because there was
+//! no error, the failure was not detected.
 //!
-//! Here nothing is concluded from what was not pushed: the tip is asked for at least every `ask_interval`
-//! whatever the connection does, and a connection that brings nothing new is replaced after `silence`, and
-//! counted.
+//! Here the absence of pushes means nothing: the tip is requested at least every `ask_interval`,
+//! whatever the connection does, and a connection that delivers nothing new is replaced after
+//! `silence`, and counted.
 
 use crate::{
     certified::{Endpoint, Followed},
@@ -25,7 +25,7 @@ fn heads_that_are_never_pushed_are_found_by_asking_and_the_silence_is_counted() 
         let limit = Certified::default().ask_interval + Config::default().poll;
         for height in 11..=20 {
             endpoint.stand(&chain, height);
-            // It is alive in every way but one.
+            // The connection is alive, but delivers no heads.
             endpoint.push(&Ok(Push::Irrelevant));
             context.sleep(limit + millis(100)).await;
             assert_eq!(followed.delivered(), Some(height));

@@ -1,9 +1,10 @@
-//! B45. Two readers of one shared connection each took heads that the other one then never saw.
+//! B45. Two readers of one shared connection each consumed heads that the other one then never
+//! received.
 //!
-//! Here two followers of one endpoint each have a connection of their own, and two drivers of one source
-//! each ask for themselves: whatever one of them was told, the other one sees every head too, within a
-//! poll. Not guaranteed: a ring of the doorbell wakes one listener, so of two drivers of one source each
-//! is woken by some of the rings.
+//! Here two followers of one endpoint each have their own connection, and two drivers of one source
+//! each send their own requests: whatever one of them receives, the other one observes every head too,
+//! within a poll. Not guaranteed: a ring of the doorbell wakes one listener, so of two drivers of one
+//! source each is woken by some of the rings.
 
 use crate::{
     certified::{Endpoint, Followed, drive, push, source},

@@ -1,8 +1,8 @@
 //! B46. After a reconnection the server replayed its last messages, and they were delivered again: the
-//! mark of what had been delivered was forgotten once the queue was empty.
+//! delivery watermark had been discarded when the queue ran empty.
 //!
-//! Here what was delivered is in the view, not in a queue. A replayed certificate is old news: counted,
-//! not even checked, and no event comes of it.
+//! Here the delivered head is in the view, not in a queue. A replayed certificate is outdated: it is
+//! counted without being verified, and yields no event.
 
 use crate::{
     certified::{Endpoint, Followed, push},

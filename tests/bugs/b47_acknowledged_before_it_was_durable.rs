@@ -1,9 +1,9 @@
 //! B47. One side acknowledged a block that the other side had only accepted, and after a crash the
-//! block was nowhere. An answer that meant "still working on it" was taken for success.
+//! block was lost. A response that meant "still working on it" was taken for success.
 //!
-//! Here an acknowledgement has two strengths. `Accepted` lets the next events come and moves nothing that
-//! survives a restart; only `Durable` moves the position. Anything else is a failure, and the same events
-//! come again.
+//! Here there are two acknowledgements. `Accepted` lets the next events follow and moves nothing that
+//! survives a restart; only `Durable` moves the position. Anything else is a failure, and the same
+//! events are delivered again.
 
 use crate::support::{Disk, Sink, crash, grow, hand_over, open, secs, simulate};
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
@@ -11,7 +11,7 @@ use tidewatch_core::{Ack, EventLog as _, Fault, FaultKind, Record};
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::delivery::Config;
 
-/// The sequences that a consumer is given that answers `ack`, and its position afterwards.
+/// The sequences delivered to a consumer that returns `ack`, and its position afterwards.
 async fn given(
     context: &deterministic::Context,
     store: &Disk,

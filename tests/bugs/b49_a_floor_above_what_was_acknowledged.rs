@@ -1,8 +1,8 @@
-//! B49. A floor was raised too early. What lay below it and had not been delivered was dropped for
-//! ever, and no restart could repair it.
+//! B49. A floor was raised too early. Blocks below it that had not been delivered were dropped
+//! permanently, and no restart could repair that.
 //!
-//! Here the floor is a consumer's durable position. Only its own acknowledgement moves it, up to the batch
-//! that was acknowledged and no further, and a position that the history has not come to is refused.
+//! Here the floor is a consumer's durable position. Only the consumer's own acknowledgement moves it,
+//! up to the end of the acknowledged batch, and a position beyond the end of the history is rejected.
 
 use crate::support::{Sink, grow, hand_over, secs, simulate};
 use commonware_runtime::Clock as _;
@@ -33,7 +33,7 @@ fn the_floor_is_never_above_the_lowest_event_that_was_not_acknowledged() {
         let mut log = Memory::new(chain.chain_info());
         grow(&mut log, &chain, 1..=10).await;
         let config = || Config { batch_max: NZUsize!(2), ..Config::default() };
-        // It takes in events 0 to 5, and cannot take in 6 and 7.
+        // It handles events 0 to 5, and fails to handle 6 and 7.
         let picky = |records: &[Record]| match records[0].sequence() {
             0..6 => Ok(Ack::Durable),
             _ => Err(FaultKind::Consumer.fault("picky", "cannot")),

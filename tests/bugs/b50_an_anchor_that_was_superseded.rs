@@ -1,8 +1,9 @@
 //! B50. A target was replaced by a newer one before it was reached. The repair of the gap below it was
-//! not taken up again, and nothing was emitted any more.
+//! not resumed, and nothing was emitted any more.
 //!
-//! Here no target outlives its pass: each one begins at where the view stands and at what the source says
-//! now. However often the tip is replaced while it is being fetched, the next one that stays is reached.
+//! Here no target outlives its pass: every pass starts from the current state of the view and of the
+//! source. However often the tip is replaced while it is being fetched, the next one that stays is
+//! reached.
 
 use crate::support::{Live, secs, simulate};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -37,7 +38,7 @@ fn when_another_tip_comes_before_the_first_was_reached_the_second_is_reached() {
     });
 }
 
-/// Replaces the tip by one on another fork, or moves it up, above what is final.
+/// Replaces the tip by one on another fork, or moves it up, above the finalized tip.
 fn supersede(world: &mut World, rng: &mut StdRng, nth: u64) {
     let (tip, finalized) = (world.chain.tip(), world.tips.block(Tier::Finalized));
     let finalized = finalized.map_or(0, |block| block.height.get());

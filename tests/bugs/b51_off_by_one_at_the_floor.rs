@@ -1,9 +1,9 @@
-//! B51. At the change from catching up to following, the first block above the floor was lost, or the
-//! one at the floor came again.
+//! B51. At the transition from catching up to following, the first block above the floor was lost, or
+//! the one at the floor was delivered twice.
 //!
-//! For a consumer that has durably taken in the first `f` events, the next one that it is given is event
-//! `f`, counted from 0: never the one before it again, and never one after it first. So it is for `f` from
-//! 0 to 3, wherever between two changes of the disk the process dies.
+//! For a consumer that has durably handled the first `f` events, the next event that it receives is
+//! event `f`, counted from 0: never an earlier one again, and never a later one first. That holds for
+//! `f` from 0 to 3, and for a crash between any two disk mutations.
 
 use crate::support::{Sink, grow, hand_over, history, millis, secs};
 use commonware_runtime::{
@@ -21,12 +21,12 @@ use tidewatch_sim::{
 use tidewatch_store::{Config, Store};
 use tidewatch_stream::delivery;
 
-/// Events in the end, one a block.
+/// Total number of events, one per block.
 const EVENTS: u64 = 5;
 
 type OnHost = Store<Host<deterministic::Context>, TestBlock>;
 
-/// How far the story came: events committed, and the floor, if the acknowledgement came back.
+/// Progress of the scenario: events committed, and the floor, if the acknowledgement returned.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reached {
     committed: u64,
@@ -40,7 +40,7 @@ async fn open(host: &Host<deterministic::Context>) -> Result<OnHost, Fault> {
     Store::open(host.child("store"), config).await
 }
 
-/// `floor` events, an acknowledgement of all of them, and the others.
+/// Commits `floor` events, acknowledges them, and commits the rest.
 async fn story(host: &Host<deterministic::Context>, floor: u64, reached: &Mutex<Reached>) {
     let chain = Chain::new('a', EVENTS);
     let mut store = open(host).await.unwrap();
@@ -57,7 +57,7 @@ async fn story(host: &Host<deterministic::Context>, floor: u64, reached: &Mutex<
     reached.lock().done = true;
 }
 
-/// The story until change `n` of the disk, which is the last thing that the process does.
+/// Runs the scenario until disk mutation `n`, at which the process crashes.
 fn die_at(floor: u64, n: u64, left: Probability) -> (Reached, Checkpoint) {
     let config = deterministic::Config::new().with_seed(n).with_timeout(Some(secs(60)));
     deterministic::Runner::new(config).start_and_recover(|context| async move {
@@ -77,7 +77,7 @@ fn die_at(floor: u64, n: u64, left: Probability) -> (Reached, Checkpoint) {
     })
 }
 
-/// The consumer is given everything after its floor, from the first one on, and then what comes.
+/// The consumer receives every event after its floor, from the first one on, and then new ones.
 fn goes_on(floor: u64, reached: Reached, disk: Checkpoint) {
     deterministic::Runner::from(disk).start(|context| async move {
         let (host, _) = Host::new(context.child("host"), 0);

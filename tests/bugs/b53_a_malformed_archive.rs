@@ -1,9 +1,8 @@
-//! B53. One malformed record in the archive set a repair loop spinning, which kept the mailbox from
-//! being served.
+//! B53. One malformed record in the archive kept a repair loop spinning, which starved the mailbox.
 //!
-//! Here what fails its checksum is found when the store opens or when it is read. Blocks that are not final
-//! are dropped with a prune that says so, and fetched again by an ordinary pass, during which requests are
-//! answered; what is final, and damaged, is refused and named, once.
+//! Here a checksum failure is detected when the store opens or when the record is read. Damaged blocks
+//! that are not final are dropped with an explicit prune, and an ordinary pass fetches them again while
+//! requests are served; a damaged final block is rejected once, by name.
 
 use crate::support::{Live, announced, history, millis, open, secs, simulate, told};
 use commonware_runtime::{
@@ -15,7 +14,7 @@ use tidewatch_stream::driver::Config;
 
 const BLOCKS: &str = "tidewatch-blocks-0_data";
 
-/// A store of 400 blocks, final up to `finalized`, that was closed or just dropped.
+/// A store of 400 blocks, finalized up to `finalized`, that was closed or just dropped.
 async fn written(
     context: &deterministic::Context,
     chain_info: &ChainInfo,
@@ -38,7 +37,7 @@ async fn written(
     chain
 }
 
-/// The one file of the blocks.
+/// The only file of the blocks.
 async fn file(context: &deterministic::Context) -> Vec<u8> {
     let [name] = &context.scan(BLOCKS).await.unwrap()[..] else { panic!("one file") };
     name.clone()
@@ -62,7 +61,7 @@ fn a_damaged_end_is_dropped_and_fetched_again_while_requests_are_answered() {
 
         let source = ScriptedSource::new(&chain, [400, 0, 0, 5]);
         let live = Live::on(&context, &source, store.clone(), Config::default());
-        // Requests are answered all the while.
+        // Requests are served meanwhile.
         for _ in 0..20 {
             let asked = context.current();
             live.mailbox.sync().await.unwrap();
@@ -114,7 +113,7 @@ fn a_damaged_record_of_a_final_block_is_named_and_nothing_spins() {
         }
         assert!((1..400).contains(&damaged), "{damaged} of 400");
 
-        // Following goes on, at its pace.
+        // The follower continues at its normal pace.
         let source = ScriptedSource::new(&chain, [400, 0, 0, 400]);
         let live = Live::on(&context, &source, store, Config::default());
         live.sleep(secs(10)).await;

@@ -1,9 +1,9 @@
-//! B54. A restart failed because the head that was saved was not in the log, or because the log was
-//! ahead of the node that it followed.
+//! B54. A restart failed because the saved head was not in the log, or because the log was ahead of the
+//! node that it followed.
 //!
-//! Here every combination of where somebody left off, and of what is there, has an answer. The first table
-//! is for a consumer's cursor and a store, the second for a view and its source. For a cursor the answer
-//! may be to try later, where this log has not come as far; a start never fails for it.
+//! Here every combination of a saved position and the available state has a defined outcome. The first
+//! table covers a consumer's cursor and a store, the second a view and its source. The outcome for a
+//! cursor may be to retry later, if this log is behind it; a start never fails because of it.
 
 use crate::support::{Disk, Live, announced, history, secs, simulate, told};
 use commonware_runtime::{Supervisor as _, deterministic};
@@ -30,13 +30,13 @@ async fn follow<V: LocalView<Block = TestBlock>>(mut view: V, chain: &Chain, hei
     view
 }
 
-/// The position of somebody who followed `chain` up to `height`, here or elsewhere.
+/// The position of a consumer that followed `chain` up to `height`, from this store or another.
 async fn left_off(chain: &Chain, height: u64) -> Cursor {
     let log = follow(Memory::new(chain.chain_info()), chain, height).await;
     history(&log).await.pop().unwrap().cursor
 }
 
-/// The `nth` store, which followed `chain` up to `height`, as it is after a restart.
+/// The `nth` store, which followed `chain` up to `height`, after a restart.
 async fn restarted(context: &deterministic::Context, nth: u64, chain: &Chain, height: u64) -> Disk {
     let config = || tidewatch_store::Config {
         partition: format!("store-{nth}"),
@@ -94,7 +94,7 @@ fn every_view_meets_every_source_and_comes_to_stand_where_it_does() {
         let fork = chain.fork(13, 'b', 45);
         let behind = (&chain, 15);
         let (ahead, forked) = ((&chain, 60), (&fork, 45));
-        // The first event after the start, where one is needed.
+        // The first event after the start, if one is needed.
         let table = [
             (0, behind, "blocks 1a"),
             (0, ahead, "blocks 1a"),

@@ -1,9 +1,9 @@
-//! B55. The position was saved before the data that belongs to it was flushed, or the data before the
-//! position: after a crash in between, something was missing, or there twice.
+//! B55. The position was saved before its data was flushed, or the data before the position: after a
+//! crash in between, data was missing or duplicated.
 //!
-//! Here a record carries its own position, so that a consumer with transactions saves both in one; and the
-//! position that is kept for it moves only once it has said that what it took in is durable. Whatever comes
-//! between the two, it can tell what it has already.
+//! Here a record carries its own position, so that a transactional consumer saves both atomically; and
+//! a position stored on its behalf moves only after the consumer has acknowledged the events as
+//! durable. After a crash between the two, the consumer recognises the events that it already has.
 
 use crate::support::{crash, grow, open, restart, secs};
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
@@ -13,22 +13,22 @@ use tidewatch_core::{Ack, Consumer, EventLog as _, Fault, Record};
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::{Delivery, delivery::Config};
 
-/// Events of the history, one a block, given two at a time and flushed six at a time.
+/// Events of the history, one per block, delivered two at a time and flushed six at a time.
 const EVENTS: u64 = 18;
 
-/// What survives a crash of the consumer: rows, and the position that they lead to, in one transaction.
+/// Durable state of the consumer: rows, and the position after them, written in one transaction.
 #[derive(Debug, Default)]
 struct Table {
     rows: Vec<u64>,
     position: u64,
 }
 
-/// Where it dies.
+/// Where the consumer crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dies {
-    /// With the data not flushed, and the position not saved.
+    /// Before the data is flushed and before the position is saved.
     BeforeTheFlush,
-    /// With the data flushed, and the position not saved.
+    /// After the data is flushed and before the position is saved.
     BeforeThePosition,
     Never,
 }
@@ -72,7 +72,7 @@ impl Consumer for Database {
     }
 }
 
-/// Hands everything over until nothing moves any more.
+/// Delivers events until nothing changes any more.
 async fn run(
     context: &deterministic::Context,
     table: &Arc<Mutex<Table>>,

@@ -1,9 +1,9 @@
-//! B57. An archive that was behind the stored state, or belonged to another chain altogether, was
-//! accepted, and what was served was wrong.
+//! B57. An archive that was behind the stored state, or belonged to a different chain, was accepted,
+//! and wrong data was served.
 //!
-//! Here a directory of another chain is refused with both names. Within one, the events are the truth: blocks
-//! that are ahead of them belong to a commit that did not end and are dropped; where they lack a block that
-//! is final by the events, the start is refused and the part is named.
+//! Here a directory of another chain is rejected with both names. Within one directory, the events are
+//! authoritative: blocks beyond them belong to a commit that did not complete and are dropped; if a
+//! block is missing that is final according to the events, the start fails and names the damaged part.
 
 use crate::support::{Disk, announced, history, open, simulate, told};
 use commonware_runtime::{
@@ -12,7 +12,7 @@ use commonware_runtime::{
 use tidewatch_core::{ChainId, ChainInfo, Change, FaultKind, Height, LocalView as _, Tier};
 use tidewatch_sim::scripted::chain::Chain;
 
-/// The events, and the parts that must agree with them.
+/// The events, and the parts of the store that must be consistent with them.
 const EVENTS: [&str; 3] = [
     "tidewatch-events_data",
     "tidewatch-events_offsets-blobs",

@@ -1,9 +1,9 @@
-//! B58. A manager with a bounded queue missed the one wake-up that told it of free space, and stood
-//! still for ever.
+//! B58. A manager with a bounded queue missed the one wake-up that signalled free space, and stalled
+//! permanently.
 //!
-//! Here the waits that could miss one are those of readers for the next event, and of callers for the next
-//! pass. Both are run under a hundred schedules, in which every task is held back at random: everything that
-//! was written is read, and everybody who asked is answered.
+//! Here the waits that could miss a wake-up are those of readers for the next event, and of callers for
+//! the next pass. Both run under a hundred schedules, in which every task is delayed at random: every
+//! event is read, and every caller gets its result.
 
 use crate::support::{Sink, grow, hand_over, millis, patient, secs};
 use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, deterministic};
@@ -18,13 +18,13 @@ use tidewatch_sim::{
 use tidewatch_store::Memory;
 use tidewatch_stream::{Driver, delivery, driver};
 
-/// Schedules that are tried.
+/// Number of schedules.
 const SEEDS: u64 = 100;
 
-/// Half of the polls come late, by up to 5 ms.
+/// Half of the polls are delayed by up to 5 ms.
 const LATE: Odds = Odds { rate: 0.5, longest: millis(5) };
 
-/// Runs `test` on a host whose tasks are held back as `seed` draws.
+/// Runs `test` on a host whose tasks are delayed at random, by `seed`.
 fn scheduled<F: Future<Output = ()>>(
     test: impl Fn(deterministic::Context, Host<deterministic::Context>) -> F,
 ) {
@@ -45,7 +45,7 @@ fn a_reader_that_drains_exactly_what_there_is_is_woken_by_the_next_event() {
         let log = Memory::new(chain.chain_info());
         let config = delivery::Config { batch_max: NZUsize!(1), ..delivery::Config::default() };
         let (taken, _, _) = hand_over(&context, log.clone(), Sink::new("reader"), (), config);
-        // Two that wait by themselves, held back as the writer is.
+        // Two readers in their own tasks, delayed like the writer.
         let waiters = [1, 2].map(|_| {
             let log = log.clone();
             host.child("waiter").spawn(move |_| async move {

@@ -1,8 +1,7 @@
-//! B59. A start height from the settings overwrote the one that was stored, and history was skipped, or
-//! asked for again.
+//! B59. A configured start height overwrote the stored one, and history was skipped or fetched again.
 //!
-//! Here the order is documented and simple: what is stored counts. The setting acts only before the first
-//! block (see [`Start`](tidewatch_stream::Start)).
+//! Here the precedence is documented and simple: the stored state wins. The setting applies only before
+//! the first block (see [`Start`](tidewatch_stream::Start)).
 
 use crate::support::{Live, from, history, open, secs, simulate, told};
 use commonware_runtime::{Supervisor as _, deterministic};

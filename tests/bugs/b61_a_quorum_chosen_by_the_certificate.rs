@@ -1,9 +1,9 @@
-//! B61. The epoch was read from the certificate itself, which may name none or another one, and the
-//! certificate was then checked against the wrong quorum.
+//! B61. The epoch was read from the certificate itself, which may contain none or a wrong one, and the
+//! certificate was then verified against the wrong quorum.
 //!
-//! Here the quorum comes from our own table of epochs, by the height of the block and by nothing else. A
-//! certificate that names another epoch than its height has is refused before it is checked. One of a height
-//! whose epoch the table does not know is not checked either, whatever epoch it names.
+//! Here the quorum comes from the local epoch schedule, by the height of the block and nothing else. A
+//! certificate whose epoch is not that of its height is rejected before its signature is verified, and
+//! so is one at a height whose epoch is unknown.
 
 use crate::{
     certified::{certify, ours, strangers},
@@ -47,7 +47,7 @@ fn only_the_validators_of_the_height_in_the_epoch_of_the_height_are_a_quorum() {
         checker.start();
         let verifier = Verifier::<_, TestBlock>::new(Table, genesis, (), metrics.clone(), mailbox);
         let (first, second) = (ours(), strangers());
-        // The last column: whether it was refused before a signature was checked.
+        // The last column: whether it was rejected before a signature was verified.
         let table = [
             ("the first epoch's", first, 0, 49, true, false),
             ("the second epoch's", second, 1, 50, true, false),

@@ -1,7 +1,8 @@
-//! B62. The key that everything was verified against was asked of the upstream that was to be verified.
+//! B62. The key that verified everything was requested from the upstream that was to be verified.
 //!
-//! Here there is no trust on first use, and no setting for it: without the network's public key nothing is
-//! opened, and an upstream of another network gets nowhere however well it signs.
+//! Here there is no trust on first use, and no setting for it: without the network's public key no
+//! source opens, and every certificate of an upstream of another network is rejected, although its
+//! signatures are valid there.
 
 use crate::follow;
 use commonware_runtime::Supervisor as _;

@@ -1,12 +1,12 @@
 //! B63. After a jump over history and a restart the boundary block of an earlier epoch was not in the
-//! store, and without it there was no certificate scheme for the epoch at hand: the start failed for good.
+//! store, and without it there was no certificate scheme for the current epoch: every start failed.
 //!
-//! Here history is proved by the digests that lead to it from a certificate above, so that the scheme of
-//! an earlier epoch is never needed: the one of the tip's epoch, pinned, is enough to catch up from genesis
-//! and to start again. A certificate of an epoch that the table does not know yet is skipped, and the
-//! upstream is not blamed for it; the follower goes on as soon as the table knows the epoch. What brings the
-//! table its epochs, from boundary to boundary, is not there yet; it is for `tidewatch-certified`, behind
-//! [`Epochs`].
+//! Here the hash chain below a certificate proves history, so that the scheme of an earlier epoch is
+//! never needed: the pinned scheme of the tip's epoch is enough to catch up from genesis and to restart.
+//! A certificate of an epoch that the schedule does not contain yet is skipped, and not counted as
+//! invalid; the follower continues as soon as the schedule contains the epoch. The component that
+//! extends the schedule from boundary to boundary does not exist yet; it belongs to
+//! `tidewatch-certified`, behind [`Epochs`].
 
 use crate::{
     certified::{Endpoint, certify, drive, ours, source_under, strangers},

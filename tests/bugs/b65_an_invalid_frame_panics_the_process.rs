@@ -1,9 +1,9 @@
-//! B65. A certificate that did not verify ended the process by a panic, and an empty frame the task
-//! that read it.
+//! B65. A certificate that did not verify ended the process by a panic, and an empty frame ended the
+//! task that read it.
 //!
-//! Here everything that comes from outside is decoded with bounds and refused with a reason. A million
-//! frames that are random, cut off or changed in one place are each refused by one of the reasons that there
-//! are, and nothing of them is remembered.
+//! Here all external input is decoded with bounds and rejected with a reason. A million frames that are
+//! random, truncated or changed in one place are each rejected with one of the known reasons, and
+//! nothing of them is kept.
 
 use crate::{
     certified::{Endpoint, Followed, finalization, ours, push},
@@ -26,10 +26,10 @@ use tidewatch_stream::driver::Config;
 
 const FRAMES: u32 = 1_000_000;
 
-/// Signatures that are checked: a check takes a millisecond.
+/// Signatures to verify: a verification takes a millisecond.
 const CHECKS: u32 = 200;
 
-/// A frame that is not `good`: random, cut off, or changed in one place.
+/// A frame that differs from `good`: random, truncated, or changed in one place.
 fn bad(good: &Bytes, rng: &mut StdRng) -> Bytes {
     let mut frame = good.to_vec();
     match rng.random_range(0..3) {
@@ -39,7 +39,7 @@ fn bad(good: &Bytes, rng: &mut StdRng) -> Bytes {
         }
         1 => frame.truncate(rng.random_range(0..good.len())),
         _ => {
-            // Of the last field, the fork's name, a scripted block hashes one byte only.
+            // A scripted block hashes only one byte of the last field, the fork.
             let at = rng.random_range(0..frame.len() - 4);
             frame[at] ^= rng.random_range(1..=255_u8);
         }

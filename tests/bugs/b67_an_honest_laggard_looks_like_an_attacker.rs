@@ -1,8 +1,9 @@
-//! B67. Of two upstreams one was a block behind, and comparing their tips made the honest one look like
-//! an attacker.
+//! B67. Of two upstreams one was a block behind, and a comparison of their tips made the honest one
+//! look like an attacker.
 //!
-//! Here an answer from before what was verified is old news: counted, and no fault. Only two certificates
-//! that both verify, over two blocks of one height, are a contradiction, and then both sides are reported.
+//! Here a response that is older than the verified state is outdated: it is counted, and is not a
+//! fault. Only two valid certificates over two different blocks of one height are a conflict, and then
+//! both blocks are reported.
 
 use crate::{
     certified::{Endpoint, source},

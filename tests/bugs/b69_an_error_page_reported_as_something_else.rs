@@ -1,7 +1,7 @@
-//! B69. A proxy answered with success and an error page, and what was reported was that a block did not
-//! decode: nobody saw that there was no node at the other end.
+//! B69. A proxy responded with status 200 and an error page, which was reported as a block that does
+//! not decode: the report did not show that there was no node behind the proxy.
 //!
-//! Here the refusal names the content type, the first bytes, and the address, and is a kind of its own.
+//! Here the fault names the content type, the first bytes and the address, and has its own kind.
 
 use crate::follow;
 use tidewatch_core::{Fault, FaultKind};
@@ -9,7 +9,7 @@ use tidewatch_devnet::readymade::{Chain, ChainConfig, Server, ServerConfig, Tamp
 use tidewatch_sources::alto::{CertificateMode, StandardScheme};
 use tidewatch_tests::{Node, Settings};
 
-/// How much of a page is shown.
+/// Length of the page excerpt in the fault.
 const SHOWN: usize = 80;
 
 #[test]
@@ -20,7 +20,7 @@ fn success_with_a_page_is_reported_with_content_type_first_bytes_and_address() {
         Server::start(&chain, ServerConfig { tampers, ..ServerConfig::default() }).unwrap();
     follow(|context| async move {
         let mut settings = Settings::readymade(&server);
-        // With a password, which must not be part of the address that is shown.
+        // The URL has a password, which the reported address must not contain.
         let address = server.url().replace("http://", "http://alice:hunter2@");
         settings.endpoints = vec![format!("alto+{address}?mode=standard").parse().unwrap()];
         let node = Node::<StandardScheme>::start(&context, &settings).await;

@@ -1,9 +1,9 @@
-//! B70. The user, the password or the key in the address of an upstream was written into logs.
+//! B70. The user, the password or the key in the URL of an upstream was written into logs.
 //!
-//! Here they are in the request and nowhere else. What a follower says while it follows such an address, is
-//! refused, loses it, and cannot reach it, is captured and searched: faults with their texts, metrics, logs
-//! of every level, and what it shows of itself. The command's own output is held to it by the command's
-//! tests.
+//! Here credentials are in the request and nowhere else. Everything that a follower emits while it
+//! follows such a URL, is rejected, loses the connection, or cannot connect, is captured and searched:
+//! faults with their messages, metrics, logs of every level, and `Debug` output. The output of the
+//! command is covered by the command's own tests.
 
 use crate::follow;
 use commonware_runtime::Metrics as _;
@@ -15,7 +15,7 @@ use tidewatch_sources::alto::{CertificateMode, Endpoint, StandardScheme};
 use tidewatch_tests::{Node, Seen, Settings};
 use tracing_subscriber::EnvFilter;
 
-/// Parts of the addresses, and the header that user and password become.
+/// Credentials in the URLs, and the header that is derived from user and password.
 const SECRETS: [&str; 5] = ["alice", "hunter2", "hunter%32", "key-4711", "YWxpY2U6"];
 
 fn assert_none_of_the_secrets(what: &str, text: &str) {
@@ -25,7 +25,7 @@ fn assert_none_of_the_secrets(what: &str, text: &str) {
     }
 }
 
-/// Follows `address` until `happened`, and searches what was said meanwhile.
+/// Follows `address` until `happened`, and searches all output for credentials.
 fn search(server: &Server, address: &str, what: &str, happened: impl Fn(&Seen) -> bool) {
     follow(|context| async move {
         let endpoint: Endpoint = address.parse().unwrap();
@@ -49,7 +49,7 @@ fn search(server: &Server, address: &str, what: &str, happened: impl Fn(&Seen) -
 #[test]
 fn what_is_secret_in_an_address_is_found_nowhere() {
     let logs = NamedTempFile::new().unwrap();
-    // As in the command, the one library that would log the headers of its request is left out.
+    // As in the command, the one library that would log request headers is filtered out.
     let filter = EnvFilter::new("trace,tungstenite::handshake::client=error");
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.reopen().unwrap()).init();
 
@@ -61,7 +61,7 @@ fn what_is_secret_in_an_address_is_found_nowhere() {
     search(&server, &with("alice:hunter2@", ""), "finality", |seen| {
         seen.is_final(tidewatch_core::Height::new(10))
     });
-    // Nothing is there: the push connection is refused, with the path in the request.
+    // The server has no such path: the push connection is rejected, with the path in the request.
     search(&server, &with("alice:hunter%32@", "/key-4711"), "a refusal", |seen| {
         seen.count(FaultKind::Unavailable) > 0
     });

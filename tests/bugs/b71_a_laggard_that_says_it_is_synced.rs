@@ -1,8 +1,8 @@
-//! B71. A follower that was 200 blocks behind said that it was synced, because the number that it
+//! B71. A follower that was 200 blocks behind reported that it was synced, because the number that it
 //! compared with moved only when it imported a block itself. It went on to build on an old head.
 //!
-//! Here lag is measured against the newest tip that the source has named, and a state that is as good as
-//! `Live` needs fresh contact as well: without it the state is `Blind`, whatever was said last.
+//! Here lag is measured against the newest tip that the source has reported, and `Live` also requires
+//! recent contact: without it the state is `Blind`, whatever the last state was.
 
 use crate::support::{Live, secs, simulate};
 use tidewatch_core::{FaultKind, Height, State, Status};
@@ -28,7 +28,7 @@ fn with_1000_seen_and_800_applied_the_lag_is_200_and_the_state_is_not_live() {
         assert_eq!((status.lag, status.source_height), (200, Some(Height::new(1_000))));
         assert_eq!(status.state, State::CatchingUp);
 
-        // And it stays so until the blocks are there, although passes fail in between.
+        // The state stays the same until the blocks are delivered, although passes fail meanwhile.
         live.sleep(secs(49)).await;
         let wrong = |status: &Status| status.state == State::Live && status.lag > 2;
         let told = live.recorder.statuses();

@@ -1,10 +1,10 @@
-//! B73. The first sync was called complete although it had failed; and finality was announced only once
-//! the unfinished part of the chain had been caught up with.
+//! B73. The first sync was reported as complete although it had failed; and finality was announced only
+//! after the unfinished part of the chain had been caught up.
 //!
-//! Here the first half is a matter of the status: a pass that failed leaves a known gap, and with one the
-//! state is not `Live`. The second half was decided otherwise, and on purpose: no tier is announced above
-//! the blocks that a view was given, and tiers come together with the last of them. Whoever wants finality
-//! at once follows the same source with a view without blocks.
+//! Here the status covers the first half: a failed pass leaves a known gap, and with a gap the state is
+//! not `Live`. The second half is deliberately different: no tier is announced above the delivered
+//! head, and the tiers are announced together with the last block. A client that needs finality at once
+//! follows the same source with a tips-only view.
 
 use crate::support::{Live, Steps, secs, simulate};
 use commonware_runtime::Supervisor as _;
@@ -65,7 +65,7 @@ fn a_view_without_blocks_has_every_tier_while_another_one_is_still_given_blocks(
     });
 }
 
-/// A tip that runs away does not hold finality up: it is announced by the snapshot that blocks lead to.
+/// A tip that keeps moving does not delay finality: a pass announces the finality of its own snapshot.
 #[test]
 fn finality_comes_although_the_proposed_tip_is_never_caught_up_with() {
     let chain = Chain::new('a', 200);

@@ -1,8 +1,8 @@
-//! B74. Readiness was reported before the data that it promised was in the cache, and the first
-//! question after it failed.
+//! B74. Readiness was reported before the promised data was in the cache, and the first request after
+//! it failed.
 //!
-//! Here a request for a pass is answered when that pass has ended, which is after its commit. What it
-//! brought can then be read at once, and nothing is asked of the source for it.
+//! Here a request for a pass is completed when that pass has ended, which is after its commit. The
+//! results can be read at once, without a call to the source.
 
 use crate::support::{Live, open, simulate};
 use futures::FutureExt as _;

@@ -1,9 +1,9 @@
-//! B75. A handle that somebody dropped took the server down with it; and a catch-up of half an hour was
-//! killed by a probe that took it for dead.
+//! B75. A dropped handle took the server down with it; and a probe that did not recognise progress
+//! killed a catch-up of half an hour.
 //!
-//! Here a driver does not need its mailboxes to live, and while it catches up it says so: the state is
-//! `CatchingUp` for as long as ranges are answered, and the lag shrinks with every one. The two probes
-//! themselves are for whoever serves them.
+//! Here a driver does not depend on its mailboxes, and a catch-up is visible: the state is `CatchingUp`
+//! as long as ranges arrive, and the lag shrinks with every range. The two probes themselves belong to
+//! the component that serves them.
 
 use crate::support::{Live, secs, simulate};
 use commonware_runtime::Clock as _;

@@ -1,8 +1,7 @@
-//! B77. An upstream accepted a request and never answered it, and the repair that waited for it stood
-//! still.
+//! B77. An upstream accepted a request and never responded, and the repair that waited for it stalled.
 //!
-//! Here every request ends by its deadline, the next one goes to another upstream, and one that failed is
-//! asked last for a while: the whole stall is at most two deadlines.
+//! Here every request ends by its deadline, the next one goes to another upstream, and an upstream that
+//! failed is deprioritised for a while: a stall lasts at most two deadlines.
 
 use crate::{
     certified::{Endpoint, Followed, push},
@@ -22,11 +21,11 @@ fn with_one_silent_upstream_of_two_the_stall_is_at_most_two_deadlines() {
     simulate(|context| async move {
         let chain = Chain::new('a', 400);
         let deadline = Certified::default().request_timeout;
-        // A client of a real endpoint gives up by itself in time for the other one.
+        // A client of a real endpoint times out early enough to try the other endpoint.
         let endpoint =
             |name| Endpoint::named(&context, name, &chain, 300).patient_for(deadline / 2);
         let (silent, other) = (endpoint("silent"), endpoint("other"));
-        // The push connection is the other one's.
+        // The push connection is to the other endpoint.
         silent.listening(false);
         let both = Failover::new(silent.clone(), vec![other.clone()]);
         let followed = Followed::start(&context, both, Config::default()).await;
@@ -60,7 +59,7 @@ fn a_source_call_that_is_never_answered_ends_by_the_drivers_deadline() {
             let limit = config.deadline + config.poll * 2;
             let live = Live::new(&context, &source, config);
             live.sleep(millis(500)).await;
-            // A fork, so that every kind of call is needed.
+            // A fork requires every kind of call.
             let fork = chain.fork(15, 'b', 60);
             source.answer(kind, nth, Answer::Hang);
             source.stand(&fork, [60, 0, 0, 5]);

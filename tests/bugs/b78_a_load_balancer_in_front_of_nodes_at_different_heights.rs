@@ -1,9 +1,9 @@
-//! B78. Behind one address stood three nodes at three heights. An answer of the lowest one looked like
+//! B78. Three nodes at three heights were behind one address. A response of the lowest one looked like
 //! an empty block, a reorg, or an error that ended the follower.
 //!
-//! Here an empty answer is never the truth about a block whose digest is known, an old tip is old news, and
-//! what one node does not have yet is asked for again soon: it is a fault of its own, behind, and costs one
-//! poll.
+//! Here an empty response is never taken as the truth about a block whose digest is known, an old tip
+//! is ignored as outdated, and data that one node does not have yet is requested again soon: the fault
+//! has severity behind, and costs one poll.
 
 use crate::{
     certified::{Connection, Endpoint, Followed},
@@ -21,7 +21,7 @@ use tidewatch_sim::scripted::{
 };
 use tidewatch_stream::driver::Config;
 
-/// One address with three nodes behind it, of which one answers at random.
+/// One address with three nodes behind it; a random one serves each request.
 struct Balanced {
     nodes: [Endpoint; 3],
     rng: Mutex<StdRng>,
@@ -55,7 +55,7 @@ fn with_nodes_at_100_98_and_95_block_100_is_reached_without_a_step_back() {
             let followed = Followed::start(&context, balanced, Config::default()).await;
             context.sleep(secs(60)).await;
             assert_eq!(followed.delivered(), Some(100), "seed {seed}");
-            // They move on, and never agree.
+            // The nodes keep moving, and never agree.
             for by in 1..=20 {
                 for (node, tip) in nodes.iter().zip([100, 98, 95]) {
                     node.stand(&chain, tip + by);
@@ -100,7 +100,7 @@ fn a_range_that_a_node_does_not_have_yet_is_missing_and_asked_for_again_after_a_
 fn digests_that_a_node_does_not_have_yet_make_no_reorg() {
     let chain = Chain::new('a', 100);
     let mut steps = Steps::synced(&chain, [100, 0, 0, 50]);
-    // The tip is another one, as one node says; a node that is behind is asked where they part.
+    // One node reports a new tip, and a lagging node serves the search for the ancestor.
     steps.source.stand(&chain.fork(97, 'b', 100), [100, 0, 0, 50]);
     steps.source.answer(Kind::Digests, 1, Answer::Digests(vec![None; 64]));
     let pass = steps.pass();

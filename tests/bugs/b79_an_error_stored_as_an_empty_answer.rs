@@ -1,8 +1,8 @@
-//! B79. A `null` or an error in the middle of a batch was stored as an answer that holds nothing.
+//! B79. A `null` or an error in the middle of a batch was stored as an empty response.
 //!
-//! Here there are three different things, and none of them is a block: what an upstream does not have
-//! (`None`, or an empty range), what it refused to answer (a fault), and what it answered wrong (a fault of
-//! another kind). A range in which one block is wrong is refused as a whole.
+//! Here three outcomes are distinct, and none of them is a block: data that an upstream does not have
+//! (`None`, or an empty range), a request that failed (a fault), and an invalid response (a fault of
+//! another kind). A range with one invalid block is rejected as a whole.
 
 use crate::{
     certified::{Endpoint, source},

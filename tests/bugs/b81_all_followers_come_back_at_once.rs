@@ -1,8 +1,9 @@
-//! B81. All followers of one server lost it at one moment, and all of them came back at one moment too.
+//! B81. All followers of one server lost it at the same moment, and all of them reconnected at the same
+//! moment too.
 //!
-//! Here the first wait already is half chance, and each one that brings nothing doubles it. A thousand
-//! followers of a server that restarts come back spread over that half, and the longer it is away, the wider
-//! they are spread.
+//! Here even the first delay has jitter over half its length, and every failure doubles the delay. A
+//! thousand followers of a server that restarts reconnect spread over that half, and the longer the
+//! outage, the wider the spread.
 
 use crate::{
     certified::{Endpoint, push, source},
@@ -15,7 +16,7 @@ use tidewatch_sim::scripted::chain::Chain;
 
 const FOLLOWERS: usize = 1_000;
 
-/// The most of `times` that lie within one range of `window`.
+/// Maximum number of `times` within any interval of length `window`.
 fn densest(times: &[SystemTime], window: Duration) -> usize {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -40,7 +41,7 @@ fn a_thousand_followers_of_a_server_that_restarts_are_spread_over_the_jitter() {
             .collect();
         context.sleep(secs(1)).await;
         assert_eq!(server.open().0, FOLLOWERS);
-        // Each has had an event: what follows is a new trouble for it.
+        // Each has received an event, so the next failure starts a new back-off.
         server.push(&Ok(push(&chain, 2)));
         context.sleep(secs(1)).await;
 
@@ -49,12 +50,12 @@ fn a_thousand_followers_of_a_server_that_restarts_are_spread_over_the_jitter() {
         context.sleep(secs(120)).await;
         let attempts = server.listened().split_off(since);
 
-        // The first waits lie between half of the base and all of it: a thousand over that half.
+        // The first delays lie between half of the base and the base.
         let jitter = config.backoff_base / 2;
         let first = densest(&attempts[..FOLLOWERS], jitter / 10);
         assert!(first <= FOLLOWERS / 10 * 3 / 2, "{first} in a tenth of {jitter:?}");
 
-        // At the end they are as far apart as the longest wait allows.
+        // At the end they are spread over half of the maximum delay.
         let limit = config.backoff_cap / 2;
         let late = context.current() - secs(40);
         let late: Vec<_> = attempts.into_iter().filter(|at| *at >= late).collect();

@@ -1,8 +1,8 @@
-//! B82. A follower whose upstream was down when it started ended for good; another one went on for ever
-//! after the one that it worked for had gone.
+//! B82. A follower whose upstream was down at its start ended permanently; another one kept running
+//! forever after its user had gone.
 //!
-//! Here only trouble of this machine ends a driver: an upstream may be down for an hour, and is followed when
-//! it comes back. And what has nobody to work for any more ends at once.
+//! Here only a local failure ends a driver: an upstream may be down for an hour, and is followed when
+//! it returns. An actor whose last user has gone ends at once.
 
 use crate::{
     certified::{Endpoint, Followed},
@@ -15,7 +15,7 @@ use tidewatch_core::{Change, FaultKind, LocalView as _, State};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
 
-/// Long enough for whatever is ready to run.
+/// Long enough for every runnable task to run.
 const TICK: Duration = millis(5);
 
 #[test]
@@ -72,7 +72,7 @@ fn a_delivery_whose_log_is_gone_and_an_upstream_that_is_not_wanted_any_more_end_
         assert_eq!(taken.sequences(), [0]);
         store.close().await.unwrap();
         context.sleep(TICK).await;
-        // How it ends does not matter here; that it has ended does.
+        // Only the end matters here, not the result.
         let ended = handle.now_or_never().expect("it has ended");
         assert!(ended.is_ok(), "without a panic");
 

@@ -1,8 +1,8 @@
-//! B83. A cursor that could not be resumed from hung for minutes, or was called invalid when it was
-//! only ahead of a server that lagged, and its owner gave up.
+//! B83. A request to resume from an unusable cursor hung for minutes, or the cursor was called invalid
+//! when it was only ahead of a lagging server, and its owner gave up.
 //!
-//! Here there are five answers to five cursors, each of which tells its owner something else to do, and none
-//! of them asks any source or waits for anything.
+//! Here there are five responses to five kinds of cursors. Each requires a different reaction of the
+//! owner, and none of them calls a source or waits.
 
 use crate::support::{Disk, announced, history, millis, simulate};
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
@@ -15,7 +15,7 @@ use tidewatch_core::{
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_store::{Config, Store};
 
-/// A store that keeps 40 events, and followed `chain` up to `height`, two events a block.
+/// A store that retains 40 events, and followed `chain` up to `height`, with two events per block.
 async fn followed(
     context: &deterministic::Context,
     partition: &str,
@@ -86,7 +86,7 @@ fn five_cursors_get_five_answers_at_once() {
                     true
                 }
                 ("of another fork", Ok(Resume::Forked { ancestor, bridge, .. })) => {
-                    // The nearest recorder below the fork.
+                    // The nearest locator below the fork.
                     assert!(chain.has(*ancestor) && ancestor.height.get() >= 32, "{ancestor}");
                     assert!(matches!(bridge[0].event, Event::Pruned { to, .. } if to == *ancestor));
                     assert_eq!(bridge.last().unwrap().watermarks.delivered, Some(chain.at(50)));

@@ -1,9 +1,10 @@
-//! B85. Clients took what came without checking that it went on where the last message had ended, and
-//! nobody knew how deep undos usually are.
+//! B85. Clients accepted messages without checking that each continued where the last one had ended,
+//! and there were no statistics on the usual depth of reorgs.
 //!
-//! Here a record carries the position after it, which counts the events: whoever keeps the last one sees that
-//! the next follows on it. The library that does so for a remote client comes with the server; a consumer in
-//! the process is held to it here, over a run of reorgs whose depths are counted in a histogram.
+//! Here a record carries the position after it, which counts events: a client that keeps the last
+//! position can check that the next record follows it. The library that does so for a remote client
+//! comes with the server; here an in-process consumer is checked over a series of reorgs, whose depths
+//! are counted in a histogram.
 
 use crate::support::{Live, Sink, hand_over, secs, simulate};
 use commonware_runtime::Metrics as _;
@@ -23,7 +24,7 @@ fn every_record_goes_on_where_the_one_before_it_ended_and_depths_are_counted() {
             let (mut last, mut watermarks) = (0, Watermarks::none());
             let sink = Sink::with("client", move |records| {
                 for record in records {
-                    // What any client can check, of the text that it is given.
+                    // What any client can check with the text of a cursor.
                     let cursor: Cursor = record.cursor.to_string().parse().unwrap();
                     assert_eq!(cursor.handled(), last + 1, "the one before it is missing");
                     watermarks.apply(&record.event);

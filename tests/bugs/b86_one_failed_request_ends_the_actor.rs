@@ -1,7 +1,7 @@
-//! B86. One request that failed ended the loop that made it, by an early return, and with it the actor.
+//! B86. One failed request ended the loop that made it by an early return, and with it the actor.
 //!
-//! Here a fault ends its pass and nothing else. With one request in a hundred failing for an hour, every
-//! actor is alive at the end, and everything has arrived.
+//! Here a fault ends its pass and nothing else. With one request in a hundred failing for an hour,
+//! every actor is alive at the end, and everything has arrived.
 
 use crate::{
     certified::{Endpoint, Followed, push},
@@ -15,7 +15,7 @@ use tidewatch_core::{Ack, FaultKind, State};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
 
-/// What a request that fails may fail with.
+/// Faults that a request may fail with.
 const KINDS: [FaultKind; 6] = [
     FaultKind::Unreachable,
     FaultKind::Timeout,
@@ -89,7 +89,7 @@ fn so_is_the_upstream_of_an_endpoint_that_fails_and_hangs_up() {
         assert!((&mut followed.upstream).now_or_never().is_none());
         assert_eq!(count_running_tasks(&context, ""), tasks);
         assert_eq!(followed.delivered(), Some(360));
-        // One that brings nothing new is replaced, after a wait: so it may just be between two.
+        // A connection that delivers nothing new is replaced after a delay, so there may be none now.
         let (since, longest) = (context.current(), Certified::default().backoff_cap);
         while endpoint.open().0 == 0 {
             context.sleep(secs(1)).await;

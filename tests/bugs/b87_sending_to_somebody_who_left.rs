@@ -1,7 +1,6 @@
-//! B87. A message was sent to somebody who had left, and the failure to send it ended the one who had
-//! sent it.
+//! B87. A message was sent to a receiver that had been dropped, and the failed send ended the sender.
 //!
-//! Here everybody who may listen is optional. With nobody at any end, the rest goes on, and whoever comes
+//! Here every receiver is optional. Without any receivers the rest continues, and a receiver that joins
 //! later finds everything.
 
 use crate::{
@@ -32,7 +31,7 @@ fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {
             Config::default(),
         );
         let mut handle = driver.start();
-        // Those who asked are gone before they are answered.
+        // The callers are dropped before they receive a response.
         for _ in 0..100 {
             assert!(mailbox.sync().now_or_never().is_none());
         }

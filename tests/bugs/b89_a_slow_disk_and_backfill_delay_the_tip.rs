@@ -1,9 +1,9 @@
 //! B89. Backfill for others, and syncs of a slow disk, were served inside of the loop that also
 //! announced the tip: everything waited for them.
 //!
-//! Here a consumer reads beside the writer, and reads of one do not wait for those of another. On a disk
-//! that takes up to 100 ms for every change, a consumer at the tip gets an event as soon with fifty others
-//! that read the whole history, as it does alone.
+//! Here consumers read concurrently with the writer, and reads of one consumer do not wait for those of
+//! another. On a disk with up to 100 ms per mutation, a consumer at the tip receives an event as fast
+//! beside fifty readers of the whole history as it does alone.
 
 use crate::support::{Recorder, Sink, grow, hand_over, millis, secs};
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
@@ -24,7 +24,7 @@ use tidewatch_sim::{
 use tidewatch_store::{Config, Store};
 use tidewatch_stream::{Driver, delivery, driver};
 
-/// Blocks of history, an event each, and blocks that come while it is read.
+/// Blocks of history, one event each, and blocks that arrive while the history is read.
 const HISTORY: u64 = 1_000;
 const LIVE: u64 = 60;
 
@@ -35,7 +35,7 @@ fn p99(latencies: &[Duration]) -> Duration {
     sorted[(sorted.len() - 1) * 99 / 100]
 }
 
-/// How long each new block took to come to a consumer at the tip, beside so many that read everything.
+/// Delivery latency of each new block at a consumer at the tip, beside `readers` of the history.
 fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
     let config = deterministic::Config::new().with_timeout(Some(secs(7_200)));
     deterministic::Runner::new(config).start(|context| async move {

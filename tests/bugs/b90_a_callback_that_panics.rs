@@ -1,7 +1,7 @@
-//! B90. A callback of a user panicked, and took everything with it.
+//! B90. A user's callback panicked, and took the whole process with it.
 //!
-//! Here a consumer's panic is a failure of that consumer: counted, told, and followed by the same events
-//! again. Others do not notice.
+//! Here a consumer's panic is a failure of that consumer: it is counted and reported, and the same
+//! events are delivered again. Other consumers are not affected.
 
 use crate::support::{Live, Sink, hand_over, secs, simulate};
 use commonware_runtime::Metrics as _;

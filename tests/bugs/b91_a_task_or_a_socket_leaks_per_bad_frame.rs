@@ -1,8 +1,8 @@
-//! B91. A task that read pushes outlived the one it read for, and every frame that did not decode left
-//! a socket open.
+//! B91. A task that read pushes outlived its owner, and every frame that did not decode leaked a
+//! socket.
 //!
-//! Here one actor owns at most one connection, and drops it before it opens the next. After an hour with a
-//! bad frame every second there is one task and one socket, as in the first minute.
+//! Here one actor owns at most one connection, and drops it before it opens the next. After an hour
+//! with a bad frame every second there is one task and one socket, as in the first minute.
 
 use crate::{
     certified::{Endpoint, Followed, finalization},
@@ -35,7 +35,7 @@ fn an_undecodable_frame_every_second_for_an_hour_leaks_nothing() {
         assert_eq!(endpoint.open().1, 1, "never two at once");
         let work = followed.source.work();
         assert!(work.refusals[FaultKind::Malformed.as_str()] > 1_000, "{work:?}");
-        // A connection that brings nothing else is given up, and the next one waits: so they are few.
+        // A connection that delivers only bad frames is closed, and the next one backs off.
         assert!(endpoint.listened().len() < 400, "{} connections", endpoint.listened().len());
         assert_eq!(followed.delivered(), Some(9));
 

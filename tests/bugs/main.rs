@@ -1,7 +1,6 @@
-//! Bugs that other followers had, one file each: what would bring them back here fails by name.
+//! Regression tests for bugs that other followers had, one file for each.
 //!
-//! The entries and where each is answered for are in `README.md`. What needs no sockets is here; what
-//! does is in `network.rs`.
+//! `README.md` lists the entries and their coverage. Tests that need sockets are in `network.rs`.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
-//! Bugs that other followers had, one file each, where it takes real sockets to bring them back.
+//! Regression tests for bugs that other followers had, one file for each, with real sockets.
 //!
-//! The entries and where each is answered for are in `README.md`; what needs no sockets is in `main.rs`.
+//! `README.md` lists the entries and their coverage. Tests without sockets are in `main.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ mod b62_a_trust_root_from_the_upstream;
 mod b69_an_error_page_reported_as_something_else;
 mod b70_credentials_in_logs;
 
-/// Runs `test` in a runtime of its own, whose directory is empty.
+/// Runs `test` in its own runtime, with an empty directory.
 fn follow<F: Future<Output = ()>>(test: impl FnOnce(Context) -> F) {
     let directory = tempfile::tempdir().unwrap();
     run(directory.path(), test);

@@ -13,24 +13,24 @@ use tidewatch_sim::scripted::{
 
 const VALIDATORS: u32 = 4;
 
-/// The validators of the chain that is followed.
+/// The validators of the followed chain.
 pub(crate) fn ours() -> &'static Committee {
     static OURS: OnceLock<Committee> = OnceLock::new();
     OURS.get_or_init(|| Committee::new(0, VALIDATORS))
 }
 
-/// Validators of another chain.
+/// Validators of a different chain.
 pub(crate) fn strangers() -> &'static Committee {
     static STRANGERS: OnceLock<Committee> = OnceLock::new();
     STRANGERS.get_or_init(|| Committee::new(1, VALIDATORS))
 }
 
-/// The view in which the block at `height` was certified: views run ahead of heights.
+/// The view in which the block at `height` was certified, which is higher than the height.
 pub(crate) const fn view(height: u64) -> View {
     View::new(height * 2 + 1)
 }
 
-/// A certificate of `committee` over `block` in `epoch`, followed by the block, as it goes over the wire.
+/// Wire encoding of a certificate of `committee` over `block` in `epoch`, followed by the block.
 pub(crate) fn certify(
     committee: &Committee,
     kind: CertificateKind,
@@ -43,13 +43,13 @@ pub(crate) fn certify(
     [certificate, block.encode()].concat().into()
 }
 
-/// A finalization of the block of `chain` at `height`, by those that it is followed by.
+/// A finalization of the block of `chain` at `height`, by the validators of the followed chain.
 pub(crate) fn finalization(chain: &Chain, height: u64) -> Bytes {
     let block = &chain.blocks()[height as usize];
     certify(ours(), CertificateKind::Finalized, Epoch::zero(), block)
 }
 
-/// The same, as it is pushed.
+/// The same finalization as a push.
 pub(crate) fn push(chain: &Chain, height: u64) -> Push {
     Push::Finalization(finalization(chain, height))
 }

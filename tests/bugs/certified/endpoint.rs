@@ -34,19 +34,19 @@ struct Served {
     most_open: usize,
 }
 
-/// An endpoint that serves a chain up to its finalized height, and pushes what it is told to. Clones are
-/// the same endpoint.
+/// An endpoint that serves a chain up to its finalized height, and pushes frames on request of the test.
+/// Clones are the same endpoint.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     clock: Arc<deterministic::Context>,
     name: &'static str,
-    /// How long it waits for its own answer, as a client of a real connection does.
+    /// Timeout of the client side of a request, as with a real connection.
     patience: Duration,
     served: Arc<Mutex<Served>>,
 }
 
 impl Endpoint {
-    /// One that serves `chain`, finalized up to `finalized`, and accepts push connections.
+    /// An endpoint that serves `chain`, finalized up to `finalized`, and accepts push connections.
     pub(crate) fn new(context: &deterministic::Context, chain: &Chain, finalized: u64) -> Self {
         Self::named(context, "endpoint", chain, finalized)
     }
@@ -75,12 +75,12 @@ impl Endpoint {
         Self { clock, name, patience: Duration::MAX, served: Arc::new(Mutex::new(served)) }
     }
 
-    /// The same, giving up an answer after `patience`.
+    /// The same endpoint, where requests time out after `patience`.
     pub(crate) fn patient_for(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// It has come to `finalized`, on `chain`. Nothing is pushed.
+    /// Moves to `finalized` on `chain`, without a push.
     pub(crate) fn stand(&self, chain: &Chain, finalized: u64) {
         let mut served = self.served.lock();
         if served.chain != *chain {
@@ -90,12 +90,12 @@ impl Endpoint {
         served.finalized = finalized;
     }
 
-    /// For `height` it serves `certificate`, with the block that follows it, while it is on this chain.
+    /// Serves `certificate`, which includes its block, for `height`, until the chain changes.
     pub(crate) fn certify(&self, height: u64, certificate: Bytes) {
         self.served.lock().certificates.insert(height, certificate);
     }
 
-    /// Whether it accepts push connections. Those that are open are lost when it does not.
+    /// Sets whether push connections are accepted. If not, open ones are closed.
     pub(crate) fn listening(&self, listening: bool) {
         let mut served = self.served.lock();
         served.listening = listening;
@@ -104,40 +104,40 @@ impl Endpoint {
         }
     }
 
-    /// Loses every push connection; the next attempt succeeds.
+    /// Closes every push connection; new ones are accepted.
     pub(crate) fn hang_up(&self) {
         self.served.lock().connections.clear();
     }
 
-    /// Whether it accepts requests and answers none of them.
+    /// Sets whether requests are accepted and never answered.
     pub(crate) fn silent(&self, silent: bool) {
         self.served.lock().silent = silent;
     }
 
-    /// Requests fail for which `trouble` names a fault.
+    /// Fails the requests for which `trouble` returns a fault.
     pub(crate) fn trouble(&self, trouble: impl FnMut(Key) -> Option<FaultKind> + Send + 'static) {
         self.served.lock().trouble = Some(Box::new(trouble));
     }
 
-    /// Sends a frame, or the fault that a frame is, over every open push connection.
+    /// Sends a frame, or a fault, over every open push connection.
     pub(crate) fn push(&self, frame: &Result<Push, Fault>) {
         for connection in &self.served.lock().connections {
-            // Whoever hung up misses it.
+            // A closed connection misses the frame.
             let _ = connection.try_send(frame.clone());
         }
     }
 
-    /// Everything that it was asked for.
+    /// All requests so far.
     pub(crate) fn fetched(&self) -> Vec<Key> {
         self.served.lock().fetched.clone()
     }
 
-    /// When push connections were attempted.
+    /// Times of the attempts to open a push connection.
     pub(crate) fn listened(&self) -> Vec<SystemTime> {
         self.served.lock().listened.clone()
     }
 
-    /// Push connections that are open, and that were open at most.
+    /// Number of open push connections, now and at most.
     pub(crate) fn open(&self) -> (usize, usize) {
         let served = self.served.lock();
         (served.open, served.most_open)

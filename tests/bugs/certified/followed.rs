@@ -20,11 +20,11 @@ use tidewatch_stream::{Driver, Mailbox, driver};
 pub(crate) type CertSource<T, X = OneEpoch<Scheme>> =
     CertifiedSource<deterministic::Context, T, X, TestBlock>;
 
-/// The upstream of such a source.
+/// The upstream actor of such a source.
 pub(crate) type CertUpstream<T, X = OneEpoch<Scheme>> =
     Upstream<deterministic::Context, T, X, TestBlock>;
 
-/// A source of the scripted chain over `transport`, and its upstream.
+/// A source of the scripted chain over `transport`, and its upstream actor.
 pub(crate) fn source<T: Transport>(
     context: &deterministic::Context,
     transport: T,
@@ -55,14 +55,14 @@ pub(crate) fn source_under<T: Transport, X: Epochs>(
     (source, upstream, recorder)
 }
 
-/// A driver over a certified source and a watched view, with the push connection that belongs to it.
+/// A driver over a certified source and a watched view, with the source's upstream actor.
 pub(crate) struct Followed<T: Transport> {
     pub(crate) source: Arc<CertSource<T>>,
     pub(crate) view: Watched,
     pub(crate) mailbox: Mailbox,
     /// What the source refused without failing.
     pub(crate) refused: Arc<Recorder>,
-    /// What the driver said.
+    /// Reports of the driver.
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) upstream: Handle<()>,
     pub(crate) driver: Handle<Result<(), Fault>>,

@@ -1,10 +1,10 @@
 //! A certified chain and the endpoint that serves it, for bugs of the push side and of verification.
 //!
-//! | what | for |
+//! | item | purpose |
 //! |---|---|
 //! | [`certify`], [`ours`], [`strangers`] | certificates over the blocks of a scripted chain |
-//! | [`Endpoint`] | a transport that serves such a chain, pushes what it is told to, and counts |
-//! | [`Followed`] | a source over a transport, its upstream, and a driver over both |
+//! | [`Endpoint`] | a transport that serves such a chain, pushes frames on request, and counts requests |
+//! | [`Followed`] | a source over a transport, its upstream actor, and a driver over both |
 
 mod committee;
 mod endpoint;

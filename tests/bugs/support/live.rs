@@ -1,4 +1,4 @@
-//! A driver in the deterministic runtime, and what it says.
+//! A driver in the deterministic runtime, and a recorder of its reports.
 
 use super::millis;
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
@@ -15,7 +15,7 @@ use tidewatch_sim::scripted::{
 };
 use tidewatch_stream::{Driver, Mailbox, driver};
 
-/// Remembers everything that a driver or a delivery says, and when.
+/// Records every report of a driver or a delivery, with its time.
 pub(crate) struct Recorder {
     clock: deterministic::Context,
     faults: Mutex<Vec<(SystemTime, Fault)>>,
@@ -31,7 +31,7 @@ impl Recorder {
         })
     }
 
-    /// Every fault so far, and when it was told.
+    /// Every fault so far, with its time.
     pub(crate) fn faults(&self) -> Vec<(SystemTime, Fault)> {
         self.faults.lock().clone()
     }
@@ -41,17 +41,17 @@ impl Recorder {
         self.faults.lock().iter().map(|(_, fault)| fault.kind).collect()
     }
 
-    /// The status that was said last.
+    /// The last status.
     pub(crate) fn status(&self) -> Option<Status> {
         self.statuses.lock().last().map(|(_, status)| *status)
     }
 
-    /// The state that was said last.
+    /// The last state.
     pub(crate) fn state(&self) -> Option<State> {
         self.status().map(|status| status.state)
     }
 
-    /// Every status so far, and when it was said.
+    /// Every status so far, with its time.
     pub(crate) fn statuses(&self) -> Vec<(SystemTime, Status)> {
         self.statuses.lock().clone()
     }
@@ -67,7 +67,7 @@ impl Monitor for Recorder {
     }
 }
 
-/// A driver that runs, with everything around it.
+/// A running driver, with its source and view.
 pub(crate) struct Live<V = Watched> {
     pub(crate) context: deterministic::Context,
     pub(crate) source: ScriptedSource,
@@ -78,7 +78,7 @@ pub(crate) struct Live<V = Watched> {
 }
 
 impl Live {
-    /// A driver of `source` over a watched view that is empty.
+    /// A driver of `source` over an empty, watched view.
     pub(crate) fn new(
         context: &deterministic::Context,
         source: &ScriptedSource,
@@ -115,7 +115,7 @@ impl<V: LocalView<Block = TestBlock> + Clone> Live<V> {
         Self { context, source: source.clone(), view, mailbox, recorder, handle }
     }
 
-    /// Passes that have begun.
+    /// Number of passes started.
     pub(crate) fn passes(&self) -> usize {
         self.source.count(Kind::Snapshot)
     }
@@ -124,12 +124,12 @@ impl<V: LocalView<Block = TestBlock> + Clone> Live<V> {
         self.context.sleep(duration).await;
     }
 
-    /// Lets everything that is ready run, which takes next to no time.
+    /// Runs every runnable task, which takes almost no simulated time.
     pub(crate) async fn settle(&self) {
         self.sleep(millis(5)).await;
     }
 
-    /// Stops it, and waits for its end.
+    /// Stops the driver, and waits for its end.
     pub(crate) async fn stop(self) {
         self.mailbox.stop();
         self.handle.await.expect("joins").expect("ends without a fault");

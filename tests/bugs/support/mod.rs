@@ -1,14 +1,14 @@
-//! Ways to run the public interface over a scripted world.
+//! Test harness: runs the public interface over a scripted world.
 //!
-//! | what | for |
+//! | item | purpose |
 //! |---|---|
-//! | [`Steps`] | one source and one view, passes one by one, no clock |
+//! | [`Steps`] | one source and one view, single passes, no clock |
 //! | [`Live`], [`Sink`], [`hand_over`] | a driver, and consumers of its log, in the deterministic runtime |
-//! | [`open`], [`crash`], [`restart`] | the durable store on the runtime's disk, and what a crash leaves of it |
-//! | [`grow`], [`announced`] | what a view is committed where no source is needed |
+//! | [`open`], [`crash`], [`restart`] | the durable store on the runtime's disk, across crashes |
+//! | [`grow`], [`announced`] | commits to a view, without a source |
 //!
-//! The worlds themselves are `tidewatch_sim::scripted`. Its view checks every event against the
-//! invariants, so a test says only what is particular to its bug.
+//! The scripted worlds are in `tidewatch_sim::scripted`. Its view checks every event against the
+//! invariants, so that a test asserts only the specifics of its bug.
 
 mod live;
 mod sink;
@@ -34,7 +34,7 @@ use tidewatch_stream::{Mode, Start, driver};
 /// Every block from genesis.
 pub(crate) const ALL: Mode = Mode::GENESIS;
 
-/// Every block from genesis, but none below the source's finalized one.
+/// Every block from genesis, except those below the source's finalized tip.
 pub(crate) const SKIP: Mode = Mode::Blocks { start: Start::Genesis, skip_finalized: true };
 
 /// Every block from `height`.
@@ -50,8 +50,8 @@ pub(crate) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The settings of a driver for which no poll comes due in a test: what is delivered was not found by
-/// polling.
+/// Driver configuration in which no poll comes due during a test, so that only doorbells and requests
+/// wake passes.
 pub(crate) fn patient() -> driver::Config {
     driver::Config { poll: secs(3_600), ..driver::Config::default() }
 }
@@ -61,7 +61,7 @@ pub(crate) fn announced(tier: Tier, block: BlockRef) -> Change<TestBlock> {
     Change::Moved { tier, tip: block.into(), back: false, proof: None }
 }
 
-/// Commits the blocks of `chain` at `heights`, an event each.
+/// Commits the blocks of `chain` at `heights`, one event for each.
 pub(crate) async fn grow(
     view: &mut impl LocalView<Block = TestBlock>,
     chain: &Chain,
@@ -72,7 +72,7 @@ pub(crate) async fn grow(
     }
 }
 
-/// The height up to which `events` deliver every block from 1 on, each once and in order.
+/// The height up to which `events` deliver every block from height 1, each once and in order.
 pub(crate) fn whole_up_to(events: &[Event]) -> u64 {
     let mut last = 0;
     for event in events {
@@ -84,7 +84,7 @@ pub(crate) fn whole_up_to(events: &[Event]) -> u64 {
     last
 }
 
-/// Everything that a log holds.
+/// All records of a log.
 pub(crate) async fn history(log: &impl EventLog) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
@@ -96,7 +96,7 @@ pub(crate) async fn history(log: &impl EventLog) -> Vec<Record> {
     }
 }
 
-/// The events of `records`, in words.
+/// The events of `records`, in compact notation.
 pub(crate) fn told(records: &[Record]) -> Vec<String> {
     words(&records.iter().map(|record| record.event).collect::<Vec<_>>())
 }
@@ -118,14 +118,14 @@ pub(crate) fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F
     deterministic::Runner::timed(secs(7200)).start(test)
 }
 
-/// Runs `test`, and then the process dies: what was not synced to the disk is gone.
+/// Runs `test`, then crashes the process: unsynced writes are lost.
 pub(crate) fn crash<F: Future>(
     test: impl FnOnce(deterministic::Context) -> F,
 ) -> (F::Output, deterministic::Checkpoint) {
     deterministic::Runner::timed(secs(7200)).start_and_recover(test)
 }
 
-/// Runs `test` on the disk that a crash left.
+/// Runs `test` on the disk after a crash.
 pub(crate) fn restart<F: Future>(
     checkpoint: deterministic::Checkpoint,
     test: impl FnOnce(deterministic::Context) -> F,

@@ -1,4 +1,4 @@
-//! Consumers of a log that write down what they were given.
+//! Recording consumers of a log.
 
 use super::told;
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
@@ -9,7 +9,7 @@ use tidewatch_stream::{Delivery, Stopper, delivery};
 
 type Manner = Box<dyn FnMut(&[Record]) -> Result<Ack, Fault> + Send>;
 
-/// A consumer that writes down what it took in, and answers as it is told.
+/// A consumer that records its batches, and acknowledges them as the test specifies.
 pub(crate) struct Sink {
     name: String,
     pause: Option<(deterministic::Context, Duration)>,
@@ -17,7 +17,7 @@ pub(crate) struct Sink {
     taken: Taken,
 }
 
-/// What a [`Sink`] was given. Clones share it, so that it outlives the sink.
+/// Batches that a [`Sink`] received. Clones share them, so that they outlive the sink.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Taken(Arc<Mutex<Given>>);
 
@@ -28,34 +28,34 @@ struct Given {
 }
 
 impl Taken {
-    /// Every batch that was handed over, refused ones included.
+    /// Every batch delivered, including failed ones.
     pub(crate) fn offered(&self) -> Vec<Vec<Record>> {
         self.0.lock().offered.clone()
     }
 
-    /// Every record that was taken in, in order, repetitions included.
+    /// Every record handled, in order, including repetitions.
     pub(crate) fn records(&self) -> Vec<Record> {
         self.0.lock().taken.clone()
     }
 
-    /// The events of those, in words.
+    /// The events of the records handled, in compact notation.
     pub(crate) fn words(&self) -> Vec<String> {
         told(&self.records())
     }
 
-    /// The sequences of those.
+    /// The sequences of the records handled.
     pub(crate) fn sequences(&self) -> Vec<u64> {
         self.records().iter().map(Record::sequence).collect()
     }
 }
 
 impl Sink {
-    /// One that takes everything in durably.
+    /// A consumer that handles everything durably.
     pub(crate) fn new(name: &str) -> Self {
         Self::with(name, |_| Ok(Ack::Durable))
     }
 
-    /// One that answers each batch as `manner` does, which may panic.
+    /// A consumer that returns the result of `manner` for each batch; `manner` may panic.
     pub(crate) fn with(
         name: &str,
         manner: impl FnMut(&[Record]) -> Result<Ack, Fault> + Send + 'static,
@@ -64,12 +64,12 @@ impl Sink {
         Self { name: name.into(), pause, manner: Box::new(manner), taken }
     }
 
-    /// The same, but every batch takes it so long.
+    /// Delays every batch.
     pub(crate) fn slow(self, context: &deterministic::Context, pause: Duration) -> Self {
         Self { pause: Some((context.child("slow"), pause)), ..self }
     }
 
-    /// What it was given.
+    /// The batches received so far.
     pub(crate) fn taken(&self) -> Taken {
         self.taken.clone()
     }
@@ -91,7 +91,8 @@ impl Consumer for Sink {
     }
 }
 
-/// Hands the events of `log` to `sink`. Returns what it is given, what stops it, and its end.
+/// Delivers the events of `log` to `sink`. Returns the batches received, the stopper of the delivery, and
+/// its handle.
 pub(crate) fn hand_over(
     context: &deterministic::Context,
     log: impl EventLog,

@@ -1,4 +1,4 @@
-//! One source and one view, passes one by one, no clock.
+//! One source and one view, single passes, no clock.
 
 use super::ALL;
 use futures::executor::block_on;
@@ -21,13 +21,13 @@ pub(crate) async fn pass<V: LocalView<Block = TestBlock>>(
     Pass::new(source, view, chain_info, mode, Unguarded, &()).run().await
 }
 
-/// What a pass did.
+/// Outcome of a pass.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) result: Result<Report, Fault>,
-    /// Its events, in words.
+    /// Its events, in compact notation.
     pub(crate) events: Vec<String>,
-    /// What the source was asked.
+    /// Its calls to the source.
     pub(crate) calls: Vec<Call>,
 }
 
@@ -37,19 +37,19 @@ impl Outcome {
         self.result.as_ref().err().map(|fault| fault.kind)
     }
 
-    /// Kinds of the faults that it went on from.
+    /// Kinds of the faults that did not end it.
     pub(crate) fn faults(&self) -> Vec<FaultKind> {
         let report = self.result.as_ref().expect("the pass ended without a fault");
         report.faults.iter().map(|fault| fault.kind).collect()
     }
 
-    /// How it ended that no fault ended.
+    /// How it ended, if no fault ended it.
     pub(crate) fn ended(&self) -> Ended {
         self.result.as_ref().expect("the pass ended without a fault").ended
     }
 }
 
-/// One source, one view, and passes between them, without a clock.
+/// One source and one view, with single passes between them and without a clock.
 #[derive(Debug)]
 pub(crate) struct Steps {
     pub(crate) source: ScriptedSource,
@@ -59,13 +59,13 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// An empty view of every block of a rollup, whose source is on `chain` with tiers at `heights`
-    /// (0: it does not have the tier yet).
+    /// An empty view with blocks from genesis of a rollup, whose source is on `chain` with tiers at
+    /// `heights` (0: the tier is unknown).
     pub(crate) fn new(chain: &Chain, heights: [u64; 4]) -> Self {
         Self::on(Ladder::Rollup, ALL, chain, heights)
     }
 
-    /// The same with another ladder and another mode.
+    /// As above, with another ladder and another mode.
     pub(crate) fn on(ladder: Ladder, mode: Mode, chain: &Chain, heights: [u64; 4]) -> Self {
         let source = ScriptedSource::new(chain, heights);
         source.change(|world| world.ladder = ladder);
@@ -74,14 +74,14 @@ impl Steps {
         Self { source, view, chain_info, mode }
     }
 
-    /// One that has taken in all that the source has.
+    /// A view that has caught up with its source.
     pub(crate) fn synced(chain: &Chain, heights: [u64; 4]) -> Self {
         let mut steps = Self::new(chain, heights);
         steps.settle();
         steps
     }
 
-    /// One pass.
+    /// Runs one pass.
     pub(crate) fn pass(&mut self) -> Outcome {
         let (events, calls) = (self.view.words().len(), self.source.calls().len());
         let result = block_on(pass(&self.source, &mut self.view, &self.chain_info, self.mode));
@@ -92,7 +92,7 @@ impl Steps {
         }
     }
 
-    /// Passes until one is quiet. Returns the events on the way, in words.
+    /// Runs passes until one yields no event. Returns all events, in compact notation.
     pub(crate) fn settle(&mut self) -> Vec<String> {
         let mut events = Vec::new();
         for _ in 0..8 {
@@ -102,10 +102,10 @@ impl Steps {
                 return events;
             }
         }
-        panic!("never quiet, at {}", self.stands());
+        panic!("passes keep yielding events, view at {}", self.stands());
     }
 
-    /// Where the view stands, in words.
+    /// The watermarks of the view, in compact notation.
     pub(crate) fn stands(&self) -> String {
         watermarks_words(&self.view.stands())
     }
