@@ -1,14 +1,14 @@
-//! What `tidewatch-sources` decodes of an alto network.
+//! The decoders of `tidewatch-sources` for alto networks.
 //!
-//! Over real sockets on loopback, because that is where its decoders are reached: answers and
-//! handshakes come as the fuzzer's raw bytes, frames behind a true handshake. Besides: blocks as
-//! bytes, the identity that a user types, and endpoint addresses. What must hold:
+//! The decoders are fuzzed through real sockets on loopback: responses and handshakes are the fuzzer's
+//! raw bytes, frames follow a valid handshake. In addition: encoded blocks, the identity that a user
+//! enters, and endpoint URLs. The properties:
 //!
-//! - no bytes panic or hang; what is refused is a typed fault with a bounded text;
-//! - an answer is never larger than its limit, and a frame means what its first byte says;
-//! - a block has one encoding;
-//! - user, password and path of an address, and what stands in its query beside the mode, are in no
-//!   text that is made of it or of what went wrong with it.
+//! - no input causes a panic or a hang; rejected input yields a typed fault with a bounded message;
+//! - a response never exceeds its size limit, and the first byte of a frame determines its meaning;
+//! - the encoding of a block is canonical;
+//! - no message or `Debug` output contains the user, password or path of a URL, nor its query except
+//!   for the mode.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -37,12 +37,12 @@ use tokio::{
     runtime::Runtime,
 };
 
-/// What must not be told from one another by what is shown.
+/// Two secrets: all output must be the same for both.
 const SECRETS: [&str; 2] = ["hunter2hunter2", "swordfish12345"];
-/// In the address of every server.
+/// The secret in the URL of every server.
 const SECRET: &str = SECRETS[0];
 
-/// As [`Config`] says for this block size.
+/// The limit that [`Config`] derives from this block size.
 const ANSWER_MAX: usize = DATA_MAX as usize + 1024 * 1024;
 
 #[derive(Arbitrary, Debug)]
@@ -50,22 +50,22 @@ enum Input<'a> {
     Block(&'a [u8]),
     Identity(&'a [u8]),
     Address(Address<'a>),
-    /// An answer, as it goes over the wire. Its body is repeated, or comes in so many chunks.
+    /// An HTTP response. Its body is repeated, or sent in the given number of chunks.
     Answer {
         key: u8,
         head: Head<'a>,
         body: &'a [u8],
         repeat: u8,
     },
-    /// An answer to the handshake of a push connection.
+    /// A response to the handshake of a push connection.
     Handshake(&'a [u8]),
     /// Frames with one binary message each.
     Messages(Vec<&'a [u8]>),
-    /// Any bytes behind a handshake.
+    /// Arbitrary bytes after a handshake.
     Frames(&'a [u8]),
 }
 
-/// How an answer begins.
+/// Head of a response.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Head<'a> {
     Raw(&'a [u8]),
@@ -164,14 +164,14 @@ fn identity(bytes: &[u8]) {
 
 fn address(address: &Address<'_>) {
     let [one, other] = SECRETS.map(|secret| shown(&written(address, secret)));
-    // The fuzzer learns a secret, and writes it where none belongs. So it is not looked for: what is shown
-    // must not depend on it.
+    // The fuzzer learns the secret and writes it into other parts of the input, so searching for it
+    // yields false positives. Instead, the output must not depend on the secret.
     assert_eq!(one, other, "a secret is shown");
 }
 
 fn written(address: &Address<'_>, secret: &str) -> String {
     let without = |text: &str, not: &[char]| text.replace(|c| not.contains(&c), "");
-    // What would end the part of the URL that the secret is in.
+    // Characters that would end the part of the URL with the secret are removed.
     match address {
         Address::Raw(text) => (*text).to_owned(),
         Address::User(before, after, rest) => {
@@ -189,17 +189,17 @@ fn written(address: &Address<'_>, secret: &str) -> String {
     }
 }
 
-/// Every text that is made of an address, or of what is wrong with it.
+/// All output for a URL: its display, or the errors that it causes.
 fn shown(text: &str) -> String {
     match text.parse::<Endpoint>() {
         Ok(endpoint) => format!("{endpoint} {endpoint:?} {}", opened(text, &endpoint)),
-        // That is the one part that is shown: it is not where a secret belongs.
+        // The mode is the only part that may be shown: it is not a place for secrets.
         Err(EndpointError::Mode(_)) => String::new(),
         Err(error) => format!("{error} {error:?}"),
     }
 }
 
-/// Sets up for `endpoint`, and says what that shows.
+/// Opens a source for `endpoint`, and returns its `Debug` output.
 fn opened(text: &str, endpoint: &Endpoint) -> String {
     if !text.starts_with("alto+http://") || endpoint.mode() != CertificateMode::Standard {
         return String::new();
@@ -221,10 +221,10 @@ fn bounded(fault: &Fault) {
 
 type Source = AltoSource<deterministic::Context, StandardScheme>;
 
-/// Opens a source, which must not outlive the runtime that it has its clock from.
+/// Opens a source, which must not outlive the runtime of its clock.
 fn with_source<O>(endpoint: Endpoint, then: impl FnOnce(Result<Source, Fault>) -> O) -> O {
     let mut config = Config { block_size_max: DATA_MAX, ..Config::default() };
-    // The servers here end every connection by themselves: this is for a hang.
+    // The test servers close every connection themselves: the timeout only detects a hang.
     config.certified.request_timeout = Duration::from_secs(15);
     runner().start(|context| async move {
         let (context, monitor) = (context.child("alto"), Arc::new(()));
@@ -235,7 +235,7 @@ fn with_source<O>(endpoint: Endpoint, then: impl FnOnce(Result<Source, Fault>) -
 static IDENTITY: LazyLock<Vec<u8>> =
     LazyLock::new(|| Committee::deal(0, 4).expect("deals").identity().encode().to_vec());
 
-/// A server, and the runtime that it and its clients run in.
+/// A server, and the runtime of the server and its clients.
 struct World {
     runtime: Runtime,
     listener: TcpListener,
@@ -254,8 +254,8 @@ impl World {
         Self { runtime, listener, turn: Cell::new(0) }
     }
 
-    /// An address of the server. They are used in turn: connections that were closed would use up
-    /// the ports of one.
+    /// A URL of the server. The addresses rotate, because closed connections would exhaust the ports of a
+    /// single one.
     fn endpoint(&self) -> Endpoint {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
@@ -265,7 +265,7 @@ impl World {
             .expect("valid")
     }
 
-    /// Runs `client` against a server that does `serve` with its first connection, to the client's end.
+    /// Runs `client` to its end, against a server that runs `serve` on its first connection.
     fn meet<O>(
         serve: impl AsyncFnOnce(TcpStream),
         client: impl AsyncFnOnce(&HttpTransport) -> O,
@@ -300,7 +300,7 @@ async fn request(stream: &mut TcpStream) {
     }
 }
 
-/// Reads a request, answers with `bytes`, and hangs up.
+/// Reads a request, responds with `bytes`, and closes the connection.
 async fn reply(mut stream: TcpStream, bytes: &[u8]) {
     request(&mut stream).await;
     let _ = stream.write_all(bytes).await;
@@ -374,7 +374,7 @@ fn from_outside(fault: &Fault) {
     assert_ne!(fault.kind, FaultKind::Timeout, "{fault}");
 }
 
-/// What comes of `bytes` behind a handshake, up to the end of the feed.
+/// The pushes decoded from `bytes` after a handshake, up to the end of the feed.
 fn pushed(bytes: &[u8]) -> Vec<Result<Push, Fault>> {
     World::meet(
         async |stream| {

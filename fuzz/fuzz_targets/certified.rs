@@ -1,14 +1,14 @@
-//! What `tidewatch-certified` makes of an endpoint's bytes.
+//! The decoders and the verifier of `tidewatch-certified`.
 //!
-//! The bytes come from a transport: answers to keys, and pushes. A committee of four certifies a small
-//! chain once; the fuzzer damages what that committee signed, and answers with it. What must hold:
+//! The input is the bytes of a transport: responses to keys, and pushes. A committee of four certifies a
+//! small chain once; the fuzzer mutates the signed bytes and responds with them. The properties:
 //!
-//! - no bytes panic; what is refused is a typed fault that says why in a bounded text;
-//! - a certificate and its block are `Verified` only in the very bytes that were signed: whatever was
-//!   changed, it is refused, and what was not changed is taken;
-//! - a block is resolved only under the digest that a verified one names;
-//! - a source over an endpoint that says anything in any order gives tips, blocks and digests of the
-//!   committee's chain, or a fault.
+//! - no input causes a panic; rejected input yields a typed fault with a bounded message;
+//! - a certificate and its block become `Verified` only if their bytes are exactly those that were
+//!   signed: any change is rejected, and unchanged bytes are accepted;
+//! - a block is accepted for a digest only if a verified block names that digest;
+//! - a source over an endpoint with arbitrary responses in any order returns tips, blocks and digests of
+//!   the committee's chain, or a fault.
 #![no_main]
 
 use alto_types::{EPOCH, NAMESPACE};
@@ -46,13 +46,13 @@ struct Input<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum What<'a> {
-    /// A certificate with a block, each from somewhere, damaged, and taken for a kind.
+    /// A certificate and a block of independent origin, mutated, and presented as a kind.
     Certificate { kind: bool, of: Answer, block: u8, damage: Vec<Damage<'a>> },
-    /// A block for the name that the one above it gives.
+    /// A block for the digest that its child names.
     Block { named: u8, block: u8, damage: Vec<Damage<'a>> },
-    /// Any bytes.
+    /// Arbitrary bytes.
     Raw { kind: bool, bytes: &'a [u8] },
-    /// A source whose endpoint says these things, asked these questions.
+    /// A source whose endpoint returns these responses, with these requests.
     Source { said: Vec<Said<'a>>, pushed: Vec<Pushed<'a>>, asked: Vec<Asked> },
 }
 
@@ -142,7 +142,7 @@ impl<S: Lives> World<S> {
         [self.proof(finalized, at).clone(), self.block(at).encode()].concat().into()
     }
 
-    /// Whether `bytes` are what the committee signed as `kind`, at one of its heights.
+    /// Whether `bytes` are what the committee signed as `kind`, at one of the heights.
     fn signed(&self, kind: CertificateKind, bytes: &[u8]) -> bool {
         let finalized = kind == CertificateKind::Finalized;
         (1..=BLOCKS).any(|at| self.answer(finalized, at) == bytes)
@@ -202,7 +202,7 @@ impl<S: Lives> World<S> {
         assert_eq!(verified.is_some(), signed, "{kind} {verified:?}");
     }
 
-    /// A damaged block for the parent of the one at `named`.
+    /// A mutated block in place of the parent of the block at `named`.
     fn resolve(&self, named: u64, block: u64, damage: &[Damage<'_>]) {
         self.verifying(async |verifier| {
             self.resolve_by(verifier, named, block, damage).await;
@@ -302,7 +302,7 @@ struct Scripted {
 }
 
 fn fault(kind: u8) -> Fault {
-    // What a transport can say: anything but trouble of our own.
+    // A transport may report every fault except local ones.
     let kinds: Vec<_> =
         FaultKind::ALL.iter().filter(|kind| !kind.severity().is_fatal()).copied().collect();
     kinds[usize::from(kind) % kinds.len()].fault("fuzz", "as told")
@@ -314,7 +314,7 @@ fn refused(fault: &Fault) -> FaultKind {
     fault.kind
 }
 
-/// An endpoint that says what it is told to, in turn, and the truth afterwards.
+/// An endpoint that returns the given responses in turn, and the truth afterwards.
 struct Endpoint<S: Scheme> {
     clock: deterministic::Context,
     world: &'static World<S>,

@@ -1,11 +1,11 @@
-//! What the command reads: its configuration file, and the addresses and identity in it.
+//! The configuration file of the command, with its URLs and its identity.
 //!
-//! The command's modules are private to its binary, so that two of them are compiled into this target
-//! from their files. The text comes from a file that a user wrote. What must hold:
+//! The command's modules are private to its binary, so two of them are compiled into this target from
+//! their files. The input is the text of a user's file. The properties:
 //!
-//! - no text panics; it is taken, or refused with a message that names the file;
-//! - what a user writes as an address is not in that message, whatever is wrong in the file: user and
-//!   password of an address are secrets.
+//! - no text causes a panic; it is accepted, or rejected with a message that names the file;
+//! - that message never contains the URL, whatever is wrong in the file, because its user and password
+//!   are secrets.
 #![no_main]
 #![allow(dead_code, reason = "the command uses more of its modules than this target")]
 
@@ -23,10 +23,10 @@ use problem::Problem;
 use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf, sync::LazyLock};
 use target::Target;
 
-/// As the command has it.
+/// As in the command.
 type Outcome<T> = Result<T, Problem>;
 
-/// In the addresses of every file but the raw ones; what is shown must not tell them from one another.
+/// Two secrets, in the URLs of every file except raw ones: all output must be the same for both.
 const SECRETS: [&str; 2] = ["hunter2hunter2", "swordfish12345"];
 
 #[derive(Arbitrary, Debug)]
@@ -43,7 +43,7 @@ enum Key<'a> {
     Any(&'a str),
 }
 
-/// How the address is written down: right, or as somebody may well write it.
+/// Syntax of the URL in the file: correct, or a plausible mistake.
 #[derive(Arbitrary, Debug)]
 enum Form {
     List,
@@ -65,7 +65,7 @@ struct Address<'a> {
 const KEYS: [&str; 8] =
     ["source", "identity", "start", "until", "data_dir", "format", "metrics", "config"];
 
-/// Kept open: a file system may wait for the disk when a file that was cut is closed.
+/// Kept open, because closing a truncated file may flush it to the disk.
 static FILE: LazyLock<(PathBuf, File)> = LazyLock::new(|| {
     let path = std::env::temp_dir().join(format!("tidewatch-fuzz-{}.toml", std::process::id()));
     let file = File::create(&path).expect("makes a file");
@@ -80,8 +80,8 @@ fn write(text: &str) -> PathBuf {
 
 fuzz_target!(|input: Input<'_>| {
     let [one, other] = SECRETS.map(|secret| shown(&input.text(secret)));
-    // The fuzzer learns a secret, and writes it where none belongs. So it is not looked for: what is shown
-    // must not depend on it.
+    // The fuzzer learns the secret and writes it into other parts of the input, so searching for it
+    // yields false positives. Instead, the output must not depend on the secret.
     assert_eq!(one, other, "a secret is shown");
 });
 
@@ -102,7 +102,7 @@ impl Input<'_> {
     }
 }
 
-/// What is said of a file, if something is wrong with it.
+/// The error message for a file, if it is rejected.
 fn shown(text: &str) -> Option<String> {
     let options = Follow { config: Some(write(text)), ..Follow::default() };
     let problem = match options.resolve() {
@@ -119,7 +119,7 @@ fn line(text: &str) -> String {
     text.replace(['\n', '\r'], "")
 }
 
-/// An address whose password is `secret`.
+/// A URL whose password is `secret`.
 fn url(Address { start, end, mode }: &Address<'_>, secret: &str) -> String {
     let ends = |c| matches!(c, '\n' | '\r' | '\'' | '"' | '/' | '\\' | '?' | '#' | '@');
     let (start, end) = (start.replace(ends, ""), end.replace(ends, ""));

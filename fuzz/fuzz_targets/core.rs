@@ -1,14 +1,14 @@
-//! What `tidewatch-core` decodes: everything that a store keeps and a consumer sends back.
+//! The decoders of `tidewatch-core`: everything that a store keeps and a consumer sends back.
 //!
-//! The bytes come from a disk (events with their watermarks and cursors) and, as text, from consumers
-//! (cursors). For each must hold:
+//! The input is bytes from a disk (events with their watermarks and cursors), and text from consumers
+//! (cursors). The properties:
 //!
-//! - no bytes panic, and what is allocated is bounded by their number;
-//! - there is one encoding: what decodes encodes to the very same bytes, in the size that it says;
-//! - a cursor survives its text, and that is no longer than its limit;
-//! - what decodes can be used: shown, asked, and folded by the replay law.
+//! - no input causes a panic, and allocations are bounded by its length;
+//! - encodings are canonical: a decoded value encodes to the same bytes, with the announced size;
+//! - a cursor round-trips through its text, whose length is within its limit;
+//! - a decoded value is usable: it can be displayed, queried, and applied to watermarks.
 //!
-//! The checksum of a cursor is put right for the fuzzer in most inputs, so that it gets behind it.
+//! In most inputs the target fixes the checksum of a cursor, so that the fuzzer gets past it.
 #![no_main]
 
 use commonware_codec::{Decode, Encode, ReadExt as _};
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Decodes all of `bytes`, if they are a `T`: then they are the one encoding of it.
+/// Decodes all of `bytes` as a `T`, and checks that the encoding is canonical.
 fn exact<T: Decode<Cfg = ()> + Encode + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value = T::decode_cfg(bytes, &()).ok()?;
     assert_eq!(value.encode(), bytes, "{value:?} has another encoding");
@@ -102,12 +102,12 @@ fn chain_id(bytes: &[u8]) {
     }
 }
 
-/// `body` with its checksum, as the cursor's format has it.
+/// `body` with the checksum of the cursor format.
 fn sealed(body: &[u8]) -> Vec<u8> {
     [body, &crc32fast::hash(body).to_be_bytes()].concat()
 }
 
-/// `bytes` with the checksum of the cursor at their end, if they begin as a record.
+/// `bytes` with a valid checksum for the cursor at their end, if they start like a record.
 fn sealed_record(bytes: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
     if Event::read(&mut rest).is_err() || Watermarks::read(&mut rest).is_err() {

@@ -1,13 +1,13 @@
-//! Cursors that a consumer made up, answered by a log that never saw them.
+//! Forged cursors, resumed by a log that never issued them.
 //!
-//! A cursor comes back from a consumer as text. It is only ever compared, so that whatever it says
-//! must hold:
+//! A consumer sends a cursor as text. The log only compares it with its own state, so that for any
+//! cursor:
 //!
-//! - it is answered, or refused with a reason; nothing panics;
-//! - `Exact` is a position of this log where the cursor does stand;
-//! - `Forked` gives a bridge that follows the replay law from the cursor to where this log stands,
-//!   keeps what the cursor holds finalized, and ends in a position of this log;
-//! - `TooOld` names a position that this log does resume from.
+//! - it is resumed, or rejected with a reason, without a panic;
+//! - `Exact` is a position of this log with the watermarks of the cursor;
+//! - `Forked` returns a bridge whose fold leads from the cursor to the watermarks of this log, never
+//!   reverts blocks that are finalized in the cursor, and ends in a position of this log;
+//! - `TooOld` names a position from which this log resumes.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -27,11 +27,11 @@ type Log = Memory<AltoBlock>;
 /// A block that the cursor names.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Named {
-    /// Of the log's chain.
+    /// On the log's chain.
     Ours(u8),
-    /// Of a chain that left it at height 20.
+    /// On a chain that forks from it at height 20.
     Theirs(u8),
-    /// Of no chain.
+    /// On no chain.
     Other(u64, u8),
 }
 
@@ -70,7 +70,7 @@ fn empty() -> Log {
     Memory::new(chain_info())
 }
 
-/// Blocks from the first on, after a reorg.
+/// A log with blocks from height 1, after a reorg.
 async fn full(chain: &Chain, fork: &Chain) -> Log {
     let mut log = empty();
     log.commit(vec![fork.blocks(1, 30), fork.up(Tier::Proposed, 30), fork.finalize(10)])
@@ -87,7 +87,7 @@ async fn full(chain: &Chain, fork: &Chain) -> Log {
     log
 }
 
-/// Blocks from height 30 on.
+/// A log with blocks from height 30.
 async fn late(chain: &Chain) -> Log {
     let mut log = empty();
     log.commit(vec![chain.blocks(30, 50), chain.up(Tier::Proposed, 50), chain.finalize(45)])
@@ -96,7 +96,7 @@ async fn late(chain: &Chain) -> Log {
     log
 }
 
-/// No blocks.
+/// A tips-only log.
 async fn tips(chain: &Chain) -> Log {
     let mut log = empty();
     for height in (3..=50).step_by(3) {
@@ -106,7 +106,7 @@ async fn tips(chain: &Chain) -> Log {
     log
 }
 
-/// The last eight events only.
+/// A log that retains only the last eight events.
 async fn short(chain: &Chain) -> Log {
     let mut log = Memory::with_retention(chain_info(), 8.try_into().expect("not zero"));
     for height in 1..=50 {
@@ -149,7 +149,7 @@ impl World {
 fuzz_target!(|input: Input| {
     let world = &*WORLD;
     let log = &world.logs[usize::from(input.log) % world.logs.len()];
-    // As it comes in.
+    // A consumer sends the cursor as text.
     let cursor: Cursor = world.cursor(&input).to_string().parse().expect("a cursor");
     block_on(check(log, &cursor, input.other_chain));
 });
@@ -177,7 +177,7 @@ async fn exact(log: &Log, cursor: &Cursor, next: u64) {
         None => Watermarks::none(),
         Some(last) => match log.read(last, 1.try_into().expect("not zero")).await {
             Ok(records) => records.first().expect("handled").watermarks,
-            // Held back for this: it is below what can be read.
+            // The record was trimmed, so its watermarks can no longer be compared.
             Err(_) => return,
         },
     };

@@ -1,16 +1,18 @@
-//! What `tidewatch-store` reads back from a disk that is not what was written.
+//! `tidewatch-store` on a damaged disk.
 //!
-//! The bytes come from files. A few real histories are written once; the fuzzer damages them, opens the
-//! store, reads everything, goes on writing, and opens it again. Two kinds of damage, two promises:
+//! The input mutates files. A few real histories are written once; the fuzzer damages them, opens the
+//! store, reads everything, continues writing, and opens it again. There are two kinds of damage, with
+//! different guarantees:
 //!
-//! - *A disk that fails*: one file has up to four bytes in a row changed, is cut off, grows by one byte
-//!   repeated, or is gone. Every checksum finds that. What is opened is a prefix of the history, with at
-//!   most a prune added to it that says which blocks are gone; what is read is what was written, or a
-//!   `CorruptRecord` that names it; and the store that is opened can be written to.
-//! - *A disk that lies*: one item has other bytes, under checksums that are right. There may be any
-//!   number in it, but nothing panics and nothing hangs, and what is refused is refused with a type.
+//! - *Failing disk*: in one file up to four adjacent bytes are changed, or the file is truncated,
+//!   extended by a repeated byte, or removed. A checksum detects all of these. The opened store has a
+//!   prefix of the history, plus at most one prune of the lost blocks; every read returns what was
+//!   written, or a `CorruptRecord` that names the record; and the store accepts new commits.
+//! - *Lying disk*: one item has arbitrary bytes under valid checksums. Its numbers may be anything, but
+//!   nothing panics or hangs, and every rejection is typed.
 //!
-//! What a checksum of the journals beneath cannot cover is theirs: this goes through them.
+//! Damage that the checksums of the underlying journals do not cover is outside the scope of this
+//! target: it accesses the disk only through them.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -61,7 +63,7 @@ const PARTS: [&str; 18] = [
 
 const CONSUMER: &str = "indexer";
 const PER_SECTION: NonZeroU64 = NZU64!(8);
-/// As the store has it.
+/// As in the store.
 const EVENTS_PER_SECTION: NonZeroU64 = NZU64!(4096);
 
 #[derive(Arbitrary, Debug)]
@@ -97,7 +99,7 @@ enum Item {
 /// One file: its partition, its name, its bytes.
 type File = (&'static str, Vec<u8>, Vec<u8>);
 
-/// A history that was written.
+/// A written history.
 struct History {
     files: Vec<File>,
     records: Vec<Record>,
@@ -157,7 +159,7 @@ impl History {
         })
     }
 
-    /// Two runs, a reorg, tiers that rise.
+    /// Two ranges, a reorg, advancing tiers.
     async fn blocks(store: &mut Store, chains: &[Chain], acknowledged: &mut Vec<Cursor>) {
         let [fork, chain] = chains else { unreachable!("two chains") };
         let up = |chain: &Chain, at| chain.up(Tier::Proposed, at);
@@ -267,7 +269,7 @@ async fn fails(context: &Context, world: &World, history: &History, file: u8, ho
     assert_eq!(again.watermarks().await, Ok(after), "after another restart");
 }
 
-/// Reads everything of a store on a disk that failed, and says where it stands.
+/// Reads everything from a store on a failing disk, and returns its watermarks.
 async fn written(world: &World, history: &History, store: &Store) -> Option<Watermarks> {
     let watermarks = store.watermarks().await.expect("open");
     let records = match everything(store).await {
@@ -280,7 +282,7 @@ async fn written(world: &World, history: &History, store: &Store) -> Option<Wate
     };
     for (sequence, record) in records.iter().enumerate() {
         let right = history.records.get(sequence) == Some(record);
-        // What was lost is said by one event at the end.
+        // One event at the end reports the loss.
         let said = sequence + 1 == records.len() && matches!(record.event, Event::Pruned { .. });
         assert!(right || said, "{record:?} was not written");
     }
@@ -343,13 +345,13 @@ fn is(chain: &[AltoBlock], name: BlockRef) -> bool {
     chain.get(name.height.get() as usize - 1).is_some_and(|block| block.reference() == name)
 }
 
-/// What a disk that failed may be refused with.
+/// Checks a fault that a failing disk may cause.
 fn named(fault: &Fault) {
     assert_eq!(fault.kind, FaultKind::CorruptRecord, "{fault}");
     assert!(!fault.detail.is_empty() && fault.detail.len() < 1_000, "{fault}");
 }
 
-/// Bytes as they are, for items of any journal.
+/// Raw bytes, for items of any journal.
 #[derive(Clone, Debug)]
 struct Raw(Bytes);
 
@@ -432,7 +434,7 @@ async fn lies(
             typed(&fault);
         }
     }
-    // Refused or not: it does not panic.
+    // The result does not matter, only that nothing panics.
     let chain = &world.chains[1];
     let _ = store.commit(vec![chain.up(Tier::Proposed, 28), chain.finalize(28)]).await;
     let _ = store.commit(vec![chain.prune(&watermarks, 25)]).await;
@@ -443,7 +445,7 @@ async fn lies(
     }
 }
 
-/// What a disk that lies may be refused with.
+/// Checks a fault that a lying disk may cause.
 fn typed(fault: &Fault) {
     use FaultKind::{CorruptRecord, Disk, InvalidConfig, WrongChain};
     assert!(matches!(fault.kind, CorruptRecord | Disk | InvalidConfig | WrongChain), "{fault}");
@@ -457,7 +459,7 @@ async fn forge_meta(context: &Context, key: U64, forge: impl Fn(Bytes) -> Raw) {
         .await
         .expect("opens");
     let Some(value) = meta.get(&key).cloned() else { return };
-    // A longer value than any is not read at all by the journals' checksummed neighbour.
+    // The checksummed metadata store does not read values above its own limit.
     let Raw(value) = forge(value);
     meta.put_sync(key, value.slice(..value.len().min(16 * 1024))).await.expect("writes");
 }
@@ -478,7 +480,7 @@ fn cache(context: &Context) -> CacheRef {
     CacheRef::from_pooler(context, page_size(4096), NZUsize!(4))
 }
 
-/// Replaces the item that is `back` from the end, and keeps those after it.
+/// Replaces the item `back` positions from the end, and keeps those after it.
 async fn forge_item(
     context: &Context,
     partition: String,

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: damage that the fuzzer chooses, and a small chain.
+//! Shared parts of the fuzz targets: byte mutations chosen by the fuzzer, and a small chain.
 
 use alto_types::{Block as Inner, Context, EPOCH};
 use arbitrary::Arbitrary;
@@ -16,26 +16,26 @@ use tidewatch_core::{
 };
 use tidewatch_sources::alto::AltoBlock;
 
-/// Payload bound of the blocks of [`Chain`].
+/// Maximum payload of the blocks of [`Chain`].
 pub const DATA_MAX: u32 = 1_024;
 
-/// One change of some bytes. Places wrap, so that none misses.
+/// One mutation of a byte string. Positions wrap, so that every mutation hits.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Damage<'a> {
-    /// Changes one byte, whatever it was.
+    /// Changes one byte to a different value.
     Xor(u16, u8),
-    /// Puts other bytes there.
+    /// Replaces bytes.
     Put(u16, &'a [u8]),
-    /// Takes bytes out.
+    /// Removes bytes.
     Remove(u16, u8),
-    /// Cuts the end off.
+    /// Truncates.
     Cut(u16),
-    /// Adds an end.
+    /// Appends bytes.
     Append(&'a [u8]),
 }
 
 impl Damage<'_> {
-    /// Does it.
+    /// Applies the mutation.
     pub fn apply(&self, bytes: &mut Vec<u8>) {
         let place = |at: u16| usize::from(at) % (bytes.len() + 1);
         match *self {
@@ -64,8 +64,8 @@ impl Damage<'_> {
     }
 }
 
-/// A deterministic runtime that costs little to start, which a target does for every input. In its time,
-/// which is not the wall clock's, whoever waits longer than a day hangs.
+/// A deterministic runtime that is cheap to start, because a target starts one for every input. A task
+/// that waits longer than a day of simulated time counts as hanging.
 pub fn runner() -> Runner {
     let (size, one) = (NZUsize!(1024), NZU32!(1));
     let network = BufferPoolConfig::for_network().with_size_class_range(size, size, one);
@@ -75,18 +75,18 @@ pub fn runner() -> Runner {
     Runner::new(config)
 }
 
-/// The chain that the stores of the targets keep.
+/// Chain info of the stores of the targets.
 pub fn chain_info() -> ChainInfo {
     let chain = ChainId::new("fuzz:1").expect("printable");
     ChainInfo { id, genesis: AltoBlock::genesis().reference() }
 }
 
-/// Blocks that link, from genesis.
+/// A chain of linked blocks, starting at genesis.
 #[derive(Clone, Debug)]
 pub struct Chain(Vec<AltoBlock>);
 
 impl Chain {
-    /// Genesis and `length` blocks on it.
+    /// Genesis and `length` blocks on top of it.
     pub fn of(length: u64) -> Self {
         Self(vec![AltoBlock::genesis()]).grown(length, 0)
     }
@@ -106,7 +106,7 @@ impl Chain {
         self
     }
 
-    /// The same chain up to height `at`, and `more` other blocks on that.
+    /// This chain up to height `at`, continued with `more` different blocks.
     pub fn forked(&self, at: u64, more: u64, fork: u64) -> Self {
         Self(self.0[..=at as usize].to_vec()).grown(more, fork)
     }
@@ -121,7 +121,7 @@ impl Chain {
         &self.0[height as usize]
     }
 
-    /// Its name.
+    /// Reference of the block at a height.
     pub fn at(&self, height: u64) -> BlockRef {
         self.block(height).reference()
     }
@@ -136,7 +136,7 @@ impl Chain {
         Change::Moved { tier, tip: self.at(height).into(), back: false, proof: None }
     }
 
-    /// The change that finalizes `height`, with a proof.
+    /// The change that finalizes `height`, with a finality proof.
     pub fn finalize(&self, height: u64) -> Change<AltoBlock> {
         let (block, tier) = (self.at(height), Tier::Finalized);
         Change::Moved { tier, tip: block.into(), back: false, proof: Some(proof(block)) }
@@ -154,12 +154,12 @@ impl Chain {
     }
 }
 
-/// What stands for a finality proof: a store keeps it and does not look into it.
+/// A placeholder for a proof: a store keeps the bytes without interpreting them.
 pub fn proof(block: BlockRef) -> TierProof {
     TierProof { block, bytes: [b"proof of ".as_slice(), &block.digest.0].concat().into() }
 }
 
-/// The blocks from `tip` down to height 1, by height, as `chains` have them.
+/// The ancestry of `tip` from height 1, in ascending order, looked up in `chains`.
 pub fn ancestry(chains: &[Chain], tip: BlockRef) -> Vec<AltoBlock> {
     let find = |name: BlockRef| {
         let held = chains.iter().filter(|chain| name.height.get() <= chain.top());
@@ -167,7 +167,7 @@ pub fn ancestry(chains: &[Chain], tip: BlockRef) -> Vec<AltoBlock> {
     };
     let (mut name, mut blocks) = (tip, Vec::new());
     while name.height > Height::zero() {
-        let block = find(name).unwrap_or_else(|| panic!("{name} is a block of no chain"));
+        let block = find(name).unwrap_or_else(|| panic!("{name} is on none of the chains"));
         blocks.push(block.clone());
         name =
             BlockRef::new(Height::new(name.height.get() - 1), tidewatch_core::Block::parent(block));

@@ -1,4 +1,4 @@
-//! Who asks a source, as the fuzzer says, and holds every answer against what it must be.
+//! Sends the requests chosen by the fuzzer to a source, and checks every response.
 
 use super::{Listener, chain::Move, check, node::Node};
 use arbitrary::Arbitrary;
@@ -13,17 +13,17 @@ use tidewatch_core::{
 use tidewatch_store::Memory;
 use tidewatch_stream::{Ended, Mode, Pass, Unguarded};
 
-/// Calls of a source in one pass at the most.
+/// Maximum number of calls to a source in one pass.
 const CALLS_MAX: u64 = 200;
 
-/// Passes after which a follower of an honest node is where it is.
+/// Number of passes within which a follower of an honest node converges.
 const PASSES: usize = 16;
 
 /// A height.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum At {
     Low(u8),
-    /// So far below the tip, or above.
+    /// Distance below the tip; negative is above it.
     Below(i8),
     High(u8),
 }
@@ -33,7 +33,7 @@ pub enum Asked {
     ChainInfo,
     Snapshot,
     Digests(Vec<At>),
-    /// Under the last tip, or one before that.
+    /// Blocks under the last tip, or an earlier one.
     Blocks {
         from: At,
         tip: u8,
@@ -41,7 +41,7 @@ pub enum Asked {
     Pass,
     Pause(u8),
     Move(Move),
-    /// A snapshot that is not waited for, after so many milliseconds.
+    /// A snapshot that is dropped after the given number of milliseconds.
     Impatient(u16),
 }
 
@@ -62,9 +62,9 @@ pub struct Asker<S: Source> {
     chain_info: ChainInfo,
     view: Memory<S::Block>,
     mode: Mode,
-    /// Proposed tips that were seen.
+    /// Proposed tips observed so far.
     tips: Vec<BlockRef>,
-    /// Events that were read.
+    /// Number of events read.
     read: u64,
     finalized: Option<BlockRef>,
 }
@@ -73,13 +73,13 @@ impl<S: Source> Asker<S>
 where
     S::Block: Decode<Cfg = ()> + Encode + PartialEq + Debug,
 {
-    /// Asks `source`, which `node` is behind, for a follower of `chain_info`.
+    /// Tests `source`, whose upstream is `node`, for a follower of `chain_info`.
     pub fn new(source: S, node: Node, chain_info: ChainInfo, mode: Mode) -> Self {
         let view = Memory::new(chain_info.clone());
         Self { source, node, chain_info, view, mode, tips: Vec::new(), read: 0, finalized: None }
     }
 
-    /// Asks, and says how many calls of the source that were.
+    /// Sends one request, and returns the number of calls to the source.
     pub async fn answer(&mut self, context: &Context, asked: &Asked) -> usize {
         let tip = self.tips.last().copied();
         match asked {
@@ -115,9 +115,9 @@ where
         let Ok(snapshot) = self.source.snapshot().await.inspect_err(check) else { return };
         for tier in Tier::ALL {
             let Some(block) = snapshot.tips.block(tier) else { continue };
-            // Every node calls it by another name than its digest.
+            // Nodes report genesis by a hash that differs from its digest.
             let genesis = block == self.chain_info.genesis;
-            assert!(genesis || self.node.has_said(block), "nobody said {block}");
+            assert!(genesis || self.node.has_said(block), "the node never reported {block}");
         }
         self.tips.extend(snapshot.tips.block(Tier::Proposed));
     }
@@ -138,7 +138,7 @@ where
         }
     }
 
-    /// One pass: how it ended, and how many calls of the source it was.
+    /// Runs one pass. Returns its result, and the number of calls to the source.
     async fn pass(&mut self) -> (Result<Ended, Fault>, usize) {
         let (source, view) = (&self.source, &mut self.view);
         let mut pass = Pass::new(source, view, &self.chain_info, self.mode, Unguarded, &Listener);
@@ -166,7 +166,7 @@ where
         }
     }
 
-    /// The node says the truth from now on.
+    /// Makes the node honest, and checks that the follower converges.
     pub async fn settle(&mut self) {
         self.node.repent();
         let (stand, chains) = (self.node.stand(), self.node.chains());
@@ -184,11 +184,11 @@ where
             let there = watermarks.tips.block(Tier::Proposed) == Some(top);
             match ended {
                 Ok(Ended::Quiet) if there => return,
-                // It has announced a lie below where it is to begin.
+                // The follower has announced a forged tip below its start.
                 Err(fault) if fault.kind == FaultKind::InvalidConfig => return,
                 ended => last = Some((ended, watermarks)),
             }
         }
-        panic!("the node is at {top}, and the follower is not: {last:?}");
+        panic!("the node is at {top}, the follower did not converge: {last:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Chains, and what an honest node says of them.
+//! Test chains, and the responses of an honest node.
 
 use alloy_consensus::Header as EthHeader;
 use alloy_primitives::{B256, U64};
@@ -14,14 +14,14 @@ use tidewatch_sources::{
     rpc::{Answer, Call, RpcError},
 };
 
-/// What a real Aztec node was asked, and answered.
+/// Recorded requests and responses of a real Aztec node.
 const RECORDED: &str =
     include_str!("../../../crates/sources/src/aztec/tests/fixtures/recorded.json");
 
 const CHAIN: u64 = 31_337;
 const VERSION: u64 = 344_372_055;
 
-/// Which kind of chain.
+/// Family of a chain.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Ethereum,
@@ -29,26 +29,26 @@ pub enum Family {
     Aztec,
 }
 
-/// A block, and how a node writes it.
+/// A block, and its JSON encoding by a node.
 #[derive(Clone)]
 struct Link {
     name: BlockRef,
     parent: Digest,
     json: Value,
-    /// What a store keeps.
+    /// Its encoding in a store.
     encoded: Vec<u8>,
 }
 
 /// A chain from genesis, by height.
 type Branch = BTreeMap<u64, Link>;
 
-/// Chains of one genesis that part, and one of another genesis.
+/// Forks of one genesis, and one chain of another genesis.
 pub struct Chains {
     pub family: Family,
     branches: Vec<Branch>,
 }
 
-/// What a node has at a moment.
+/// State of a node, as chosen by the fuzzer.
 #[derive(Arbitrary, Clone, Copy, Debug, Default)]
 pub struct Move {
     branch: u8,
@@ -56,7 +56,7 @@ pub struct Move {
     tiers: [Option<u8>; 3],
 }
 
-/// The same, as heights.
+/// State of a node, resolved to blocks and heights.
 #[derive(Clone, Copy, Debug)]
 pub struct Stand {
     branch: usize,
@@ -94,7 +94,7 @@ impl Chains {
         let branches = vec![
             grow(from(&first, 20), &mut (21..=45), 1),
             grow(from(&first, 4), &mut (5..=30), 2),
-            // Where heights end.
+            // At the maximum height.
             grow(from(&first, 0), &mut (u64::MAX - 7..=u64::MAX), 3),
             grow(Branch::new(), &mut (0..=12), 4),
             first,
@@ -102,7 +102,7 @@ impl Chains {
         Self { family, branches }
     }
 
-    /// What a node has that was moved.
+    /// Resolves the state of a node.
     pub fn stand(&self, moved: Move) -> Stand {
         let branch = usize::from(moved.branch) % self.branches.len();
         let links: Vec<_> = self.branches[branch].values().collect();
@@ -113,7 +113,7 @@ impl Chains {
         Stand { branch, top: links[top].name, tiers }
     }
 
-    /// Which chain a node that stands there is of.
+    /// Chain info that a node in this state reports.
     pub fn chain_info(&self, stand: &Stand) -> ChainInfo {
         let chain = match self.family {
             Family::Ethereum => format!("eth:{CHAIN}"),
@@ -129,15 +129,15 @@ impl Chains {
         self.link(stand, height).map(|link| link.name)
     }
 
-    /// Whether there is a block at every height, and each stands on the one before: of a genesis that
-    /// was never recorded, an Aztec block names another archive than it left.
+    /// Whether there is a block at every height, and each links to its parent. The blocks of an Aztec
+    /// chain do not link to a genesis that was not recorded, because its archive root is unknown.
     pub fn is_sound(&self, stand: &Stand) -> bool {
         let whole = self.at(stand, 1).is_some() || stand.top.height == Height::zero();
         let recorded = self.branches[0][&0].name == self.branches[stand.branch][&0].name;
         whole && (recorded || self.family != Family::Aztec)
     }
 
-    /// A block of the first chain as a store keeps it.
+    /// A block of the first chain, as encoded in a store.
     pub fn encoded(&self, height: u8) -> Vec<u8> {
         let branch = &self.branches[self.branches.len() - 1];
         branch[&(u64::from(height) % branch.len() as u64)].encoded.clone()
@@ -148,7 +148,7 @@ impl Chains {
         self.branches[stand.branch].get(&height).filter(|_| known)
     }
 
-    /// What an honest node says that gives `limit` blocks at once.
+    /// The response of an honest node that returns at most `limit` blocks.
     pub fn answer(&self, stand: &Stand, limit: u64, call: &Call) -> Answer {
         let number = |at: usize| call.params.get(at).and_then(Value::as_u64).expect("a number");
         let json = |link: Option<&Link>| link.map_or(Value::Null, |link| link.json.clone());
@@ -181,7 +181,7 @@ impl Chains {
                 let heights = number(0)..=number(0).saturating_add(number(1) - 1);
                 heights.map_while(|at| self.link(stand, at)).map(|link| link.json.clone()).collect()
             }
-            method => panic!("nobody answers {method}"),
+            method => panic!("unexpected method {method}"),
         };
         Ok(to_raw_value(&value).expect("JSON"))
     }
@@ -252,7 +252,7 @@ fn eth_link(below: Option<&Link>, number: u64, fork: u64) -> Link {
     Link { name, parent, json, encoded }
 }
 
-/// The header in a recorded answer.
+/// The header in a recorded response.
 fn recorded(height: u64) -> Value {
     let calls: Vec<Value> = serde_json::from_str(RECORDED).expect("JSON");
     let asked = |call: &&Value| {

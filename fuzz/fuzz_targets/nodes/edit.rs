@@ -1,9 +1,9 @@
-//! Changes of an answer that the fuzzer chooses.
+//! Mutations of a JSON response, chosen by the fuzzer.
 
 use arbitrary::Arbitrary;
 use serde_json::{Map, Number, Value};
 
-/// What is put in the place of something else.
+/// A replacement for a JSON value.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Junk {
     Null,
@@ -15,7 +15,7 @@ pub enum Junk {
     High(u8),
     Text(String),
     Hex(u64),
-    /// Zeros without end, in hex.
+    /// Many leading zeros, in hex.
     Zeros(u8),
     Long(u16),
     List,
@@ -45,24 +45,24 @@ impl Junk {
     }
 }
 
-/// One change of a JSON value. Places are counted through all values in it, and wrap.
+/// One mutation of a JSON value. Positions count all nested values, and wrap.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Edit {
     Put(u16, Junk),
     Remove(u16),
-    /// A digit or letter of a text becomes another one.
+    /// Changes a digit or letter of a string.
     Digit(u16, u8, u8),
-    /// A number goes up or down, however it is written.
+    /// Adds to a number, in any notation.
     Add(u16, i8),
-    /// What is at the second place goes to the first.
+    /// Copies the value at the second position to the first.
     Copy(u16, u16),
-    /// An item of a list is there twice.
+    /// Duplicates an item of a list.
     Double(u16),
     Reverse(u16),
 }
 
 impl Edit {
-    /// Makes it.
+    /// Applies the mutation.
     pub fn apply(&self, value: &mut Value) {
         let places = places(value);
         let place = |at: u16| places[usize::from(at) % places.len()].as_str();
@@ -98,7 +98,7 @@ fn places(value: &Value) -> Vec<String> {
             Some(Value::Array(list)) => {
                 places.extend((0..list.len()).map(|item| format!("{place}/{item}")));
             }
-            // A name with a slash or a tilde in it leads nowhere, and no harm is done.
+            // A key with a slash or a tilde yields a pointer that resolves to nothing, which is harmless.
             Some(Value::Object(map)) => {
                 places.extend(map.keys().map(|key| format!("{place}/{key}")));
             }
@@ -115,7 +115,7 @@ fn put(value: &mut Value, place: &str, new: impl FnOnce(&Value) -> Value) {
     }
 }
 
-/// What is at `place` inside of a list, or gone from its object.
+/// Applies `list` to the list that contains `place`. If an object contains it, removes the value.
 fn around(value: &mut Value, place: &str, list: impl FnOnce(&mut Vec<Value>, usize)) {
     let Some((outer, item)) = place.rsplit_once('/') else { return };
     match value.pointer_mut(outer) {

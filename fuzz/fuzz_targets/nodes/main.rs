@@ -1,18 +1,18 @@
-//! Nodes that answer JSON-RPC with anything: what the sources over them make of it.
+//! The JSON-RPC sources, over nodes with arbitrary responses.
 //!
-//! A node has a small chain with forks, and says the truth of it until the fuzzer changes an answer: a
-//! value edited, gone or elsewhere, text cut, answers swapped, missing or of another height, errors of
-//! any code, silence, a chain that moves between two calls. Headers may be made to hash to what is said
-//! of them. What must hold:
+//! A node has a small chain with forks, and responds honestly until the fuzzer mutates a response: values
+//! edited, removed or moved, text truncated, responses swapped, missing or of another height, errors of
+//! any code, silence, a chain that moves between two calls. Header hashes may be recomputed after a
+//! mutation. The properties:
 //!
-//! - no answer panics; every call ends, after a bounded number of requests;
-//! - what is refused is a typed fault that says why in a bounded text, and never a bug of our own;
-//! - tips are blocks that the node named;
-//! - blocks begin where they were asked for, each stands on the one before, none is above the tip, and
-//!   each survives its encoding; there is one digest for every height;
-//! - what a follower has finalized never moves back, and never becomes another block;
-//! - a follower whose node says the truth again comes to where that is, unless it has finalized a lie;
-//! - a block has one encoding, and no bytes of a disk panic.
+//! - no response causes a panic; every call ends, after a bounded number of requests;
+//! - rejected input yields a typed fault with a bounded message, never a `Bug`;
+//! - tips are blocks that the node reported;
+//! - blocks start at the requested height, link to each other, are not above the tip, and round-trip
+//!   through their encoding; there is one digest for every requested height;
+//! - the finalized tip of a follower never regresses, and never changes its digest;
+//! - a follower converges when its node becomes honest, unless it has finalized a forged block;
+//! - the encoding of a block is canonical, and no bytes of a disk cause a panic.
 #![no_main]
 
 mod asker;
@@ -38,17 +38,17 @@ use tidewatch_sources::{
 };
 use tidewatch_stream::{Mode, Start};
 
-/// Requests for one call of a source at the most.
+/// Maximum number of requests for one call to a source.
 const REQUESTS_MAX: usize = 400;
 
-/// The longest text of a fault.
+/// Maximum length of a fault's message.
 const TEXT_MAX: usize = 1_000;
 
 #[derive(Arbitrary, Debug)]
 enum What<'a> {
-    /// A block, damaged on the disk.
+    /// A block, mutated on the disk.
     Block { aztec: bool, bytes: Raw<'a> },
-    /// A source, asked these questions.
+    /// A source, with these requests.
     Source(Script),
 }
 
@@ -61,13 +61,13 @@ enum Raw<'a> {
 #[derive(Arbitrary, Clone, Debug)]
 struct Script {
     family: Family,
-    /// Two endpoints, or one.
+    /// Whether there are two endpoints, or one.
     two: bool,
-    /// Other heads of a rollup than the usual ones.
+    /// Whether a rollup uses alternative heads.
     others: bool,
     batch: u8,
     recent: u8,
-    /// Blocks that an Aztec node gives at once.
+    /// Maximum number of blocks in a response of an Aztec node.
     limit: u8,
     mode: Follow,
     first: Move,
@@ -83,7 +83,7 @@ enum Follow {
     Height { start: u8, skip: bool },
 }
 
-/// Whoever is told of faults.
+/// Checks every reported fault.
 struct Listener;
 
 impl Monitor for Listener {
@@ -99,7 +99,7 @@ fn check(fault: &Fault) {
     assert!(!matches!(fault.severity(), Severity::Bug | Severity::Corrupt), "{text}");
 }
 
-/// Decodes all of `bytes`, if they are a block: then they are the one encoding of it.
+/// Decodes all of `bytes` as a block, and checks that the encoding is canonical.
 fn exact<T: Decode<Cfg = ()> + Encode + PartialEq + Debug + Block>(bytes: &[u8]) {
     let Ok(block) = T::decode_cfg(bytes, &()) else { return };
     assert_eq!(block.encode(), bytes, "{block:?} has another encoding");

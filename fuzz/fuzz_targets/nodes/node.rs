@@ -1,4 +1,4 @@
-//! A node that answers what the fuzzer tells it to, and the truth afterwards.
+//! A node whose responses the fuzzer mutates, and which is honest afterwards.
 
 use super::{
     chain::{Chains, Family, Move, Stand},
@@ -20,29 +20,29 @@ use tidewatch_sources::{
     rpc::{Answer, Call, Rpc, RpcError, Unanswered},
 };
 
-/// What becomes of one request.
+/// Mutation of the response to one request.
 #[derive(Arbitrary, Clone, Debug)]
 pub struct Reply {
-    /// The chain moves before.
+    /// Moves the chain first.
     moved: Option<Move>,
     edits: Vec<(u8, Edit)>,
-    /// Headers are said to be what they hash to, edited or not.
+    /// Recomputes header hashes after the edits.
     reseal: bool,
-    /// Of one answer's text some bytes are gone, and others there.
+    /// Replaces some bytes in the text of one response.
     text: Option<(u8, u16, u8, String)>,
     order: Option<Order>,
     end: End,
 }
 
-/// What becomes of the answers as a whole.
+/// Mutation of a batch of responses.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Order {
     Swap(u8, u8),
     Omit(u8),
     Twice(u8),
-    /// The answer of one call is that of another, too.
+    /// Duplicates the response to one call as that to another.
     ForOther(u8, u8),
-    /// Another height was asked for, as the node has it.
+    /// Responds as if another height had been requested.
     Shifted(i8),
 }
 
@@ -55,7 +55,7 @@ enum End {
         code: i32,
         message: String,
     },
-    /// The node does not have it, or gives no more than so many.
+    /// The node lacks the data, or limits its size.
     Refused {
         at: u8,
         limit: Option<u8>,
@@ -69,12 +69,12 @@ struct State {
     stand: Stand,
     script: std::vec::IntoIter<Reply>,
     said: HashSet<BlockRef>,
-    /// An answer was beyond what this target reads, if not beyond what a source does.
+    /// Whether a response was beyond what this target can parse, though possibly not a source.
     unheard: bool,
     requests: usize,
 }
 
-/// The node. Clones are the same one.
+/// The node. Clones share its state.
 #[derive(Clone)]
 pub struct Node {
     clock: Arc<Context>,
@@ -104,22 +104,22 @@ impl Node {
         self.state.lock().stand
     }
 
-    /// The chain moves.
+    /// Moves the chain.
     pub fn go(&self, moved: Move) {
         self.state.lock().stand = self.chains.stand(moved);
     }
 
-    /// Only the truth from now on.
+    /// Makes the node honest from now on.
     pub fn repent(&self) {
         self.state.lock().script = Vec::new().into_iter();
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     pub fn requests(&self) -> usize {
         self.state.lock().requests
     }
 
-    /// Whether an answer named this block.
+    /// Whether a response named this block.
     pub fn has_said(&self, block: BlockRef) -> bool {
         let state = self.state.lock();
         state.unheard || state.said.contains(&block)
@@ -140,7 +140,7 @@ impl Node {
         let length = answers.len().max(1);
         for (at, edit) in &reply.edits {
             if let Some(Ok(answer)) = answers.get_mut(usize::from(*at) % length) {
-                // What was edited before may be too deep.
+                // An earlier edit may have nested the value too deeply.
                 let Ok(mut value) = serde_json::from_str(answer.get()) else { continue };
                 edit.apply(&mut value);
                 *answer = to_raw_value(&value).expect("JSON");
@@ -185,7 +185,7 @@ impl Rpc for Node {
                         self.clock.sleep(Duration::from_secs(seconds.into())).await;
                     }
                     End::Error { at, code, message } => {
-                        // As a transport has it: short and printable.
+                        // As from a transport: short and printable.
                         let message = message.escape_default().take(80).collect();
                         if let Some(answer) = answers.get_mut(usize::from(at) % length) {
                             *answer = Err(RpcError { code, message });
@@ -225,7 +225,7 @@ fn refusal(limit: Option<u8>) -> RpcError {
 }
 
 fn fault(kind: u8) -> Fault {
-    // What a transport can say: anything but trouble of our own.
+    // A transport may report every fault except local ones.
     let kinds: Vec<_> =
         FaultKind::ALL.iter().filter(|kind| !kind.severity().is_fatal()).copied().collect();
     kinds[usize::from(kind) % kinds.len()].fault("fuzz", "as told")
@@ -239,7 +239,7 @@ fn shifted(call: &Call, by: i8) -> Call {
     call
 }
 
-/// Says that a header is what it hashes to.
+/// Sets the hash of a header to its computed hash.
 fn seal(answer: &mut Box<RawValue>) {
     let Ok(header) = serde_json::from_str::<RpcHeader>(answer.get()) else { return };
     let mut value: Value = serde_json::from_str(answer.get()).expect("JSON");
@@ -247,8 +247,8 @@ fn seal(answer: &mut Box<RawValue>) {
     *answer = to_raw_value(&value).expect("JSON");
 }
 
-/// An answer with `gone` bytes from `from` replaced. One that is no JSON after that never comes out of
-/// a transport.
+/// Replaces `gone` bytes of a response, starting at `from`. A result that is not JSON is discarded,
+/// because no transport would return it.
 fn torn(answer: &RawValue, (from, gone): (u16, u8), put: &str) -> Result<Box<RawValue>, Fault> {
     let mut bytes = answer.get().as_bytes().to_vec();
     let from = usize::from(from) % (bytes.len() + 1);
@@ -271,7 +271,7 @@ fn reorder(answers: &mut Vec<Answer>, order: Option<Order>) {
     }
 }
 
-/// Every block that `value` names by number and hash, in any way in which a source may read them.
+/// Every block that `value` identifies by number and hash, in any notation that a source may read.
 fn listen(said: &mut HashSet<BlockRef>, value: &Value) {
     match value {
         Value::Array(list) => list.iter().for_each(|value| listen(said, value)),
