@@ -1,28 +1,15 @@
-//! Requests with a deadline, a second attempt, and a count.
+//! Requests, each with a deadline and one retry, counted by kind of key.
 
 use crate::{Error, Key, Metrics, Transport};
 use bytes::Bytes;
-use commonware_macros::select;
 use commonware_runtime::Clock;
-use std::{future::Future, sync::Arc, time::Duration};
-use tidewatch_core::{Fault, FaultKind, Severity};
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{Fault, FaultKind, Severity, within};
 
-/// Waits for `future` at most `limit`; `None` if it took longer.
-pub(crate) async fn within<F: Future>(
-    clock: &impl Clock,
-    limit: Duration,
-    future: F,
-) -> Option<F::Output> {
-    select! {
-        output = future => Some(output),
-        _ = clock.sleep(limit) => None,
-    }
-}
-
-/// How long to wait before the one second attempt: a lost connection is replaced in less.
+/// Wait before the retry: a lost connection is replaced in less.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Asks a transport.
+/// Requests to one transport.
 #[derive(Debug)]
 pub(crate) struct Requests<E, T> {
     pub(crate) clock: Arc<E>,
@@ -32,8 +19,8 @@ pub(crate) struct Requests<E, T> {
 }
 
 impl<E: Clock, T: Transport> Requests<E, T> {
-    /// One request. What fails for a transient reason other than a deadline is tried once more: a
-    /// range of thousands of requests should not end at one lost connection.
+    /// One request. A transient failure other than a timeout is retried once: a range of thousands of
+    /// requests should not end at one lost connection.
     pub(crate) async fn get(&self, key: Key) -> Result<Option<Bytes>, Fault> {
         match self.once(key).await {
             Err(fault)

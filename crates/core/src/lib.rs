@@ -27,6 +27,7 @@
 mod backoff;
 mod consumer;
 mod cursor;
+mod deadline;
 mod erased;
 mod event;
 mod fault;
@@ -50,6 +51,7 @@ pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
 pub use consumer::{Ack, Consumer};
 pub use cursor::{CURSOR_TEXT_MAX, Cursor, Locator, Malformed};
+pub use deadline::within;
 pub use erased::{AnyBlock, AnySource, BlockDecoder};
 pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};

@@ -54,6 +54,7 @@ use crate::{
     CertifiedBlock, Checker, Config, Epochs, Metrics, Transport, Upstream, Verifier, Work, checker,
     known::{Known, Shared},
     requests::Requests,
+    upstream,
 };
 use ask::Asked;
 use commonware_runtime::{Clock, Metrics as Register, Spawner};
@@ -134,14 +135,14 @@ where
         Known::new(&verifier.genesis(), config.ancestors_max.get(), config.recent_max.get());
     let (shared, verifier, transport) =
         (Arc::new(Shared::new(known)), Arc::new(verifier), Arc::new(transport));
-    let upstream = Upstream::new(
-        context.child("upstream"),
-        transport.clone(),
-        verifier.clone(),
-        shared.clone(),
-        metrics.clone(),
-        config.clone(),
-    );
+    let collaborators = upstream::Config {
+        transport: transport.clone(),
+        verifier: verifier.clone(),
+        shared: shared.clone(),
+        metrics: metrics.clone(),
+        limits: config.clone(),
+    };
+    let upstream = Upstream::new(context.child("upstream"), collaborators);
     let timeout = config.request_timeout;
     let requests =
         Requests { clock: Arc::new(context), transport, metrics: metrics.clone(), timeout };

@@ -1,17 +1,20 @@
+use super::Config;
 use crate::{
-    CertificateKind, CertifiedBlock, Check, Config, Epochs, Error, Feed, Metrics, Push, Transport,
-    Verifier,
+    CertificateKind, CertifiedBlock, Check, Config as Limits, Epochs, Error, Feed, Metrics, Push,
+    Transport, Verifier,
     known::{Outcome, Relevance, Shared},
-    requests::within,
 };
-use commonware_macros::select;
-use commonware_runtime::{Clock, Handle, Spawner};
+use commonware_macros::{select, select_loop};
+use commonware_runtime::{Clock, ContextCell, Handle, Spawner, spawn_cell};
 use rand::CryptoRng;
-use std::{sync::Arc, time::SystemTime};
-use tidewatch_core::{Backoff, BlockRef, Fault, FaultKind, Severity};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tidewatch_core::{Backoff, BlockRef, Fault, FaultKind, Severity, within};
 use tracing::{debug, info};
 
-/// Says that the connection is closed when it is dropped, however that comes about.
+/// Marks the connection as closed when it is dropped, whatever ended it.
 struct Open<B> {
     shared: Arc<Shared<B>>,
     metrics: Metrics,
@@ -47,15 +50,14 @@ impl Ahead {
     }
 }
 
-/// Keeps one push connection open: connects, takes verified pushes in, and connects again, with back-off
-/// and jitter. Made by [`open`](crate::open).
+/// Keeps one push connection open: see the [module](super). Made by [`open`](crate::open).
 pub struct Upstream<E, T, X: Epochs, B: CertifiedBlock> {
-    context: E,
+    context: ContextCell<E>,
     transport: Arc<T>,
     verifier: Arc<Verifier<X, B>>,
     shared: Arc<Shared<B>>,
     metrics: Metrics,
-    config: Config,
+    limits: Limits,
 }
 
 impl<E, T, X: Epochs, B: CertifiedBlock> std::fmt::Debug for Upstream<E, T, X, B> {
@@ -71,55 +73,64 @@ where
     X: Epochs,
     B: CertifiedBlock,
 {
-    pub(crate) const fn new(
-        context: E,
-        transport: Arc<T>,
-        verifier: Arc<Verifier<X, B>>,
-        shared: Arc<Shared<B>>,
-        metrics: Metrics,
-        config: Config,
-    ) -> Self {
-        Self { context, transport, verifier, shared, metrics, config }
+    pub(crate) fn new(context: E, config: Config<T, X, B>) -> Self {
+        let Config { transport, verifier, shared, metrics, limits } = config;
+        let context = ContextCell::new(context);
+        Self { context, transport, verifier, shared, metrics, limits }
     }
 
-    /// Starts the actor. It ends only by its handle: nothing that an endpoint does ends it.
-    pub fn start(self) -> Handle<()> {
-        let Self { context, transport, verifier, shared, metrics, config } = self;
-        context.spawn(move |context| async move {
-            Self { context, transport, verifier, shared, metrics, config }.run().await;
-        })
+    /// Starts the actor. It ends when the runtime is told to stop, or with its handle; nothing that an
+    /// endpoint does ends it.
+    pub fn start(mut self) -> Handle<()> {
+        spawn_cell!(self.context, self.run())
     }
 
     async fn run(mut self) {
-        let mut backoff = Backoff::new(self.config.backoff_base, self.config.backoff_cap);
-        loop {
-            let fault = match self.connect().await {
-                Ok(feed) => {
-                    let _open = self.opened();
-                    self.listen(feed, &mut backoff).await
-                }
-                Err(fault) => fault,
-            };
-            self.metrics.absorbed(&fault);
-            let wait = backoff.fail(&mut self.context);
-            debug!(upstream = self.metrics.name(), ?wait, "waiting before connecting again");
+        let mut backoff = Backoff::new(self.limits.backoff_base, self.limits.backoff_cap);
+        // The wait before the next attempt; nothing before the first one.
+        let mut wait = Duration::ZERO;
+        select_loop! {
+            self.context,
+            on_stopped => {
+                debug!(upstream = self.metrics.name(), "upstream stopped");
+            },
+            fault = self.attempt(wait, &mut backoff) => {
+                self.metrics.absorbed(&fault);
+                wait = backoff.fail(&mut *self.context);
+                debug!(upstream = self.metrics.name(), ?wait, "waiting before connecting again");
+            },
+        }
+    }
+
+    /// One connection, from the wait before it to its end, and why it ended. Dropped, it closes the
+    /// connection; what was pushed before is taken in.
+    async fn attempt(&self, wait: Duration, backoff: &mut Backoff) -> Fault {
+        if wait > Duration::ZERO {
             self.context.sleep(wait).await;
+        }
+        match self.connect().await {
+            Ok(feed) => {
+                let _open = self.opened();
+                self.listen(feed, backoff).await
+            }
+            Err(fault) => fault,
         }
     }
 
     async fn connect(&self) -> Result<T::Feed, Fault> {
         self.metrics.connecting();
-        let limit = self.config.request_timeout;
-        match within(&self.context, limit, self.transport.listen()).await {
+        let limit = self.limits.request_timeout;
+        match within(&*self.context, limit, self.transport.listen()).await {
             Some(feed) => feed.map_err(|fault| self.metrics.refused(fault)),
             None => Err(self.metrics.reject(Error::NoConnection { limit })),
         }
     }
 
-    /// The connection is open for as long as what this gives lives.
+    /// Marks the connection as open for as long as the returned guard lives.
     fn opened(&self) -> Open<B> {
         {
             let mut link = self.shared.link.lock();
+            debug_assert!(!link.open, "there is never more than one connection");
             link.generation += 1;
             link.open = true;
             link.event = None;
@@ -132,7 +143,7 @@ where
 
     /// Takes pushes in until the connection has to be replaced, and returns why.
     async fn listen(&self, mut feed: T::Feed, backoff: &mut Backoff) -> Fault {
-        let silence = self.config.silence;
+        let silence = self.limits.silence;
         let silent = || Box::pin(self.context.sleep(silence));
         // Measured by sleeping: the wall clock may be set back meanwhile.
         let mut deadline = silent();
@@ -169,7 +180,7 @@ where
                 Err(fault) => {
                     refused += 1;
                     if fault.severity() == Severity::Transient
-                        || refused >= self.config.refused_frames_max.get()
+                        || refused >= self.limits.refused_frames_max.get()
                     {
                         return fault;
                     }
@@ -188,7 +199,7 @@ where
         self.shared.link.lock().event = Some(now);
     }
 
-    /// Takes one push in. Whether it was a certificate that verifies and is not from the past.
+    /// Takes one push in. Returns whether it was a certificate that verifies and is not stale.
     async fn take(&self, push: Push) -> Result<bool, Fault> {
         let (kind, bytes) = match push {
             Push::Finalization(bytes) => (CertificateKind::Finalized, bytes),
@@ -201,7 +212,7 @@ where
             self.metrics.stale();
             return Ok(false);
         }
-        // What an answer brought first is checked from memory: it shows that the push side lives.
+        // One that an answer brought first costs no signature check, and shows that pushes arrive.
         let certified = self.verifier.check(claim, Check::Push).await?;
         let outcome = self.shared.known.lock().take(certified);
         if outcome != Outcome::Unchanged {

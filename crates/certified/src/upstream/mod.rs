@@ -2,10 +2,10 @@
 //!
 //! # Overview
 //!
-//! Connects, takes pushes in, and connects again when that ends. A pushed certificate goes through the
-//! verifier on arrival and counts at once, for it proves itself; nothing is concluded from what was not
-//! pushed, and nothing else that is pushed is believed. A push that moves a tip rings the doorbell. So
-//! does every new connection: the source then asks for the tip, and a quiet endpoint is caught up with.
+//! Connects, takes in what is pushed, and reconnects when the connection ends. A pushed certificate is
+//! verified on arrival and counts at once, because it proves itself. Nothing is concluded from what was not
+//! pushed. A push that moves a tip rings the doorbell. So does every new connection: the source then
+//! requests the tip, so that an endpoint which is quiet is caught up with too.
 //!
 //! ```text
 //!   wait (back-off, jitter) ──▶ connect ──▶ listen ──┐
@@ -13,36 +13,41 @@
 //!        └───────────────────────────────────────────┘
 //! ```
 //!
-//! The actor has no inbox: the handle stops it, and with it goes the connection.
+//! # Shutdown
+//!
+//! The actor has no inbox. It ends when the runtime is told to stop or its handle is aborted, and closes
+//! the connection with it. It keeps nothing that a stop could lose.
 //!
 //! # Connections
 //!
-//! There is never more than one: a feed is dropped, and so closed, before the next one is opened. A frame
-//! that is refused costs a count and leaves the connection as it is; `refused_frames_max` of them in a
-//! row cost the connection. A connection that brings nothing new that verifies for `silence` is replaced,
-//! whatever else it brings: answering pings is no sign of life.
+//! There is never more than one: a feed is dropped, and so closed, before the next one is opened. A
+//! refused frame is counted and leaves the connection open; `refused_frames_max` of them in a row close it.
+//! A connection that brings nothing new that verifies for `silence` is replaced, whatever else it brings:
+//! answers to pings are no sign of life.
 //!
 //! # Unknown epochs
 //!
-//! A certificate of an epoch that our table does not know is skipped and counted, and no blame on the
-//! endpoint: it is not one of the refused frames in a row, and the connection is not silent as long as
-//! requests bring nothing newer that verifies either. The first certificate after the table was filled
-//! counts as any other.
+//! A certificate of an epoch that our table does not know is skipped and counted, and the endpoint is not
+//! blamed: the certificate is not one of the refused frames in a row, and the connection does not count as
+//! silent as long as requests bring nothing newer that verifies either. Once the table knows the epoch, the
+//! next certificate counts as any other.
 //!
 //! # Back-off
 //!
 //! The wait before attempt `n` lies between half and the whole of `backoff_base * 2^n`, at most
-//! `backoff_cap`: followers that lost one endpoint at one moment come back spread over half of it. Only a
-//! certificate that verifies starts the count anew. A handshake proves nothing: an endpoint that accepts
-//! and hangs up is waited for longer each time.
+//! `backoff_cap`: followers that lost one endpoint at the same moment come back spread over half of it.
+//! Only a certificate that verifies resets the count. A handshake proves nothing: an endpoint that accepts
+//! and hangs up is retried less and less often.
 //!
 //! # Cost
 //!
-//! At most one certificate check per push, none for a push that is old news or known already.
+//! At most one certificate check per push, none for a push that is stale or known already.
 
 mod actor;
+mod config;
 
 #[cfg(test)]
 mod tests;
 
 pub use actor::Upstream;
+pub(crate) use config::Config;

@@ -48,5 +48,5 @@ pub(super) async fn within<T>(
     clock: &impl Clock,
     call: impl Future<Output = T>,
 ) -> Result<T, NoAnswer> {
-    either(caught(call), clock.sleep(DEADLINE)).await.unwrap_or(Err(NoAnswer::Late))
+    tidewatch_core::within(clock, DEADLINE, caught(call)).await.unwrap_or(Err(NoAnswer::Late))
 }

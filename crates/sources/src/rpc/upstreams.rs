@@ -19,7 +19,6 @@
 //! | calls in a batch | [`Config::batch_max`], halved when the endpoint refuses, doubled after a while |
 
 use super::{Answer, Call, Config, Rpc, Unanswered, Work, budget::Budget, metrics::Metrics};
-use commonware_macros::select;
 use commonware_runtime::{Clock, Metrics as Register};
 use commonware_utils::sync::Mutex;
 use futures::future::select_all;
@@ -31,7 +30,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{BlockRef, ChainInfo, Fault, FaultKind, Monitor, Severity};
+use tidewatch_core::{BlockRef, ChainInfo, Fault, FaultKind, Monitor, Severity, within};
 use tracing::debug;
 
 /// Requests that an endpoint comes last for after its first failure.
@@ -321,13 +320,11 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.metrics.requested(calls.len());
         let unheard = Unheard { upstreams: self, at: Some(at) };
-        let answers = select! {
-            answers = rpc.send(calls) => answers,
-            () = self.context.sleep(self.timeout) => {
-                let detail = format_args!("no answer within {:?}", self.timeout);
-                Err(Unanswered::TooMany(FaultKind::Timeout.fault(rpc.name(), detail)))
-            },
-        };
+        let answers = within(&self.context, self.timeout, rpc.send(calls)).await;
+        let answers = answers.unwrap_or_else(|| {
+            let detail = format_args!("no answer within {:?}", self.timeout);
+            Err(Unanswered::TooMany(FaultKind::Timeout.fault(rpc.name(), detail)))
+        });
         unheard.heard();
         answers
     }
