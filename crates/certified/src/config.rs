@@ -1,4 +1,4 @@
-//! Limits of a certified source. Every one of them is a bound on what an endpoint can cost.
+//! Limits of a certified source. Each bounds what an endpoint can cost.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -9,47 +9,46 @@ const fn count(value: usize) -> NonZeroUsize {
     }
 }
 
-/// Limits and rhythms of a certified source and its upstream.
+/// Limits and intervals of a certified source and its upstream.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How long one request, or one attempt to connect, may take.
+    /// Deadline of one request, and of one attempt to connect.
     pub request_timeout: Duration,
-    /// Requests in flight at once.
+    /// Maximum number of requests in flight.
     pub concurrency: NonZeroUsize,
-    /// Blocks that one answer of the source holds at most.
+    /// Maximum number of blocks in one answer of the source.
     pub blocks_max: NonZeroUsize,
-    /// Bytes of blocks, as they came over the wire, after which a range is not made longer.
+    /// Bytes of blocks, as received, after which a range is not extended.
     pub range_bytes_max: usize,
-    /// Time after which a range is not made longer.
+    /// Time after which a range is not extended.
     pub range_time_max: Duration,
-    /// Heights in a row that may have to be asked for by digest. An alto chain has a finalization of its
-    /// own for almost every height, a run of misses is as long as the views that were skipped.
+    /// Maximum number of consecutive heights that are requested by digest. On an alto chain almost every
+    /// height has a finalization of its own; a run of misses is as long as the run of skipped views.
     pub gap_max: NonZeroUsize,
-    /// Refused answers, and blocks that the hash chain rejects, which one range repairs before it is
-    /// cut there.
+    /// Maximum number of refused answers, and of blocks that the hash chain rejects, that one range repairs
+    /// before it is cut.
     pub repairs_max: NonZeroUsize,
-    /// Certificates tried, from the top of a range downwards, until one verifies.
+    /// Maximum number of certificates tried, from the top of a range downwards, until one verifies.
     pub range_certificates_max: NonZeroUsize,
-    /// Notarized ancestors that are fetched for a proposed tip, and recent notarizations kept.
+    /// Maximum number of notarized ancestors fetched for a proposed tip, and of notarizations kept.
     pub ancestors_max: NonZeroUsize,
-    /// Time that a snapshot may spend on fetching notarized ancestors. Finality waits no longer for them.
+    /// Maximum time that a snapshot spends fetching notarized ancestors; finality is not delayed further.
     pub ancestors_time_max: Duration,
-    /// Recent blocks kept, by digest, so that what was pushed is not asked for again. 1,024 blocks are
-    /// 8 minutes of a chain that makes two a second.
+    /// Recent blocks kept by digest, so that pushed blocks are not requested again. At two blocks a second,
+    /// 1,024 blocks are 8 minutes.
     pub recent_max: NonZeroUsize,
-    /// How long memory may answer for the tip, while the push connection is up, before it is asked for
-    /// again.
+    /// Maximum age of the cached tip while the push connection is open.
     pub ask_interval: Duration,
-    /// How long to wait before asking again for a tip that could not be asked for, while pushes come.
+    /// Wait before the tip is requested again after a failed request, while pushes arrive.
     pub ask_retry: Duration,
-    /// How long the push connection may bring nothing new that verifies, before it is replaced: several
-    /// times the time that the chain takes for a block.
+    /// Time without a new push that verifies after which the push connection is replaced: several block
+    /// times of the chain.
     pub silence: Duration,
-    /// Refused frames in a row after which the push connection is replaced.
+    /// Consecutive refused frames after which the push connection is replaced.
     pub refused_frames_max: NonZeroUsize,
-    /// The longest first wait before connecting again. Each attempt that brings nothing doubles it.
+    /// Upper bound of the first wait before reconnecting. It doubles with each attempt that brings nothing.
     pub backoff_base: Duration,
-    /// The longest wait before connecting again.
+    /// Upper bound of every wait before reconnecting.
     pub backoff_cap: Duration,
 }
 

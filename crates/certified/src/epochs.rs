@@ -1,4 +1,4 @@
-//! Which certificate scheme holds at which height.
+//! The table of epochs: which certificate scheme applies at which height.
 
 use commonware_codec::Read;
 use commonware_consensus::{simplex, types::Epoch};
@@ -6,8 +6,8 @@ use commonware_cryptography::certificate;
 use std::sync::Arc;
 use tidewatch_core::{Digest, Height};
 
-/// A certificate scheme of Simplex over SHA-256 digests, whose certificates have one size and so need no
-/// bound of their own to be decoded.
+/// A certificate scheme of Simplex over SHA-256 digests, whose certificates have a fixed size and so need no
+/// bound to be decoded.
 pub trait Scheme:
     simplex::scheme::Scheme<Digest> + certificate::Verifier<Certificate: Read<Cfg = ()>>
 {
@@ -18,31 +18,32 @@ impl<S> Scheme for S where
 {
 }
 
-/// The epoch of a height, and what its certificates verify under.
+/// The epoch of a height, and the scheme of its certificates.
 #[derive(Clone, Debug)]
 pub struct EpochScheme<S> {
-    /// The epoch. A certificate that names another one is refused.
+    /// The epoch. A certificate that names another epoch is refused.
     pub epoch: Epoch,
     /// The scheme of that epoch.
     pub scheme: Arc<S>,
 }
 
-/// Our table of epochs. The quorum that a certificate needs is chosen by height from here, never by
-/// what the certificate claims.
+/// Our table of epochs. It selects the quorum of a certificate by height, never by what the certificate
+/// claims.
 pub trait Epochs: Send + Sync + 'static {
     /// The chain's certificate scheme.
     type Scheme: Scheme;
 
-    /// The scheme that `height` belongs to; `None` where it is not known yet.
+    /// The epoch and scheme of `height`; `None` while it is not known. A source picks up an entry that is
+    /// added later with its next request or push.
     fn at(&self, height: Height) -> Option<EpochScheme<Self::Scheme>>;
 }
 
-/// A chain whose validators hold one key for ever.
+/// A chain whose validators never change their key.
 #[derive(Clone, Debug)]
 pub struct OneEpoch<S>(EpochScheme<S>);
 
 impl<S: Scheme> OneEpoch<S> {
-    /// All heights are of `epoch`, under `scheme`.
+    /// Every height belongs to `epoch`, under `scheme`.
     pub fn new(epoch: Epoch, scheme: S) -> Self {
         Self(EpochScheme { epoch, scheme: Arc::new(scheme) })
     }

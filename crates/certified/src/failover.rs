@@ -1,40 +1,39 @@
 //! Several endpoints of one chain, as one transport.
 
-use crate::{Key, Transport};
+use crate::{Error, Key, Transport};
 use bytes::Bytes;
 use std::{
     future::Future,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
-use tidewatch_core::{Fault, FaultKind};
+use tidewatch_core::Fault;
 use tracing::debug;
 
-/// Asks endpoints in turn: every request begins at the next one, and goes on to the others until one
-/// has an answer. Since nothing is believed that does not verify, an endpoint that lies or lags costs
-/// a request, and the second attempt goes elsewhere.
+/// Requests rotate over the endpoints: each starts at the next endpoint, and falls through to the others
+/// until one answers. Every answer is verified, so an endpoint that lies or lags costs one request, and the
+/// retry goes to another endpoint.
 ///
-/// An endpoint that failed, or was not waited for any longer, comes last for the next 256 requests: one
-/// that is silent would otherwise cost every second request of a long history its deadline. An answer
-/// ends its rest.
+/// An endpoint that fails or times out is tried last for the next 256 requests. A silent endpoint would
+/// otherwise cost every second request of a long range its deadline. An answer ends the cool-down.
 ///
-/// The newest of a tip is not looked for among all of them: the source keeps the highest that
-/// verified, and asks again, somewhere else.
+/// The endpoints are not compared to find the newest tip: the source keeps the highest that verified, and
+/// its next request goes to another endpoint.
 #[derive(Debug)]
 pub struct Failover<T> {
     endpoints: Vec<T>,
-    /// One for each kind of key: a snapshot always asks for the same two things in the same order, and
-    /// with one turn for both, one of two endpoints would never be asked for finality.
+    /// One rotation for each kind of key: a snapshot always requests the same two keys in the same order,
+    /// and with a shared rotation one of two endpoints would never be asked for finality.
     turns: [AtomicUsize; Key::KINDS.len()],
     listens: AtomicUsize,
     /// Requests so far.
-    asked: AtomicU64,
-    /// For each endpoint, the number of the request from which on it is in turn again.
-    rests_until: Vec<AtomicU64>,
+    requests: AtomicU64,
+    /// For each endpoint, the number of the request at which its cool-down ends.
+    cool_until: Vec<AtomicU64>,
     name: String,
 }
 
-/// Requests that an endpoint which failed comes last for.
-const REST: u64 = 256;
+/// Cool-down of an endpoint that failed, in requests.
+const COOL_DOWN: u64 = 256;
 
 impl<T: Transport> Failover<T> {
     /// One transport of `first` and `others`.
@@ -42,9 +41,9 @@ impl<T: Transport> Failover<T> {
         let endpoints: Vec<_> = std::iter::once(first).chain(others).collect();
         let names: Vec<_> = endpoints.iter().map(Transport::name).collect();
         let name = names.join(", ");
-        let rests_until = endpoints.iter().map(|_| AtomicU64::default()).collect();
-        let (turns, listens, asked) = Default::default();
-        Self { endpoints, turns, listens, asked, rests_until, name }
+        let cool_until = endpoints.iter().map(|_| AtomicU64::default()).collect();
+        let (turns, listens, requests) = Default::default();
+        Self { endpoints, turns, listens, requests, cool_until, name }
     }
 
     /// All endpoints, in the order in which they were given.
@@ -52,59 +51,59 @@ impl<T: Transport> Failover<T> {
         &self.endpoints
     }
 
-    /// The endpoints with their places, and whether they rest: from the one whose turn it is, and last
-    /// those that do.
+    /// The endpoints with their indices, and whether they are cooling down: from the one whose turn it
+    /// is, those that are cooling down last.
     fn in_turn(&self, turn: &AtomicUsize) -> impl Iterator<Item = (usize, &T, bool)> {
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        let asked = self.requests.fetch_add(1, Ordering::Relaxed);
         let first = turn.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
-        let rests = |at: &usize| self.rests_until[*at].load(Ordering::Relaxed) > asked;
-        // Looked at once: an endpoint that fails on the way is not asked again in the same round.
+        let cooling = |at: &usize| self.cool_until[*at].load(Ordering::Relaxed) > asked;
+        // Read once: an endpoint that fails during this request is not tried twice.
         let places = (first..self.endpoints.len()).chain(0..first);
-        let (mut resting, ready): (Vec<_>, Vec<_>) = places.partition(rests);
-        // Whichever failed last comes last.
-        resting.sort_by_key(|at| self.rests_until[*at].load(Ordering::Relaxed));
+        let (mut cooling_down, ready): (Vec<_>, Vec<_>) = places.partition(cooling);
+        // The one that failed last comes last.
+        cooling_down.sort_by_key(|at| self.cool_until[*at].load(Ordering::Relaxed));
         let ready = ready.into_iter().map(|at| (at, false));
-        let resting = resting.into_iter().map(|at| (at, true));
-        ready.chain(resting).map(|(at, rests)| (at, &self.endpoints[at], rests))
+        let cooling_down = cooling_down.into_iter().map(|at| (at, true));
+        ready.chain(cooling_down).map(|(at, cools)| (at, &self.endpoints[at], cools))
     }
 
-    fn rest(&self, at: usize) {
-        let until = self.asked.load(Ordering::Relaxed).saturating_add(REST);
-        self.rests_until[at].store(until, Ordering::Relaxed);
+    fn cool_down(&self, at: usize) {
+        let until = self.requests.load(Ordering::Relaxed).saturating_add(COOL_DOWN);
+        self.cool_until[at].store(until, Ordering::Relaxed);
     }
 
-    /// Lets the endpoint rest that fails, or whose answer is not waited for.
+    /// Awaits `answer`. The endpoint cools down if it fails or the future is dropped before it answers.
     async fn ask<A>(
         &self,
         at: usize,
         answer: impl Future<Output = Result<A, Fault>>,
     ) -> Result<A, Fault> {
-        let given_up = Unanswered { failover: self, at: Some(at) };
+        let in_flight = InFlight { failover: self, at: Some(at) };
         let answer = answer.await;
-        given_up.answered(answer.is_ok());
+        in_flight.answered(answer.is_ok());
         answer
     }
 }
 
-/// A request to an endpoint. Dropped, the answer did not come in time.
-struct Unanswered<'a, T: Transport> {
+/// A request in flight. Dropped without an answer, it starts the endpoint's cool-down.
+struct InFlight<'a, T: Transport> {
     failover: &'a Failover<T>,
     at: Option<usize>,
 }
 
-impl<T: Transport> Unanswered<'_, T> {
+impl<T: Transport> InFlight<'_, T> {
     fn answered(mut self, well: bool) {
         if let Some(at) = self.at.filter(|_| well) {
-            self.failover.rests_until[at].store(0, Ordering::Relaxed);
+            self.failover.cool_until[at].store(0, Ordering::Relaxed);
             self.at = None;
         }
     }
 }
 
-impl<T: Transport> Drop for Unanswered<'_, T> {
+impl<T: Transport> Drop for InFlight<'_, T> {
     fn drop(&mut self) {
         if let Some(at) = self.at {
-            self.failover.rest(at);
+            self.failover.cool_down(at);
         }
     }
 }
@@ -116,14 +115,14 @@ impl<T: Transport> Transport for Failover<T> {
         &self.name
     }
 
-    /// The first answer; `None` if at least one endpoint says that it does not have it and no other
-    /// has it either. One that rests is then not asked.
+    /// The first answer; `None` if at least one endpoint reports that it does not have the item and no
+    /// other has it. Endpoints that are cooling down are then not asked.
     async fn fetch(&self, key: Key) -> Result<Option<Bytes>, Fault> {
         let mut missing = false;
         let mut failed = None;
         let kind = Key::KINDS.iter().position(|kind| *kind == key.kind()).unwrap_or_default();
-        for (at, endpoint, rests) in self.in_turn(&self.turns[kind]) {
-            if missing && rests {
+        for (at, endpoint, cools) in self.in_turn(&self.turns[kind]) {
+            if missing && cools {
                 break;
             }
             match self.ask(at, endpoint.fetch(key)).await {
@@ -141,8 +140,8 @@ impl<T: Transport> Transport for Failover<T> {
         }
     }
 
-    /// A feed of the endpoint whose turn it is. A feed that fails is opened again by its upstream,
-    /// at the next one.
+    /// A feed of the endpoint whose turn it is. After a failed feed, the upstream opens the next one at
+    /// the next endpoint.
     async fn listen(&self) -> Result<T::Feed, Fault> {
         let mut failed = None;
         for (at, endpoint, _) in self.in_turn(&self.listens) {
@@ -152,7 +151,7 @@ impl<T: Transport> Transport for Failover<T> {
             }
         }
         // There is always a first endpoint, so that something failed where nothing was opened.
-        Err(failed.unwrap_or_else(|| FaultKind::Bug.fault(self.name(), "no endpoint")))
+        Err(failed.unwrap_or_else(|| Fault::new(self.name(), Error::NoEndpoint)))
     }
 }
 
@@ -162,7 +161,7 @@ mod tests {
     use crate::{Feed, Push};
     use commonware_utils::sync::Mutex;
     use futures::{FutureExt as _, executor::block_on};
-    use tidewatch_core::Height;
+    use tidewatch_core::{FaultKind, Height};
 
     /// Answers always the same, or never, and counts how often it was asked.
     struct Endpoint {
@@ -234,7 +233,7 @@ mod tests {
     #[test]
     fn an_endpoint_that_failed_is_asked_again_after_a_rest() {
         let failover = Failover::new(down("a"), vec![has("b")]);
-        for _ in 0..2 * REST + 8 {
+        for _ in 0..2 * COOL_DOWN + 8 {
             block_on(failover.fetch(KEY)).unwrap();
         }
         assert_eq!(*failover.endpoints[0].calls.lock(), 3);
@@ -267,7 +266,7 @@ mod tests {
     #[test]
     fn of_two_that_rest_the_one_that_answers_is_asked_from_then_on() {
         let failover = Failover::new(silent("a"), vec![has("b")]);
-        failover.rest(1);
+        failover.cool_down(1);
         let given_up = (0..9).filter(|_| failover.fetch(KEY).now_or_never().is_none()).count();
         assert!(given_up <= 1, "{given_up} requests went to the silent one first");
     }

@@ -2,8 +2,8 @@
 //!
 //! # Overview
 //!
-//! Bytes come in through a [`Transport`], which is believed nothing. The [`Verifier`] alone turns them
-//! into [`Verified`] values, and everything that this crate says about the chain is made of those.
+//! Bytes come in through a [`Transport`], which is not trusted. Only the [`Verifier`] turns them into
+//! [`Verified`] values, and everything that this crate reports about the chain is made of those.
 //!
 //! ```text
 //!             pushes                                    ┌── doorbell ──▶
@@ -12,32 +12,33 @@
 //!      └── answers ── requests ───┘   Verified<T>                        snapshot, blocks
 //! ```
 //!
-//! Two things make a block true here, and nothing else does:
+//! A block is accepted for one of two reasons, and for no other:
 //!
 //! 1. a certificate over its digest that verifies under the scheme that *our* table of [`Epochs`]
 //!    gives for its height, or
-//! 2. a child that is true, and names its digest as the parent.
+//! 2. an accepted child that names its digest as the parent.
 //!
-//! The second one is what makes catching up cheap: a verified tip vouches for its parent by digest,
-//! that one for its own, and so on. A range of history is fetched by concurrent requests and checked
-//! by hashing alone; one certificate pays for all of it.
+//! The second one makes catching up cheap: a verified tip vouches for its parent by digest, the parent for
+//! its own, and so on. A range of history is fetched by concurrent requests and checked by hashing alone,
+//! under a single certificate.
 //!
 //! # Tiers
 //!
 //! [`Ladder::Certified`](tidewatch_core::Ladder::Certified). Finalized is the block of the newest
-//! finalization certificate; proposed is the newest notarized or finalized block whose ancestry down to
-//! the finalized one is at hand. Checkpointed and proven are not known here. Before the first
+//! finalization certificate. Proposed is the newest notarized or finalized block whose ancestors down to
+//! the finalized block are available. Checkpointed and proven are not known here. Before the first
 //! finalization both tiers are at genesis.
 //!
 //! # Limits
 //!
 //! Every request, connection attempt and wait for a push has a deadline; requests in flight, blocks and
-//! bytes of an answer, remembered blocks, repairs and refused pushes in a row have a limit each, in
-//! [`Config`]. Nothing that comes from outside panics, and what is refused is a
-//! [`Fault`](tidewatch_core::Fault), counted by reason.
+//! bytes of an answer, cached blocks, repairs, waiting signature checks and refused pushes in a row each
+//! have a limit, in [`Config`] and [`checker::Config`]. No input from outside causes a panic. What is
+//! refused becomes a [`Fault`](tidewatch_core::Fault) made of an [`Error`], counted by kind.
 //!
-//! A chain whose validators change needs a table of its [`Epochs`] from whoever opens it; the only one
-//! here is [`OneEpoch`]. A height of an epoch that the table does not know is refused until it does.
+//! A chain whose validators change needs a table of its [`Epochs`] from the code that opens the source; the
+//! only table here is [`OneEpoch`]. Certificates of an epoch that the table does not know are skipped
+//! (`UnknownEpoch`) until it does: nothing shows that they are wrong.
 
 mod block;
 mod config;

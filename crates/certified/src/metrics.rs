@@ -16,11 +16,11 @@ use tracing::warn;
 /// Why a certificate was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// It came with the answer to a question for the tip.
+    /// It came with the answer to a request for the tip.
     Tip,
     /// It was pushed.
     Push,
-    /// It anchors a range of history that the hash chain does not reach.
+    /// It is the range certificate of a range that the hash chain from the tip does not reach.
     Range,
     /// It proves a digest at a height.
     Digest,
@@ -72,7 +72,7 @@ struct Inner {
     unknown: Mutex<Option<Epoch>>,
 }
 
-/// Counts what a source does and what it refuses. Clones count together.
+/// Metrics of a source: work done and refusals, by reason. Clones share their counters.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -82,7 +82,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// What was done so far, by reason. Reasons that did not occur are not in it.
+/// Work done so far, by reason. Reasons that did not occur are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Certificates checked, by [`Check`].
@@ -95,11 +95,11 @@ pub struct Work {
     pub requests: BTreeMap<&'static str, u64>,
     /// Attempts to open a push connection.
     pub connects: u64,
-    /// Push connections that were replaced because they brought nothing.
+    /// Push connections replaced because nothing new that verifies arrived.
     pub silences: u64,
     /// Pushed certificates that verified and moved a tip.
     pub pushes: u64,
-    /// Answers and pushes from before what was verified already.
+    /// Answers and pushes older than what was verified already.
     pub stale: u64,
 }
 
@@ -116,8 +116,8 @@ impl Work {
 }
 
 impl Metrics {
-    /// Registers the counters of the source called `name`. What is refused on the way to an answer,
-    /// and so is part of no answer, is told to `monitor`.
+    /// Registers the metrics of the source called `name`. `monitor` is notified of responses that were
+    /// rejected but did not fail a call.
     pub fn new(
         context: &impl Register,
         name: impl Into<String>,
@@ -155,14 +155,14 @@ impl Metrics {
         self.refused(kind.fault(self.name(), detail))
     }
 
-    /// Counts a fault that arose outside, in a transport.
+    /// Counts a fault that a transport reported.
     pub(crate) fn refused(&self, fault: Fault) -> Fault {
         self.0.refusals.get_or_create(&Kind { kind: fault.kind.as_str() }).inc();
         fault
     }
 
-    /// Reports a fault that fails no call: the source goes on without what was refused. Of an unknown
-    /// epoch only the first certificate is reported, for a live chain sends one every second.
+    /// Reports a fault that fails no call: the source continues without what was refused. Of the
+    /// certificates of one unknown epoch only the first is reported: a live chain sends one every second.
     pub(crate) fn absorbed(&self, fault: &Fault) {
         if let Some(Error::UnknownEpoch { round, .. }) = fault.reason() {
             let epoch = round.epoch();
@@ -206,7 +206,7 @@ impl Metrics {
         self.0.stale.inc();
     }
 
-    /// What was done so far.
+    /// Work done so far.
     pub fn work(&self) -> Work {
         let inner = &self.0;
         let reasons = Check::ALL.into_iter().map(Check::as_str);

@@ -1,10 +1,10 @@
-//! The port to a remote endpoint: bytes in, nothing believed.
+//! The port to a remote endpoint, which delivers untrusted bytes.
 
 use bytes::Bytes;
 use std::{fmt, future::Future};
 use tidewatch_core::{Digest, Fault, Height};
 
-/// What can be asked for.
+/// What can be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// The newest finalization certificate, with its block.
@@ -44,31 +44,31 @@ impl fmt::Display for Key {
     }
 }
 
-/// What a push says that it carries. Whether it does is for the verifier to find out.
+/// A push, by what it claims to carry. The verifier decides whether the claim is true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
     /// A finalization certificate with its block.
     Finalization(Bytes),
     /// A notarization certificate with its block.
     Notarization(Bytes),
-    /// Something of the chain that a follower has no use for.
+    /// A message of the chain that a follower does not need.
     Irrelevant,
 }
 
-/// A remote endpoint. The certificate-and-block answers are the certificate's encoding followed by the
-/// block's.
+/// A remote endpoint. An answer of certificate and block is the encoding of the certificate followed by
+/// that of the block.
 ///
 /// # Cancel safety
 ///
-/// Every method may be dropped at any await: callers put deadlines on them.
+/// Every method may be dropped at any await, because callers set deadlines.
 pub trait Transport: Send + Sync + 'static {
     /// An open push connection.
     type Feed: Feed;
 
-    /// Names the endpoint in faults and metrics, without credentials.
+    /// Name of the endpoint in faults and metrics, without credentials.
     fn name(&self) -> &str;
 
-    /// One request; `None` if the endpoint says that it does not have it.
+    /// One request; `None` if the endpoint reports that it does not have the item.
     fn fetch(&self, key: Key) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send;
 
     /// Opens a push connection. Dropping the feed closes it, at once and completely.
@@ -78,6 +78,6 @@ pub trait Transport: Send + Sync + 'static {
 /// An open push connection.
 pub trait Feed: Send + 'static {
     /// The next push. A fault of severity [`Transient`](tidewatch_core::Severity::Transient) ends the
-    /// feed; any other one is about one frame, and the feed may go on.
+    /// feed; any other fault concerns one frame, and the feed may continue.
     fn next(&mut self) -> impl Future<Output = Result<Push, Fault>> + Send;
 }

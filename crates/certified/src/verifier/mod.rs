@@ -1,24 +1,24 @@
-//! The only way from network bytes to something that is believed.
+//! The only way from network bytes to trusted values.
 //!
 //! # Overview
 //!
-//! [`Verified`] has no constructor outside of this module. A value gets there by one of these:
+//! [`Verified`] has no constructor outside this module. These are the ways to a verified value:
 //!
-//! | what | from | how it is proved |
+//! | value | from | proof |
 //! |---|---|---|
 //! | [`Certified`] block | bytes of a certificate and a block | [`Verifier::check`]: the certificate's payload is the block's digest, its epoch is the one of the block's height in our table, and it verifies under that epoch's scheme |
 //! | block | bytes, and a verified [`BlockRef`] | [`Verifier::resolve`], [`Verifier::admit`]: it hashes to that digest and is of that height |
-//! | [`BlockRef`] | a verified block | it is the block's own name, or that of its parent |
+//! | [`BlockRef`] | a verified block | it names that block, or its parent |
 //! | genesis | our configuration | nothing to prove |
 //!
-//! Decoding is bounded by the codec configuration of the block, and bytes that are left over are
-//! refused. [`Claim`] is what was decoded but not checked yet: enough to find out that it is old news,
-//! before a signature check is paid for it.
+//! Decoding is bounded by the codec configuration of the block, and trailing bytes are refused. A [`Claim`]
+//! is decoded but not checked: enough to recognise a stale certificate before its signature is checked.
 //!
 //! # Cost
 //!
-//! A certificate check is the one expensive thing here, a millisecond or two. Every one is counted by
-//! reason; a certificate that verified lately is not checked again.
+//! A certificate check is the one expensive operation, about a millisecond. The [`checker`] makes them on
+//! its own thread, batches those that wait together, and counts them by reason. A certificate that
+//! verified recently is not checked again.
 
 pub mod checker;
 
@@ -77,7 +77,7 @@ impl<B: CertifiedBlock> Verified<Certified<B>> {
     }
 }
 
-/// How much a certificate says.
+/// What a certificate proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CertificateKind {
     /// A quorum voted for the block. It can still be replaced.
@@ -98,9 +98,9 @@ impl fmt::Display for CertificateKind {
 /// A block with a certificate over it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certified<B> {
-    /// What the certificate says.
+    /// What the certificate proves.
     pub kind: CertificateKind,
-    /// The round that it is of. Certificates are ordered by round, never by height.
+    /// The round of the certificate. Certificates are ordered by round, never by height.
     pub round: Round,
     /// The block.
     pub block: B,
@@ -163,7 +163,7 @@ impl<S: Scheme> Certificate<S> {
     }
 }
 
-/// A certificate over a block as somebody sent it: it decodes and is about that block, nothing more.
+/// An unchecked certificate with its block: it decodes and is about that block, nothing more.
 #[derive(Clone, Debug)]
 pub struct Claim<S: Scheme, B> {
     certificate: Certificate<S>,
@@ -171,7 +171,7 @@ pub struct Claim<S: Scheme, B> {
 }
 
 impl<S: Scheme, B: CertifiedBlock> Claim<S, B> {
-    /// What the certificate would say.
+    /// What the certificate claims to prove.
     pub const fn kind(&self) -> CertificateKind {
         self.certificate.kind()
     }
@@ -220,7 +220,7 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         Self { epochs, codec, genesis, metrics, checker }
     }
 
-    /// The block at height 0, which we know by ourselves.
+    /// The block at height 0, from our own configuration.
     pub fn genesis(&self) -> Verified<B> {
         Verified(self.genesis.clone())
     }
@@ -287,17 +287,17 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         Ok(Verified(Certified { kind, round, block: body, proof }))
     }
 
-    /// Decodes the block that a verified block named.
+    /// Decodes the block that a verified block names.
     ///
     /// # Errors
     ///
-    /// `Malformed`, `WrongDigest` if it is another block, `WrongPosition` if the chain names a parent
-    /// that is not one height lower.
+    /// `Malformed`; `WrongDigest` if it is another block; `WrongPosition` if its height is not the one
+    /// below its child's; `NotLinked` if it is at height 0 and not our genesis.
     pub fn resolve(&self, name: &Verified<BlockRef>, bytes: Bytes) -> Result<Verified<B>, Fault> {
         self.hashed(name, bytes).map(Verified)
     }
 
-    /// Admits a block that was decoded already, if it is the one that a verified block named.
+    /// Admits a decoded block if it is the one that a verified block names.
     ///
     /// # Errors
     ///
@@ -307,7 +307,7 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         Ok(Verified(block))
     }
 
-    /// Decodes a block that somebody claims to be `name`. It is that block, but `name` may be anything.
+    /// Decodes a block that was sent as `name`. It is that block, but `name` itself is not verified.
     pub(crate) fn hashed(&self, name: &BlockRef, mut bytes: Bytes) -> Result<B, Fault> {
         let block = self
             .read(&mut bytes)

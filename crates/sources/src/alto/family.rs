@@ -5,12 +5,11 @@ use super::{
     open, public_key,
 };
 use crate::registry::{Family, Opened, Refused, Target, all, required};
-use commonware_macros::select;
 use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::Transport as _;
-use tidewatch_core::{AnySource, BlockDecoder, Fault, FaultKind, Monitor};
+use tidewatch_core::{AnySource, BlockDecoder, Fault, FaultKind, Monitor, within};
 
 /// Chains that are followed by alto indexers.
 pub(crate) const FAMILY: Family = Family {
@@ -91,13 +90,10 @@ async fn probe(clock: &impl Clock, endpoints: &[HttpTransport]) -> Result<(), Ve
 }
 
 async fn probe_one(clock: &impl Clock, endpoint: &HttpTransport) -> Result<(), Fault> {
-    select! {
-        answer = endpoint.probe() => answer,
-        () = clock.sleep(PROBE_LIMIT) => {
-            let detail = format_args!("no answer within {PROBE_LIMIT:?}");
-            Err(FaultKind::Timeout.fault(endpoint.name(), detail))
-        },
-    }
+    within(clock, PROBE_LIMIT, endpoint.probe()).await.unwrap_or_else(|| {
+        let detail = format_args!("no answer within {PROBE_LIMIT:?}");
+        Err(FaultKind::Timeout.fault(endpoint.name(), detail))
+    })
 }
 
 #[cfg(test)]

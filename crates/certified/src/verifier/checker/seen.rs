@@ -1,4 +1,4 @@
-//! Certificates that verified lately.
+//! Certificates that verified recently.
 
 use crate::CertificateKind;
 use bytes::Bytes;
