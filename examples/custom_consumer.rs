@@ -98,8 +98,8 @@ fn run(directory: &Path) -> eyre::Result<Index> {
             config,
         )?;
         let chain = source.chain_info().await?;
-        let store =
-            Store::open(context.child("store"), store::Config::new(chain.clone(), codec)).await?;
+        let config = store::Config::new(chain.clone(), codec);
+        let store = Store::open(context.child("store"), config).await?;
         let context = context.child("follower");
         let config = Config::default();
         let mut follower = Follower::start(context, Arc::new(source), store, chain, (), config);

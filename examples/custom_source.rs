@@ -10,7 +10,7 @@ use commonware_utils::NZUsize;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
     Block, BlockRef, ChainId, ChainInfo, Digest, EventLog as _, Fault, FaultKind, Height, Ladder,
-    Limits, LocalView as _, Snapshot, Source, Tier, TipSet,
+    Limits, Snapshot, Source, Tier, TipSet,
 };
 use tidewatch_node::{Config, Follower};
 use tidewatch_store::Memory;
@@ -131,7 +131,7 @@ fn main() -> eyre::Result<()> {
         for record in log.read(0, NZUsize!(16)).await? {
             println!("{:>3}  {}", record.sequence(), record.event);
         }
-        let watermarks = log.watermarks().await?;
+        let watermarks = log.watermarks()?;
         for tier in source.ladder().tiers() {
             println!(
                 "{tier} after two minutes: {:?}",

@@ -7,7 +7,9 @@ use commonware_codec::Encode as _;
 use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use eyre::eyre;
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{Ack, Consumer, Event, Fault, Height, Record, Source as _, Tier};
+use tidewatch_core::{
+    Ack, Archive as _, Consumer, Event, Fault, Height, Record, Source as _, Tier,
+};
 use tidewatch_devnet::Devnet;
 use tidewatch_node::{Config, Follower};
 use tidewatch_sources::alto::{self, AltoBlock, Endpoint, StandardScheme};
@@ -49,12 +51,12 @@ fn main() -> eyre::Result<()> {
             config,
         )?;
         let chain = source.chain_info().await?;
-        let store =
-            Store::open(context.child("store"), store::Config::new(chain.clone(), codec)).await?;
+        let config = store::Config::new(chain.clone(), codec);
+        let (view, store) = Store::open(context.child("store"), config).await?;
         let mut follower = Follower::start(
             context.child("follower"),
             Arc::new(source),
-            store.clone(),
+            (view, store.clone()),
             chain,
             (),
             Config::default(),
@@ -64,7 +66,10 @@ fn main() -> eyre::Result<()> {
 
         devnet.reach(Height::new(5), Duration::from_secs(30)).await?;
         follower.sync().await?;
-        let proof = store.proof(Height::new(1)).await?.ok_or_else(|| eyre!("no certificate"))?;
+        let delivered = store.watermarks()?.delivered.ok_or_else(|| eyre!("no block"))?;
+        let first = store.locate(&[Height::new(1)]).await?[0].unwrap_or(delivered);
+        let proof = store.proof(Tier::Finalized, first).await?;
+        let proof = proof.ok_or_else(|| eyre!("no certificate"))?;
         println!("block {} is proven final by {} bytes", proof.block, proof.bytes.len());
         follower.stop(Duration::from_secs(1)).await?;
         devnet.stop().await;

@@ -19,11 +19,11 @@ mod restarted;
 
 use commonware_runtime::tokio::Context;
 use std::path::PathBuf;
-use tidewatch_core::{Block as _, BlockRef, Event, Ladder, LocalView as _, Record, Tier};
+use tidewatch_core::{Block as _, BlockRef, Event, Ladder, Record, Tier};
 use tidewatch_tests::{
     Anvil, EthereumNode, Seen,
     anvil::{Options, Tags},
-    assert_lawful_on, history, npm, run,
+    assert_lawful_on, block_at, history, npm, run,
 };
 
 /// A node that starts with `options`, in a runtime with an empty directory; or none, without npm.
@@ -68,10 +68,10 @@ async fn assert_is_chain(node: EthereumNode, anvil: &Anvil) -> Vec<Record> {
     let store = node.stop().await;
     let records = history(&store).await;
     assert_lawful_on(Ladder::Rollup, &records, &identity);
-    let delivered = store.watermarks().await.expect("reads").delivered;
+    let delivered = store.watermarks().expect("reads").delivered;
     assert_eq!(delivered.as_ref(), chain.last());
     for block in &chain[1..] {
-        let kept = store.block(block.height).await.expect("reads").expect("is kept");
+        let kept = block_at(&store, block.height).await.expect("is kept");
         assert_eq!(kept.reference(), *block);
     }
     assert_eq!(identity.genesis, chain[0]);

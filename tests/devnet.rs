@@ -8,7 +8,9 @@ use tidewatch_core::{Event, Height, State, Tier};
 use tidewatch_devnet::{Config, Devnet};
 use tidewatch_sources::alto::{CertificateMode, Scheme, StandardScheme, VrfScheme};
 use tidewatch_stream::Start;
-use tidewatch_tests::{Call, DEADLINE, Node, Settings, assert_kept, assert_lawful, history, run};
+use tidewatch_tests::{
+    Call, DEADLINE, Node, Settings, assert_kept, assert_lawful, block_at, history, run,
+};
 
 /// Blocks to follow: more than one term of a stable leader takes at the default pace.
 const BLOCKS: u64 = 15;
@@ -79,7 +81,7 @@ fn a_follower_that_starts_at_the_tip_has_nothing_below_and_everything_above() {
         assert_lawful(&records, &identity);
         let Event::Blocks { from, .. } = records[0].event else { panic!("{:?}", records[0]) };
         assert!(from.height >= Height::new(9), "started at {from}");
-        assert_eq!(store.block(from.height.previous().expect("above")).await, Ok(None));
+        assert_eq!(block_at(&store, from.height.previous().expect("above")).await, None);
         assert!(calls.iter().all(|call| !matches!(call, Call::Blocks(at) if *at < from.height)));
         assert_kept::<StandardScheme>(&store, &settings.identity, from.height.get(), beyond).await;
     });

@@ -39,7 +39,7 @@ mod reader;
 mod recorder;
 
 pub use anvil::Anvil;
-pub use checks::{assert_kept, assert_lawful, assert_lawful_on, history};
+pub use checks::{assert_kept, assert_lawful, assert_lawful_on, block_at, history};
 pub use counted::{Call, Counted};
 pub use ethereum::{EthereumNode, EthereumSettings};
 pub use node::{Node, Running, Settings};

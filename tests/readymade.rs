@@ -8,7 +8,7 @@ use tidewatch_certified::Work;
 use tidewatch_core::{Conflict, Fault, FaultKind, Height, Severity, State, Tier};
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Kind, Server, ServerConfig, Tamper, Target};
 use tidewatch_sources::alto::{CertificateMode, Scheme, StandardScheme, VrfScheme};
-use tidewatch_tests::{Node, Seen, Settings, assert_kept, assert_lawful, history, run};
+use tidewatch_tests::{Node, Seen, Settings, assert_kept, assert_lawful, block_at, history, run};
 
 /// Blocks of the chain that is tampered with.
 const BLOCKS: u64 = 300;
@@ -43,7 +43,7 @@ async fn assert_is_chain<S: Scheme>(node: Node<S>, settings: &Settings, chain: &
     let delivered = log.last().and_then(|last| last.watermarks.delivered);
     assert_eq!(delivered.map(|block| block.height), Some(Height::new(upto)));
     for height in (1..=upto).map(Height::new) {
-        let kept = store.block(height).await.expect("reads").expect("is kept");
+        let kept = block_at(&store, height).await.expect("is kept");
         assert_eq!(Some(&kept.0), chain.block(height), "the block at {height}");
     }
     assert_kept::<S>(&store, &settings.identity, 1, upto).await;
@@ -326,7 +326,7 @@ fn a_finalized_chain_that_leaves_ours_below_finality_is_a_conflict_with_evidence
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let conflict = contradicted(&node, &server, 15, 10).await;
         node.recorder.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
-        assert_eq!(node.store.evidence().await, Ok(vec![conflict]));
+        assert_eq!(node.store.evidence(), Ok(vec![conflict]));
         assert_is_chain(node, &settings, &STANDARD, 20).await;
     });
 }
@@ -339,7 +339,7 @@ fn another_finalized_block_at_our_finalized_height_is_a_conflict() {
         let node = Node::<StandardScheme>::start(&context, &settings).await;
         let conflict = contradicted(&node, &server, 19, 1).await;
         node.recorder.until("conflicted", |seen| seen.state() == Some(State::Conflicted)).await;
-        assert_eq!(node.store.evidence().await, Ok(vec![conflict]));
+        assert_eq!(node.store.evidence(), Ok(vec![conflict]));
         assert_is_chain(node, &settings, &STANDARD, 20).await;
     });
 }

@@ -4,7 +4,7 @@
 
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{path::Path, time::Duration};
-use tidewatch_core::{Height, LocalView as _, Record, State};
+use tidewatch_core::{Height, Record, State};
 use tidewatch_devnet::{
     Config, Devnet,
     readymade::{Chain, ChainConfig, Kind, Server, ServerConfig},
@@ -104,7 +104,7 @@ fn a_follower_that_crashes_while_it_catches_up_goes_on_where_it_was() {
         let settings = settings.clone();
         before = run(directory.path(), |context| async move {
             let node = Standard::start(&context, &settings).await;
-            let watermarks = node.store.watermarks().await.expect("reads");
+            let watermarks = node.store.watermarks().expect("reads");
             let kept = watermarks.delivered.map(|block| block.height);
             assert!(kept >= before, "{kept:?} is kept of {before:?}");
             let seen = node.recorder.until("blocks", |seen| seen.delivered() >= Some(upto)).await;

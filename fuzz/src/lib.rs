@@ -133,13 +133,13 @@ impl Chain {
 
     /// The change that moves `tier` up to `height`.
     pub fn up(&self, tier: Tier, height: u64) -> Change<AltoBlock> {
-        Change::Moved { tier, tip: self.at(height).into(), back: false, proof: None }
+        Change::Advanced { tier, tip: self.at(height).into(), proof: None }
     }
 
     /// The change that finalizes `height`, with a finality proof.
     pub fn finalize(&self, height: u64) -> Change<AltoBlock> {
         let (block, tier) = (self.at(height), Tier::Finalized);
-        Change::Moved { tier, tip: block.into(), back: false, proof: Some(proof(block)) }
+        Change::Advanced { tier, tip: block.into(), proof: Some(proof(block)) }
     }
 
     /// The change that prunes a view at `watermarks` to `height`, every tier clamped to it.

@@ -89,7 +89,7 @@ fn a_reorg_below_the_finalized_block_is_a_conflict_with_evidence() {
             node.recorder.until("a contradiction", |seen| seen.state() == Some(State::Conflicted));
         conflict.await;
         // Its own word for final is what it takes back, block by block: evidence has both.
-        let evidence = node.store.evidence().await.expect("reads");
+        let evidence = node.store.evidence().expect("reads");
         assert_eq!(evidence.len(), 1);
         assert_eq!(evidence[0].ours, finalized);
         assert_eq!(Some(evidence[0].theirs), anvil.block(finalized.height.get()).await);

@@ -128,7 +128,7 @@ fn refused(other: Options) {
             let source = settings.open(&context, Arc::default());
             let chain_info = source.chain_info().await.expect("it answers");
             let config = Config::new(chain_info, ());
-            let opened = Store::<_, EthBlock>::open(context.child("store"), config).await;
+            let opened = Store::open::<_, EthBlock>(context.child("store"), config).await;
             let fault = opened.expect_err("it is of another chain");
             assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");
         })

@@ -29,7 +29,7 @@ fn it_reaches_the_consumer_once() {
         let live = Live::new(&context, &source, driver::Config::default());
         let (taken, stopper, delivery) = hand_over(
             &context,
-            live.view.memory().clone(),
+            live.view.log().clone(),
             Sink::new("bridge"),
             (),
             delivery::Config::default(),

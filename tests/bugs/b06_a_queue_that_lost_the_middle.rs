@@ -26,7 +26,7 @@ fn of_a_thousand_updates_through_a_queue_of_ten_the_newest_of_every_tier_arrives
         };
         let pace = config.pace;
         let live = Live::new(&context, &source, config);
-        let log = live.view.memory().clone();
+        let log = live.view.log().clone();
         let (taken, stopper, delivery) =
             hand_over(&context, log, Sink::new("bridge"), (), delivery::Config::default());
         live.sleep(secs(1)).await;

@@ -75,7 +75,7 @@ fn what_was_announced_at_genesis_is_not_announced_again_by_the_next_process() {
         let mut store = open(&context, &chain.chain_info()).await.unwrap();
         let report = pass(&source, &mut store, &chain.chain_info(), ALL).await.unwrap();
         assert_eq!((report.ended, source.calls()), (Ended::Quiet, vec![Call::Snapshot]));
-        assert_eq!(told(&history(&store).await), AT_GENESIS);
+        assert_eq!(told(&history(&*store).await), AT_GENESIS);
         assert_eq!(
             store.watermarks().await.unwrap().tips.block(Tier::Finalized),
             Some(chain.at(0))

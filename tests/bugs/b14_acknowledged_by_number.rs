@@ -4,11 +4,10 @@
 //! Here a position is a cursor, which identifies blocks by height and digest. New blocks at old heights
 //! are new blocks, both to a running consumer and to one that resumes from its cursor.
 
-use crate::support::{ALL, Live, Sink, hand_over, pass, secs, simulate};
+use crate::support::{ALL, Live, Sink, hand_over, memory, pass, secs, simulate};
 use commonware_utils::NZUsize;
-use tidewatch_core::{EventLog as _, Record, Resume};
+use tidewatch_core::{EventLog as _, History as _, Positions as _, Record, Resume};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::word};
-use tidewatch_store::Memory;
 use tidewatch_stream::{delivery, driver};
 
 #[test]
@@ -17,11 +16,11 @@ fn blocks_of_a_new_chain_come_although_their_heights_were_acknowledged() {
         let chain = Chain::new('a', 10);
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
         let live = Live::new(&context, &source, driver::Config::default());
-        let log = live.view.memory().clone();
+        let log = live.view.log().clone();
         let (taken, stopper, delivery) =
             hand_over(&context, log.clone(), Sink::new("sink"), (), delivery::Config::default());
         live.sleep(secs(2)).await;
-        let position = log.acknowledged("sink").await.unwrap().unwrap();
+        let position = log.load("sink").await.unwrap().unwrap();
         assert_eq!(position.head().map(word), Some("10a".into()));
         source.stand(&chain.fork(9, 'b', 11), [11, 0, 0, 0]);
         live.sleep(secs(2)).await;
@@ -39,7 +38,7 @@ fn a_cursor_of_the_old_chain_is_led_to_the_new_one_block_by_block() {
     simulate(|_| async move {
         let old = Chain::new('a', 10);
         let chain_info = old.chain_info();
-        let mut seen = Memory::new(chain_info.clone());
+        let mut seen = memory(chain_info.clone());
         let source = ScriptedSource::new(&old, [10, 0, 0, 0]);
         pass(&source, &mut seen, &chain_info, ALL).await.unwrap();
         let last: Vec<Record> = seen.read(1, NZUsize!(9)).await.unwrap();
@@ -47,7 +46,7 @@ fn a_cursor_of_the_old_chain_is_led_to_the_new_one_block_by_block() {
         for fork in 1..=10 {
             for tip in 10..=12 {
                 let new = old.fork(fork, 'b', tip);
-                let mut other = Memory::new(chain_info.clone());
+                let mut other = memory(chain_info.clone());
                 let source = ScriptedSource::new(&new, [tip, 0, 0, 0]);
                 source.change(|world| world.blocks_max = 100);
                 pass(&source, &mut other, &chain_info, ALL).await.unwrap();

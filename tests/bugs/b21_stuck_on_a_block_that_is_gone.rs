@@ -8,7 +8,7 @@
 use crate::support::{
     ALL, Live, Sink, crash, hand_over, history, millis, open, pass, restart, secs, told,
 };
-use tidewatch_core::EventLog as _;
+use tidewatch_core::Positions as _;
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::word};
 use tidewatch_stream::{delivery, driver};
 
@@ -27,7 +27,7 @@ fn after_a_crash_the_prune_comes_first_whatever_was_replaced() {
         let events = restart(checkpoint, |context| async move {
             let mut store = open(&context, &chain_info).await.unwrap();
             pass(&source, &mut store, &chain_info, ALL).await.unwrap();
-            told(&history(&store).await).split_off(2)
+            told(&history(&*store).await).split_off(2)
         });
         let (to, dropped) = (fork - 1, 11 - fork);
         let to = if to == 0 { "0g".to_owned() } else { format!("{to}a") };
@@ -42,14 +42,15 @@ fn a_consumer_that_acknowledged_the_old_block_is_given_the_prune_next() {
     let chain_info = chain.chain_info();
     let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
     let (_, checkpoint) = crash(|context| async move {
-        let store = open(&context, &chain_info).await.unwrap();
-        let live = Live::on(&context, &source, store.clone(), driver::Config::default());
+        let opened = open(&context, &chain_info).await.unwrap();
+        let store = opened.clone();
+        let live = Live::on(&context, &source, opened, driver::Config::default());
         let config = delivery::Config::default();
         let (taken, _stopper, _delivery) =
             hand_over(&context, store.clone(), Sink::new("sink"), (), config);
         live.sleep(secs(2)).await;
         assert_eq!(taken.words(), ["blocks 1a-10a", "proposed 10a"]);
-        let position = store.acknowledged("sink").await.unwrap().unwrap();
+        let position = store.load("sink").await.unwrap().unwrap();
         assert_eq!(position.head().map(word), Some("10a".into()));
     });
     let chain_info = chain.chain_info();
@@ -59,7 +60,7 @@ fn a_consumer_that_acknowledged_the_old_block_is_given_the_prune_next() {
         let config = delivery::Config::default();
         let (taken, _stopper, _delivery) =
             hand_over(&context, store.clone(), Sink::new("sink"), (), config);
-        let live = Live::on(&context, &source, store.clone(), driver::Config::default());
+        let live = Live::on(&context, &source, store, driver::Config::default());
         live.sleep(millis(500)).await;
         let events = ["prune 9a: 1 dropped, 9a - - -", "blocks 10b-10b", "proposed 10b"];
         assert_eq!(taken.words(), events);

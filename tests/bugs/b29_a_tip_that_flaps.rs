@@ -4,9 +4,9 @@
 //! Here passes poll the source at their own pace. Changes between two passes are not observed, the
 //! final state is correct, and the retained history is bounded.
 
-use crate::support::{Live, millis, secs, simulate};
+use crate::support::{Both, Live, millis, secs, simulate};
 use commonware_utils::{NZU64, NZUsize};
-use tidewatch_core::{Event, EventLog as _, LocalView as _, LogError, Tier};
+use tidewatch_core::{Event, EventLog as _, LogError, Tier};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_store::Memory;
 use tidewatch_stream::driver;
@@ -42,9 +42,10 @@ fn what_is_kept_of_it_does_not_grow() {
     simulate(|context| async move {
         let (a, b) = (Chain::new('a', 10), Chain::new('a', 10).fork(10, 'b', 10));
         let source = ScriptedSource::new(&a, [10, 0, 0, 8]);
-        let log = Memory::with_retention(a.chain_info(), NZU64!(64));
+        let store = Both::from(Memory::with_retention(a.chain_info(), NZU64!(64)));
+        let log = store.clone();
         let config = driver::Config { pace: millis(10), ..driver::Config::default() };
-        let live = Live::on(&context, &source, log.clone(), config);
+        let live = Live::on(&context, &source, store, config);
         for turn in 0..2_000 {
             source.stand(if turn % 2 == 0 { &b } else { &a }, [10, 0, 0, 8]);
             source.ring();
@@ -55,7 +56,7 @@ fn what_is_kept_of_it_does_not_grow() {
         };
         let kept = log.read(oldest, NZUsize!(1_000)).await.unwrap();
         assert!(oldest > 3_000 && kept.len() <= 64, "{} of {oldest}", kept.len());
-        let watermarks = log.watermarks().await.unwrap();
+        let watermarks = log.watermarks().unwrap();
         assert_eq!(watermarks.tips.block(Tier::Proposed), Some(a.at(10)), "the last turn was a's");
         live.stop().await;
     });

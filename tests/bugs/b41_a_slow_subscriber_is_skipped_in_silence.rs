@@ -11,16 +11,16 @@ use commonware_utils::{NZU64, NZUsize, sync::Mutex};
 use std::sync::Arc;
 use tidewatch_core::{Ack, Change, Consumer, Fault, LocalView as _, Record, Tier, Watermarks};
 use tidewatch_sim::scripted::chain::{Chain, TestBlock};
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryWriter};
 use tidewatch_stream::{Delivery, delivery::Config};
 
 /// Writes a hundred events a second.
-fn produce(context: &deterministic::Context, mut log: Memory<TestBlock>, chain: Chain) {
+fn produce(context: &deterministic::Context, mut view: MemoryWriter<TestBlock>, chain: Chain) {
     context.child("producer").spawn(move |context| async move {
         for height in 1..=chain.tip() {
             let moved = announced(Tier::Proposed, chain.at(height));
             let blocks = Change::Blocks(chain.range(height, height));
-            log.commit(vec![blocks, moved]).await.unwrap();
+            view.commit(vec![blocks, moved]).await.unwrap();
             context.sleep(millis(20)).await;
         }
     });
@@ -34,8 +34,8 @@ fn one_by_one() -> Config {
 fn one_event_a_second_of_a_hundred_are_all_read_in_the_end() {
     simulate(|context| async move {
         let chain = Chain::new('a', 500);
-        let log = Memory::new(chain.chain_info());
-        produce(&context, log.clone(), chain);
+        let (view, log) = Memory::new(chain.chain_info());
+        produce(&context, view, chain);
         let recorder = Recorder::new(&context);
         let sink = Sink::new("slow").slow(&context, secs(1));
         let (taken, stopper, handle) =
@@ -88,8 +88,8 @@ impl Consumer for Slow {
 fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
     simulate(|context| async move {
         let chain = Chain::new('a', 500);
-        let log = Memory::with_retention(chain.chain_info(), NZU64!(64));
-        produce(&context, log.clone(), chain.clone());
+        let (view, log) = Memory::with_retention(chain.chain_info(), NZU64!(64));
+        produce(&context, view, chain.clone());
         let (stands, skipped) = (Arc::default(), Arc::default());
         let slow = Slow {
             clock: context.child("slow"),
@@ -104,7 +104,7 @@ fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
         assert!(gaps.len() >= 5, "it fell behind, again and again: {gaps:?}");
         assert!(gaps.iter().all(|(expected, oldest)| oldest > expected), "{gaps:?}");
         let (watermarks, next) = *stands.lock();
-        assert_eq!((watermarks, next), (log.watermarks().await.unwrap(), 1_000));
+        assert_eq!((watermarks, next), (log.watermarks().unwrap(), 1_000));
         assert_eq!(watermarks.delivered, Some(chain.at(500)));
         stopper.stop();
         handle.await.unwrap().unwrap();

@@ -5,22 +5,23 @@
 //! survives a restart; only `Durable` moves the position. Anything else is a failure, and the same
 //! events are delivered again.
 
-use crate::support::{Disk, Sink, crash, grow, hand_over, open, secs, simulate};
+use crate::support::{Sink, crash, grow, hand_over, open, secs, simulate};
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
-use tidewatch_core::{Ack, EventLog as _, Fault, FaultKind, Record};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_core::{Ack, Fault, FaultKind, Positions as _, Record};
+use tidewatch_sim::scripted::chain::{Chain, TestBlock};
+use tidewatch_store::Reader;
 use tidewatch_stream::delivery::Config;
 
 /// The sequences delivered to a consumer that returns `ack`, and its position afterwards.
 async fn given(
     context: &deterministic::Context,
-    store: &Disk,
+    store: &Reader<deterministic::Context, TestBlock>,
     ack: impl FnMut(&[Record]) -> Result<Ack, Fault> + Send + 'static,
 ) -> (Vec<u64>, Option<u64>) {
     let sink = Sink::with("bridge", ack);
     let (taken, _, _) = hand_over(context, store.clone(), sink, (), Config::default());
     context.sleep(secs(60)).await;
-    let position = store.acknowledged("bridge").await.unwrap();
+    let position = store.load("bridge").await.unwrap();
     (taken.sequences(), position.map(|cursor| cursor.handled()))
 }
 

@@ -4,25 +4,24 @@
 //! Here the floor is a consumer's durable position. Only the consumer's own acknowledgement moves it,
 //! up to the end of the acknowledged batch, and a position beyond the end of the history is rejected.
 
-use crate::support::{Sink, grow, hand_over, secs, simulate};
+use crate::support::{Sink, grow, hand_over, memory, secs, simulate};
 use commonware_runtime::Clock as _;
 use commonware_utils::NZUsize;
-use tidewatch_core::{Ack, Cursor, EventLog as _, FaultKind, Record, TipSet, Watermarks};
+use tidewatch_core::{Ack, Cursor, FaultKind, Positions as _, Record, TipSet, Watermarks};
 use tidewatch_sim::scripted::chain::Chain;
-use tidewatch_store::Memory;
 use tidewatch_stream::delivery::Config;
 
 #[test]
 fn a_position_above_the_history_is_refused_and_the_old_one_stays() {
     simulate(|_| async move {
         let chain = Chain::new('a', 20);
-        let mut log = Memory::new(chain.chain_info());
+        let mut log = memory(chain.chain_info());
         grow(&mut log, &chain, 1..=4).await;
         let watermarks = Watermarks { delivered: Some(chain.at(20)), tips: TipSet::unknown() };
         let above = Cursor::new(&chain.chain_info().id, 20, &watermarks, &[]);
-        let refused = log.acknowledge("bridge", &above).await.unwrap_err();
+        let refused = log.store("bridge", &above).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::Bug);
-        assert_eq!(log.acknowledged("bridge").await.unwrap(), None);
+        assert_eq!(log.load("bridge").await.unwrap(), None);
     });
 }
 
@@ -30,7 +29,7 @@ fn a_position_above_the_history_is_refused_and_the_old_one_stays() {
 fn the_floor_is_never_above_the_lowest_event_that_was_not_acknowledged() {
     simulate(|context| async move {
         let chain = Chain::new('a', 200);
-        let mut log = Memory::new(chain.chain_info());
+        let mut log = memory(chain.chain_info());
         grow(&mut log, &chain, 1..=10).await;
         let config = || Config { batch_max: NZUsize!(2), ..Config::default() };
         // It handles events 0 to 5, and fails to handle 6 and 7.
@@ -43,7 +42,7 @@ fn the_floor_is_never_above_the_lowest_event_that_was_not_acknowledged() {
         for height in 11..=200 {
             grow(&mut log, &chain, height..=height).await;
             context.sleep(secs(1)).await;
-            let floor = log.acknowledged("bridge").await.unwrap().unwrap();
+            let floor = log.load("bridge").await.unwrap().unwrap();
             assert_eq!(floor.handled(), 6, "although there are {height} events");
         }
         assert_eq!(taken.sequences(), [0, 1, 2, 3, 4, 5]);

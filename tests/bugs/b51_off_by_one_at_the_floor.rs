@@ -5,7 +5,7 @@
 //! event `f`, counted from 0: never an earlier one again, and never a later one first. That holds for
 //! `f` from 0 to 3, and for a crash between any two disk mutations.
 
-use crate::support::{Sink, grow, hand_over, history, millis, secs};
+use crate::support::{OnDisk, Sink, grow, hand_over, history, millis, open_with, secs};
 use commonware_runtime::{
     Clock as _, Runner as _, Supervisor as _,
     deterministic::{self, Checkpoint, FaultConfig, PartialWriteMode, WriteConfig},
@@ -13,18 +13,13 @@ use commonware_runtime::{
 use commonware_utils::{Probability, probability, sync::Mutex};
 use futures::future::{Either, select};
 use std::{pin::pin, sync::Arc};
-use tidewatch_core::{EventLog as _, Fault, Watermarks};
-use tidewatch_sim::{
-    host::Host,
-    scripted::chain::{Chain, TestBlock},
-};
-use tidewatch_store::{Config, Store};
+use tidewatch_core::{Fault, Positions as _, Watermarks};
+use tidewatch_sim::{host::Host, scripted::chain::Chain};
+use tidewatch_store::Config;
 use tidewatch_stream::delivery;
 
 /// Total number of events, one per block.
 const EVENTS: u64 = 5;
-
-type OnHost = Store<Host<deterministic::Context>, TestBlock>;
 
 /// Progress of the scenario: events committed, and the floor, if the acknowledgement returned.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,9 +30,11 @@ struct Reached {
     done: bool,
 }
 
-async fn open(host: &Host<deterministic::Context>) -> Result<OnHost, Fault> {
+async fn open(
+    host: &Host<deterministic::Context>,
+) -> Result<OnDisk<Host<deterministic::Context>>, Fault> {
     let config = Config::new(Chain::new('a', 0).chain_info(), ());
-    Store::open(host.child("store"), config).await
+    open_with(host.child("store"), config).await
 }
 
 /// Commits `floor` events, acknowledges them, and commits the rest.
@@ -46,9 +43,9 @@ async fn story(host: &Host<deterministic::Context>, floor: u64, reached: &Mutex<
     let mut store = open(host).await.unwrap();
     for height in 1..=EVENTS {
         if height == floor + 1 && floor > 0 {
-            let last = history(&store).await.pop().unwrap();
+            let last = history(&*store).await.pop().unwrap();
             reached.lock().acknowledging = true;
-            store.acknowledge("bridge", &last.cursor).await.unwrap();
+            store.store("bridge", &last.cursor).await.unwrap();
             reached.lock().floor = Some(floor);
         }
         grow(&mut store, &chain, height..=height).await;
@@ -82,9 +79,9 @@ fn goes_on(floor: u64, reached: Reached, disk: Checkpoint) {
     deterministic::Runner::from(disk).start(|context| async move {
         let (host, _) = Host::new(context.child("host"), 0);
         let mut store = open(&host).await.unwrap();
-        let events = history(&store).await.len() as u64;
+        let events = history(&*store).await.len() as u64;
         assert!(events >= reached.committed, "{reached:?}: {events} events");
-        let position = store.acknowledged("bridge").await.unwrap().map_or(0, |c| c.handled());
+        let position = store.load("bridge").await.unwrap().map_or(0, |c| c.handled());
         match reached.floor {
             Some(floor) => assert_eq!(position, floor),
             None if reached.acknowledging => assert!([0, floor].contains(&position)),

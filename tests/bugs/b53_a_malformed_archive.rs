@@ -4,11 +4,11 @@
 //! that are not final are dropped with an explicit prune, and an ordinary pass fetches them again while
 //! requests are served; a damaged final block is rejected once, by name.
 
-use crate::support::{Live, announced, history, millis, open, secs, simulate, told};
+use crate::support::{Live, announced, block_at, history, millis, open, secs, simulate, told};
 use commonware_runtime::{
     Blob as _, Clock as _, ReadOptions, Storage as _, WriteOptions, deterministic,
 };
-use tidewatch_core::{ChainInfo, Change, FaultKind, Height, LocalView as _, Tier};
+use tidewatch_core::{ArchiveError, ChainInfo, Change, FaultKind, LocalView as _, Tier};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver::Config;
 
@@ -56,20 +56,21 @@ fn a_damaged_end_is_dropped_and_fetched_again_while_requests_are_answered() {
         let store = open(&context, &chain_info).await.unwrap();
         let left = store.watermarks().await.unwrap().delivered.unwrap().height.get();
         assert!((5..400).contains(&left), "{left} blocks are left");
-        let dropped = told(&history(&store).await).pop().unwrap();
+        let dropped = told(&history(&*store).await).pop().unwrap();
         assert!(dropped.starts_with(&format!("prune {left}a: {} dropped", 400 - left)));
 
         let source = ScriptedSource::new(&chain, [400, 0, 0, 5]);
-        let live = Live::on(&context, &source, store.clone(), Config::default());
+        let log = store.clone();
+        let live = Live::on(&context, &source, store, Config::default());
         // Requests are served meanwhile.
         for _ in 0..20 {
             let asked = context.current();
             live.mailbox.sync().await.unwrap();
             assert!(context.current().duration_since(asked).unwrap() <= millis(100));
         }
-        assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(400)));
+        assert_eq!(log.watermarks().unwrap().delivered, Some(chain.at(400)));
         for height in 1..=400 {
-            let block = store.block(Height::new(height)).await.unwrap();
+            let block = block_at(&log, height).await.unwrap();
             assert_eq!(block.as_ref(), chain.blocks().get(height as usize));
         }
         let calls = source.calls().len();
@@ -101,9 +102,10 @@ fn a_damaged_record_of_a_final_block_is_named_and_nothing_spins() {
         };
         let mut damaged = 0;
         for height in 1..=400 {
-            match store.block(Height::new(height)).await {
+            match block_at(&store, height).await {
                 Ok(block) => assert_eq!(block.as_ref(), chain.blocks().get(height as usize)),
-                Err(fault) => {
+                Err(error) => {
+                    let ArchiveError::Fault(fault) = error else { panic!("{error}") };
                     damaged += 1;
                     assert_eq!(fault.kind, FaultKind::CorruptRecord);
                     let named = format!("blocks at {height}");

@@ -5,15 +5,14 @@
 //! table covers a consumer's cursor and a store, the second a view and its source. The outcome for a
 //! cursor may be to retry later, if this log is behind it; a start never fails because of it.
 
-use crate::support::{Disk, Live, announced, history, secs, simulate, told};
+use crate::support::{Disk, Live, announced, history, memory, open_with, secs, simulate, told};
 use commonware_runtime::{Supervisor as _, deterministic};
 use futures::FutureExt as _;
-use tidewatch_core::{Change, Cursor, Event, EventLog, LocalView, Resume, ResumeError, Tier};
+use tidewatch_core::{Change, Cursor, Event, History, LocalView, Resume, ResumeError, Tier};
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
 };
-use tidewatch_store::Memory;
 use tidewatch_stream::driver::Config;
 
 /// `chain` up to `height`, block by block, block 10 final.
@@ -32,8 +31,8 @@ async fn follow<V: LocalView<Block = TestBlock>>(mut view: V, chain: &Chain, hei
 
 /// The position of a consumer that followed `chain` up to `height`, from this store or another.
 async fn left_off(chain: &Chain, height: u64) -> Cursor {
-    let log = follow(Memory::new(chain.chain_info()), chain, height).await;
-    history(&log).await.pop().unwrap().cursor
+    let log = follow(memory(chain.chain_info()), chain, height).await;
+    history(&*log).await.pop().unwrap().cursor
 }
 
 /// The `nth` store, which followed `chain` up to `height`, after a restart.
@@ -43,12 +42,12 @@ async fn restarted(context: &deterministic::Context, nth: u64, chain: &Chain, he
         ..tidewatch_store::Config::new(chain.chain_info(), ())
     };
     let context = context.child("store").with_attribute("nth", nth);
-    let before = Disk::open(context.child("before"), config()).await.unwrap();
+    let before = open_with(context.child("before"), config()).await.unwrap();
     drop(follow(before, chain, height).await);
-    Disk::open(context.child("after"), config()).await.unwrap()
+    open_with(context.child("after"), config()).await.unwrap()
 }
 
-async fn answer(log: &impl EventLog, cursor: &Cursor) -> &'static str {
+async fn answer(log: &impl History, cursor: &Cursor) -> &'static str {
     match log.resume(cursor).await {
         Ok(Resume::Exact { .. }) => "goes on",
         Ok(Resume::Forked { bridge, .. }) => match bridge.first().map(|record| record.event) {
@@ -81,7 +80,7 @@ fn every_cursor_meets_every_store_with_a_documented_answer() {
         ];
         for (case, cursor, answers) in table {
             for (store, expected) in stores.iter().zip(answers) {
-                assert_eq!(answer(store, &cursor).await, expected, "{case}");
+                assert_eq!(answer(&**store, &cursor).await, expected, "{case}");
             }
         }
     });
@@ -111,17 +110,18 @@ fn every_view_meets_every_source_and_comes_to_stand_where_it_does() {
         for (nth, (height, (theirs, tip), first)) in (0..).zip(table) {
             let case = format!("{height} blocks here, {tip} there");
             let store = restarted(&context, nth, &chain, height).await;
-            let before = history(&store).await.len();
+            let before = history(&*store).await.len();
             let source = ScriptedSource::new(theirs, [tip, 0, 0, 10]);
-            let mut live = Live::on(&context, &source, store.clone(), Config::default());
+            let log = store.clone();
+            let mut live = Live::on(&context, &source, store, Config::default());
             live.sleep(secs(5)).await;
             assert!((&mut live.handle).now_or_never().is_none(), "{case}: it ended");
-            let events = told(&history(&store).await[before..]);
+            let events = told(&history(&log).await[before..]);
             match first {
                 "" => assert!(events.is_empty(), "{case}: {events:?}"),
                 first => assert!(events[0].starts_with(first), "{case}: {events:?}"),
             }
-            assert_eq!(store.watermarks().await.unwrap().delivered, Some(theirs.at(tip)), "{case}");
+            assert_eq!(log.watermarks().unwrap().delivered, Some(theirs.at(tip)), "{case}");
             assert!(live.recorder.kinds().is_empty(), "{case}");
             live.stop().await;
         }

@@ -9,7 +9,7 @@ use crate::support::{crash, grow, open, restart, secs};
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::sync::Arc;
-use tidewatch_core::{Ack, Consumer, EventLog as _, Fault, Record};
+use tidewatch_core::{Ack, Consumer, Fault, Positions as _, Record};
 use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::{Delivery, delivery::Config};
 
@@ -86,7 +86,7 @@ async fn run(
         Delivery::new(context.child("delivery"), store.clone(), database, (), config);
     let _handle = delivery.start();
     context.sleep(secs(60)).await;
-    store.acknowledged("database").await.unwrap().map_or(0, |cursor| cursor.handled())
+    store.load("database").await.unwrap().map_or(0, |cursor| cursor.handled())
 }
 
 #[test]

@@ -5,11 +5,11 @@
 //! authoritative: blocks beyond them belong to a commit that did not complete and are dropped; if a
 //! block is missing that is final according to the events, the start fails and names the damaged part.
 
-use crate::support::{Disk, announced, history, open, simulate, told};
+use crate::support::{announced, block_at, history, open, open_with, simulate, told};
 use commonware_runtime::{
     Blob as _, ReadOptions, Storage as _, Supervisor as _, WriteOptions, deterministic,
 };
-use tidewatch_core::{ChainId, ChainInfo, Change, FaultKind, Height, LocalView as _, Tier};
+use tidewatch_core::{ChainId, ChainInfo, Change, FaultKind, LocalView as _, Tier};
 use tidewatch_sim::scripted::chain::Chain;
 
 /// The events, and the parts of the store that must be consistent with them.
@@ -72,7 +72,7 @@ fn a_store_of_another_chain_is_refused_with_both_names() {
             (foreign.clone(), [chain.at(0), foreign.genesis].map(|block| block.digest.to_string())),
         ] {
             let config = tidewatch_store::Config::new(chain_info, ());
-            let refused = Disk::open(context.child("other"), config).await.unwrap_err();
+            let refused = open_with(context.child("other"), config).await.unwrap_err();
             assert_eq!(refused.kind, FaultKind::WrongChain);
             for name in names {
                 assert!(refused.detail.contains(&name), "{name} is not in {refused}");
@@ -98,9 +98,9 @@ fn blocks_of_a_later_state_than_the_events_are_dropped() {
 
         let store = open(&context, &chain.chain_info()).await.unwrap();
         assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(20)));
-        assert_eq!(store.block(Height::new(21)).await.unwrap(), None);
+        assert_eq!(block_at(&store, 21).await.unwrap(), None);
         assert_eq!(
-            told(&history(&store).await),
+            told(&history(&*store).await),
             ["blocks 1a-20a", "proposed 20a", "finalized 20a"]
         );
     });

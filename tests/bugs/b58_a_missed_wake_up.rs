@@ -42,7 +42,7 @@ fn scheduled<F: Future<Output = ()>>(
 fn a_reader_that_drains_exactly_what_there_is_is_woken_by_the_next_event() {
     scheduled(|context, host| async move {
         let chain = Chain::new('a', 50);
-        let log = Memory::new(chain.chain_info());
+        let (mut writer, log) = Memory::new(chain.chain_info());
         let config = delivery::Config { batch_max: NZUsize!(1), ..delivery::Config::default() };
         let (taken, _, _) = hand_over(&context, log.clone(), Sink::new("reader"), (), config);
         // Two readers in their own tasks, delayed like the writer.
@@ -55,7 +55,6 @@ fn a_reader_that_drains_exactly_what_there_is_is_woken_by_the_next_event() {
                 }
             })
         });
-        let mut writer = log.clone();
         host.child("writer").spawn(move |host| async move {
             for height in 1..=50 {
                 grow(&mut writer, &chain, height..=height).await;
@@ -79,7 +78,7 @@ fn everybody_who_asks_a_driver_with_room_for_one_message_is_answered() {
         let (driver, mailbox) = Driver::new(
             host.child("driver"),
             Arc::new(source),
-            Memory::new(chain.chain_info()),
+            Memory::new(chain.chain_info()).0,
             chain.chain_info(),
             (),
             config,

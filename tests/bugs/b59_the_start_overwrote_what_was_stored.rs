@@ -18,14 +18,15 @@ async fn first_event(context: &deterministic::Context, stored: u64) -> String {
     }
     drop(store);
     let store = open(&context.child("again"), &chain.chain_info()).await.unwrap();
-    let before = history(&store).await.len();
+    let before = history(&*store).await.len();
     let source = ScriptedSource::new(&chain, [60, 0, 0, 0]);
     let config = Config { mode: from(30), ..Config::default() };
-    let live = Live::on(context, &source, store.clone(), config);
+    let log = store.clone();
+    let live = Live::on(context, &source, store, config);
     live.sleep(secs(5)).await;
-    assert_eq!(store.watermarks().await.unwrap().delivered, Some(chain.at(60)));
+    assert_eq!(log.watermarks().unwrap().delivered, Some(chain.at(60)));
     live.stop().await;
-    told(&history(&store).await[before..]).remove(0)
+    told(&history(&log).await[before..]).remove(0)
 }
 
 #[test]

@@ -20,11 +20,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tidewatch_certified::{CertificateKind, Config as Certified, EpochScheme, Epochs};
-use tidewatch_core::{Fault, FaultKind, Height, LocalView as _, Severity, Source as _, Tier};
+use tidewatch_core::{Fault, FaultKind, Height, Severity, Source as _, Tier};
 use tidewatch_sim::scripted::{
-    chain::Chain,
+    chain::{Chain, TestBlock},
     committee::{Committee, Scheme},
 };
+use tidewatch_store::Reader;
 use tidewatch_stream::{Mailbox, driver::Config};
 
 /// Blocks of an epoch, and the epoch that is pinned.
@@ -72,7 +73,7 @@ fn endpoint(context: &deterministic::Context, chain: &Chain, finalized: u64) -> 
 
 /// A follower of `endpoint` with `table`, over `store`.
 struct Running {
-    store: Disk,
+    store: Reader<deterministic::Context, TestBlock>,
     driver: Handle<Result<(), Fault>>,
     /// What the source refused without failing, and what the driver was told.
     heard: [Arc<Recorder>; 2],
@@ -87,15 +88,15 @@ impl Running {
             source_under(&context, table.clone(), endpoint.clone(), Certified::default());
         let (source, upstream) = (Arc::new(source), upstream.start());
         let chain_info = source.chain_info().await.unwrap();
-        let store = open(&context, &chain_info).await.unwrap();
+        let Disk { writer, reader: store } = open(&context, &chain_info).await.unwrap();
         let (driver, mailbox, told) =
-            drive(&context, &source, &store, &chain_info, Config::default());
+            drive(&context, &source, writer, &chain_info, Config::default());
         Self { store, driver, heard: [refused, told], _upstream: upstream, _mailbox: mailbox }
     }
 
     /// Heights of the last block that was delivered and of the last one that is final.
     async fn stands(&self) -> [Option<u64>; 2] {
-        let watermarks = self.store.watermarks().await.unwrap();
+        let watermarks = self.store.watermarks().unwrap();
         let finalized = watermarks.tips.block(Tier::Finalized);
         [watermarks.delivered, finalized].map(|block| block.map(|block| block.height.get()))
     }

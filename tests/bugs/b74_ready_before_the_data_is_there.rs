@@ -6,7 +6,7 @@
 
 use crate::support::{Live, open, simulate};
 use futures::FutureExt as _;
-use tidewatch_core::{Block as _, LocalView as _, Tier};
+use tidewatch_core::{Archive as _, Block as _, Tier};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{Ended, driver::Config};
 
@@ -15,19 +15,20 @@ fn once_a_request_is_answered_the_tip_and_its_block_are_there() {
     simulate(|context| async move {
         let chain = Chain::new('a', 250);
         let source = ScriptedSource::new(&chain, [1, 0, 0, 0]);
-        let store = open(&context, &chain.chain_info()).await.unwrap();
-        let live = Live::on(&context, &source, store.clone(), Config::default());
+        let opened = open(&context, &chain.chain_info()).await.unwrap();
+        let store = opened.clone();
+        let live = Live::on(&context, &source, opened, Config::default());
         live.settle().await;
         for tip in (10..=250).step_by(24) {
             source.stand(&chain, [tip, 0, 0, tip - 5]);
             assert_eq!(live.mailbox.sync().await.unwrap(), Ended::Complete);
             let calls = source.calls().len();
-            let watermarks = store.watermarks().now_or_never().expect("at once").unwrap();
+            let watermarks = store.watermarks().unwrap();
             assert_eq!(watermarks.tips.block(Tier::Proposed), Some(chain.at(tip)));
             assert_eq!(watermarks.tips.block(Tier::Finalized), Some(chain.at(tip - 5)));
-            for height in [chain.at(tip).height, chain.at(tip - 5).height] {
-                let block = store.block(height).await.unwrap().expect("it is there");
-                assert_eq!(block.reference().height, height);
+            for wanted in [chain.at(tip), chain.at(tip - 5)] {
+                let block = store.block(wanted).now_or_never().expect("at once").unwrap();
+                assert_eq!(block.reference(), wanted);
             }
             assert_eq!(source.calls().len(), calls);
         }

@@ -4,16 +4,16 @@
 //! Here there are five responses to five kinds of cursors. Each requires a different reaction of the
 //! owner, and none of them calls a source or waits.
 
-use crate::support::{Disk, announced, history, millis, simulate};
+use crate::support::{Disk, announced, history, millis, open_with, simulate};
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, NZUsize};
 use std::collections::BTreeSet;
 use tidewatch_core::{
-    ChainId, Change, Cursor, Event, EventLog as _, LocalView as _, Malformed, Record, Resume,
-    ResumeError, Tier, TipSet, Watermarks,
+    ChainId, Change, Cursor, Event, EventLog as _, History as _, LocalView as _, Malformed, Record,
+    Resume, ResumeError, Tier, TipSet, Watermarks,
 };
 use tidewatch_sim::scripted::chain::Chain;
-use tidewatch_store::{Config, Store};
+use tidewatch_store::Config;
 
 /// A store that retains 40 events, and followed `chain` up to `height`, with two events per block.
 async fn followed(
@@ -27,7 +27,7 @@ async fn followed(
         partition: partition.into(),
         ..Config::new(chain.chain_info(), ())
     };
-    let mut store = Store::open(context.child("store"), config).await.unwrap();
+    let mut store = open_with(context.child("store"), config).await.unwrap();
     for height in 1..=height {
         let moved = announced(Tier::Proposed, chain.at(height));
         store.commit(vec![Change::Blocks(chain.range(height, height)), moved]).await.unwrap();
@@ -46,7 +46,7 @@ fn five_cursors_get_five_answers_at_once() {
         let chain = Chain::new('a', 100);
         let at_one = {
             let store = followed(&context, "one", &chain, 1).await;
-            history(&store).await.pop().unwrap().cursor
+            history(&*store).await.pop().unwrap().cursor
         };
         let ahead = last(&followed(&context, "ahead", &chain, 80).await).await.cursor;
         let fork = chain.fork(41, 'b', 48);

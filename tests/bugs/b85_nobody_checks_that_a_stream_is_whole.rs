@@ -33,7 +33,7 @@ fn every_record_goes_on_where_the_one_before_it_ended_and_depths_are_counted() {
                 }
                 Ok(Ack::Durable)
             });
-            let log = live.view.memory().clone();
+            let log = live.view.log().clone();
             let (taken, _, _) =
                 hand_over(&context, log, sink, live.recorder.clone(), delivery::Config::default());
             for nth in 0..200_u64 {

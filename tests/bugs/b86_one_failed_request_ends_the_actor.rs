@@ -43,7 +43,7 @@ fn after_an_hour_of_one_percent_failures_driver_and_consumer_are_alive() {
             let failed = one_percent(&mut rng);
             failed.map_or(Ok(Ack::Durable), |_| Err(FaultKind::Consumer.fault("consumer", "told")))
         });
-        let log = live.view.memory().clone();
+        let log = live.view.log().clone();
         let (taken, _, mut delivery) =
             hand_over(&context, log, sink, live.recorder.clone(), delivery::Config::default());
         live.settle().await;

@@ -21,11 +21,11 @@ fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {
     simulate(|context| async move {
         let chain = Chain::new('a', 50);
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
-        let log = Memory::new(chain.chain_info());
+        let (view, log) = Memory::new(chain.chain_info());
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
             Arc::new(source.clone()),
-            log.clone(),
+            view,
             chain.chain_info(),
             (),
             Config::default(),
@@ -81,7 +81,7 @@ fn one_consumer_that_leaves_is_not_missed_by_the_others() {
         let chain = Chain::new('a', 20);
         let source = ScriptedSource::new(&chain, [10, 0, 0, 0]);
         let live = Live::new(&context, &source, Config::default());
-        let log = live.view.memory().clone();
+        let log = live.view.log().clone();
         let to = |name| {
             hand_over(&context, log.clone(), Sink::new(name), (), delivery::Config::default())
         };

@@ -42,15 +42,15 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
         let (host, trouble) = Host::new(context.child("host"), 89);
         let chain = Chain::new('a', HISTORY + LIVE);
         let config = Config::new(chain.chain_info(), ());
-        let mut store: Store<_, TestBlock> =
-            Store::open(host.child("store"), config).await.unwrap();
-        grow(&mut store, &chain, 1..=HISTORY).await;
+        let (mut view, store) =
+            Store::open::<_, TestBlock>(host.child("store"), config).await.unwrap();
+        grow(&mut view, &chain, 1..=HISTORY).await;
 
         let source = ScriptedSource::new(&chain, [HISTORY, 0, 0, 0]);
         let (driver, _mailbox) = Driver::new(
             context.child("driver"),
             Arc::new(source.clone()),
-            store.clone(),
+            view,
             chain.chain_info(),
             Recorder::new(&context),
             driver::Config::default(),

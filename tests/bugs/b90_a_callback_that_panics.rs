@@ -24,7 +24,7 @@ fn a_consumer_that_panics_once_is_given_the_same_events_again_and_others_are_una
             }
             Ok(Ack::Durable)
         });
-        let log = live.view.memory().clone();
+        let log = live.view.log().clone();
         let config = delivery::Config::default;
         let one = hand_over(&context, log.clone(), panics, live.recorder.clone(), config());
         let other = hand_over(&context, log, Sink::new("other"), (), config());

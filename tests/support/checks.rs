@@ -1,17 +1,17 @@
 //! What must hold of every store and every log, whatever happened.
 
 use alto_types::{Finalization, Identity as PublicKey, NAMESPACE};
-use commonware_codec::DecodeExt as _;
+use commonware_codec::{Codec, DecodeExt as _};
 use commonware_parallel::Sequential;
 use commonware_runtime::tokio::Context;
 use commonware_utils::NZUsize;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, LocalView as _, Record, Tier,
+    Archive as _, Block, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, Record, Tier,
     TierProof, Watermarks,
 };
 use tidewatch_sources::alto::{AltoBlock, Scheme};
-use tidewatch_store::Store;
+use tidewatch_store::Reader as Kept;
 
 /// Every event of a log that has dropped none.
 pub async fn history(log: &impl EventLog) -> Vec<Record> {
@@ -61,10 +61,16 @@ pub fn assert_lawful_on(ladder: Ladder, records: &[Record], chain_info: &ChainIn
     }
 }
 
+/// The block that is kept at `height`; nothing where there is none.
+pub async fn block_at<B: Block + Codec>(store: &Kept<Context, B>, height: Height) -> Option<B> {
+    let known = store.locate(&[height]).await.expect("reads").into_iter().next().flatten();
+    store.block(known.filter(|known| known.height == height)?).await.ok()
+}
+
 /// Blocks `first..=last` are kept, linked to each other and to genesis where they start there, and each
 /// final one is proved by a kept certificate that the group's key verifies.
 pub async fn assert_kept<S: Scheme>(
-    store: &Store<Context, AltoBlock>,
+    store: &Kept<Context, AltoBlock>,
     public: &[u8],
     first: u64,
     last: u64,
@@ -74,24 +80,25 @@ pub async fn assert_kept<S: Scheme>(
     let mut below: Option<BlockRef> = (first == 1).then_some(genesis);
     let mut blocks = Vec::new();
     for height in (first..=last).map(Height::new) {
-        let block = store.block(height).await.expect("reads");
+        let block = block_at(store, height).await;
         let block = block.unwrap_or_else(|| panic!("there is no block {height}"));
         assert_eq!(block.reference().height, height);
         assert!(below.is_none_or(|below| below.digest == block.parent()), "{height} is not linked");
         below = Some(block.reference());
         blocks.push(block);
     }
-    let watermarks = store.watermarks().await.expect("reads");
+    let watermarks = store.watermarks().expect("reads");
     let finalized = watermarks.tips.block(Tier::Finalized).map_or(0, |block| block.height.get());
     let mut height = first;
     while height <= finalized.min(last) {
-        let proof = store.proof(Height::new(height)).await.expect("reads");
+        let block = blocks[usize::try_from(height - first).expect("fits")].reference();
+        let proof = store.proof(Tier::Finalized, block).await.expect("reads");
         let proof = proof.unwrap_or_else(|| panic!("nothing proves {height}"));
         assert_proves(&scheme, &proof);
         let proven = proof.block.height.get();
         assert!(proven >= height);
         // Down to `height`, each block is the one that the proved one vouches for: they are linked.
-        let block = store.block(proof.block.height).await.expect("reads").expect("is kept");
+        let block = store.block(proof.block).await.expect("is kept");
         assert_eq!(block.reference(), proof.block);
         height = proven + 1;
     }

@@ -9,7 +9,7 @@ use tidewatch_core::{ChainInfo, Source};
 use tidewatch_devnet::{Devnet, readymade::Server};
 use tidewatch_node::{Config as Driver, Follower};
 use tidewatch_sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme};
-use tidewatch_store::{Config as StoreConfig, Store};
+use tidewatch_store::{Config as StoreConfig, Reader as Kept, Store};
 use tidewatch_stream::{Mode, Start, Thresholds, delivery};
 
 /// How long a follower may take to stop.
@@ -95,9 +95,9 @@ pub struct Running<S: Source<Block: Codec>> {
     /// The source, with the calls that were made.
     pub source: Arc<Counted<S>>,
     /// What is kept.
-    pub store: Store<Context, S::Block>,
+    pub store: Kept<Context, S::Block>,
     /// The follower.
-    pub follower: Follower<Context, Store<Context, S::Block>>,
+    pub follower: Follower<Context, Kept<Context, S::Block>>,
     /// What it said.
     pub recorder: Arc<Recorder>,
     /// The chain.
@@ -116,11 +116,12 @@ impl<S: Source<Block: Codec>> Running<S> {
         let source = Arc::new(Counted::new(source));
         let identity = source.chain_info().await.expect("the source says what it follows");
         let config = StoreConfig::new(identity.clone(), codec);
-        let store = Store::open(context.child("store"), config).await.expect("the store opens");
+        let opened = Store::open(context.child("store"), config).await;
+        let (view, store) = opened.expect("the store opens");
         let follower = Follower::start(
             context.child("follower"),
             source.clone(),
-            store.clone(),
+            (view, store.clone()),
             identity.clone(),
             recorder.clone(),
             driver,
@@ -134,7 +135,7 @@ impl<S: Source<Block: Codec>> Running<S> {
     }
 
     /// Stops cleanly, and gives what was kept.
-    pub async fn stop(self) -> Store<Context, S::Block> {
+    pub async fn stop(self) -> Kept<Context, S::Block> {
         self.follower.stop(STOP_LIMIT).await.expect("stops in time");
         self.store
     }

@@ -61,6 +61,27 @@ impl Locator {
     }
 }
 
+impl Write for Locator {
+    fn write(&self, buf: &mut impl BufMut) {
+        self.height.write(buf);
+        buf.put_slice(&self.tag);
+    }
+}
+
+impl EncodeSize for Locator {
+    fn encode_size(&self) -> usize {
+        self.height.encode_size() + TAG
+    }
+}
+
+impl Read for Locator {
+    type Cfg = ();
+
+    fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
+        Ok(Self { height: Height::read(buf)?, tag: <[u8; TAG]>::read(buf)? })
+    }
+}
+
 fn head(digest: &Digest) -> [u8; TAG] {
     let mut tag = [0; TAG];
     tag.copy_from_slice(&digest.0[..TAG]);
@@ -92,6 +113,16 @@ impl Cursor {
     /// the heights of [`Cursor::heights_below`] make a reorg cheap to resolve. If not all locators fit,
     /// the deepest are dropped.
     pub fn new(chain: &ChainId, handled: u64, watermarks: &Watermarks, below: &[BlockRef]) -> Self {
+        Self::located(chain, handled, watermarks, below.iter().map(Locator::of))
+    }
+
+    /// The same, of blocks of which only locators are known.
+    pub fn located(
+        chain: &ChainId,
+        handled: u64,
+        watermarks: &Watermarks,
+        below: impl IntoIterator<Item = Locator>,
+    ) -> Self {
         let mut cursor = Self {
             chain: Self::tag(chain),
             handled,
@@ -101,7 +132,7 @@ impl Cursor {
         };
         let Some(top) = cursor.head() else { return cursor };
         let mut locators: Vec<_> =
-            below.iter().filter(|block| block.height < top.height).map(Locator::of).collect();
+            below.into_iter().filter(|locator| locator.height < top.height).collect();
         locators.sort_by_key(|locator| std::cmp::Reverse(locator.height));
         locators.dedup_by_key(|locator| locator.height);
         let mut room = BYTES_MAX.saturating_sub(cursor.encode_size());

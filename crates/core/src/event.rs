@@ -145,29 +145,3 @@ impl Record {
         self.cursor.handled().saturating_sub(1)
     }
 }
-
-impl Write for Record {
-    fn write(&self, buf: &mut impl BufMut) {
-        self.event.write(buf);
-        self.watermarks.write(buf);
-        self.cursor.write(buf);
-    }
-}
-
-impl EncodeSize for Record {
-    fn encode_size(&self) -> usize {
-        self.event.encode_size() + self.watermarks.encode_size() + self.cursor.encode_size()
-    }
-}
-
-impl Read for Record {
-    type Cfg = ();
-
-    fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
-        Ok(Self {
-            event: Event::read(buf)?,
-            watermarks: Watermarks::read(buf)?,
-            cursor: Cursor::read(buf)?,
-        })
-    }
-}

@@ -7,7 +7,7 @@
 //! crate.
 //!
 //! ```text
-//!  Source ──Snapshot──▶ stream::Driver ──Change──▶ LocalView + EventLog ──Record──▶ Consumer
+//!  Source ──Snapshot──▶ stream::Driver ──Change──▶ LocalView, EventLog ──Record──▶ Consumer
 //!     (ports in `source`)                 (ports in `view` and `log`)          (port in `consumer`)
 //! ```
 //!
@@ -24,6 +24,7 @@
 //! Everything that is stored or sent has a binary codec (`commonware-codec`), and golden tests freeze
 //! its encoding. A format change requires a new version byte; existing bytes never change meaning.
 
+mod archive;
 mod backoff;
 mod consumer;
 mod cursor;
@@ -37,6 +38,7 @@ mod log;
 mod monitor;
 mod mutants;
 mod reference;
+mod resume;
 mod source;
 mod tier;
 mod tips;
@@ -46,6 +48,7 @@ mod watermarks;
 #[cfg(test)]
 mod formats;
 
+pub use archive::{Archive, ArchiveError};
 pub use backoff::Backoff;
 pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
@@ -55,7 +58,7 @@ pub use deadline::within;
 pub use erased::{AnyBlock, AnySource, BlockDecoder};
 pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
-pub use log::{EventLog, LogError, Resume, ResumeError};
+pub use log::{EventLog, History, LogError, Positions};
 pub use monitor::{Monitor, State, Status};
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
@@ -63,6 +66,7 @@ pub use mutants::Off;
 #[doc(hidden)]
 pub use mutants::Rule;
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
+pub use resume::{Locators, Records, Resume, ResumeError, resume};
 pub use source::{ChainInfo, Limits, Snapshot, Source, TierProof};
 pub use tier::{Ladder, Tier};
 pub use tips::{LadderBroken, TipSet};

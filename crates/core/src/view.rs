@@ -1,7 +1,8 @@
 //! The port to what a consumer has durably taken in.
 
 use crate::{
-    Block, BlockRef, Conflict, Event, Fault, Height, Tier, TierProof, Tip, TipSet, Watermarks,
+    Block, BlockRef, ChainInfo, Conflict, Event, Fault, Height, Tier, TierProof, Tip, TipSet,
+    Watermarks,
 };
 use std::future::Future;
 
@@ -19,15 +20,22 @@ pub enum Change<B> {
     /// Take in these blocks: never empty, consecutive, each linked to the one before it. The first
     /// one stands on the delivered block, or starts a new run above it (a start height, a skip).
     Blocks(Vec<B>),
-    /// Move a tier.
-    Moved {
+    /// A tier moves up, or becomes known.
+    Advanced {
         /// The tier.
         tier: Tier,
         /// Where it stands now.
         tip: Tip,
-        /// Whether it moved back.
-        back: bool,
-        /// What proves it, where the source gave a proof for this very block.
+        /// Proves that the tier stands there, where the source gave a proof of this very block.
+        proof: Option<TierProof>,
+    },
+    /// A tier moves back.
+    Regressed {
+        /// The tier.
+        tier: Tier,
+        /// Where it stands now.
+        tip: Tip,
+        /// Proves that the tier stands there, where the source gave a proof of this very block.
         proof: Option<TierProof>,
     },
 }
@@ -43,24 +51,23 @@ impl<B: Block> Change<B> {
             Self::Blocks(blocks) => {
                 Event::Blocks { from: blocks.first()?.reference(), to: blocks.last()?.reference() }
             }
-            Self::Moved { tier, tip, back: false, .. } => {
-                Event::Advanced { tier: *tier, tip: *tip }
-            }
-            Self::Moved { tier, tip, back: true, .. } => {
-                Event::Regressed { tier: *tier, tip: *tip }
-            }
+            Self::Advanced { tier, tip, .. } => Event::Advanced { tier: *tier, tip: *tip },
+            Self::Regressed { tier, tip, .. } => Event::Regressed { tier: *tier, tip: *tip },
         })
     }
 }
 
-/// What a consumer has durably taken in: its watermarks, and digests at heights. A driver is its single
-/// writer. The store is one; a consumer that keeps the chain itself (a database, an execution layer)
-/// can be one too.
+/// What a consumer has durably taken in: its watermarks, and digests at heights. The driver that owns it
+/// is its only writer, so an implementation need not be `Clone`. The store's writer is one; a consumer
+/// that keeps the chain itself (a database, an execution layer) can be one too.
 ///
 /// Faults of a view end the pass; their severity decides whether the driver goes on.
 pub trait LocalView: Send + Sync + 'static {
     /// The chain's blocks.
     type Block: Block;
+
+    /// The chain that the view was opened for.
+    fn chain_info(&self) -> &ChainInfo;
 
     /// Where the view stands.
     fn watermarks(&self) -> impl Future<Output = Result<Watermarks, Fault>> + Send;

@@ -101,7 +101,7 @@ mod evidence;
 mod known;
 mod limits;
 mod memory;
-mod resume;
+mod records;
 mod rules;
 mod store;
 mod waiters;
@@ -110,5 +110,5 @@ mod waiters;
 mod tests;
 
 pub use config::Config;
-pub use memory::Memory;
-pub use store::Store;
+pub use memory::{Memory, MemoryReader, MemoryWriter};
+pub use store::{Reader, Store, Writer};

@@ -4,7 +4,7 @@ use std::{
     num::{NonZeroU64, NonZeroUsize},
     ops::Range,
 };
-use tidewatch_core::{ChainInfo, Cursor, Fault, FaultKind, LogError};
+use tidewatch_core::{ChainInfo, Cursor, Fault, FaultKind, Height, LogError};
 
 /// Records that one read returns at most, whatever was asked for: about 0.7 MiB.
 pub(crate) const READ_MAX: u64 = 1024;
@@ -37,6 +37,16 @@ pub(crate) fn readable(
     Ok(from..from.saturating_add(max).min(end))
 }
 
+/// Blocks that one range holds at most, whatever was asked for.
+const BLOCKS_MAX: u64 = 1024;
+
+/// The heights of the blocks that a range from `from` to `to` holds.
+pub(crate) fn range(from: Height, to: Height, max: NonZeroUsize) -> Range<u64> {
+    let max = u64::try_from(max.get()).unwrap_or(BLOCKS_MAX).min(BLOCKS_MAX);
+    let end = to.get().saturating_add(1).min(from.get().saturating_add(max));
+    from.get()..end.max(from.get())
+}
+
 /// Whether `consumer` may acknowledge `cursor` in a log of `end` events.
 pub(crate) fn acknowledgement(
     chain_info: &ChainInfo,
@@ -65,6 +75,7 @@ pub(crate) fn consumers(consumer: &str, known: bool, count: usize) -> Result<(),
     if known || count < CONSUMERS_MAX {
         return Ok(());
     }
-    let detail = format!("{CONSUMERS_MAX} consumers have positions already: reuse a name");
+    let detail =
+        format!("{CONSUMERS_MAX} consumers have positions already: forget one, or reuse its name");
     Err(FaultKind::InvalidConfig.fault(consumer, detail))
 }

@@ -6,53 +6,104 @@ use crate::{
     evidence::Evidence,
     known::{Known, RunStart, known},
     limits,
-    resume::{self, History},
+    records::{Prunes, Stored},
     rules,
     waiters::Waiters,
 };
 use commonware_utils::sync::Mutex;
+use futures::FutureExt as _;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     num::{NonZeroU64, NonZeroUsize},
+    ops::Range,
     sync::Arc,
 };
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog, Fault, FaultKind,
-    Height, LocalView, LogError, Record, Resume, ResumeError, Tier, TierProof, Watermarks,
+    Archive, ArchiveError, Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog,
+    Fault, FaultKind, Height, History, LocalView, Locator, Locators, LogError, Positions, Record,
+    Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
 };
 
-/// A local view, event log and block archive in memory, for tests and for consumers that keep
-/// nothing. It answers exactly as [`Store`](crate::Store) does: one test suite runs against both.
-pub struct Memory<B> {
-    chain_info: Arc<ChainInfo>,
-    retention: NonZeroU64,
-    state: Arc<Mutex<State<B>>>,
-}
+/// A local view, event log and archive in memory, for tests and for consumers that keep nothing. It
+/// answers exactly as [`Store`](crate::Store) does: one test suite runs against both.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory;
 
-impl<B> Clone for Memory<B> {
-    fn clone(&self) -> Self {
-        Self {
-            chain_info: self.chain_info.clone(),
-            retention: self.retention,
-            state: self.state.clone(),
-        }
+impl Memory {
+    /// An empty view of the chain `chain_info`.
+    #[expect(clippy::new_ret_no_self, reason = "its two halves are all that there is of it")]
+    pub fn new<B: Block>(chain_info: ChainInfo) -> (MemoryWriter<B>, MemoryReader<B>) {
+        Self::with_retention(chain_info, RETENTION)
+    }
+
+    /// An empty view that keeps `retention` events.
+    pub fn with_retention<B: Block>(
+        chain_info: ChainInfo,
+        retention: NonZeroU64,
+    ) -> (MemoryWriter<B>, MemoryReader<B>) {
+        let state = State {
+            chain_info: chain_info.clone(),
+            retention,
+            watermarks: Watermarks::none(),
+            run: None,
+            anchors: Anchors::default(),
+            proofs: Default::default(),
+            records: VecDeque::new(),
+            prunes: Prunes::default(),
+            pruned: None,
+            end: 0,
+            consumers: BTreeMap::new(),
+            evidence: Evidence::default(),
+            waiters: Waiters::default(),
+        };
+        let state = Arc::new(Mutex::new(state));
+        (MemoryWriter { chain_info, state: state.clone() }, MemoryReader { state })
     }
 }
 
-impl<B> fmt::Debug for Memory<B> {
+/// The writer of a [`Memory`]: the local view of one driver.
+pub struct MemoryWriter<B> {
+    chain_info: ChainInfo,
+    state: Arc<Mutex<State<B>>>,
+}
+
+/// A reader of a [`Memory`]. Clones read the same.
+pub struct MemoryReader<B> {
+    state: Arc<Mutex<State<B>>>,
+}
+
+impl<B> Clone for MemoryReader<B> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone() }
+    }
+}
+
+impl<B> fmt::Debug for MemoryWriter<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("chain_info", &self.chain_info).finish_non_exhaustive()
+        f.debug_struct("MemoryWriter").field("chain_info", &self.chain_info).finish_non_exhaustive()
+    }
+}
+
+impl<B> fmt::Debug for MemoryReader<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryReader").finish_non_exhaustive()
     }
 }
 
 struct State<B> {
+    chain_info: ChainInfo,
+    retention: NonZeroU64,
     watermarks: Watermarks,
     run: Option<Run<B>>,
     anchors: Anchors,
-    proofs: BTreeMap<Height, TierProof>,
+    /// In the order of [`Tier::ALL`].
+    proofs: [BTreeMap<Height, TierProof>; 4],
     /// The events from the one below the oldest readable on.
-    records: VecDeque<Record>,
+    records: VecDeque<Stored>,
+    prunes: Prunes,
+    /// Sequence of the newest prune.
+    pruned: Option<u64>,
     /// How many events came.
     end: u64,
     consumers: BTreeMap<String, Cursor>,
@@ -65,55 +116,9 @@ struct Run<B> {
     blocks: Vec<B>,
 }
 
-impl<B: Block> Memory<B> {
-    /// An empty view of the chain `chain_info`.
-    pub fn new(chain_info: ChainInfo) -> Self {
-        Self::with_retention(chain_info, RETENTION)
-    }
-
-    /// An empty view that keeps `retention` events.
-    pub fn with_retention(chain_info: ChainInfo, retention: NonZeroU64) -> Self {
-        let state = State {
-            watermarks: Watermarks::none(),
-            run: None,
-            anchors: Anchors::default(),
-            proofs: BTreeMap::new(),
-            records: VecDeque::new(),
-            end: 0,
-            consumers: BTreeMap::new(),
-            evidence: Evidence::default(),
-            waiters: Waiters::default(),
-        };
-        Self { chain_info: Arc::new(chain_info), retention, state: Arc::new(Mutex::new(state)) }
-    }
-
-    /// The chain.
-    pub fn chain_info(&self) -> &ChainInfo {
-        &self.chain_info
-    }
-
-    /// The delivered block at `height`.
-    pub async fn block(&self, height: Height) -> Result<Option<B>, Fault> {
-        let state = self.state.lock();
-        let delivered =
-            state.watermarks.delivered.is_some_and(|delivered| height <= delivered.height);
-        Ok(state.run.as_ref().filter(|_| delivered).and_then(|run| run.at(height)).cloned())
-    }
-
-    /// The lowest stored finality proof at or above a height.
-    pub async fn proof(&self, at_or_above: Height) -> Result<Option<TierProof>, Fault> {
-        let state = self.state.lock();
-        Ok(state.proofs.range(at_or_above..).next().map(|(_, proof)| proof.clone()))
-    }
-
-    /// The contradictions that were kept, oldest first.
-    pub async fn evidence(&self) -> Result<Vec<Conflict>, Fault> {
-        Ok(self.state.lock().evidence.conflicts().to_vec())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn parked(&self) -> usize {
-        self.state.lock().waiters.parked()
+impl<B> Run<B> {
+    fn end(&self) -> u64 {
+        self.start.first.get() + self.blocks.len() as u64
     }
 }
 
@@ -125,39 +130,61 @@ impl<B: Block> Run<B> {
 }
 
 impl<B: Block> State<B> {
-    fn known_at(&self, chain_info: &ChainInfo, height: Height) -> Option<BlockRef> {
+    fn known_at(&self, height: Height) -> Option<BlockRef> {
         let start = self.run.as_ref().map(|run| run.start);
-        match known(height, &self.watermarks, start, &self.anchors, chain_info.genesis) {
+        match known(height, &self.watermarks, start, &self.anchors, self.chain_info.genesis) {
             Known::Is(block) => block,
             Known::Dense => self.run.as_ref().and_then(|run| run.at(height)).map(Block::reference),
         }
     }
 
-    fn oldest(&self, retention: NonZeroU64) -> u64 {
-        limits::oldest(0, self.end, retention)
+    fn exactly_at(&self, height: Height) -> Option<BlockRef> {
+        self.known_at(height).filter(|known| known.height == height)
     }
 
-    fn apply(&mut self, chain_info: &ChainInfo, change: Change<B>) -> Result<(), Fault> {
-        let ours =
-            rules::height_named(&change).filter(|_| self.watermarks.delivered.is_some()).and_then(
-                |height| self.known_at(chain_info, height).filter(|ours| ours.height == height),
-            );
-        let event = rules::check(chain_info, &self.watermarks, ours, &change)?;
+    fn oldest(&self) -> u64 {
+        limits::oldest(0, self.end, self.retention)
+    }
+
+    fn apply(&mut self, change: Change<B>) -> Result<(), Fault> {
+        let ours = rules::height_named(&change)
+            .filter(|_| self.watermarks.delivered.is_some())
+            .and_then(|height| self.exactly_at(height));
+        let event = rules::check(&self.chain_info, &self.watermarks, ours, &change)?;
         match change {
             Change::Blocks(blocks) => self.append(blocks),
-            Change::Moved { tier: Tier::Finalized, proof: Some(proof), .. } => {
-                self.proofs.entry(proof.block.height).or_insert(proof);
+            Change::Advanced { tier, proof, .. } => self.keep_proof(tier, proof),
+            Change::Regressed { tier, tip, proof } => {
+                self.cut_proofs(&[tier], tip.block);
+                self.keep_proof(tier, proof);
             }
-            Change::Pruned { .. } | Change::Moved { .. } => {}
+            Change::Pruned { to, .. } => {
+                if let Some(run) = &mut self.run {
+                    let end = to.height.get().saturating_add(1);
+                    let kept = end.saturating_sub(run.start.first.get());
+                    run.blocks.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+                }
+                self.cut_proofs(&Tier::ALL, to);
+            }
         }
-        self.watermarks.apply(&event);
-        self.anchors.apply(&event, &self.watermarks);
-        if let (Event::Pruned { to, .. }, Some(run)) = (event, &mut self.run) {
-            let kept = to.height.get().saturating_add(1).saturating_sub(run.start.first.get());
-            run.blocks.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
-        }
-        self.record(chain_info, event);
+        self.record(event);
         Ok(())
+    }
+
+    fn keep_proof(&mut self, tier: Tier, proof: Option<TierProof>) {
+        let Some(proof) = proof else { return };
+        let proofs = &mut self.proofs[tier.index()];
+        if proofs.last_key_value().is_none_or(|(last, _)| *last < proof.block.height) {
+            proofs.insert(proof.block.height, proof);
+        }
+    }
+
+    /// Drops the proofs of `tiers` for blocks above `top`, or beside it.
+    fn cut_proofs(&mut self, tiers: &[Tier], top: BlockRef) {
+        for tier in tiers {
+            self.proofs[tier.index()]
+                .retain(|height, proof| *height < top.height || proof.block == top);
+        }
     }
 
     fn append(&mut self, blocks: Vec<B>) {
@@ -174,31 +201,53 @@ impl<B: Block> State<B> {
         }
     }
 
-    fn record(&mut self, chain_info: &ChainInfo, event: Event) {
-        let below: Vec<_> = self.watermarks.head().map_or_else(Vec::new, |head| {
-            Cursor::heights_below(head.height)
-                .filter_map(|height| self.known_at(chain_info, height))
-                .collect()
-        });
+    fn record(&mut self, event: Event) {
+        self.watermarks.apply(&event);
+        self.anchors.apply(&event, &self.watermarks);
+        let mut locators = Vec::new();
+        if let (None, Some(head)) = (self.watermarks.delivered, self.watermarks.head()) {
+            let below =
+                Cursor::heights_below(head.height).filter_map(|height| self.known_at(height));
+            locators = below.map(|block| Locator::of(&block)).collect();
+        }
+        let (sequence, watermarks, pruned) = (self.end, self.watermarks, self.pruned);
+        self.records.push_back(Stored { sequence, event, watermarks, pruned, locators });
+        if let Event::Pruned { to, .. } = event {
+            self.prunes.note(sequence, to.height);
+            self.pruned = Some(sequence);
+        }
         self.end += 1;
-        let cursor = Cursor::new(&chain_info.id, self.end, &self.watermarks, &below);
-        self.records.push_back(Record { event, watermarks: self.watermarks, cursor });
     }
 
-    fn kept(&self, sequence: u64) -> Option<&Record> {
+    fn kept(&self, sequence: u64) -> Option<Record> {
         let start = self.end - self.records.len() as u64;
-        self.records.get(usize::try_from(sequence.checked_sub(start)?).ok()?)
+        let stored = self.records.get(usize::try_from(sequence.checked_sub(start)?).ok()?)?;
+        debug_assert_eq!(stored.sequence, sequence, "records are consecutive");
+        let chain = &self.chain_info.id;
+        Some(self.prunes.record(chain, stored, |height| self.known_at(height)))
+    }
+
+    /// The run, if `wanted` is one of its blocks.
+    fn on_chain(&self, wanted: BlockRef) -> Result<&Run<B>, ArchiveError> {
+        let ours = self.watermarks.delivered;
+        let delivered = ours.filter(|delivered| wanted.height <= delivered.height);
+        let (Some(run), Some(_)) = (&self.run, delivered) else {
+            return Err(ArchiveError::Ahead { wanted, ours });
+        };
+        match self.exactly_at(wanted.height) {
+            Some(ours) if ours != wanted => Err(ArchiveError::OffChain { wanted, ours }),
+            Some(_) if wanted.height >= run.start.first => Ok(run),
+            _ => Err(ArchiveError::Trimmed { wanted, oldest: run.start.first }),
+        }
     }
 }
 
-impl<B> Run<B> {
-    fn end(&self) -> u64 {
-        self.start.first.get() + self.blocks.len() as u64
-    }
-}
-
-impl<B: Block> LocalView for Memory<B> {
+impl<B: Block> LocalView for MemoryWriter<B> {
     type Block = B;
+
+    fn chain_info(&self) -> &ChainInfo {
+        &self.chain_info
+    }
 
     async fn watermarks(&self) -> Result<Watermarks, Fault> {
         Ok(self.state.lock().watermarks)
@@ -206,14 +255,13 @@ impl<B: Block> LocalView for Memory<B> {
 
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
         let state = self.state.lock();
-        Ok(heights.iter().map(|height| state.known_at(&self.chain_info, *height)).collect())
+        Ok(heights.iter().map(|height| state.known_at(*height)).collect())
     }
 
     async fn commit(&mut self, changes: Vec<Change<B>>) -> Result<(), Fault> {
         let mut state = self.state.lock();
-        let applied =
-            changes.into_iter().try_for_each(|change| state.apply(&self.chain_info, change));
-        let keep = state.end - state.oldest(self.retention).saturating_sub(1);
+        let applied = changes.into_iter().try_for_each(|change| state.apply(change));
+        let keep = state.end - state.oldest().saturating_sub(1);
         while state.records.len() as u64 > keep {
             state.records.pop_front();
         }
@@ -228,11 +276,39 @@ impl<B: Block> LocalView for Memory<B> {
     }
 }
 
-impl<B: Block> EventLog for Memory<B> {
+impl<B: Block> MemoryReader<B> {
+    /// The chain.
+    pub fn chain_info(&self) -> ChainInfo {
+        self.state.lock().chain_info.clone()
+    }
+
+    /// Where the view stands.
+    pub fn watermarks(&self) -> Result<Watermarks, Fault> {
+        Ok(self.state.lock().watermarks)
+    }
+
+    /// See [`LocalView::locate`].
+    pub async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        let state = self.state.lock();
+        Ok(heights.iter().map(|height| state.known_at(*height)).collect())
+    }
+
+    /// The contradictions that were kept, oldest first.
+    pub fn evidence(&self) -> Result<Vec<Conflict>, Fault> {
+        Ok(self.state.lock().evidence.conflicts().to_vec())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn parked(&self) -> usize {
+        self.state.lock().waiters.parked()
+    }
+}
+
+impl<B: Block> EventLog for MemoryReader<B> {
     async fn read(&self, sequence: u64, max: NonZeroUsize) -> Result<Vec<Record>, LogError> {
         let state = self.state.lock();
-        let range = limits::readable(sequence, max, state.oldest(self.retention), state.end)?;
-        Ok(range.filter_map(|sequence| state.kept(sequence).cloned()).collect())
+        let range = limits::readable(sequence, max, state.oldest(), state.end)?;
+        Ok(range.filter_map(|sequence| state.kept(sequence)).collect())
     }
 
     async fn wait(&self, sequence: u64) -> Result<(), LogError> {
@@ -245,48 +321,103 @@ impl<B: Block> EventLog for Memory<B> {
         };
         parked.await.map_err(|_| FaultKind::Stopped.fault("store", "the log is gone").into())
     }
+}
 
-    async fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
-        resume::resume(self, cursor).await
+impl<B: Block> Positions for MemoryReader<B> {
+    async fn load(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
+        Ok(self.state.lock().consumers.get(consumer).cloned())
     }
 
-    async fn acknowledge(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
+    async fn store(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
         let mut state = self.state.lock();
-        limits::acknowledgement(&self.chain_info, consumer, cursor, state.end)?;
+        limits::acknowledgement(&state.chain_info, consumer, cursor, state.end)?;
         let known = state.consumers.contains_key(consumer);
         limits::consumers(consumer, known, state.consumers.len())?;
         state.consumers.insert(consumer.into(), cursor.clone());
         Ok(())
     }
 
-    async fn acknowledged(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
-        Ok(self.state.lock().consumers.get(consumer).cloned())
+    async fn list(&self) -> Result<Vec<(String, Cursor)>, Fault> {
+        let state = self.state.lock();
+        let list = state.consumers.iter();
+        Ok(list.map(|(consumer, cursor)| (consumer.clone(), cursor.clone())).collect())
+    }
+
+    async fn forget(&self, consumer: &str) -> Result<bool, Fault> {
+        Ok(self.state.lock().consumers.remove(consumer).is_some())
     }
 }
 
-impl<B: Block> History for Memory<B> {
+impl<B: Block> Archive for MemoryReader<B> {
+    type Block = B;
+
+    async fn block(&self, wanted: BlockRef) -> Result<B, ArchiveError> {
+        let state = self.state.lock();
+        let run = state.on_chain(wanted)?;
+        let trimmed = || ArchiveError::Trimmed { wanted, oldest: run.start.first };
+        run.at(wanted.height).cloned().ok_or_else(trimmed)
+    }
+
+    async fn range(
+        &self,
+        from: BlockRef,
+        to: BlockRef,
+        max: NonZeroUsize,
+    ) -> Result<Vec<B>, ArchiveError> {
+        let state = self.state.lock();
+        let run = state.on_chain(from)?;
+        state.on_chain(to)?;
+        let heights = limits::range(from.height, to.height, max);
+        Ok(heights.filter_map(|height| run.at(Height::new(height)).cloned()).collect())
+    }
+
+    async fn proof(&self, tier: Tier, block: BlockRef) -> Result<Option<TierProof>, ArchiveError> {
+        let state = self.state.lock();
+        let ours = state.watermarks.head();
+        if ours.is_none_or(|head| block.height > head.height) {
+            return Err(ArchiveError::Ahead { wanted: block, ours });
+        }
+        if let Some(ours) = state.exactly_at(block.height).filter(|ours| *ours != block) {
+            return Err(ArchiveError::OffChain { wanted: block, ours });
+        }
+        let mut above = state.proofs[tier.index()].range(block.height..);
+        Ok(above.next().map(|(_, proof)| proof.clone()))
+    }
+}
+
+impl<B: Block> History for MemoryReader<B> {
+    async fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
+        let state = self.state.lock();
+        // Under one lock, so that all of it is of one moment; nothing in memory is waited for.
+        let resumed = resume(&*state, &*state, cursor).now_or_never();
+        resumed.unwrap_or_else(|| Err(FaultKind::Bug.fault("store", "memory waited").into()))
+    }
+}
+
+impl<B: Block> Locators for State<B> {
     fn chain_info(&self) -> &ChainInfo {
         &self.chain_info
     }
 
     fn watermarks(&self) -> Watermarks {
-        self.state.lock().watermarks
-    }
-
-    fn bounds(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        (state.oldest(self.retention), state.end)
+        self.watermarks
     }
 
     fn first(&self) -> Option<Height> {
-        self.state.lock().run.as_ref().map(|run| run.start.first)
-    }
-
-    async fn record(&self, sequence: u64) -> Result<Option<Record>, Fault> {
-        Ok(self.state.lock().kept(sequence).cloned())
+        self.run.as_ref().map(|run| run.start.first)
     }
 
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        LocalView::locate(self, heights).await
+        Ok(heights.iter().map(|height| self.known_at(*height)).collect())
+    }
+}
+
+impl<B: Block> Records for State<B> {
+    fn bounds(&self) -> Range<u64> {
+        self.oldest()..self.end
+    }
+
+    async fn record(&self, sequence: u64) -> Result<Option<Record>, Fault> {
+        Ok(self.kept(sequence))
     }
 }

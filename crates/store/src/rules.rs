@@ -4,14 +4,14 @@
 
 use tidewatch_core::{
     Block, BlockRef, ChainInfo, Change, Event, Fault, FaultKind, HEIGHT_LIMIT, Height, Rule, Tier,
-    Tip, TipSet, Watermarks,
+    TierProof, Tip, TipSet, Watermarks,
 };
 
 /// The height at which `change` names a block that the view may know already.
 pub(crate) fn height_named<B: Block>(change: &Change<B>) -> Option<Height> {
     match change {
         Change::Pruned { to, .. } => Some(to.height),
-        Change::Moved { tip, .. } => Some(tip.block.height),
+        Change::Advanced { tip, .. } | Change::Regressed { tip, .. } => Some(tip.block.height),
         Change::Blocks(_) => None,
     }
 }
@@ -27,24 +27,15 @@ pub(crate) fn check<B: Block>(
     match change {
         Change::Blocks(blocks) => blocks_link(chain_info, watermarks, blocks)?,
         Change::Pruned { to, tips } => pruned_is_below(watermarks, ours, *to, tips)?,
-        Change::Moved { tier, tip, back, proof } => {
-            if proof.as_ref().is_some_and(|proof| proof.block != tip.block) {
-                return Err(bug(format!(
-                    "a proof of another block came with {tier} tip {}",
-                    tip.block
-                )));
-            }
-            tier_may_move(watermarks, *tier, *tip, *back)?;
-            let other = |ours: &BlockRef| *ours != tip.block && Rule::OwnChain.kept();
-            if let Some(ours) = ours.filter(other) {
-                return Err(FaultKind::Torn.fault(
-                    "store",
-                    format!(
-                        "{tier} tip {} is not on the delivered chain, which has {ours}",
-                        tip.block
-                    ),
-                ));
-            }
+        Change::Advanced { tier, tip, proof } => {
+            proof_is_of(*tier, *tip, proof.as_ref())?;
+            tier_may_move(watermarks, *tier, *tip, false)?;
+            tip_is_ours(ours, *tier, *tip)?;
+        }
+        Change::Regressed { tier, tip, proof } => {
+            proof_is_of(*tier, *tip, proof.as_ref())?;
+            tier_may_move(watermarks, *tier, *tip, true)?;
+            tip_is_ours(ours, *tier, *tip)?;
         }
     }
     change.event(watermarks).ok_or_else(|| bug("no blocks in a change of blocks"))
@@ -59,6 +50,24 @@ pub(crate) fn starts_run(watermarks: &Watermarks, first: Height) -> bool {
 pub(crate) fn base_of<B: Block>(first: &B) -> Option<BlockRef> {
     let below = first.reference().height.previous()?;
     Some(BlockRef::new(below, first.parent()))
+}
+
+fn proof_is_of(tier: Tier, tip: Tip, proof: Option<&TierProof>) -> Result<(), Fault> {
+    if proof.is_some_and(|proof| proof.block != tip.block) {
+        return Err(bug(format!("a proof of another block came with {tier} tip {}", tip.block)));
+    }
+    Ok(())
+}
+
+/// Refuses a tip beside the block that the view holds at its height.
+fn tip_is_ours(ours: Option<BlockRef>, tier: Tier, tip: Tip) -> Result<(), Fault> {
+    match ours.filter(|ours| *ours != tip.block && Rule::OwnChain.kept()) {
+        Some(ours) => Err(FaultKind::Torn.fault(
+            "store",
+            format!("{tier} tip {} is not on the delivered chain, which has {ours}", tip.block),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn bug(detail: impl std::fmt::Display) -> Fault {

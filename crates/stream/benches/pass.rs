@@ -24,7 +24,7 @@ use tidewatch_core::{
     Block, BlockRef, ChainId, ChainInfo, Digest, Fault, Height, Ladder, Limits, LocalView as _,
     Snapshot, Source, Tier, TipSet,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryWriter};
 use tidewatch_stream::{Cost, Ended, Mode, Pass, Unguarded};
 
 const BLOCKS: u64 = 1_000_000;
@@ -119,7 +119,7 @@ fn chain_info(chain: &[Linked]) -> ChainInfo {
 /// One pass, which must end as it should.
 fn pass(
     source: &InMemory,
-    view: &mut Memory<Linked>,
+    view: &mut MemoryWriter<Linked>,
     chain_info: &ChainInfo,
     ended: Ended,
 ) -> Cost {
@@ -132,7 +132,7 @@ fn pass(
 fn catching_up(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
     let (source, chain_info) = (InMemory::new(blocks), chain_info(blocks));
     let run = || {
-        let mut view = Memory::new(chain_info.clone());
+        let (mut view, _) = Memory::new(chain_info.clone());
         let cost = pass(&source, &mut view, &chain_info, Ended::Complete);
         (view, cost)
     };
@@ -159,7 +159,7 @@ fn catching_up(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
 
 fn quiet(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
     let (source, chain_info) = (InMemory::new(blocks), chain_info(blocks));
-    let mut view = Memory::new(chain_info.clone());
+    let (mut view, _) = Memory::new(chain_info.clone());
     pass(&source, &mut view, &chain_info, Ended::Complete);
     let calls = pass(&source, &mut view, &chain_info, Ended::Quiet).total();
     let runs = 100_000;
@@ -178,7 +178,7 @@ fn reorg(criterion: &mut Criterion, blocks: &Arc<Vec<Linked>>) {
     let fork = BLOCKS - DEPTH;
     let other = Arc::new(chain(blocks, fork + 1, BLOCKS + 1));
     let (source, chain_info) = (InMemory::new(blocks), chain_info(blocks));
-    let mut view = Memory::new(chain_info.clone());
+    let (mut view, _) = Memory::new(chain_info.clone());
     pass(&source, &mut view, &chain_info, Ended::Complete);
     source.stand(&other);
     let start = Instant::now();

@@ -80,7 +80,8 @@ impl<T: Transport> Followed<T> {
         let source = Arc::new(source);
         let chain_info = source.chain_info().await.unwrap();
         let view = Watched::new(chain_info.clone(), Ladder::Certified);
-        let (driver, mailbox, recorder) = drive(context, &source, &view, &chain_info, config);
+        let (driver, mailbox, recorder) =
+            drive(context, &source, view.clone(), &chain_info, config);
         Self { source, view, mailbox, refused, recorder, upstream, driver }
     }
 
@@ -94,7 +95,7 @@ impl<T: Transport> Followed<T> {
 pub(crate) fn drive<T: Transport, X: Epochs>(
     context: &deterministic::Context,
     source: &Arc<CertSource<T, X>>,
-    view: &(impl LocalView<Block = TestBlock> + Clone),
+    view: impl LocalView<Block = TestBlock>,
     chain_info: &ChainInfo,
     config: driver::Config,
 ) -> (Handle<Result<(), Fault>>, Mailbox, Arc<Recorder>) {
@@ -102,7 +103,7 @@ pub(crate) fn drive<T: Transport, X: Epochs>(
     let (driver, mailbox) = Driver::new(
         context.child("driver"),
         source.clone(),
-        view.clone(),
+        view,
         chain_info.clone(),
         recorder.clone(),
         config,

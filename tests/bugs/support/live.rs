@@ -1,6 +1,6 @@
 //! A driver in the deterministic runtime, and a recorder of its reports.
 
-use super::millis;
+use super::{Both, millis};
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
 use std::{
@@ -87,16 +87,27 @@ impl Live {
         let mut of = None;
         source.change(|world| of = Some((world.chain.chain_info(), world.ladder)));
         let (chain_info, ladder) = of.expect("set by the change");
-        Self::on(context, source, Watched::new(chain_info, ladder), config)
+        let view = Watched::new(chain_info, ladder);
+        Self::start(context, source, view.clone(), view, config)
     }
 }
 
-impl<V: LocalView<Block = TestBlock> + Clone> Live<V> {
-    /// A driver of `source` over `view`.
-    pub(crate) fn on(
+impl<R> Live<R> {
+    /// A driver of `source` over the writer of `store`; its reader is what is kept of it.
+    pub(crate) fn on<W: LocalView<Block = TestBlock>>(
         context: &deterministic::Context,
         source: &ScriptedSource,
-        view: V,
+        store: Both<W, R>,
+        config: driver::Config,
+    ) -> Self {
+        Self::start(context, source, store.writer, store.reader, config)
+    }
+
+    fn start(
+        context: &deterministic::Context,
+        source: &ScriptedSource,
+        writer: impl LocalView<Block = TestBlock>,
+        view: R,
         config: driver::Config,
     ) -> Self {
         let recorder = Recorder::new(context);
@@ -105,7 +116,7 @@ impl<V: LocalView<Block = TestBlock> + Clone> Live<V> {
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
             Arc::new(source.clone()),
-            view.clone(),
+            writer,
             chain_info.expect("set by the change"),
             recorder.clone(),
             config,

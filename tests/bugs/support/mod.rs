@@ -19,16 +19,22 @@ pub(crate) use sink::{Sink, hand_over};
 pub(crate) use steps::{Steps, pass};
 
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
+use commonware_storage::Context;
 use commonware_utils::NZUsize;
-use std::{future::Future, ops::RangeInclusive, time::Duration};
+use std::{
+    future::Future,
+    ops::{Deref, RangeInclusive},
+    time::Duration,
+};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Change, Event, EventLog, Fault, Height, LocalView, Record, Tier,
+    Archive as _, ArchiveError, BlockRef, ChainInfo, Change, Conflict, Event, EventLog, Fault,
+    Height, LocalView, Record, Tier, Watermarks,
 };
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
     words::words,
 };
-use tidewatch_store::Store;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Reader, Store, Writer};
 use tidewatch_stream::{Mode, Start, driver};
 
 /// Every block from genesis.
@@ -58,7 +64,7 @@ pub(crate) fn patient() -> driver::Config {
 
 /// `tier` moves up to `block`.
 pub(crate) fn announced(tier: Tier, block: BlockRef) -> Change<TestBlock> {
-    Change::Moved { tier, tip: block.into(), back: false, proof: None }
+    Change::Advanced { tier, tip: block.into(), proof: None }
 }
 
 /// Commits the blocks of `chain` at `heights`, one event for each.
@@ -101,8 +107,71 @@ pub(crate) fn told(records: &[Record]) -> Vec<String> {
     words(&records.iter().map(|record| record.event).collect::<Vec<_>>())
 }
 
+/// A writer, and a reader of what it writes, which answers everything that the writer does not.
+#[derive(Debug)]
+pub(crate) struct Both<W, R> {
+    pub(crate) writer: W,
+    pub(crate) reader: R,
+}
+
 /// A store on the runtime's disk.
-pub(crate) type Disk = Store<deterministic::Context, TestBlock>;
+pub(crate) type Disk = OnDisk<deterministic::Context>;
+
+/// A store on the disk of `E`.
+pub(crate) type OnDisk<E> = Both<Writer<E, TestBlock>, Reader<E, TestBlock>>;
+
+/// A store in memory.
+pub(crate) type InMemory = Both<MemoryWriter<TestBlock>, MemoryReader<TestBlock>>;
+
+impl<W, R> From<(W, R)> for Both<W, R> {
+    fn from((writer, reader): (W, R)) -> Self {
+        Self { writer, reader }
+    }
+}
+
+impl<W, R> Deref for Both<W, R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.reader
+    }
+}
+
+impl<E: Context> OnDisk<E> {
+    /// Ends every use of it.
+    pub(crate) async fn close(self) -> Result<(), Fault> {
+        self.writer.close().await
+    }
+}
+
+impl<W: LocalView, R: Send + Sync + 'static> LocalView for Both<W, R> {
+    type Block = W::Block;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.writer.chain_info()
+    }
+
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        self.writer.watermarks().await
+    }
+
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.writer.locate(heights).await
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<W::Block>>) -> Result<(), Fault> {
+        self.writer.commit(changes).await
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.writer.keep_evidence(conflict).await
+    }
+}
+
+/// An empty store in memory.
+pub(crate) fn memory(chain_info: ChainInfo) -> InMemory {
+    Memory::new(chain_info).into()
+}
 
 /// Opens the store of `chain_info`.
 pub(crate) async fn open(
@@ -110,7 +179,28 @@ pub(crate) async fn open(
     chain_info: &ChainInfo,
 ) -> Result<Disk, Fault> {
     let config = tidewatch_store::Config::new(chain_info.clone(), ());
-    Store::open(context.child("store"), config).await
+    open_with(context.child("store"), config).await
+}
+
+/// The block that a store has at `height`; nothing where it has none.
+pub(crate) async fn block_at<E: Context>(
+    store: &Reader<E, TestBlock>,
+    height: u64,
+) -> Result<Option<TestBlock>, ArchiveError> {
+    let height = Height::new(height);
+    let known = store.locate(&[height]).await?.into_iter().next().flatten();
+    match known.filter(|known| known.height == height) {
+        Some(wanted) => store.block(wanted).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Opens the store that `config` names.
+pub(crate) async fn open_with<E: Context>(
+    context: E,
+    config: tidewatch_store::Config<()>,
+) -> Result<OnDisk<E>, Fault> {
+    Store::open(context, config).await.map(Into::into)
 }
 
 /// Runs `test` in a runtime that gives up after two simulated hours.

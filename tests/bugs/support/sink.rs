@@ -4,7 +4,7 @@ use super::told;
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{Ack, Consumer, EventLog, Fault, Monitor, Record};
+use tidewatch_core::{Ack, Consumer, Fault, History, Monitor, Record};
 use tidewatch_stream::{Delivery, Stopper, delivery};
 
 type Manner = Box<dyn FnMut(&[Record]) -> Result<Ack, Fault> + Send>;
@@ -95,7 +95,7 @@ impl Consumer for Sink {
 /// its handle.
 pub(crate) fn hand_over(
     context: &deterministic::Context,
-    log: impl EventLog,
+    log: impl History,
     sink: Sink,
     monitor: impl Monitor,
     config: delivery::Config,

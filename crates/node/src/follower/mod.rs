@@ -20,7 +20,7 @@ use commonware_runtime::{Clock, Handle, Metrics, Spawner};
 use futures::future::{FutureExt as _, join_all, select_all};
 use rand::Rng;
 use std::{future::pending, sync::Arc, time::Duration};
-use tidewatch_core::{ChainInfo, Consumer, EventLog, Fault, FaultKind, LocalView, Monitor, Source};
+use tidewatch_core::{ChainInfo, Consumer, Fault, FaultKind, History, LocalView, Monitor, Source};
 use tidewatch_stream::{
     Delivery, Driver, Mailbox, Stopper, delivery,
     driver::{self, SyncError},
@@ -95,13 +95,14 @@ impl<E, L> std::fmt::Debug for Follower<E, L> {
 impl<E, L> Follower<E, L>
 where
     E: Spawner + Clock + Metrics + Rng,
-    L: EventLog,
+    L: History,
 {
-    /// Starts to follow `source` into `store`, which was opened for `chain_info`.
+    /// Starts to follow `source` into `view`, which was opened for `chain_info`, and whose events
+    /// consumers read from `log`.
     pub fn start<S, M>(
         context: E,
         source: Arc<S>,
-        store: L,
+        (view, log): (impl LocalView<Block = S::Block>, L),
         chain_info: ChainInfo,
         monitor: M,
         config: driver::Config,
@@ -109,19 +110,12 @@ where
     where
         S: Source,
         M: Monitor,
-        L: LocalView<Block = S::Block>,
     {
-        let (driver, mailbox) = Driver::new(
-            context.child("driver"),
-            source,
-            store.clone(),
-            chain_info,
-            monitor,
-            config,
-        );
+        let (driver, mailbox) =
+            Driver::new(context.child("driver"), source, view, chain_info, monitor, config);
         let task = Task::Stopping(driver.start());
         let actors = vec![Actor { name: "driver".into(), task, stopper: None }];
-        Self { context, log: store, mailbox, actors }
+        Self { context, log, mailbox, actors }
     }
 
     /// Hands all events to `consumer`, from where it last acknowledged durably.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tidewatch_core::{
     Ack, Block, BlockRef, ChainId, Digest, Height, Ladder, Limits, Record, Snapshot, Tier, TipSet,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -127,7 +127,7 @@ impl Consumer for Recorder {
     }
 }
 
-type TestFollower = Follower<deterministic::Context, Memory<TestBlock>>;
+type TestFollower = Follower<deterministic::Context, MemoryReader<TestBlock>>;
 
 fn start(context: &deterministic::Context, source: &Arc<Scripted>) -> TestFollower {
     Follower::start(
@@ -175,7 +175,7 @@ fn every_consumer_is_given_every_event() {
         }
         let log = follower.log().clone();
         follower.stop(LIMIT).await.unwrap();
-        let watermarks = log.watermarks().await.unwrap();
+        let watermarks = log.watermarks().unwrap();
         assert_eq!(watermarks.tips.block(Tier::Finalized), Some(reference(8)));
     });
 }

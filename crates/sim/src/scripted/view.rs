@@ -2,13 +2,14 @@
 //! and can be made to fail.
 
 use super::{chain::TestBlock, source::Gate, words::words};
-use commonware_utils::sync::Mutex;
+use commonware_utils::sync::{AsyncMutex, Mutex};
+use futures::FutureExt as _;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, Change, Conflict, Event, Fault, FaultKind, Height, Ladder,
-    LocalView, Tier, Watermarks,
+    Archive as _, Block as _, BlockRef, ChainInfo, Change, Conflict, Event, Fault, FaultKind,
+    Height, Ladder, LocalView, Tier, Watermarks,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
 /// What happens to a commit.
 #[derive(Clone, Debug)]
@@ -42,10 +43,13 @@ impl fmt::Debug for Seen {
     }
 }
 
-/// A view that records and checks every event. Clones share it.
+/// A view that records and checks every event. Clones share it: tests look at it while a driver writes,
+/// and a second driver takes over where the first one ended.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    inner: Memory<TestBlock>,
+    inner: Arc<AsyncMutex<MemoryWriter<TestBlock>>>,
+    log: MemoryReader<TestBlock>,
+    chain_info: ChainInfo,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -53,7 +57,9 @@ impl Watched {
     /// An empty view of a chain with this ladder.
     pub fn new(chain_info: ChainInfo, ladder: Ladder) -> Self {
         let seen = Seen { ladder: Some(ladder), ..Seen::default() };
-        Self { inner: Memory::new(chain_info), seen: Arc::new(Mutex::new(seen)) }
+        let (inner, log) = Memory::new(chain_info.clone());
+        let (inner, seen) = (Arc::new(AsyncMutex::new(inner)), Arc::new(Mutex::new(seen)));
+        Self { inner, log, chain_info, seen }
     }
 
     /// Where it stands.
@@ -61,9 +67,19 @@ impl Watched {
         self.seen.lock().watermarks
     }
 
-    /// The view inside, which is the log too.
-    pub const fn memory(&self) -> &Memory<TestBlock> {
-        &self.inner
+    /// The log of the view inside.
+    pub const fn log(&self) -> &MemoryReader<TestBlock> {
+        &self.log
+    }
+
+    /// The block that was delivered at `height`; nothing where there is none.
+    pub fn block(&self, height: u64) -> Option<TestBlock> {
+        let height = Height::new(height);
+        let read = async {
+            let known = self.log.locate(&[height]).await.ok()?.into_iter().next().flatten();
+            self.log.block(known.filter(|known| known.height == height)?).await.ok()
+        };
+        read.now_or_never().flatten()
     }
 
     /// Every event so far.
@@ -155,8 +171,8 @@ impl Watched {
     }
 
     async fn make(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
-        self.inner.commit(changes.clone()).await?;
-        let watermarks = LocalView::watermarks(&self.inner).await?;
+        self.inner.lock().await.commit(changes.clone()).await?;
+        let watermarks = self.log.watermarks()?;
         {
             let mut seen = self.seen.lock();
             for change in &changes {
@@ -170,7 +186,7 @@ impl Watched {
     /// Every tier is on the chain that the view has.
     async fn check_chain(&self, watermarks: &Watermarks) -> Result<(), Fault> {
         for tip in Tier::ALL.iter().filter_map(|tier| watermarks.tips.block(*tier)) {
-            let known = LocalView::locate(&self.inner, &[tip.height]).await?[0];
+            let known = self.log.locate(&[tip.height]).await?[0];
             let other = known.filter(|known| known.height == tip.height && *known != tip);
             assert_eq!(other, None, "{tip} is announced, and not on the chain");
         }
@@ -181,8 +197,12 @@ impl Watched {
 impl LocalView for Watched {
     type Block = TestBlock;
 
+    fn chain_info(&self) -> &ChainInfo {
+        &self.chain_info
+    }
+
     async fn watermarks(&self) -> Result<Watermarks, Fault> {
-        LocalView::watermarks(&self.inner).await
+        self.log.watermarks()
     }
 
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
@@ -196,7 +216,7 @@ impl LocalView for Watched {
             let mut at = Some(*height);
             let answer = loop {
                 let Some(height) = at else { break None };
-                let known = LocalView::locate(&self.inner, &[height]).await?[0];
+                let known = self.log.locate(&[height]).await?[0];
                 match known {
                     Some(known) if forgotten.contains(&known.height.get()) => {
                         at = known.height.previous();
@@ -237,6 +257,6 @@ impl LocalView for Watched {
 
     async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
         self.seen.lock().evidence.push(conflict);
-        self.inner.keep_evidence(conflict).await
+        self.inner.lock().await.keep_evidence(conflict).await
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{Observation, Watch};
 use std::num::NonZeroUsize;
-use tidewatch_core::{Cursor, EventLog, Fault, LogError, Record, Resume, ResumeError};
+use tidewatch_core::{
+    Cursor, EventLog, Fault, History, LogError, Positions, Record, Resume, ResumeError,
+};
 
 /// An event log whose acknowledgements are recorded.
 #[derive(Clone, Debug)]
@@ -26,22 +28,34 @@ impl<L: EventLog> EventLog for Heard<L> {
     async fn wait(&self, sequence: u64) -> Result<(), LogError> {
         self.inner.wait(sequence).await
     }
+}
 
+impl<L: History> History for Heard<L> {
     async fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
         self.inner.resume(cursor).await
     }
+}
 
-    async fn acknowledge(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
-        self.inner.acknowledge(consumer, cursor).await?;
+impl<L: Positions> Positions for Heard<L> {
+    async fn store(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
+        self.inner.store(consumer, cursor).await?;
         let (consumer, cursor) = (consumer.to_owned(), cursor.clone());
         self.watch.see(Observation::Acknowledged { consumer, cursor });
         Ok(())
     }
 
-    async fn acknowledged(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
-        let cursor = self.inner.acknowledged(consumer).await?;
+    async fn load(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
+        let cursor = self.inner.load(consumer).await?;
         let (consumer, kept) = (consumer.to_owned(), cursor.clone());
         self.watch.see(Observation::Position { consumer, cursor: kept });
         Ok(cursor)
+    }
+
+    async fn list(&self) -> Result<Vec<(String, Cursor)>, Fault> {
+        self.inner.list().await
+    }
+
+    async fn forget(&self, consumer: &str) -> Result<bool, Fault> {
+        self.inner.forget(consumer).await
     }
 }

@@ -4,29 +4,31 @@ use super::{Observation, Watch};
 use crate::scripted::chain::TestBlock;
 use commonware_utils::NZUsize;
 use tidewatch_core::{
-    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, LogError, Record, Watermarks,
+    BlockRef, ChainInfo, Change, Conflict, EventLog, Fault, Height, LocalView, LogError, Record,
+    Watermarks,
 };
 
-/// A view whose commits are written down.
-#[derive(Clone, Debug)]
-pub struct Kept<V> {
+/// A view whose commits are written down, and the log that they show up in.
+#[derive(Debug)]
+pub struct Kept<V, L> {
     inner: V,
+    log: L,
     watch: Watch,
     /// The first event that was not seen yet.
     next: u64,
 }
 
-impl<V> Kept<V> {
-    /// Stands in front of `inner`, whose events below `next` were seen.
-    pub const fn new(inner: V, watch: Watch, next: u64) -> Self {
-        Self { inner, watch, next }
+impl<V, L> Kept<V, L> {
+    /// Stands in front of `inner`, whose events in `log` below `next` were seen.
+    pub const fn new(inner: V, log: L, watch: Watch, next: u64) -> Self {
+        Self { inner, log, watch, next }
     }
 }
 
-impl<V: EventLog> Kept<V> {
+impl<V: Sync, L: EventLog> Kept<V, L> {
     /// Tells of the events that came since.
     async fn look(&mut self) {
-        while let Ok(records) = read_from(&self.inner, self.next).await {
+        while let Ok(records) = read_from(&self.log, self.next).await {
             let Some(last) = records.last() else { return };
             self.next = last.cursor.handled();
             self.watch.see(Observation::Recorded(records));
@@ -53,8 +55,12 @@ impl Drop for Begun {
     }
 }
 
-impl<V: LocalView<Block = TestBlock> + EventLog> LocalView for Kept<V> {
+impl<V: LocalView<Block = TestBlock>, L: EventLog> LocalView for Kept<V, L> {
     type Block = TestBlock;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.inner.chain_info()
+    }
 
     async fn watermarks(&self) -> Result<Watermarks, Fault> {
         let watermarks = self.inner.watermarks().await?;

@@ -9,7 +9,7 @@ use crate::watch::Asked;
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
 use std::time::Duration;
-use tidewatch_core::{Height, LocalView as _};
+use tidewatch_core::Height;
 use tidewatch_stream::Mode;
 
 /// Maximum delay between a doorbell and the pass that it wakes: shorter than any poll interval.
@@ -68,7 +68,7 @@ impl World {
             return false;
         }
         let given =
-            process.store.watermarks().await.is_ok_and(|watermarks| watermarks.delivered.is_some());
+            process.store.watermarks().is_ok_and(|watermarks| watermarks.delivered.is_some());
         if !given {
             return true; // Without blocks there are no parent links: every pass needs a search.
         }

@@ -18,10 +18,8 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use tidewatch_core::{
-    ChainInfo, EventLog as _, Fault, FaultKind, LocalView as _, LogError, Record, Source,
-};
-use tidewatch_store::Store;
+use tidewatch_core::{ChainInfo, EventLog as _, Fault, FaultKind, LogError, Record, Source};
+use tidewatch_store::{Reader as LogReader, Store};
 use tidewatch_stream::{Delivery, Driver, Mailbox, Stopper, delivery, driver};
 
 pub(super) const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
@@ -32,7 +30,7 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How long everything may take to end.
 pub(super) const STOP: Duration = Duration::from_secs(60);
 
-pub(super) type Db = Store<Host<deterministic::Context>, TestBlock>;
+pub(super) type Db = LogReader<Host<deterministic::Context>, TestBlock>;
 
 /// What runs in a life.
 pub(super) struct Process {
@@ -148,14 +146,14 @@ impl World {
             page_cache_pages: NZUsize!(16),
             ..tidewatch_store::Config::new(chain_info.clone(), ())
         };
-        let store: Db = Store::open(host.child("store"), config).await?;
-        let (watermarks, records) = (store.watermarks().await?, everything(&store).await?);
+        let (view, store) = Store::open(host.child("store"), config).await?;
+        let (watermarks, records) = (store.watermarks()?, everything(&store).await?);
         let next = records.last().map_or(0, |last| last.cursor.handled());
         self.watch.see(Observation::Opened { watermarks, records });
 
         let told = self.told(context);
         let spied = Spied::new(source, context.child("spy"), self.watch.clone());
-        let kept = Kept::new(store.clone(), self.watch.clone(), next);
+        let kept = Kept::new(view, store.clone(), self.watch.clone(), next);
         let config = driver::Config {
             mode: self.mix.mode,
             poll: self.mix.poll,

@@ -10,7 +10,7 @@ use commonware_runtime::{Clock as _, deterministic};
 use futures::pin_mut;
 use rand::RngExt as _;
 use std::sync::atomic::Ordering;
-use tidewatch_core::{LocalView as _, Tier};
+use tidewatch_core::Tier;
 use tidewatch_stream::{Mode, driver::SyncError};
 
 impl World {
@@ -91,7 +91,7 @@ impl World {
 
     /// Whether the watermarks of the view match the chain.
     async fn stands(&self, process: &Process) -> bool {
-        let Ok(watermarks) = process.store.watermarks().await else { return false };
+        let Ok(watermarks) = process.store.watermarks() else { return false };
         let now = self.truth.lock().now().clone();
         let announced = Tier::ALL.iter().all(|tier| {
             let tip = now.tips.block(*tier);
@@ -114,7 +114,7 @@ impl World {
     ) -> bool {
         let end = context.current() + STOP;
         loop {
-            let Ok(watermarks) = process.store.watermarks().await else { return false };
+            let Ok(watermarks) = process.store.watermarks() else { return false };
             let behind: Vec<_> = self
                 .books
                 .iter()
@@ -142,7 +142,7 @@ impl World {
 
     /// Describes what each actor is waiting for.
     async fn waiting(&self, process: &Process, outcomes: &[String]) -> String {
-        let watermarks = process.store.watermarks().await;
+        let watermarks = process.store.watermarks();
         let stands = watermarks
             .map_or_else(|fault| fault.to_string(), |watermarks| watermarks_words(&watermarks));
         let upstreams: Vec<_> = process

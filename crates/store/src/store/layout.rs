@@ -1,7 +1,7 @@
 //! Where each part lies on disk, and the items of its journals.
 
 use super::fault::Part;
-use crate::Config;
+use crate::{Config, records::Stored};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 use commonware_runtime::{
@@ -14,9 +14,9 @@ use commonware_storage::{
 };
 use commonware_utils::{NZU64, NZUsize};
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
-use tidewatch_core::{BlockRef, Digest, Fault, Record, TierProof};
+use tidewatch_core::{BlockRef, Digest, Fault, Tier, TierProof};
 
-/// Events in one file: 2.8 MiB, all of it read at a restart if it is the last.
+/// Events in one file: 1.2 MiB, all of it read at a restart if it is the last.
 const EVENTS_PER_SECTION: NonZeroU64 = NZU64!(4096);
 /// Proofs in one file: 1.2 MiB of BLS certificates.
 const PROOFS_PER_SECTION: NonZeroU64 = NZU64!(4096);
@@ -27,9 +27,12 @@ const REPLAY_BUFFER: NonZeroUsize = NZUsize!(256 * 1024);
 
 pub(super) type Blocks<E> = variable::Journal<E, Held>;
 pub(super) type Digests<E> = fixed::Journal<E, Digest>;
-pub(super) type Events<E> = variable::Journal<E, Record>;
-pub(super) type EventsReader<E> = variable::Reader<'static, E, Record>;
+pub(super) type Events<E> = variable::Journal<E, Stored>;
+pub(super) type EventsReader<E> = variable::Reader<'static, E, Stored>;
+pub(super) type BlocksReader<E> = variable::Reader<'static, E, Held>;
+pub(super) type DigestsReader<E> = fixed::Reader<'static, E, Digest>;
 pub(super) type Proofs<E> = variable::Journal<E, Held>;
+pub(super) type ProofsReader<E> = variable::Reader<'static, E, Held>;
 
 /// Names and sizes of the parts of one store.
 #[derive(Clone)]
@@ -82,9 +85,15 @@ impl Layout {
         self.variable(context.child("events"), Part::Events, config, None).await
     }
 
-    pub(super) async fn proofs<E: Context>(&self, context: &E) -> Result<Proofs<E>, Fault> {
-        let config = (self.partition(Part::Proofs), PROOFS_PER_SECTION);
-        self.variable(context.child("proofs"), Part::Proofs, config, None).await
+    /// The proofs of `tier`.
+    pub(super) async fn proofs<E: Context>(
+        &self,
+        context: &E,
+        tier: Tier,
+    ) -> Result<Proofs<E>, Fault> {
+        let config = (format!("{}-{tier}", self.partition(Part::Proofs)), PROOFS_PER_SECTION);
+        let context = context.child("proofs").with_attribute("tier", tier);
+        self.variable(context, Part::Proofs, config, None).await
     }
 
     /// The blocks of a run; emptied and started at a height with `at`.
@@ -153,7 +162,7 @@ impl Read for Held {
 }
 
 impl Held {
-    /// A finality proof: the block, then the proof as the chain encodes it.
+    /// A proof of a tier: the block, then the proof as the chain encodes it.
     pub(super) fn of_proof(proof: &TierProof) -> Self {
         let mut bytes = Vec::with_capacity(proof.block.encode_size() + proof.bytes.len());
         proof.block.write(&mut bytes);
@@ -161,7 +170,7 @@ impl Held {
         Self(bytes.into())
     }
 
-    /// The finality proof that [`Held::of_proof`] made this of.
+    /// The proof that [`Held::of_proof`] made this of.
     pub(super) fn into_proof(mut self) -> Result<TierProof, Error> {
         let block = BlockRef::read(&mut self.0)?;
         Ok(TierProof { block, bytes: self.0 })

@@ -16,7 +16,7 @@ use std::num::NonZeroU64;
 use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, FaultKind, Height};
 
 /// Of the directory as a whole. A change of anything stored is a change of this.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// Larger than any value here: 64 anchors, or 64 conflicts, of 44 bytes a block.
 const VALUE_MAX: usize = 16 * 1024;
 
@@ -72,10 +72,17 @@ impl<E: Context> Meta<E> {
             self.0.get(&U64::new(Key::Header as u64)).and_then(|bytes| bytes.first())
             && *found != FORMAT
         {
-            let detail = format!(
-                "the data directory has format {found}, this program reads format {FORMAT}: \
-                 use the program that wrote it, or another directory"
-            );
+            let detail = if *found < FORMAT {
+                format!(
+                    "the data directory has format {found}, written by an earlier version; this \
+                     one reads format {FORMAT}: name another directory, or move this one aside"
+                )
+            } else {
+                format!(
+                    "the data directory has format {found}, written by a later version; this one \
+                     reads format {FORMAT}: use the version that wrote it, or name another directory"
+                )
+            };
             return Err(FaultKind::InvalidConfig.fault("store", detail));
         }
         self.get(Key::Header)
@@ -224,7 +231,7 @@ mod tests {
         let all = [header.encode(), runs.encode(), anchors.encode()].concat();
         assert_eq!(
             Sha256::hash(&[&all]).to_string(),
-            "dcc8402b52dc41b10fd717ecccc4b8ad2d22f773f407259eafc57ec00e15fb15"
+            "0497b4494529131f658341096413feb95cd7f4b60eb577342feb19e4c31ceb56"
         );
     }
 }

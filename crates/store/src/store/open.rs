@@ -1,22 +1,29 @@
 //! Opening a directory: find the last event, and make everything else agree with it.
 //!
 //! What is read does not depend on the length of the history: the last event, the tail of each
-//! journal, at most [`ROLL_MAX`] events for the anchors, and a bisection over the proofs.
+//! journal, at most [`ROLL_MAX`] events for the anchors and [`PRUNES_MAX`] for the prunes, and a bisection
+//! over the proofs of each tier.
 
 use super::{
+    committer::{ANCHORS_EVERY, Committer},
     fault::Part,
-    layout::{Events, Layout, Proofs},
-    log::{Log, misplaced},
+    layout::{Events, Layout},
     meta::{AsOf, Header, Key, Meta, Runs},
+    moment::{Log, in_place},
+    proofs::ProofLog,
     run::OpenRun,
-    writer::{ANCHORS_EVERY, Writer, proofs_below, read_proof},
 };
-use crate::{Config, anchors::Anchors, known::RunStart, resume::History as _};
+use crate::{
+    Config,
+    anchors::Anchors,
+    known::RunStart,
+    records::{PRUNES_MAX, Prunes, Stored},
+};
 use commonware_codec::Codec;
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
+use std::sync::Arc;
 use tidewatch_core::{
-    Block, BlockRef, ChainId, ChainInfo, Digest, Event, Fault, FaultKind, Height, Record, Rule,
-    Tier, Watermarks,
+    Block, BlockRef, ChainInfo, Digest, Event, Fault, FaultKind, Height, Rule, Tier, Watermarks,
 };
 use tracing::{info, warn};
 
@@ -31,7 +38,7 @@ const REDO_AT_ONCE: u64 = 1024;
 pub(super) async fn open<E: Context, B: Block + Codec>(
     context: E,
     config: &Config<B::Cfg>,
-) -> Result<(Writer<E>, Log<E>), Fault> {
+) -> Result<(Committer<E>, Log<E>), Fault> {
     let mut layout = Layout::new(&context, config);
     let meta = Meta::open(context.child("meta"), layout.partition(Part::Meta)).await?;
     let known = meta.header()?;
@@ -40,7 +47,7 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
         layout.blocks_per_section = known.blocks_per_section;
     }
     let events = layout.events(&context).await?;
-    let last = last_record(&events, &config.chain_info.id).await?;
+    let last = last_record(&events).await?;
     let meta = match known {
         Some(_) => meta,
         None if last.is_some() => {
@@ -53,18 +60,24 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
         }
     };
     let last = last.filter(|_| Rule::LastEvent.kept());
+    let (prunes, pruned) = known_prunes(&events, last.as_ref()).await?;
     let watermarks = last.map_or_else(Watermarks::none, |record| record.watermarks);
     let (meta, run) = current_run(&context, &layout, meta, events.size()).await?;
-    let (proofs, proven) = align_proofs(layout.proofs(&context).await?, &watermarks).await?;
+    let mut proofs = Vec::with_capacity(Tier::ALL.len());
+    for tier in Tier::ALL {
+        // Proofs above the tip are of an event that did not become durable.
+        let top = watermarks.tips.block(tier);
+        proofs.push(ProofLog::align(layout.proofs(&context, tier).await?, top).await?);
+    }
     let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
-    let mut writer = Writer {
-        chain_info: config.chain_info.clone(),
+    let mut committer = Committer {
+        chain_info: Arc::new(config.chain_info.clone()),
         retention: config.retention,
-        proven,
-        proofs_dirty: false,
         retired: None,
-        anchors: Anchors::default(),
+        anchors: Arc::default(),
         anchors_at: 0,
+        prunes: Arc::new(prunes),
+        pruned,
         pending: Vec::new(),
         context,
         layout,
@@ -75,12 +88,12 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
         evidence,
         watermarks,
     };
-    writer = writer.align_run::<B>(&config.codec).await?;
-    writer = writer.roll_anchors().await?;
-    let (writer, moment) = writer.moment().await?;
+    committer = committer.align_run::<B>(&config.codec).await?;
+    committer = committer.roll_anchors().await?;
+    let (committer, moment) = committer.moment().await?;
     info!(events = moment.end, delivered = ?moment.watermarks.delivered, "opened store");
     let log = Log::new(moment);
-    Ok((writer, log))
+    Ok((committer, log))
 }
 
 fn same_chain(found: &ChainInfo, wanted: &ChainInfo) -> Result<(), Fault> {
@@ -97,23 +110,54 @@ fn same_chain(found: &ChainInfo, wanted: &ChainInfo) -> Result<(), Fault> {
     Err(FaultKind::WrongChain.fault("store", detail))
 }
 
-async fn last_record<E: Context>(
-    events: &Events<E>,
-    chain: &ChainId,
-) -> Result<Option<Record>, Fault> {
+async fn last_record<E: Context>(events: &Events<E>) -> Result<Option<Stored>, Fault> {
     let bounds = events.bounds();
     let Some(at) = bounds.end.checked_sub(1) else { return Ok(None) };
     if bounds.is_empty() {
         return Err(Part::Events.corrupt(at, "the last event is gone"));
     }
-    let record = events.read(at).await.map_err(|error| Part::Events.unreadable(at, &error))?;
-    if record.sequence() != at {
-        return Err(misplaced(at, &record));
+    stored_at(events, at).await.map(Some)
+}
+
+async fn stored_at<E: Context>(events: &Events<E>, at: u64) -> Result<Stored, Fault> {
+    let read = events.read(at).await;
+    let stored = read.map_err(|error| Part::Events.unreadable(at, &error))?;
+    in_place(&stored, at)?;
+    Ok(stored)
+}
+
+/// The newest prunes, found one by one from the last record, and the sequence of the newest. Older
+/// ones are left out: a record from before them trusts less of the chain than it could.
+async fn known_prunes<E: Context>(
+    events: &Events<E>,
+    last: Option<&Stored>,
+) -> Result<(Prunes, Option<u64>), Fault> {
+    let Some(last) = last else { return Ok((Prunes::default(), None)) };
+    let newest = match last.event {
+        Event::Pruned { .. } => Some(last.sequence),
+        _ => last.pruned,
+    };
+    let (mut next, mut found) = (newest, Vec::new());
+    while let Some(at) = next.filter(|at| *at >= events.bounds().start) {
+        if found.len() == PRUNES_MAX {
+            break;
+        }
+        let stored = stored_at(events, at).await?;
+        let Event::Pruned { to, .. } = stored.event else {
+            return Err(Part::Events.corrupt(at, "a later record says that it is a prune"));
+        };
+        if stored.pruned.is_some_and(|before| before >= at) {
+            return Err(Part::Events.corrupt(at, "the prune before it is after it"));
+        }
+        found.push((at, to.height));
+        next = stored.pruned;
     }
-    if !record.cursor.is_of(chain) {
-        return Err(Part::Events.corrupt(at, format!("the event is not of {chain}")));
+    // What lies between the first prune that was left out and the next one is not told apart.
+    let mut prunes = Prunes::since(next.map_or(0, |left_out| left_out + 1));
+    for (sequence, to) in found.into_iter().rev() {
+        prunes.note(sequence, to);
     }
-    Ok(Some(record))
+    Ok((prunes, newest))
 }
 
 /// The run that the events speak of: one that was started but not delivered from does not count, and
@@ -140,29 +184,7 @@ async fn current_run<E: Context>(
     Ok((meta, run))
 }
 
-/// Drops proofs whose event did not become durable.
-async fn align_proofs<E: Context>(
-    mut proofs: Proofs<E>,
-    watermarks: &Watermarks,
-) -> Result<(Proofs<E>, Option<Height>), Fault> {
-    let above = watermarks
-        .tips
-        .block(Tier::Finalized)
-        .map_or(0, |block| block.height.get().saturating_add(1));
-    let keep = proofs_below(&proofs, Height::new(above)).await?;
-    if keep < proofs.size() {
-        let failed = |error| Part::Proofs.failed(error);
-        proofs = proofs.rewind(keep).await.map_err(failed)?.sync().await.map_err(failed)?;
-    }
-    let last = keep.checked_sub(1).filter(|at| proofs.bounds().contains(at));
-    let proven = match last {
-        Some(at) => Some(read_proof(&proofs, at).await?.block.height),
-        None => None,
-    };
-    Ok((proofs, proven))
-}
-
-impl<E: Context> Writer<E> {
+impl<E: Context> Committer<E> {
     /// Makes the blocks end where the last event says that they do.
     async fn align_run<B: Block + Codec>(mut self, codec: &B::Cfg) -> Result<Self, Fault> {
         let Some(delivered) = self.watermarks.delivered else { return Ok(self) };
@@ -236,12 +258,12 @@ impl<E: Context> Writer<E> {
             }
         }
         let depth = delivered.height.get() - to.height.get();
-        let event = Event::Pruned { to, depth, tips };
-        self.watermarks.apply(&event);
-        let record = self.record_of(event).await?;
+        self = self.record(Event::Pruned { to, depth, tips }).await?;
         let failed = |error| Part::Events.failed(error);
-        let (events, _) = self.events.append(&record).await.map_err(failed)?;
-        self.events = events.sync().await.map_err(failed)?;
+        for record in std::mem::take(&mut self.pending) {
+            (self.events, _) = self.events.append(&record).await.map_err(failed)?;
+        }
+        self.events = self.events.sync().await.map_err(failed)?;
         Ok(self)
     }
 
@@ -256,13 +278,13 @@ impl<E: Context> Writer<E> {
         let since = stored.sequence..kept.end;
         let known = kept.start <= since.start && since.start <= since.end;
         if known && since.end - since.start <= ROLL_MAX {
-            self.anchors = stored.value;
+            let mut anchors = stored.value;
             self.anchors_at = stored.sequence;
             for sequence in since {
-                if let Some(record) = self.record(sequence).await? {
-                    self.anchors.apply(&record.event, &record.watermarks);
-                }
+                let record = stored_at(&self.events, sequence).await?;
+                anchors.apply(&record.event, &record.watermarks);
             }
+            self.anchors = Arc::new(anchors);
         } else if self.events.size() > 0 {
             warn!(
                 stored = stored.sequence,
@@ -270,7 +292,7 @@ impl<E: Context> Writer<E> {
                 "anchors are too old: leaving them out"
             );
         }
-        self.anchors.note_tips(&self.watermarks.tips);
+        Arc::make_mut(&mut self.anchors).note_tips(&self.watermarks.tips);
         Ok(self)
     }
 }

@@ -4,15 +4,16 @@ use super::{
     fault::Part,
     layout::{Blocks, Digests, Held, Layout},
     meta::Run,
+    moment::RunReader,
 };
 use commonware_codec::{Codec, Encode};
 use commonware_runtime::Handle;
 use commonware_storage::{
     Context,
-    journal::contiguous::{Contiguous as _, Many},
+    journal::contiguous::{Contiguous, Many},
 };
 use futures::future::try_join;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tidewatch_core::{Block, Digest, Fault, Height};
 
 /// Blocks that are encoded at once: what bounds the memory of a large commit.
@@ -25,6 +26,8 @@ pub(super) struct OpenRun<E: Context> {
     pub(super) digests: Digests<E>,
     /// Whether something was appended since the last sync.
     dirty: bool,
+    /// The last snapshot, until something changes.
+    reader: Option<RunReader<E>>,
 }
 
 impl<E: Context> OpenRun<E> {
@@ -32,7 +35,7 @@ impl<E: Context> OpenRun<E> {
     pub(super) async fn open(context: &E, layout: &Layout, run: Run) -> Result<Self, Fault> {
         let blocks = layout.blocks(context, run.slot, None).await?;
         let digests = layout.digests(context, run.slot, None).await?;
-        Ok(Self { run, blocks, digests, dirty: false })
+        Ok(Self { run, blocks, digests, dirty: false, reader: None })
     }
 
     /// Empties the slot of `run` and starts it.
@@ -40,12 +43,17 @@ impl<E: Context> OpenRun<E> {
         let first = Some(run.start.first.get());
         let blocks = layout.blocks(context, run.slot, first).await?;
         let digests = layout.digests(context, run.slot, first).await?;
-        Ok(Self { run, blocks, digests, dirty: false })
+        Ok(Self { run, blocks, digests, dirty: false, reader: None })
     }
 
     /// The height of the next block.
     pub(super) fn end(&self) -> u64 {
         self.blocks.size()
+    }
+
+    fn changed(&mut self) {
+        self.dirty = true;
+        self.reader = None;
     }
 
     pub(super) async fn append<B: Block + Encode>(mut self, blocks: &[B]) -> Result<Self, Fault> {
@@ -56,14 +64,13 @@ impl<E: Context> OpenRun<E> {
             (self.blocks, _) = appended.map_err(|error| Part::Blocks.failed(error))?;
             self = self.append_digests(&digests).await?;
         }
-        self.dirty = true;
         Ok(self)
     }
 
     pub(super) async fn append_digests(mut self, digests: &[Digest]) -> Result<Self, Fault> {
         let appended = self.digests.append_many(Many::Flat(digests)).await;
         (self.digests, _) = appended.map_err(|error| Part::Digests.failed(error))?;
-        self.dirty = true;
+        self.changed();
         Ok(self)
     }
 
@@ -73,12 +80,12 @@ impl<E: Context> OpenRun<E> {
         if self.blocks.size() > end {
             let cut = self.blocks.rewind(end).await;
             self.blocks = cut.map_err(|error| Part::Blocks.failed(error))?;
-            self.dirty = true;
+            self.changed();
         }
         if self.digests.size() > end {
             let cut = self.digests.rewind(end).await;
             self.digests = cut.map_err(|error| Part::Digests.failed(error))?;
-            self.dirty = true;
+            self.changed();
         }
         let (run, synced) = self.start_sync().await?;
         for (part, handle) in synced {
@@ -118,31 +125,57 @@ impl<E: Context> OpenRun<E> {
         self.digests.destroy().await.map_err(|error| Part::Digests.failed(error))
     }
 
+    /// What readers may see: taken again only where something changed since.
+    pub(super) async fn snapshot(mut self) -> Result<(Self, RunReader<E>), Fault> {
+        if let Some(reader) = &self.reader {
+            let reader = reader.clone();
+            return Ok((self, reader));
+        }
+        let (blocks, digests) = (self.blocks.snapshot().await, self.digests.snapshot().await);
+        let (blocks, digests) = (
+            blocks.map_err(|error| Part::Blocks.failed(error))?,
+            digests.map_err(|error| Part::Digests.failed(error))?,
+        );
+        let start = self.run.start;
+        let reader = RunReader { start, blocks: Arc::new(blocks.1), digests: Arc::new(digests.1) };
+        self.blocks = blocks.0;
+        self.digests = digests.0;
+        self.reader = Some(reader.clone());
+        Ok((self, reader))
+    }
+
     /// The block at height `at`, which must be in the run.
     pub(super) async fn block<B: Block + Codec>(
         &self,
         at: u64,
         codec: &B::Cfg,
     ) -> Result<B, Fault> {
-        let held =
-            self.blocks.read(at).await.map_err(|error| Part::Blocks.unreadable(at, &error))?;
-        let block =
-            B::decode_cfg(held.0, codec).map_err(|error| Part::Blocks.corrupt(at, error))?;
-        let found = block.reference();
-        if found.height.get() != at {
-            return Err(Part::Blocks.corrupt(at, format!("holds block {found}")));
-        }
-        Ok(block)
+        block_at(&self.blocks, at, codec).await
     }
+}
 
-    /// The digests at `heights`, which must be in the run.
-    pub(super) async fn digests_at(
-        &self,
-        heights: &BTreeSet<Height>,
-    ) -> Result<Vec<Digest>, Fault> {
-        let Some(lowest) = heights.first() else { return Ok(Vec::new()) };
-        let positions: Vec<_> = heights.iter().map(|height| height.get()).collect();
-        let read = self.digests.read_many(&positions).await;
-        read.map_err(|error| Part::Digests.unreadable(lowest.get(), &error))
+/// The block at height `at`, which must be there.
+pub(super) async fn block_at<B: Block + Codec>(
+    blocks: &impl Contiguous<Item = Held>,
+    at: u64,
+    codec: &B::Cfg,
+) -> Result<B, Fault> {
+    let held = blocks.read(at).await.map_err(|error| Part::Blocks.unreadable(at, &error))?;
+    let block = B::decode_cfg(held.0, codec).map_err(|error| Part::Blocks.corrupt(at, error))?;
+    let found = block.reference();
+    if found.height.get() != at {
+        return Err(Part::Blocks.corrupt(at, format!("holds block {found}")));
     }
+    Ok(block)
+}
+
+/// The digests at `heights`, which must be there.
+pub(super) async fn digests_at(
+    digests: &impl Contiguous<Item = Digest>,
+    heights: &BTreeSet<Height>,
+) -> Result<Vec<Digest>, Fault> {
+    let Some(lowest) = heights.first() else { return Ok(Vec::new()) };
+    let positions: Vec<_> = heights.iter().map(|height| height.get()).collect();
+    let read = digests.read_many(&positions).await;
+    read.map_err(|error| Part::Digests.unreadable(lowest.get(), &error))
 }

@@ -1,9 +1,10 @@
 //! A disk that changes what was written to it.
 
-use super::{commit, everything, open, run, try_open, world::*};
-use crate::Store;
+use super::{OnStore, TwinReader as _, commit, everything, open, run, try_open, world::*};
 use commonware_runtime::{Blob as _, ReadOptions, Storage as _, WriteOptions, deterministic};
-use tidewatch_core::{Event, EventLog as _, FaultKind, Height, LocalView as _, LogError, Tier};
+use tidewatch_core::{
+    Event, EventLog as _, FaultKind, Height, LocalView as _, LogError, Positions as _, Tier,
+};
 
 const PARTS: [&str; 12] = [
     "tidewatch-meta",
@@ -11,9 +12,9 @@ const PARTS: [&str; 12] = [
     "tidewatch-events_data",
     "tidewatch-events_offsets-blobs",
     "tidewatch-events_offsets-metadata",
-    "tidewatch-proofs_data",
-    "tidewatch-proofs_offsets-blobs",
-    "tidewatch-proofs_offsets-metadata",
+    "tidewatch-proofs-finalized_data",
+    "tidewatch-proofs-finalized_offsets-blobs",
+    "tidewatch-proofs-finalized_offsets-metadata",
     "tidewatch-blocks-0_data",
     "tidewatch-blocks-0_offsets-blobs",
     "tidewatch-digests-0-blobs",
@@ -67,27 +68,24 @@ async fn written(context: &deterministic::Context, closed: bool) -> (Chain, File
         .await;
     }
     let last = everything(&store).await.pop().unwrap();
-    store.acknowledge("indexer", &last.cursor).await.unwrap();
+    store.store("indexer", &last.cursor).await.unwrap();
     if closed {
         store.close().await.unwrap();
+    } else {
+        drop(store);
     }
-    drop(store);
     (chain, files(context).await)
 }
 
 /// Whatever the store answers is true, or a fault that says which record is wrong.
-async fn assert_true_or_named(
-    store: &Store<deterministic::Context, TestBlock>,
-    chain: &Chain,
-    what: &str,
-) {
+async fn assert_true_or_named(store: &OnStore<deterministic::Context>, chain: &Chain, what: &str) {
     let named = |fault: tidewatch_core::Fault| {
         assert_eq!(fault.kind, FaultKind::CorruptRecord, "{what}: {fault}");
     };
     let watermarks = store.watermarks().await.unwrap();
     let top = watermarks.delivered.map_or(0, |delivered| delivered.height.get());
     for height in 1..=top {
-        match store.block(Height::new(height)).await {
+        match store.try_block_at(height).await {
             Ok(block) => assert_eq!(block, Some(chain.block(height)), "{what}"),
             Err(fault) => named(fault),
         }
@@ -95,7 +93,7 @@ async fn assert_true_or_named(
             Ok(known) => assert_eq!(known, [Some(chain.at(height))], "{what}"),
             Err(fault) => named(fault),
         }
-        match store.proof(Height::new(height)).await {
+        match store.try_proof_at(height).await {
             Ok(found) => assert!(found.is_none_or(|found| found == proof(found.block)), "{what}"),
             Err(fault) => named(fault),
         }
@@ -113,7 +111,7 @@ async fn assert_true_or_named(
             Err(other) => panic!("{what}: {other}"),
         }
     }
-    match store.acknowledged("indexer").await {
+    match store.load("indexer").await {
         Ok(cursor) => assert!(cursor.is_none_or(|cursor| cursor.handled() == 30), "{what}"),
         Err(fault) => named(fault),
     }
@@ -174,9 +172,9 @@ fn a_changed_block_is_named_by_its_height_and_the_rest_stays_readable() {
                 return;
             }
         };
-        let fault = store.block(Height::new(20)).await.unwrap_err();
+        let fault = store.try_block_at(20).await.unwrap_err();
         assert!(fault.detail.starts_with("blocks at 20:"), "{fault}");
-        assert_eq!(store.block(Height::new(60)).await.unwrap(), Some(chain.block(60)));
+        assert_eq!(store.block_at(60).await, Some(chain.block(60)));
     });
 }
 
@@ -214,7 +212,7 @@ fn lost_blocks_that_are_not_finalized_are_pruned_and_asked_for_again() {
         commit(&mut store, vec![chain.blocks(delivered.height.get() + 1, 40)]).await;
         drop(store);
         let store = open(&context).await;
-        assert_eq!(store.block(Height::new(40)).await.unwrap(), Some(chain.block(40)));
+        assert_eq!(store.block_at(40).await, Some(chain.block(40)));
     });
 }
 

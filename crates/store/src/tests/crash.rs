@@ -1,13 +1,14 @@
 //! Crashes: between every two changes of the disk, with what was not synced lost, kept, or kept in
 //! parts.
 
-use super::{commit, disk::OnDisk, everything, folded, known, open, world::*};
-use crate::Store;
+use super::{
+    OnStore, TwinReader as _, commit, disk::OnDisk, everything, folded, known, open, world::*,
+};
 use commonware_runtime::deterministic::{self, FaultConfig, PartialWriteMode, WriteConfig};
 use commonware_storage::Context;
 use commonware_utils::{Probability, probability};
 use std::time::Duration;
-use tidewatch_core::{Block as _, Change, FaultKind, LocalView as _, Record, Tier, Watermarks};
+use tidewatch_core::{Change, FaultKind, LocalView as _, Record, Tier, Watermarks};
 
 /// What a crash leaves of writes that were not synced.
 pub(super) const LEFT: [(PartialWriteMode, Probability); 4] = [
@@ -60,7 +61,7 @@ fn story() -> (Vec<Step>, Vec<Chain>) {
 /// The view stands where a prefix of the script leads, with everything that was acknowledged, and
 /// nothing in it contradicts anything else. Returns the number of events.
 pub(super) async fn assert_consistent<E: Context>(
-    store: &Store<E, TestBlock>,
+    store: &OnStore<E>,
     steps: &[Step],
     acknowledged: usize,
     chains: &[Chain],
@@ -81,40 +82,22 @@ pub(super) async fn assert_consistent<E: Context>(
         let first = first_of(&records);
         for height in first..=top {
             assert_eq!(known(store, height).await, Some(chain.at(height)));
-            assert_eq!(
-                store.block(chain.block(height).reference().height).await.unwrap(),
-                Some(chain.block(height))
-            );
+            assert_eq!(store.block_at(height).await, Some(chain.block(height)));
         }
     }
     let finalized = watermarks.tips.block(Tier::Finalized);
-    let stored =
-        store.proof(finalized.map_or(0.into_height(), |block| block.height)).await.unwrap();
+    let stored = store.proof_at(finalized.map_or(0, |block| block.height.get())).await;
     assert_eq!(stored.map(|proof| proof.block), finalized, "the proof of what is finalized");
     records.len()
 }
 
 /// The driver goes on from where the view stands, which is after so many events.
-pub(super) async fn go_on<E: Context>(
-    store: &mut Store<E, TestBlock>,
-    steps: &[Step],
-    events: usize,
-) {
+pub(super) async fn go_on<E: Context>(store: &mut OnStore<E>, steps: &[Step], events: usize) {
     let mut left = events;
     for step in steps {
         let skip = left.min(step.changes.len());
         left -= skip;
         commit(store, step.changes[skip..].to_vec()).await;
-    }
-}
-
-trait IntoHeight {
-    fn into_height(self) -> tidewatch_core::Height;
-}
-
-impl IntoHeight for u64 {
-    fn into_height(self) -> tidewatch_core::Height {
-        tidewatch_core::Height::new(self)
     }
 }
 
@@ -235,7 +218,8 @@ fn histories_survive_any_number_of_crashes() {
                 let store = open(&context).await;
                 let found = everything(&store).await;
                 assert!(found.len() >= records.len(), "acknowledged events are gone");
-                assert_eq!(found[..records.len()], records[..]);
+                // Not the cursors: a prune that came since takes locators off them.
+                assert_eq!(happened(&found[..records.len()]), happened(&records));
                 let watermarks = store.watermarks().await.unwrap();
                 assert_eq!(folded(Watermarks::none(), &found), watermarks);
                 driver.at(watermarks);
@@ -257,8 +241,12 @@ fn histories_survive_any_number_of_crashes() {
     }
 }
 
+fn happened(records: &[Record]) -> Vec<(tidewatch_core::Event, Watermarks)> {
+    records.iter().map(|record| (record.event, record.watermarks)).collect()
+}
+
 async fn store_until_it_fails<E: Context>(
-    mut store: Store<E, TestBlock>,
+    mut store: OnStore<E>,
     driver: &mut Driver,
     dice: &mut Dice,
     records: &mut Vec<Record>,

@@ -2,7 +2,8 @@
 
 use super::{ALL, Twin, commit, everything, folded, known, twins, world::*};
 use tidewatch_core::{
-    BlockRef, Cursor, Event, Height, Record, Resume, ResumeError, Tier, TipSet, Watermarks,
+    BlockRef, Cursor, Event, EventLog as _, Height, History as _, Record, Resume, ResumeError,
+    Tier, TipSet, Watermarks,
 };
 
 twins! {

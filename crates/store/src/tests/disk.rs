@@ -1,5 +1,6 @@
 //! A runtime context whose disk counts what is done to it, and fails at a chosen write for ever.
 
+use super::world::Dice;
 use commonware_runtime::{
     Blob, BlobVersion, BufferPool, BufferPooler, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics,
     Name, ReadOptions, Storage, Supervisor, WriteOptions,
@@ -26,16 +27,18 @@ pub(crate) struct Done {
     pub(crate) syncs: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     done: Done,
     /// Changes that still succeed.
     left: Option<u64>,
     /// Barriers do not come back.
     stalled: bool,
+    /// How long each access gives way to other tasks, drawn from this.
+    gives_way: Option<Dice>,
 }
 
 impl Disk {
@@ -49,8 +52,21 @@ impl Disk {
         self.0.lock().stalled = true;
     }
 
+    /// Every access gives way to other tasks, a while that `seed` draws, before and after it is made.
+    pub(crate) fn give_way(&self, seed: u64) {
+        self.0.lock().gives_way = Some(Dice::new(seed));
+    }
+
+    async fn pause(&self) {
+        let turns = self.0.lock().gives_way.as_mut().map_or(0, |dice| dice.roll(4));
+        for _ in 0..turns {
+            commonware_runtime::reschedule().await;
+        }
+    }
+
     /// Waits for ever on a disk that was stalled.
     async fn barrier(&self) {
+        self.pause().await;
         if self.0.lock().stalled {
             std::future::pending::<()>().await;
         }
@@ -194,7 +210,10 @@ impl<B: Blob> Blob for BlobOnDisk<B> {
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
         self.disk.read(len);
-        self.inner.read_at_buf(offset, len, bufs, options).await
+        self.disk.pause().await;
+        let read = self.inner.read_at_buf(offset, len, bufs, options).await;
+        self.disk.pause().await;
+        read
     }
 
     async fn read_at(
@@ -204,7 +223,10 @@ impl<B: Blob> Blob for BlobOnDisk<B> {
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
         self.disk.read(len);
-        self.inner.read_at(offset, len, options).await
+        self.disk.pause().await;
+        let read = self.inner.read_at(offset, len, options).await;
+        self.disk.pause().await;
+        read
     }
 
     async fn write_at(
@@ -214,11 +236,13 @@ impl<B: Blob> Blob for BlobOnDisk<B> {
         options: WriteOptions,
     ) -> Result<(), Error> {
         self.disk.change(options.contains(WriteOptions::SYNC))?;
+        self.disk.pause().await;
         self.inner.write_at(offset, bufs, options).await
     }
 
     async fn resize(&self, len: u64) -> Result<(), Error> {
         self.disk.change(false)?;
+        self.disk.pause().await;
         self.inner.resize(len).await
     }
 

@@ -1,5 +1,7 @@
 //! One suite for both stores, and what only a disk can do.
 
+mod archive;
+mod beside;
 mod corrupt;
 mod crash;
 mod cursors;
@@ -10,82 +12,171 @@ mod suite;
 mod tips_store;
 mod world;
 
-use crate::{Config, Memory, Store};
+use crate::{Config, Memory, MemoryReader, MemoryWriter, Reader, Store, Writer};
 use commonware_runtime::{Runner as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::NZUsize;
-use std::{future::Future, num::NonZeroU64, time::Duration};
+use std::{future::Future, num::NonZeroU64, ops::Deref, time::Duration};
 use tidewatch_core::{
-    BlockRef, Change, Conflict, EventLog, Fault, Height, LocalView, Record, TierProof, Watermarks,
+    Archive, ArchiveError, BlockRef, ChainInfo, Change, Conflict, Digest, EventLog as _, Fault,
+    Height, History, LocalView, Record, Tier, TierProof, Watermarks,
 };
 use world::{TestBlock, chain_info};
 
-/// What both stores are.
-pub(crate) trait Twin: LocalView<Block = TestBlock> + EventLog {
-    async fn block_at(&self, height: u64) -> Option<TestBlock>;
-    async fn proof_at(&self, at_or_above: u64) -> Option<TierProof>;
-    async fn evidence_kept(&self) -> Vec<Conflict>;
+/// A writer, and a reader of what it writes, which answers everything that the writer does not.
+#[derive(Debug)]
+pub(crate) struct Both<W, R> {
+    pub(crate) writer: W,
+    pub(crate) reader: R,
+}
+
+pub(crate) type OnStore<E> = Both<Writer<E, TestBlock>, Reader<E, TestBlock>>;
+pub(crate) type InMemory = Both<MemoryWriter<TestBlock>, MemoryReader<TestBlock>>;
+
+impl<W, R> Deref for Both<W, R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.reader
+    }
+}
+
+impl<W, R> From<(W, R)> for Both<W, R> {
+    fn from((writer, reader): (W, R)) -> Self {
+        Self { writer, reader }
+    }
+}
+
+impl<W: LocalView<Block = TestBlock>, R: Send + Sync + 'static> LocalView for Both<W, R> {
+    type Block = TestBlock;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.writer.chain_info()
+    }
+
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        self.writer.watermarks().await
+    }
+
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.writer.locate(heights).await
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
+        self.writer.commit(changes).await
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.writer.keep_evidence(conflict).await
+    }
+}
+
+impl<E: Context> OnStore<E> {
+    pub(crate) async fn close(self) -> Result<(), Fault> {
+        self.writer.close().await
+    }
+}
+
+/// What readers of both stores are.
+pub(crate) trait TwinReader: History + Archive<Block = TestBlock> {
+    fn located(
+        &self,
+        heights: &[Height],
+    ) -> impl Future<Output = Result<Vec<Option<BlockRef>>, Fault>> + Send;
+    fn evidence_kept(&self) -> Vec<Conflict>;
     fn readers_parked(&self) -> usize;
-}
 
-impl Twin for Memory<TestBlock> {
+    /// The block that the reader knows at `height`; `None` where it has none.
+    async fn try_block_at(&self, height: u64) -> Result<Option<TestBlock>, Fault> {
+        let known = self.located(&heights([height])).await?[0];
+        let Some(wanted) = known.filter(|known| known.height.get() == height) else {
+            return Ok(None);
+        };
+        match self.block(wanted).await {
+            Ok(block) => Ok(Some(block)),
+            Err(ArchiveError::Fault(fault)) => Err(fault),
+            Err(ArchiveError::Ahead { .. } | ArchiveError::Trimmed { .. }) => Ok(None),
+            Err(off @ ArchiveError::OffChain { .. }) => panic!("{off}"),
+        }
+    }
+
     async fn block_at(&self, height: u64) -> Option<TestBlock> {
-        self.block(Height::new(height)).await.unwrap()
+        self.try_block_at(height).await.unwrap()
+    }
+
+    /// The lowest proof of finality at or above `at_or_above`.
+    async fn try_proof_at(&self, at_or_above: u64) -> Result<Option<TierProof>, Fault> {
+        let known = self.located(&heights([at_or_above])).await?[0];
+        let some = BlockRef::new(Height::new(at_or_above), Digest([0; 32]));
+        let block = known.filter(|known| known.height == some.height).unwrap_or(some);
+        match self.proof(Tier::Finalized, block).await {
+            Ok(proof) => Ok(proof),
+            Err(ArchiveError::Fault(fault)) => Err(fault),
+            Err(ArchiveError::Ahead { .. }) => Ok(None),
+            Err(other) => panic!("{other}"),
+        }
     }
 
     async fn proof_at(&self, at_or_above: u64) -> Option<TierProof> {
-        self.proof(Height::new(at_or_above)).await.unwrap()
-    }
-
-    async fn evidence_kept(&self) -> Vec<Conflict> {
-        self.evidence().await.unwrap()
-    }
-
-    fn readers_parked(&self) -> usize {
-        self.parked()
+        self.try_proof_at(at_or_above).await.unwrap()
     }
 }
 
-impl<E: Context> Twin for Store<E, TestBlock> {
-    async fn block_at(&self, height: u64) -> Option<TestBlock> {
-        self.block(Height::new(height)).await.unwrap()
-    }
+macro_rules! twin_reader {
+    () => {
+        async fn located(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+            self.locate(heights).await
+        }
 
-    async fn proof_at(&self, at_or_above: u64) -> Option<TierProof> {
-        self.proof(Height::new(at_or_above)).await.unwrap()
-    }
+        fn evidence_kept(&self) -> Vec<Conflict> {
+            self.evidence().unwrap()
+        }
 
-    async fn evidence_kept(&self) -> Vec<Conflict> {
-        self.evidence().await.unwrap()
-    }
-
-    fn readers_parked(&self) -> usize {
-        self.parked()
-    }
+        fn readers_parked(&self) -> usize {
+            self.parked()
+        }
+    };
 }
+
+impl TwinReader for MemoryReader<TestBlock> {
+    twin_reader!();
+}
+
+impl<E: Context> TwinReader for Reader<E, TestBlock> {
+    twin_reader!();
+}
+
+/// What both stores are.
+pub(crate) trait Twin: LocalView<Block = TestBlock> + Deref<Target: TwinReader> {}
+
+impl<S: LocalView<Block = TestBlock> + Deref<Target: TwinReader>> Twin for S {}
 
 pub(crate) fn config() -> Config<()> {
     // One page of cache: what is asked of the disk is not hidden.
     Config { page_cache_pages: NZUsize!(1), ..Config::new(chain_info(), ()) }
 }
 
-pub(crate) async fn open<E: Context>(context: &E) -> Store<E, TestBlock> {
+pub(crate) async fn open<E: Context>(context: &E) -> OnStore<E> {
     try_open(context).await.unwrap()
 }
 
-pub(crate) async fn try_open<E: Context>(context: &E) -> Result<Store<E, TestBlock>, Fault> {
-    Store::open(context.child("store"), config()).await
+pub(crate) async fn try_open<E: Context>(context: &E) -> Result<OnStore<E>, Fault> {
+    open_with(context, config()).await
+}
+
+pub(crate) async fn open_with<E: Context>(
+    context: &E,
+    config: Config<()>,
+) -> Result<OnStore<E>, Fault> {
+    Store::open(context.child("store"), config).await.map(Into::into)
 }
 
 /// The `nth` store of a context, keeping so many events.
-pub(crate) async fn open_another<E: Context>(
-    context: &E,
-    events: u64,
-    nth: u64,
-) -> Store<E, TestBlock> {
+pub(crate) async fn open_another<E: Context>(context: &E, events: u64, nth: u64) -> OnStore<E> {
     let retention = NonZeroU64::new(events).unwrap();
     let config = Config { retention, partition: format!("store-{nth}"), ..config() };
-    Store::open(context.child("store").with_attribute("nth", nth), config).await.unwrap()
+    let context = context.child("store").with_attribute("nth", nth);
+    Store::open(context, config).await.unwrap().into()
 }
 
 pub(crate) fn run<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
@@ -119,8 +210,8 @@ macro_rules! twins {
 }
 pub(crate) use twins;
 
-pub(crate) async fn memory_of(events: u64) -> Memory<TestBlock> {
-    Memory::with_retention(chain_info(), NonZeroU64::new(events).unwrap())
+pub(crate) async fn memory_of(events: u64) -> InMemory {
+    Memory::with_retention(chain_info(), NonZeroU64::new(events).unwrap()).into()
 }
 
 /// A retention that no test comes near.
@@ -134,7 +225,7 @@ pub(crate) async fn known(view: &impl LocalView, height: u64) -> Option<BlockRef
     view.locate(&heights([height])).await.unwrap()[0]
 }
 
-pub(crate) async fn everything(log: &impl EventLog) -> Vec<Record> {
+pub(crate) async fn everything<S: Twin>(log: &S) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
         let more = log.read(records.len() as u64, NZUsize!(100)).await.unwrap();

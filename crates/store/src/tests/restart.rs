@@ -1,16 +1,18 @@
 //! Opening what is there: another chain, another format, a long history, a closed store.
 
 use super::{
-    ALL, Twin as _, commit, config, disk::OnDisk, everything, known, open, run, try_open, world::*,
+    ALL, OnStore, TwinReader as _, commit, config, disk::OnDisk, everything, known, open, run,
+    try_open, world::*,
 };
-use crate::{Config, Store};
+use crate::Config;
 use commonware_runtime::{Storage as _, Supervisor as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::NZUsize;
 use futures::{FutureExt as _, pin_mut};
 use std::{num::NonZeroU64, time::Duration};
 use tidewatch_core::{
-    Cursor, EventLog as _, FaultKind, Height, LocalView as _, LogError, Resume, Tier, Watermarks,
+    Archive as _, Cursor, EventLog as _, FaultKind, Height, History as _, LocalView as _, LogError,
+    Positions as _, Resume, Tier, Watermarks,
 };
 
 #[test]
@@ -24,7 +26,7 @@ fn a_restart_finds_everything_as_it_was() {
             commit(&mut store, driver.commit(&mut dice)).await;
         }
         let records = everything(&store).await;
-        store.acknowledge("indexer", &records[9].cursor).await.unwrap();
+        store.store("indexer", &records[9].cursor).await.unwrap();
         let conflict =
             tidewatch_core::Conflict { ours: driver.chain.at(1), theirs: driver.chain.at(2) };
         store.keep_evidence(conflict).await.unwrap();
@@ -38,11 +40,8 @@ fn a_restart_finds_everything_as_it_was() {
                 let mut store = open(&context).await;
                 assert_eq!(store.watermarks().await.unwrap(), driver.watermarks);
                 assert_eq!(everything(&store).await, records);
-                assert_eq!(
-                    store.acknowledged("indexer").await.unwrap(),
-                    Some(records[9].cursor.clone())
-                );
-                assert_eq!(store.evidence_kept().await.len(), 1);
+                assert_eq!(store.load("indexer").await.unwrap(), Some(records[9].cursor.clone()));
+                assert_eq!(store.evidence_kept().len(), 1);
                 for height in 0..=driver.chain.top() {
                     let found = known(&store, height).await;
                     assert!(found.is_none_or(|found| found == driver.chain.at(found.height.get())));
@@ -106,7 +105,7 @@ fn a_directory_of_another_chain_is_refused_naming_both() {
     run(|context| async move {
         open(&context).await;
         let other = Config { chain_info: named("test:2"), ..config() };
-        let refused = Store::<_, TestBlock>::open(context.child("other"), other).await.unwrap_err();
+        let refused = super::open_with(&context, other).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::WrongChain);
         assert!(
             refused.detail.contains("test:1") && refused.detail.contains("test:2"),
@@ -115,7 +114,7 @@ fn a_directory_of_another_chain_is_refused_naming_both() {
         let mut genesis = chain_info();
         genesis.genesis = Chain::of(1).at(1);
         let other = Config { chain_info: genesis, ..config() };
-        let refused = Store::<_, TestBlock>::open(context.child("other"), other).await.unwrap_err();
+        let refused = super::open_with(&context, other).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::WrongChain, "another genesis is another chain");
         open(&context).await;
     });
@@ -132,11 +131,13 @@ fn a_directory_of_another_format_is_refused_saying_what_to_do() {
             context.child("x"),
             config,
         );
-        meta.await.unwrap().put_sync(0.into(), vec![2, 3, 4].into()).await.unwrap();
+        meta.await.unwrap().put_sync(0.into(), vec![1, 3, 4].into()).await.unwrap();
         let refused = try_open(&context).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::InvalidConfig);
         assert!(
-            refused.detail.contains("format 2") && refused.detail.contains("another directory")
+            refused.detail.contains("format 1, written by an earlier version")
+                && refused.detail.contains("name another directory, or move this one aside"),
+            "{refused}"
         );
     });
 }
@@ -160,7 +161,7 @@ fn a_section_size_is_that_of_the_directory() {
         let chain = Chain::of(50);
         let blocks_per_section = NonZeroU64::new(8).unwrap();
         let config = Config { blocks_per_section, ..config() };
-        let mut store = Store::open(context.child("store"), config).await.unwrap();
+        let mut store = super::open_with(&context, config).await.unwrap();
         commit(&mut store, vec![chain.blocks(1, 50)]).await;
         store.close().await.unwrap();
         let store = open(&context).await;
@@ -197,7 +198,7 @@ async fn write_sections<E: Context>(context: &E, sections: u64) {
     let chain = Chain::of(sections * 1024);
     let blocks_per_section = NonZeroU64::new(1024).unwrap();
     let config = Config { blocks_per_section, ..config() };
-    let mut store = Store::open(context.child("store"), config).await.unwrap();
+    let mut store = super::open_with(context, config).await.unwrap();
     for top in (1..=sections * 16).map(|commits| commits * 64) {
         let mut changes = vec![chain.blocks(top - 63, top), chain.finalize(top)];
         for height in (top - 63..top).chain(top - 63..=top) {
@@ -242,10 +243,10 @@ fn a_restart_replays_no_event() {
             commit(&mut store, vec![chain.blocks(height, height)]).await;
         }
         let cursor = everything(&store).await.pop().unwrap().cursor;
-        store.acknowledge("indexer", &cursor).await.unwrap();
+        store.store("indexer", &cursor).await.unwrap();
         drop(store);
         let store = open(&context).await;
-        let cursor = store.acknowledged("indexer").await.unwrap().unwrap();
+        let cursor = store.load("indexer").await.unwrap().unwrap();
         assert_eq!(store.resume(&cursor).await, Ok(Resume::Exact { next: 30 }));
         assert_eq!(store.read(30, NZUsize!(100)).await.unwrap(), []);
         assert!(store.wait(30).now_or_never().is_none());
@@ -257,8 +258,9 @@ fn a_closed_store_refuses_everything_and_ends_every_wait() {
     run(|context| async move {
         let chain = Chain::of(5);
         let mut store = open(&context).await;
+        commit(&mut store, vec![chain.blocks(1, 5)]).await;
         let reader = store.clone();
-        let waiting = reader.wait(0);
+        let waiting = reader.wait(1);
         pin_mut!(waiting);
         assert!((&mut waiting).now_or_never().is_none());
         store.close().await.unwrap();
@@ -266,18 +268,21 @@ fn a_closed_store_refuses_everything_and_ends_every_wait() {
         assert_eq!(fault.kind, FaultKind::Disk);
         let start = Cursor::start(&chain_info().id);
         for fault in [
-            store.watermarks().await.unwrap_err(),
-            store.locate(&[]).await.unwrap_err(),
-            store.commit(vec![chain.blocks(1, 5)]).await.unwrap_err(),
-            store.acknowledge("a", &start).await.unwrap_err(),
-            store.acknowledged("a").await.unwrap_err(),
-            store.block(Height::new(1)).await.unwrap_err(),
-            store.proof(Height::new(1)).await.unwrap_err(),
+            reader.watermarks().unwrap_err(),
+            reader.evidence().unwrap_err(),
+            reader.locate(&[]).await.unwrap_err(),
+            reader.store("a", &start).await.unwrap_err(),
+            reader.forget("a").await.unwrap_err(),
+            reader.load("a").await.unwrap_err(),
+            reader.list().await.unwrap_err(),
         ] {
             assert_eq!(fault.kind, FaultKind::Disk);
             assert!(fault.detail.contains("restart"), "{fault}");
         }
-        assert!(store.read(0, NZUsize!(1)).await.is_err() && store.resume(&start).await.is_err());
+        assert!(reader.read(0, NZUsize!(1)).await.is_err() && reader.resume(&start).await.is_err());
+        assert!(reader.block(chain.at(1)).await.is_err());
+        assert!(reader.range(chain.at(1), chain.at(2), NZUsize!(1)).await.is_err());
+        assert!(reader.proof(Tier::Finalized, chain.at(1)).await.is_err());
     });
 }
 
@@ -286,8 +291,7 @@ fn events_past_retention_are_removed_from_disk_a_file_at_a_time() {
     run(|context| async move {
         let retention = NonZeroU64::new(1_000).unwrap();
         let config = Config { retention, ..config() };
-        let mut store =
-            Store::<_, TestBlock>::open(context.child("store"), config.clone()).await.unwrap();
+        let mut store = super::open_with(&context, config.clone()).await.unwrap();
         let chain = Chain::of(1);
         commit(&mut store, vec![chain.blocks(1, 1), chain.up(Tier::Proven, 0)]).await;
         for _ in 0..100 {
@@ -300,13 +304,13 @@ fn events_past_retention_are_removed_from_disk_a_file_at_a_time() {
         assert!(store.read(9_001, NZUsize!(1)).await.is_err());
         assert_eq!(store.read(9_002, NZUsize!(1)).await.unwrap().len(), 1);
         drop(store);
-        let store = Store::<_, TestBlock>::open(context.child("store"), config).await.unwrap();
+        let store = super::open_with(&context, config).await.unwrap();
         assert_eq!(store.read(9_002, NZUsize!(5_000)).await.unwrap().len(), 1_000);
         assert_eq!(folded_from(&store, 9_002).await, store.watermarks().await.unwrap());
     });
 }
 
-async fn folded_from<E: Context>(store: &Store<E, TestBlock>, from: u64) -> Watermarks {
+async fn folded_from<E: Context>(store: &OnStore<E>, from: u64) -> Watermarks {
     let records = store.read(from, NZUsize!(5_000)).await.unwrap();
     super::folded(records[0].watermarks, &records[1..])
 }
@@ -353,12 +357,19 @@ fn readers_read_while_a_commit_waits_for_the_disk() {
             let records =
                 reader.read(sequence, NZUsize!(10)).now_or_never().expect("does not wait");
             assert_eq!(records.unwrap()[0].sequence(), sequence);
-            let watermarks = reader.watermarks().now_or_never().expect("does not wait").unwrap();
-            assert_eq!(
-                watermarks.delivered,
-                Some(chain.at(40)),
-                "what is not durable is not shown"
-            );
+            let delivered = reader.watermarks().unwrap().delivered;
+            assert_eq!(delivered, Some(chain.at(40)), "what is not durable is not shown");
+            let block = reader.block(chain.at(sequence + 1)).now_or_never();
+            assert_eq!(block.expect("does not wait").unwrap(), chain.block(sequence + 1));
+            let range = reader.range(chain.at(1), chain.at(40), NZUsize!(40)).now_or_never();
+            assert_eq!(range.expect("does not wait").unwrap().len(), 40);
+            let proof = reader.proof(Tier::Finalized, chain.at(1)).now_or_never();
+            assert_eq!(proof.expect("does not wait").unwrap(), None);
+            let resumed = reader.resume(&cursor).now_or_never().expect("does not wait");
+            assert_eq!(resumed, Ok(Resume::Exact { next: 40 }));
+            let located = reader.locate(&[Height::new(3)]).now_or_never();
+            assert_eq!(located.expect("does not wait").unwrap(), [Some(chain.at(3))]);
+            reader.load("a").now_or_never().expect("does not wait").unwrap();
         }
         assert_eq!(cursor.delivered(), Some(chain.at(40)));
     });

@@ -1,10 +1,13 @@
 //! What a local view and its log promise, against both stores.
 
-use super::{ALL, Twin, commit, everything, folded, heights, known, twins, world::*};
+use super::{
+    ALL, Twin, TwinReader as _, commit, everything, folded, heights, known, twins, world::*,
+};
 use commonware_utils::NZUsize;
 use futures::{FutureExt as _, pin_mut};
 use tidewatch_core::{
-    Block as _, Change, Conflict, Cursor, Event, FaultKind, LogError, Tier, Tip, TipSet, Watermarks,
+    Block as _, Change, Conflict, Cursor, Event, EventLog as _, FaultKind, LogError,
+    Positions as _, Tier, Tip, TipSet, Watermarks,
 };
 
 twins! {
@@ -39,7 +42,7 @@ async fn a_fresh_store_knows_genesis_and_nothing_else<S: Twin>(open: impl AsyncF
     assert_eq!(everything(&store).await, []);
     assert_eq!(store.block_at(0).await, None);
     assert_eq!(store.proof_at(0).await, None);
-    assert_eq!(store.acknowledged("nobody").await.unwrap(), None);
+    assert_eq!(store.load("nobody").await.unwrap(), None);
 }
 
 async fn a_commit_is_recorded_with_where_it_led<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -172,7 +175,7 @@ async fn a_change_that_breaks_a_rule_is_refused_and_what_came_before_it_stays<S:
     let watermarks = store.watermarks().await.unwrap();
     let lost = |to| Change::Pruned { to: chain.at(to), tips: TipSet::unknown() };
     let unlinked = Change::Blocks(vec![chain.block(11), chain.block(13)]);
-    let moved = |tip: Tip, proof| Change::Moved { tier: Tier::Finalized, tip, back: false, proof };
+    let moved = |tip: Tip, proof| Change::Advanced { tier: Tier::Finalized, tip, proof };
     let foreign = moved(chain.at(9).into(), Some(proof(chain.at(7))));
     let other_digest = moved(chain.forked(7, 1, 9).at(8).into(), None);
     let above = Change::Pruned { to: chain.at(9), tips: watermarks.tips };
@@ -295,12 +298,12 @@ async fn two_consumers_have_two_positions<S: Twin>(open: impl AsyncFn(u64) -> S)
         commit(&mut store, vec![chain.blocks(height, height)]).await;
     }
     let records = everything(&store).await;
-    store.acknowledge("a", &records[1].cursor).await.unwrap();
-    store.acknowledge("b", &records[4].cursor).await.unwrap();
-    store.acknowledge("a", &records[2].cursor).await.unwrap();
-    assert_eq!(store.acknowledged("a").await.unwrap(), Some(records[2].cursor.clone()));
-    assert_eq!(store.acknowledged("b").await.unwrap(), Some(records[4].cursor.clone()));
-    assert_eq!(store.acknowledged("c").await.unwrap(), None);
+    store.store("a", &records[1].cursor).await.unwrap();
+    store.store("b", &records[4].cursor).await.unwrap();
+    store.store("a", &records[2].cursor).await.unwrap();
+    assert_eq!(store.load("a").await.unwrap(), Some(records[2].cursor.clone()));
+    assert_eq!(store.load("b").await.unwrap(), Some(records[4].cursor.clone()));
+    assert_eq!(store.load("c").await.unwrap(), None);
 }
 
 async fn a_position_ahead_of_the_log_or_of_another_chain_is_refused<S: Twin>(
@@ -311,27 +314,21 @@ async fn a_position_ahead_of_the_log_or_of_another_chain_is_refused<S: Twin>(
     let watermarks = store.watermarks().await.unwrap();
     let ahead = Cursor::new(&chain_info().id, 2, &watermarks, &[]);
     let foreign = Cursor::new(&named("test:2").id, 1, &watermarks, &[]);
-    assert_eq!(store.acknowledge("a", &ahead).await.unwrap_err().kind, FaultKind::Bug);
-    assert_eq!(store.acknowledge("a", &foreign).await.unwrap_err().kind, FaultKind::WrongChain);
-    assert_eq!(store.acknowledged("a").await.unwrap(), None);
+    assert_eq!(store.store("a", &ahead).await.unwrap_err().kind, FaultKind::Bug);
+    assert_eq!(store.store("a", &foreign).await.unwrap_err().kind, FaultKind::WrongChain);
+    assert_eq!(store.load("a").await.unwrap(), None);
 }
 
 async fn names_and_numbers_of_consumers_are_bounded<S: Twin>(open: impl AsyncFn(u64) -> S) {
     let (store, start) = (open(ALL).await, Cursor::start(&chain_info().id));
     for name in [String::new(), "x".repeat(129)] {
-        assert_eq!(
-            store.acknowledge(&name, &start).await.unwrap_err().kind,
-            FaultKind::InvalidConfig
-        );
+        assert_eq!(store.store(&name, &start).await.unwrap_err().kind, FaultKind::InvalidConfig);
     }
     for consumer in 0..256 {
-        store.acknowledge(&consumer.to_string(), &start).await.unwrap();
+        store.store(&consumer.to_string(), &start).await.unwrap();
     }
-    assert_eq!(
-        store.acknowledge("one more", &start).await.unwrap_err().kind,
-        FaultKind::InvalidConfig
-    );
-    store.acknowledge("7", &start).await.unwrap();
+    assert_eq!(store.store("one more", &start).await.unwrap_err().kind, FaultKind::InvalidConfig);
+    store.store("7", &start).await.unwrap();
 }
 
 async fn evidence_is_kept_once_and_bounded<S: Twin>(open: impl AsyncFn(u64) -> S) {
@@ -343,11 +340,11 @@ async fn evidence_is_kept_once_and_bounded<S: Twin>(open: impl AsyncFn(u64) -> S
     for height in [1, 2, 1, 2, 1] {
         store.keep_evidence(conflict(height)).await.unwrap();
     }
-    assert_eq!(store.evidence_kept().await, [conflict(1), conflict(2)]);
+    assert_eq!(store.evidence_kept(), [conflict(1), conflict(2)]);
     for height in 1..=200 {
         store.keep_evidence(conflict(height)).await.unwrap();
     }
-    let kept = store.evidence_kept().await;
+    let kept = store.evidence_kept();
     assert_eq!((kept.len(), kept[63]), (64, conflict(64)), "the first ones stay");
 }
 

@@ -34,7 +34,7 @@ fn tip(block: BlockRef, number: u64) -> Tip {
 }
 
 fn moved(tier: Tier, tip: Tip) -> Change<TestBlock> {
-    Change::Moved { tier, tip, back: false, proof: None }
+    Change::Advanced { tier, tip, proof: None }
 }
 
 fn pruned(

@@ -113,23 +113,18 @@ impl Chain {
 
     /// The change that moves `tier` to `height`, from wherever it is not above that.
     pub(crate) fn up(&self, tier: Tier, height: u64) -> Change<TestBlock> {
-        Change::Moved { tier, tip: self.at(height).into(), back: false, proof: None }
+        Change::Advanced { tier, tip: self.at(height).into(), proof: None }
     }
 
     /// The change that moves `tier` back to `height`.
     pub(crate) fn back(&self, tier: Tier, height: u64) -> Change<TestBlock> {
-        Change::Moved { tier, tip: self.at(height).into(), back: true, proof: None }
+        Change::Regressed { tier, tip: self.at(height).into(), proof: None }
     }
 
     /// The change that finalizes `height` with a proof.
     pub(crate) fn finalize(&self, height: u64) -> Change<TestBlock> {
         let proof = proof(self.at(height));
-        Change::Moved {
-            tier: Tier::Finalized,
-            tip: proof.block.into(),
-            back: false,
-            proof: Some(proof),
-        }
+        Change::Advanced { tier: Tier::Finalized, tip: proof.block.into(), proof: Some(proof) }
     }
 
     /// The change that prunes a view at `watermarks` to `height`, every tier clamped to it.

@@ -15,7 +15,7 @@ use futures::FutureExt as _;
 use rand::Rng;
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use tidewatch_core::{
-    Ack, Backoff, Consumer, Cursor, EventLog, Fault, FaultKind, LogError, Monitor, Record, Resume,
+    Ack, Backoff, Consumer, Cursor, Fault, FaultKind, History, LogError, Monitor, Record, Resume,
     ResumeError, Rule, Severity,
 };
 use tracing::{debug, warn};
@@ -52,7 +52,7 @@ enum Next {
 impl<E, L, C, M> Delivery<E, L, C, M>
 where
     E: Spawner + Clock + Register + Rng,
-    L: EventLog,
+    L: History,
     C: Consumer,
     M: Monitor,
 {
@@ -107,7 +107,7 @@ where
     /// The first event that the consumer has not durably taken in, after bridging a gap in history
     /// where its position is not one of this log.
     async fn resume(&mut self) -> Result<u64, Fault> {
-        let Some(cursor) = self.log.acknowledged(self.consumer.name()).await? else { return Ok(0) };
+        let Some(cursor) = self.log.load(self.consumer.name()).await? else { return Ok(0) };
         match self.log.resume(&cursor).await {
             Ok(Resume::Exact { next }) => Ok(next),
             Ok(Resume::Forked { bridge, next, .. }) => {
@@ -168,7 +168,7 @@ where
     }
 
     async fn acknowledge(&mut self, cursor: &Cursor) -> Result<(), Fault> {
-        self.log.acknowledge(self.consumer.name(), cursor).await?;
+        self.log.store(self.consumer.name(), cursor).await?;
         let _ = self.metrics.acknowledged.try_set(cursor.handled());
         Ok(())
     }

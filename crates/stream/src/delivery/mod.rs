@@ -5,7 +5,7 @@
 //! ```text
 //!  log ──read(next, batch)──▶ Delivery ──handle(records)──▶ Consumer
 //!   ▲                            │                             │
-//!   └──acknowledge(name, cursor)─┴──────────Ack::Durable───────┘
+//!   └──store(name, cursor)───────┴──────────Ack::Durable───────┘
 //! ```
 //!
 //! At least once, and in order. Each consumer has a delivery of its own, which reads the log when it

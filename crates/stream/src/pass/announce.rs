@@ -46,7 +46,12 @@ where
             .proof
             .clone()
             .filter(|proof| step.tier == Tier::Finalized && proof.block == step.tip.block);
-        Change::Moved { tier: step.tier, tip: step.tip, back: step.back, proof }
+        let Move { tier, tip, back } = *step;
+        if back {
+            Change::Regressed { tier, tip, proof }
+        } else {
+            Change::Advanced { tier, tip, proof }
+        }
     }
 
     async fn settle(&mut self, decided: Moves, snapshot: Snapshot) -> Result<Report, Fault> {

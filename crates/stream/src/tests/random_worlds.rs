@@ -184,8 +184,7 @@ async fn assert_settled(seed: u64, source: &ScriptedSource, view: &Watched) {
         Mode::Blocks { .. } => assert_eq!(watermarks.delivered, Some(proposed), "{about}"),
     }
     for height in 0..=chain.tip() {
-        let block = view.memory().block(Height::new(height)).await.expect("in memory");
-        let ours = block.map(|block| block.reference());
+        let ours = view.block(height).map(|block| block.reference());
         assert!(ours.is_none_or(|ours| chain.has(ours)), "{about}: {ours:?} is not its block");
     }
 }

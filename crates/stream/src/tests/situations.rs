@@ -10,8 +10,8 @@ use crate::{Ended, Mode};
 use bytes::Bytes;
 use futures::executor::block_on;
 use tidewatch_core::{
-    Block as _, BlockRef, Conflict, Digest, FaultKind, HEIGHT_LIMIT, Height, Ladder, Tier,
-    TierProof, TipSet,
+    Archive as _, Block as _, BlockRef, Conflict, Digest, FaultKind, HEIGHT_LIMIT, Height, Ladder,
+    Tier, TierProof, TipSet,
 };
 
 const ALL: Mode = Mode::GENESIS;
@@ -375,7 +375,7 @@ fn a_proof_goes_with_the_finalized_tip_that_it_proves_and_with_no_other() {
         let proof = TierProof { block: chain.at(proven), bytes: Bytes::from_static(b"proof") };
         follower.source.change(|world| world.snapshot.proof = Some(proof.clone()));
         follower.pass();
-        let stored = block_on(follower.view.memory().proof(Height::zero())).unwrap();
+        let stored = block_on(follower.view.log().proof(Tier::Finalized, chain.at(0))).unwrap();
         assert_eq!(stored, kept.then_some(proof));
     }
 }

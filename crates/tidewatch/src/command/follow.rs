@@ -15,7 +15,7 @@ use crate::{
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use std::{path::Path, sync::Arc, time::SystemTime};
-use tidewatch_core::{AnyBlock, EventLog as _, Fault, FaultKind, LocalView, Severity, Tier};
+use tidewatch_core::{AnyBlock, Fault, FaultKind, Positions as _, Severity, Tier, Watermarks};
 use tidewatch_node::{Config as DriverConfig, Ended, Follower};
 use tidewatch_sources::registry;
 use tidewatch_store::{Config as StoreConfig, Store};
@@ -131,20 +131,20 @@ impl Run {
         };
         self.audience.say(&format!("following {}", opened.name)).await;
         let config = StoreConfig::new(chain_info.clone(), opened.decoder);
-        let store = Store::<_, AnyBlock>::open(self.context.child("store"), config);
-        let store = store.await.map_err(|fault| match fault.kind {
+        let kept = Store::open::<_, AnyBlock>(self.context.child("store"), config);
+        let (view, store) = kept.await.map_err(|fault| match fault.kind {
             FaultKind::WrongChain => Problem::from(fault)
                 .hint(format!("name another directory with --data-dir, or {check}")),
             _ => Problem::from(fault),
         })?;
-        if let Some(cursor) = store.acknowledged(CONSUMER).await? {
+        if let Some(cursor) = store.load(CONSUMER).await? {
             self.audience.reached().printed(cursor.block(Tier::Finalized));
         }
-        let began = Began::now(&self.context, &store).await?;
+        let began = Began::now(&self.context, &store.watermarks()?);
         let mut follower = Follower::start(
             self.context.child("follower"),
             Arc::new(opened.source),
-            store.clone(),
+            (view, store.clone()),
             chain_info,
             monitor.clone(),
             DriverConfig { mode: self.options.mode(), ..DriverConfig::default() },
@@ -163,7 +163,7 @@ impl Run {
         };
         let stopped = follower.stop(STOP_LIMIT).await;
         if let Some(line) = self.audience.finish() {
-            let summary = began.summary(&self.context, &store, &(opened.work)()).await?;
+            let summary = began.summary(&self.context, &store.watermarks()?, &(opened.work)());
             self.audience.say(&format!("{line}\n{summary}")).await;
         }
         end?;
@@ -206,23 +206,18 @@ struct Began {
 }
 
 impl Began {
-    async fn now(context: &Context, view: &impl LocalView) -> Outcome<Self> {
-        Ok(Self { at: context.current(), height: height(view).await? })
+    fn now(context: &Context, watermarks: &Watermarks) -> Self {
+        Self { at: context.current(), height: height(watermarks) }
     }
 
-    async fn summary(
-        &self,
-        context: &Context,
-        view: &impl LocalView,
-        work: &str,
-    ) -> Outcome<String> {
-        let blocks = height(view).await?.saturating_sub(self.height);
+    fn summary(&self, context: &Context, watermarks: &Watermarks, work: &str) -> String {
+        let blocks = height(watermarks).saturating_sub(self.height);
         let took = context.current().duration_since(self.at).unwrap_or_default().as_secs_f64();
         let rate = blocks as f64 / took.max(0.001);
-        Ok(format!("{blocks} blocks in {took:.1} s ({rate:.0} a second), {work}"))
+        format!("{blocks} blocks in {took:.1} s ({rate:.0} a second), {work}")
     }
 }
 
-async fn height(view: &impl LocalView) -> Outcome<u64> {
-    Ok(view.watermarks().await?.delivered.map_or(0, |block| block.height.get()))
+fn height(watermarks: &Watermarks) -> u64 {
+    watermarks.delivered.map_or(0, |block| block.height.get())
 }

@@ -5,7 +5,7 @@ use commonware_utils::NZUsize;
 use rand::{Rng, RngExt as _};
 use std::num::NonZeroU64;
 use tidewatch_core::{EventLog as _, Fault, FaultKind, Ladder, LogError, Record};
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 use tidewatch_stream::{Ended, Mode, Pass, Unguarded};
 
 /// Passes that one move of the chain takes, at the most.
@@ -47,15 +47,16 @@ pub(super) const TALE: [Step; 14] = [
 /// A chain, and the log of a view that follows it.
 pub(super) struct History {
     told: Told,
-    pub(super) log: Memory<TestBlock>,
+    view: MemoryWriter<TestBlock>,
+    pub(super) log: MemoryReader<TestBlock>,
 }
 
 impl History {
     /// One that has not begun, whose log keeps so many events.
     pub(super) fn new(retention: NonZeroU64) -> Self {
         let told = Told::new(Ladder::Rollup);
-        let log = Memory::with_retention(told.chain_info(), retention);
-        Self { told, log }
+        let (view, log) = Memory::with_retention(told.chain_info(), retention);
+        Self { told, view, log }
     }
 
     /// What comes from here on is on a fork that no tale has.
@@ -90,7 +91,7 @@ impl History {
         let chain_info = self.told.chain_info();
         for _ in 0..PASSES_MAX {
             let (source, mode) = (&self.told.source, Mode::GENESIS);
-            let mut pass = Pass::new(source, &mut self.log, &chain_info, mode, Unguarded, &());
+            let mut pass = Pass::new(source, &mut self.view, &chain_info, mode, Unguarded, &());
             if pass.run().await?.ended == Ended::Quiet {
                 return Ok(());
             }

@@ -20,7 +20,7 @@ use futures::{
 };
 use std::{num::NonZeroUsize, time::Duration};
 use tidewatch_core::{Consumer as _, Fault, FaultKind, Watermarks};
-use tidewatch_store::Memory;
+use tidewatch_store::MemoryReader;
 use tidewatch_stream::{Delivery, Stopper, delivery::Config};
 
 /// Refusals of one batch after which nothing more is expected of a consumer.
@@ -128,7 +128,7 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
     /// Opens the consumer, and hands it the events of `log`.
     pub(super) async fn begin(
         &mut self,
-        log: &Memory<TestBlock>,
+        log: &MemoryReader<TestBlock>,
         batch_max: NonZeroUsize,
         crash: Crash,
     ) -> Look<Life> {
@@ -207,7 +207,7 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
     /// One whole life.
     pub(super) async fn live(
         &mut self,
-        log: &Memory<TestBlock>,
+        log: &MemoryReader<TestBlock>,
         batch_max: NonZeroUsize,
         crash: Crash,
         end: u64,

@@ -11,7 +11,7 @@ use crate::conformance::{Runtime, report::Flaw};
 use commonware_utils::{NZU64, NZUsize};
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::{num::NonZeroUsize, time::Duration};
-use tidewatch_core::{EventLog as _, Fault};
+use tidewatch_core::{Fault, Positions as _};
 
 /// Sizes of batches.
 const BATCHES: [NonZeroUsize; 4] = [NZUsize!(256), NZUsize!(1), NZUsize!(2), NZUsize!(7)];
@@ -200,11 +200,11 @@ pub(super) async fn bridges<E: Runtime, J: Subject>(
     let mut play = Play::new(stage, fresh());
     play.live(&first.log, BATCH, Crash::Never, end(&first).await).await?;
     let Some(name) = play.name() else { return Err(Flaw::see(name::NAME)) };
-    let position = first.log.acknowledged(&name).await.map_err(|fault| untold(&fault))?;
+    let position = first.log.load(&name).await.map_err(|fault| untold(&fault))?;
     let Some(position) = position else {
         return Err(Flaw::not_shown(NOTHING_DURABLE));
     };
-    other.log.acknowledge(&name, &position).await.map_err(|fault| untold(&fault))?;
+    other.log.store(&name, &position).await.map_err(|fault| untold(&fault))?;
     play.live(&other.log, BATCH, Crash::Never, end(&other).await).await?;
     shown(play.judge_end().await?, NOTHING_DURABLE)
 }

@@ -18,10 +18,10 @@ use commonware_utils::{NZUsize, sync::Mutex};
 use futures::pin_mut;
 use std::{future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Event, EventLog as _, Fault, Height, LocalView as _, Monitor, Record,
-    Severity, Snapshot, Source, Tier, TipSet, Watermarks,
+    BlockRef, ChainInfo, Event, EventLog as _, Fault, Height, Monitor, Record, Severity, Snapshot,
+    Source, Tier, TipSet, Watermarks,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader};
 use tidewatch_stream::{
     Driver, Ended, Mailbox, Mode, Start,
     driver::{Config, SyncError},
@@ -56,7 +56,7 @@ impl Monitor for Faults {
 pub(super) struct Followed<'a, E, S: Source> {
     pub(super) exam: Exam<'a, E, S>,
     pub(super) mailbox: Mailbox,
-    view: Memory<S::Block>,
+    view: MemoryReader<S::Block>,
     handle: Option<Handle<Result<(), Fault>>>,
     faults: Faults,
     /// Events that were looked at, and what they fold to.
@@ -75,7 +75,7 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         tip: BlockRef,
         tips_only: bool,
     ) -> Self {
-        let view = Memory::new(chain_info.clone());
+        let (writer, view) = Memory::new(chain_info.clone());
         let start = lowest(tip);
         let mode = if tips_only {
             Mode::TipsOnly
@@ -86,7 +86,7 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         let config = Config { mode, poll: Duration::from_secs(3600), ..Config::default() };
         let faults = Faults::default();
         let (driver, mailbox) =
-            Driver::new(context, probe, view.clone(), chain_info.clone(), faults.clone(), config);
+            Driver::new(context, probe, writer, chain_info.clone(), faults.clone(), config);
         let handle = Some(driver.start());
         Self { exam, mailbox, view, handle, faults, seen: (0, Watermarks::none()), start }
     }
@@ -149,7 +149,7 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
     }
 
     pub(super) async fn watermarks(&self) -> Look<Watermarks> {
-        self.view.watermarks().await.map_err(Flaw::not_shown)
+        self.view.watermarks().map_err(Flaw::not_shown)
     }
 
     /// Looks at every event since the last time. `forward`: nothing that happened takes a tier back.

@@ -61,7 +61,7 @@ impl Checker for Linked {
                             }
                         }
                         Change::Pruned { to, .. } => self.head = self.head.map(|_| *to),
-                        Change::Moved { .. } => {}
+                        Change::Advanced { .. } | Change::Regressed { .. } => {}
                     }
                 }
             }

@@ -92,8 +92,9 @@ impl Checker for Announced {
                             let left = tips.block(Tier::Proposed);
                             self.owed = left.filter(|left| self.proposed != Some(*left));
                         }
-                        Change::Moved { tier: Tier::Proposed, .. } => self.owed = None,
-                        Change::Moved { .. } | Change::Blocks(_) => {}
+                        Change::Advanced { tier: Tier::Proposed, .. }
+                        | Change::Regressed { tier: Tier::Proposed, .. } => self.owed = None,
+                        Change::Advanced { .. } | Change::Regressed { .. } | Change::Blocks(_) => {}
                     }
                 }
                 self.proposed = watermarks.tips.block(Tier::Proposed);

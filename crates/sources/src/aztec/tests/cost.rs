@@ -3,7 +3,7 @@
 use super::*;
 use crate::rpc::Config;
 use tidewatch_core::{ChainInfo, LocalView as _, Snapshot};
-use tidewatch_store::Memory as View;
+use tidewatch_store::{Memory as Views, MemoryWriter as View};
 use tidewatch_stream::{Ended, Mode, Pass, Unguarded};
 
 /// A view, the source that it follows, and the node behind that.
@@ -22,7 +22,7 @@ impl Follower {
         let source = source(context, node.clone());
         let chain_info = source.chain_info().await.unwrap();
         assert_eq!(node.take_requests().len(), 1, "one request for the chain_info");
-        Self { node, source, view: View::new(chain_info.clone()), chain_info, mode }
+        Self { node, source, view: Views::new(chain_info.clone()).0, chain_info, mode }
     }
 
     /// One that is at the tip.

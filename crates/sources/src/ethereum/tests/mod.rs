@@ -13,7 +13,7 @@ use node::Node;
 use std::{future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{ChainInfo, Fault, LocalView as _, Source, Tier, Watermarks};
 use tidewatch_sim::conformance::{Verdict, source, source_checks};
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryWriter};
 use tidewatch_stream::{Mode, Pass, Report, Start, Unguarded};
 
 pub(crate) const ID: u64 = 31_337;
@@ -55,14 +55,14 @@ impl Asks for Scripted {
 /// A view, and passes over a source for it.
 pub(crate) struct Follower<S> {
     pub(crate) source: S,
-    pub(crate) view: Memory<EthBlock>,
+    pub(crate) view: MemoryWriter<EthBlock>,
     chain_info: ChainInfo,
 }
 
 impl<S: Source<Block = EthBlock> + Asks> Follower<S> {
     pub(crate) async fn start(source: S) -> Self {
         let chain_info = source.chain_info().await.unwrap();
-        Self { view: Memory::new(chain_info.clone()), source, chain_info }
+        Self { view: Memory::new(chain_info.clone()).0, source, chain_info }
     }
 
     async fn run(&mut self) -> Result<Report, Fault> {

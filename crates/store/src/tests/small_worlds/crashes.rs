@@ -14,19 +14,16 @@ use super::{
     history::{Letter, Past},
     longer, note, remembered,
 };
-use crate::{
-    Store,
-    tests::{
-        ALL, Twin as _,
-        crash::{LEFT, assert_consistent, faults, go_on, script},
-        disk::{Disk, OnDisk},
-        everything, open_another,
-        world::{Chain, TestBlock, chain_info},
-    },
+use crate::tests::{
+    ALL, OnStore, TwinReader as _,
+    crash::{LEFT, assert_consistent, faults, go_on, script},
+    disk::{Disk, OnDisk},
+    everything, open_another,
+    world::{Chain, chain_info},
 };
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use std::time::Duration;
-use tidewatch_core::{Conflict, EventLog as _, LocalView as _, Resume, Tier};
+use tidewatch_core::{Conflict, History as _, LocalView as _, Positions as _, Resume, Tier};
 
 /// Histories in one runtime: each is as many stores as its last commit makes changes of the disk.
 const BATCH: usize = 3;
@@ -99,16 +96,12 @@ impl Case {
 }
 
 /// Makes the notes, on a disk that fails after `n` changes in the last two. How many of the two came back.
-async fn notes(
-    store: &mut Store<OnDisk<deterministic::Context>, TestBlock>,
-    disk: &Disk,
-    n: u64,
-) -> usize {
+async fn notes(store: &mut OnStore<OnDisk<deterministic::Context>>, disk: &Disk, n: u64) -> usize {
     let records = everything(store).await;
     let (first, last) = (records.first().unwrap(), records.last().unwrap());
-    store.acknowledge(READER, &first.cursor).await.unwrap();
+    store.store(READER, &first.cursor).await.unwrap();
     disk.fail_after(n);
-    if store.acknowledge(READER, &last.cursor).await.is_err() {
+    if store.store(READER, &last.cursor).await.is_err() {
         return 0;
     }
     let theirs = last.watermarks.head().unwrap();
@@ -119,17 +112,17 @@ async fn notes(
 /// A note that came back is there; one that did not is there in whole or not at all. Once they are made
 /// again, the store is what it would have been.
 async fn assert_noted(
-    store: &mut Store<OnDisk<deterministic::Context>, TestBlock>,
+    store: &mut OnStore<OnDisk<deterministic::Context>>,
     came_back: usize,
     letters: &[Letter],
 ) {
     let end = everything(store).await.len() as u64;
-    let position = store.acknowledged(READER).await.unwrap().expect("the first one came back");
+    let position = store.load(READER).await.unwrap().expect("the first one came back");
     let handled = position.handled();
     assert!(handled == end || (came_back == 0 && handled == 1), "{handled} of {end}");
     let resumed = store.resume(&position).await.unwrap();
     assert_eq!(resumed, Resume::Exact { next: handled });
-    let kept = store.evidence_kept().await.len();
+    let kept = store.evidence_kept().len();
     assert!(kept == 1 || (came_back < 2 && kept == 0), "{kept} kept, {came_back} came back");
     let mut memory = remembered(letters).await;
     note(&mut memory).await;

@@ -163,10 +163,9 @@ impl Past {
             ("a prune above the head", higher.prune(&self.watermarks, head + 1)),
             (
                 "another block's proof",
-                Change::Moved {
+                Change::Advanced {
                     tier: Tier::Finalized,
                     tip: chain.at(head).into(),
-                    back: false,
                     proof: Some(proof(higher.at(head + 1))),
                 },
             ),

@@ -32,19 +32,18 @@ mod crashes;
 mod history;
 
 use super::{
-    ALL, Twin, commit,
+    ALL, InMemory, Twin, TwinReader as _, commit,
     disk::OnDisk,
     everything, heights, memory_of, open_another, run,
     world::{TestBlock, chain_info},
 };
-use crate::Memory;
 use commonware_runtime::deterministic::Context;
 use futures::FutureExt as _;
 use history::{Letter, Past, TOP};
 use std::collections::HashSet;
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Conflict, Cursor, LocalView as _, Record, Tier, TierProof,
-    Watermarks,
+    Block as _, BlockRef, Change, Conflict, Cursor, LocalView as _, Positions as _, Record, Tier,
+    TierProof, Watermarks,
 };
 
 /// The consumer.
@@ -78,8 +77,8 @@ impl Seen {
             locators: store.locate(&heights(0..=TOP + 1)).await.unwrap(),
             blocks,
             proofs,
-            evidence: store.evidence_kept().await,
-            acknowledged: store.acknowledged(READER).await.unwrap(),
+            evidence: store.evidence_kept(),
+            acknowledged: store.load(READER).await.unwrap(),
         }
     }
 
@@ -116,7 +115,7 @@ impl Drop for Story {
 /// Everything besides changes: a consumer acknowledges the last event, and a contradiction is kept.
 async fn note<S: Twin>(store: &mut S) {
     let Some(last) = everything(store).await.pop() else { return };
-    store.acknowledge(READER, &last.cursor).await.unwrap();
+    store.store(READER, &last.cursor).await.unwrap();
     let theirs = last.watermarks.head().unwrap();
     store.keep_evidence(Conflict { ours: chain_info().genesis, theirs }).await.unwrap();
 }
@@ -135,7 +134,7 @@ fn commits(letters: &[Letter], cuts: usize) -> Vec<Vec<Change<TestBlock>>> {
 }
 
 /// The twin in memory, after `letters`.
-async fn remembered(letters: &[Letter]) -> Memory<TestBlock> {
+async fn remembered(letters: &[Letter]) -> InMemory {
     let mut memory = memory_of(ALL).await;
     commit(&mut memory, commits(letters, 0).remove(0)).await;
     memory

@@ -6,7 +6,7 @@ use commonware_runtime::{
     Clock as _, Spawner as _, Supervisor as _, telemetry::metrics::count_running_tasks,
 };
 use futures::FutureExt as _;
-use tidewatch_core::{EventLog as _, FaultKind};
+use tidewatch_core::{FaultKind, Positions as _};
 
 #[test]
 fn a_delivery_with_nothing_to_do_stops_at_once_and_leaves_nothing_behind() {
@@ -37,7 +37,7 @@ fn a_stop_waits_for_the_events_at_hand_and_keeps_their_acknowledgement() {
         assert!((&mut delivery.handle).now_or_never().is_none());
         gate.open();
         delivery.handle.await.unwrap().unwrap();
-        let cursor = log.memory.acknowledged("scripted").await.unwrap().unwrap();
+        let cursor = log.memory.load("scripted").await.unwrap().unwrap();
         assert_eq!(cursor.handled(), 2);
     });
 }
@@ -56,7 +56,7 @@ fn a_stop_does_not_wait_for_ever_for_a_consumer_that_hangs() {
         delivery.handle.await.unwrap().unwrap();
         let waited = context.current().duration_since(start).unwrap();
         assert!(waited >= secs(10) && waited < secs(11), "{waited:?}");
-        assert_eq!(log.memory.acknowledged("scripted").await.unwrap(), None);
+        assert_eq!(log.memory.load("scripted").await.unwrap(), None);
     });
 }
 

@@ -4,7 +4,7 @@ use super::{Log, Manner, Of, Running, batches_of, millis, secs, simulate};
 use commonware_runtime::Clock as _;
 use std::time::Duration;
 use tidewatch_core::{
-    Change, Cursor, EventLog as _, FaultKind, LocalView as _, Tier, TipSet, Watermarks,
+    Change, Cursor, FaultKind, LocalView as _, Positions as _, Tier, TipSet, Watermarks,
 };
 
 #[test]
@@ -19,7 +19,7 @@ fn a_prompt_consumer_is_given_every_event_once_in_order_as_it_comes() {
         log.grow(3).await;
         context.sleep(millis(5)).await;
         assert_eq!(delivery.handed(), (0..10).collect::<Vec<_>>());
-        let cursor = log.memory.acknowledged("scripted").await.unwrap().unwrap();
+        let cursor = log.memory.load("scripted").await.unwrap().unwrap();
         assert_eq!(cursor.handled(), 10);
         delivery.stop().await;
     });
@@ -59,7 +59,7 @@ fn a_slow_consumer_delays_nobody() {
         context.sleep(secs(101)).await;
         assert_eq!(slow.taken(), fast.taken());
         for name in ["slow", "fast"] {
-            let cursor = log.memory.acknowledged(name).await.unwrap().unwrap();
+            let cursor = log.memory.load(name).await.unwrap().unwrap();
             assert_eq!(cursor.handled(), 20, "{name}");
         }
         slow.stop().await;
@@ -152,7 +152,7 @@ fn a_durable_acknowledgement_covers_everything_accepted_before_it() {
         let of = Of { manners, config: batches_of(2), ..Of::default() };
         let delivery = Running::new(&context, &log, of);
         context.sleep(millis(5)).await;
-        let cursor = log.memory.acknowledged("scripted").await.unwrap().unwrap();
+        let cursor = log.memory.load("scripted").await.unwrap().unwrap();
         assert_eq!(cursor.handled(), 6);
         delivery.stop().await;
     });
@@ -204,14 +204,14 @@ fn a_consumer_whose_position_has_no_continuation_here_starts_again() {
         let mut log = Log::new();
         log.grow(3).await;
         let tip = log.chain.at(3).into();
-        let moved = Change::Moved { tier: Tier::Finalized, tip, back: false, proof: None };
-        log.memory.commit(vec![moved]).await.unwrap();
+        let moved = Change::Advanced { tier: Tier::Finalized, tip, proof: None };
+        log.view.commit(vec![moved]).await.unwrap();
         let fork = log.chain.fork(2, 'x', 3);
         let tips =
             TipSet::unknown().with(Tier::Proposed, fork.at(3)).with(Tier::Finalized, fork.at(2));
         let watermarks = Watermarks { delivered: Some(fork.at(3)), tips };
         let cursor = Cursor::new(&log.memory.chain_info().id, 5, &watermarks, &[fork.at(2)]);
-        log.memory.acknowledge("scripted", &cursor).await.unwrap();
+        log.memory.store("scripted", &cursor).await.unwrap();
         let of = Of { restarts: Some(vec![]), ..Of::default() };
         let delivery = Running::new(&context, &log, of);
         context.sleep(millis(5)).await;
@@ -232,7 +232,7 @@ fn a_consumer_on_a_fork_that_is_gone_is_given_a_bridge() {
         let watermarks = Watermarks { delivered: Some(fork.at(3)), tips };
         let below = [fork.at(2), fork.at(1)];
         let cursor = Cursor::new(&log.memory.chain_info().id, 6, &watermarks, &below);
-        log.memory.acknowledge("scripted", &cursor).await.unwrap();
+        log.memory.store("scripted", &cursor).await.unwrap();
         let delivery = Running::new(&context, &log, Of::default());
         context.sleep(millis(5)).await;
         log.grow(1).await;

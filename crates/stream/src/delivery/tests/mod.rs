@@ -24,7 +24,7 @@ use std::{
 use tidewatch_core::{
     Ack, Change, Consumer, Fault, FaultKind, LocalView as _, Monitor, Record, Tier, Tip,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
 /// What a consumer does with the events that it is handed.
 #[derive(Clone, Debug)]
@@ -121,7 +121,8 @@ impl Monitor for Faults {
 
 /// A log that can be written to, with a chain to write.
 struct Log {
-    memory: Memory<TestBlock>,
+    view: MemoryWriter<TestBlock>,
+    memory: MemoryReader<TestBlock>,
     chain: Chain,
     tip: u64,
 }
@@ -129,14 +130,16 @@ struct Log {
 impl Log {
     fn new() -> Self {
         let chain = Chain::new('a', 1000);
-        Self { memory: Memory::new(chain.chain_info()), chain, tip: 0 }
+        let (view, memory) = Memory::new(chain.chain_info());
+        Self { view, memory, chain, tip: 0 }
     }
 
     /// One that keeps no more than this many events.
     fn keeping(events: u64) -> Self {
         let chain = Chain::new('a', 1000);
         let retention = NZU64!(events);
-        Self { memory: Memory::with_retention(chain.chain_info(), retention), chain, tip: 0 }
+        let (view, memory) = Memory::with_retention(chain.chain_info(), retention);
+        Self { view, memory, chain, tip: 0 }
     }
 
     /// Writes so many blocks, two events for each: the block and the tip.
@@ -144,9 +147,9 @@ impl Log {
         for _ in 0..blocks {
             self.tip += 1;
             let tip = Tip::from(self.chain.at(self.tip));
-            let moved = Change::Moved { tier: Tier::Proposed, tip, back: false, proof: None };
+            let moved = Change::Advanced { tier: Tier::Proposed, tip, proof: None };
             let blocks = Change::Blocks(self.chain.range(self.tip, self.tip));
-            self.memory.commit(vec![blocks, moved]).await.unwrap();
+            self.view.commit(vec![blocks, moved]).await.unwrap();
         }
     }
 }

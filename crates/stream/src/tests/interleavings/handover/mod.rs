@@ -40,7 +40,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tidewatch_core::{EventLog as _, Fault, LocalView as _};
+use tidewatch_core::{Fault, Positions as _};
 use world::{Act, BATCH_MAX, Menu, Shared, World};
 
 /// Paths in one runtime.
@@ -115,8 +115,8 @@ impl<'a> Walk<'a> {
             assert_eq!((world.now.next, world.durable.next, world.position), (end, end, end));
             (world.batches, world.memory.clone())
         };
-        let kept = memory.acknowledged(READER).await.expect("open").expect("acknowledged");
-        let watermarks = memory.watermarks().await.expect("open");
+        let kept = memory.load(READER).await.expect("open").expect("acknowledged");
+        let watermarks = memory.watermarks().expect("open");
         assert_eq!(kept.handled(), self.world.lock().position);
         assert_eq!(self.world.lock().now.watermarks, watermarks);
         self.live().await;

@@ -4,8 +4,8 @@ use super::world::{Act, Shared, unless_dead};
 use futures::future::{pending, ready};
 use std::{num::NonZeroUsize, panic::resume_unwind};
 use tidewatch_core::{
-    Ack, Consumer, Cursor, EventLog, Fault, FaultKind, LogError, Monitor, Record, Resume,
-    ResumeError,
+    Ack, Consumer, Cursor, EventLog, Fault, FaultKind, History, LogError, Monitor, Positions,
+    Record, Resume, ResumeError,
 };
 
 /// The name of the consumer.
@@ -41,7 +41,9 @@ impl EventLog for Log {
         };
         unless_dead(&self.0, memory.wait(sequence)).await
     }
+}
 
+impl History for Log {
     async fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
         let memory = {
             let mut world = self.0.lock();
@@ -50,8 +52,10 @@ impl EventLog for Log {
         };
         unless_dead(&self.0, memory.resume(cursor)).await
     }
+}
 
-    async fn acknowledge(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
+impl Positions for Log {
+    async fn store(&self, consumer: &str, cursor: &Cursor) -> Result<(), Fault> {
         let (act, memory) = {
             let mut world = self.0.lock();
             world.acknowledged(cursor.handled());
@@ -64,14 +68,24 @@ impl EventLog for Log {
             Some(Act::DiesBefore) => return pending().await,
             _ => {}
         }
-        memory.acknowledge(consumer, cursor).await?;
+        memory.store(consumer, cursor).await?;
         self.0.lock().position = cursor.handled();
         unless_dead(&self.0, ready(Ok(()))).await
     }
 
-    async fn acknowledged(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
+    async fn load(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
         let memory = self.0.lock().memory.clone();
-        memory.acknowledged(consumer).await
+        memory.load(consumer).await
+    }
+
+    async fn list(&self) -> Result<Vec<(String, Cursor)>, Fault> {
+        let memory = self.0.lock().memory.clone();
+        memory.list().await
+    }
+
+    async fn forget(&self, consumer: &str) -> Result<bool, Fault> {
+        let memory = self.0.lock().memory.clone();
+        memory.forget(consumer).await
     }
 }
 

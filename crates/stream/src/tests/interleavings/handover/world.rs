@@ -16,7 +16,7 @@ use std::{
 use tidewatch_core::{
     Change, EventLog as _, LocalView as _, LogError, Record, Tier, Tip, TipSet, Watermarks,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
 /// No chain is higher.
 const TOP: u64 = 4;
@@ -86,7 +86,8 @@ pub(super) struct World {
     pub(super) peace: bool,
     /// The process is dead: nothing that it waits for comes.
     pub(super) dead: bool,
-    pub(super) memory: Memory<TestBlock>,
+    view: MemoryWriter<TestBlock>,
+    pub(super) memory: MemoryReader<TestBlock>,
     chain: Chain,
     forked: bool,
     finalized: u64,
@@ -114,13 +115,15 @@ impl World {
     /// A log that keeps so many events, of two blocks and their tips.
     pub(super) fn new(choices: Choices, menu: Menu, retention: NonZeroU64) -> Self {
         let chain = Chain::new('a', 0);
+        let (view, memory) = Memory::with_retention(chain.chain_info(), retention);
         let none = Taken { next: 0, watermarks: Watermarks::none() };
         let mut world = Self {
             choices,
             menu,
             peace: true,
             dead: false,
-            memory: Memory::with_retention(chain.chain_info(), retention),
+            view,
+            memory,
             chain,
             forked: false,
             finalized: 0,
@@ -171,7 +174,7 @@ impl World {
         let tip = self.chain.tip();
         let moved = |tier, chain: &Chain| {
             let tip = Tip::from(chain.at(chain.tip()));
-            Change::Moved { tier, tip, back: false, proof: None }
+            Change::Advanced { tier, tip, proof: None }
         };
         let changes = match act {
             Act::Grow => {
@@ -192,7 +195,7 @@ impl World {
             }
             other => unreachable!("{other}: not the writer's"),
         };
-        let written = self.memory.commit(changes).now_or_never();
+        let written = self.view.commit(changes).now_or_never();
         written.expect("in memory").expect("follows the rules");
         let from = self.history.len() as u64;
         let new = self.memory.read(from, NZUsize!(8)).now_or_never().expect("in memory");
@@ -201,7 +204,7 @@ impl World {
 
     /// The tips of now, with the proposed one at `to`.
     fn lowered(&self, to: Tip) -> TipSet {
-        let watermarks = self.memory.watermarks().now_or_never().expect("in memory").expect("open");
+        let watermarks = self.memory.watermarks().expect("open");
         let mut tips = watermarks.tips;
         tips.set(Tier::Proposed, Some(to));
         tips
@@ -211,6 +214,12 @@ impl World {
         if !holds {
             self.broken.get_or_insert_with(rule);
         }
+    }
+
+    /// Whether `record` is event `sequence`. Its cursor has fewer locators after a prune.
+    fn is_written(&self, sequence: u64, record: &Record) -> bool {
+        let what = |record: &Record| (record.event, record.watermarks, record.sequence());
+        self.history.get(sequence as usize).map(what) == Some(what(record))
     }
 
     /// These events came.
@@ -223,7 +232,7 @@ impl World {
             format!("{sequences:?} came, and {expected} was next")
         });
         for (sequence, record) in (expected..).zip(records) {
-            let right = self.history.get(sequence as usize) == Some(record);
+            let right = self.is_written(sequence, record);
             self.check(right, || format!("{sequence} is not what was written"));
         }
     }
@@ -257,7 +266,7 @@ impl World {
         self.check(gone, || {
             format!("{expected} is kept, and a restart at {sequence} is asked for")
         });
-        let right = self.history.get(sequence as usize) == Some(oldest);
+        let right = self.is_written(sequence, oldest);
         self.check(right, || format!("{sequence} is not what was written"));
     }
 

@@ -17,8 +17,8 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Tier, TipSet,
-    Watermarks,
+    BlockRef, ChainInfo, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Tier,
+    TipSet, Watermarks,
 };
 
 /// No chain is higher.
@@ -266,6 +266,10 @@ pub(super) struct Survivor {
 
 impl LocalView for Survivor {
     type Block = TestBlock;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.inner.chain_info()
+    }
 
     async fn watermarks(&self) -> Result<Watermarks, Fault> {
         self.inner.watermarks().await

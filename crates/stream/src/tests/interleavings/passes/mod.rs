@@ -38,7 +38,7 @@ use fate::{Fate, Lifetime, Menu, Shared, Survivor, TOP, height};
 use futures::FutureExt as _;
 use std::sync::Arc;
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, Event, Fault, Height, Ladder, Severity, Tier, TipSet,
+    Block as _, BlockRef, ChainInfo, Event, Fault, Ladder, Severity, Tier, TipSet,
 };
 
 /// Passes that make up for everything, once nothing happens any more.
@@ -226,8 +226,7 @@ impl<'a> Walk<'a> {
 
     /// The block that the view has at `height`.
     fn block(&self, height: u64) -> Option<BlockRef> {
-        let block = self.view.inner.memory().block(Height::new(height)).now_or_never();
-        block.expect("in memory").expect("no fault").map(|block| block.reference())
+        self.view.inner.block(height).map(|block| block.reference())
     }
 }
 

@@ -1,0 +1,445 @@
+//! How a consumer goes on from a cursor: five answers, none of which asks a source.
+//!
+//! ```text
+//!  cursor ─▶ of this chain? ──no──▶ WrongChain
+//!               │ yes
+//!               ▼
+//!            is its event kept, and does it leave off where the cursor stands? ──yes──▶ Exact
+//!               │ no
+//!               ▼
+//!            is its event past retention? ──yes──▶ TooOld, with the oldest cursor to start from
+//!               │ no: of another log, or of a fork; from here on only content counts
+//!               ▼
+//!            further on than this log, and not seen to be on another fork? ──yes──▶ Ahead
+//!               │ no
+//!               ▼
+//!            highest common block ──none, or below what it holds finalized──▶ TooOld
+//!               └──▶ Forked, with the bridge from the cursor to here
+//! ```
+//!
+//! A cursor is only ever compared. Missing knowledge never counts as agreement: where this log cannot
+//! tell, the ancestor lies deeper, never higher.
+
+use crate::{
+    BlockRef, ChainId, ChainInfo, Cursor, Event, Fault, Height, Locator, Malformed, Record, Tier,
+    TipSet, Watermarks,
+};
+use std::{cmp::Reverse, future::Future, ops::Range};
+
+/// Why a cursor cannot be resumed from. Each tells its consumer something else to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeError {
+    /// Not a cursor: it was cut, changed or made up.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A cursor of another chain.
+    #[error("the cursor belongs to another chain than {ours}")]
+    WrongChain {
+        /// The chain of this log.
+        ours: ChainId,
+    },
+    /// A cursor from further on than this log has come: try again later, or elsewhere.
+    #[error("the cursor is ahead: it stands on block {theirs:?}, this log on {ours:?}")]
+    Ahead {
+        /// Where the cursor stands.
+        theirs: Option<BlockRef>,
+        /// Where this log stands.
+        ours: Option<BlockRef>,
+    },
+    /// The history between the cursor and what is kept is gone: start again from `restart`.
+    #[error("the history after the cursor is no longer kept: start again from {restart}")]
+    TooOld {
+        /// A cursor that can be resumed from.
+        restart: Box<Cursor>,
+    },
+    /// The log could not be read.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// How a consumer goes on from its cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The cursor is one of this log: read on from `next`.
+    Exact {
+        /// Sequence of the first event that the consumer has not handled.
+        next: u64,
+    },
+    /// The cursor is of another log, or of a fork that is gone: handle `bridge` first, which leads
+    /// from the cursor to where this log stands, then read on from `next`.
+    Forked {
+        /// The highest block that both sides have.
+        ancestor: BlockRef,
+        /// Events that are in no log: a prune where one is needed, blocks, tiers.
+        bridge: Vec<Record>,
+        /// Sequence of the first event after the bridge.
+        next: u64,
+    },
+}
+
+/// Which blocks a history knows, as of one moment.
+pub trait Locators: Sync {
+    /// The chain.
+    fn chain_info(&self) -> &ChainInfo;
+
+    /// Where the history stands.
+    fn watermarks(&self) -> Watermarks;
+
+    /// The height of the first delivered block whose digest is known; `None` without blocks.
+    fn first(&self) -> Option<Height>;
+
+    /// For each height, the highest block that is known at or below it: see
+    /// [`LocalView::locate`](crate::LocalView::locate).
+    fn locate(
+        &self,
+        heights: &[Height],
+    ) -> impl Future<Output = Result<Vec<Option<BlockRef>>, Fault>> + Send;
+}
+
+/// The events of a history, as of one moment.
+pub trait Records: Sync {
+    /// The events that can be read: from the oldest to the next to come.
+    fn bounds(&self) -> Range<u64>;
+
+    /// The record of event `sequence`, also of the one just below the oldest where it is kept;
+    /// `None` where it is not.
+    fn record(&self, sequence: u64) -> impl Future<Output = Result<Option<Record>, Fault>> + Send;
+}
+
+/// How a consumer goes on from `cursor`, wherever the history is kept.
+///
+/// `locators` and `records` must be of one moment: the bridge leads to where the locators stand, and the
+/// consumer reads on from where the records end.
+///
+/// # Errors
+///
+/// See [`ResumeError`]: each tells the consumer to do something else.
+pub async fn resume(
+    locators: &impl Locators,
+    records: &impl Records,
+    cursor: &Cursor,
+) -> Result<Resume, ResumeError> {
+    let chain = &locators.chain_info().id;
+    if !cursor.is_of(chain) {
+        return Err(ResumeError::WrongChain { ours: chain.clone() });
+    }
+    let Range { start: oldest, end } = records.bounds();
+    let handled = cursor.handled();
+    if handled < oldest {
+        return Err(too_old(locators, records).await?);
+    }
+    if handled == 0 && cursor.stands_at(&Watermarks::none()) {
+        return Ok(Resume::Exact { next: 0 });
+    }
+    if let Some(sequence) = handled.checked_sub(1).filter(|sequence| *sequence < end) {
+        let record = records.record(sequence).await?;
+        if record.is_some_and(|record| cursor.stands_at(&record.watermarks)) {
+            return Ok(Resume::Exact { next: handled });
+        }
+    }
+    by_content(locators, records, cursor).await
+}
+
+async fn too_old(locators: &impl Locators, records: &impl Records) -> Result<ResumeError, Fault> {
+    let restart = match records.bounds().start.checked_sub(1) {
+        Some(below) => records.record(below).await?.map(|record| record.cursor),
+        None => None,
+    };
+    let start = || Cursor::start(&locators.chain_info().id);
+    Ok(ResumeError::TooOld { restart: Box::new(restart.unwrap_or_else(start)) })
+}
+
+async fn by_content(
+    locators: &impl Locators,
+    records: &impl Records,
+    cursor: &Cursor,
+) -> Result<Resume, ResumeError> {
+    let ours = locators.watermarks();
+    let ahead = || ResumeError::Ahead { theirs: cursor.head(), ours: ours.head() };
+    let Some(our_head) = ours.head() else { return Err(ahead()) };
+    let above = |theirs: Option<BlockRef>, ours: Option<BlockRef>| {
+        theirs.map(|block| block.height) > ours.map(|block| block.height)
+    };
+    if above(cursor.block(Tier::Finalized), ours.tips.block(Tier::Finalized)) {
+        return Err(ahead());
+    }
+    let (ancestor, disagreed) = ancestor(locators, cursor, our_head).await?;
+    if above(cursor.head(), Some(our_head)) && !disagreed {
+        return Err(ahead());
+    }
+    let floor = cursor.block(Tier::Finalized);
+    let shared = ancestor.filter(|ancestor| !above(floor, Some(*ancestor)));
+    let Some(ancestor) = shared else { return Err(too_old(locators, records).await?) };
+    let next = records.bounds().end;
+    let bridge = bridge(locators, cursor, ancestor, next).await?;
+    let end = bridge.last().map_or_else(|| standing(cursor), |record| record.watermarks);
+    if end.delivered != ours.delivered || !end.tips.same_blocks(&ours.tips) {
+        // A consumer of blocks at a log without any, or the other way round: no event says that.
+        return Err(too_old(locators, records).await?);
+    }
+    Ok(Resume::Forked { ancestor, bridge, next })
+}
+
+/// The highest block that the cursor and this log both have, and whether the log was seen to
+/// disagree with the cursor above it.
+async fn ancestor(
+    locators: &impl Locators,
+    cursor: &Cursor,
+    our_head: BlockRef,
+) -> Result<(Option<BlockRef>, bool), Fault> {
+    let genesis = locators.chain_info().genesis;
+    let tips = Tier::ALL.into_iter().filter_map(|tier| cursor.block(tier));
+    let named = cursor.delivered().into_iter().chain(tips).chain([genesis]);
+    let mut theirs: Vec<Locator> =
+        named.map(|block| Locator::of(&block)).chain(cursor.locators().iter().copied()).collect();
+    theirs.retain(|locator| locator.height <= our_head.height);
+    theirs.sort_by_key(|locator| Reverse(locator.height));
+    let heights: Vec<_> = theirs.iter().map(|locator| locator.height).collect();
+    let ours = locators.locate(&heights).await?;
+    let mut disagreed = false;
+    for (locator, ours) in theirs.iter().zip(ours) {
+        match ours.filter(|ours| ours.height == locator.height) {
+            Some(ours) if locator.is(&ours) => return Ok((Some(ours), disagreed)),
+            Some(_) => disagreed = true,
+            None => {}
+        }
+    }
+    Ok((None, disagreed))
+}
+
+/// Events that lead from the cursor over `ancestor` to where this log stands.
+async fn bridge(
+    locators: &impl Locators,
+    cursor: &Cursor,
+    ancestor: BlockRef,
+    next: u64,
+) -> Result<Vec<Record>, Fault> {
+    let ours = locators.watermarks();
+    let mut watermarks = standing(cursor);
+    let mut events = Vec::new();
+    let mut push = |watermarks: &mut Watermarks, event: Event| {
+        watermarks.apply(&event);
+        events.push((event, *watermarks));
+    };
+    if let Some(event) = undo(&watermarks, &ours, ancestor) {
+        push(&mut watermarks, event);
+    }
+    if let Some(event) = redo(locators, &watermarks, &ours, ancestor).await? {
+        push(&mut watermarks, event);
+    }
+    for event in tiers(&watermarks.tips, &ours.tips) {
+        push(&mut watermarks, event);
+    }
+    let mut bridge = Vec::with_capacity(events.len());
+    for (event, watermarks) in events {
+        bridge.push(Record {
+            event,
+            watermarks,
+            cursor: position(locators, &watermarks, &ours, ancestor, next).await?,
+        });
+    }
+    Ok(bridge)
+}
+
+fn standing(cursor: &Cursor) -> Watermarks {
+    let mut tips = TipSet::unknown();
+    for tier in Tier::ALL {
+        tips.set(tier, cursor.block(tier).map(Into::into));
+    }
+    Watermarks { delivered: cursor.delivered(), tips }
+}
+
+/// The prune, if the cursor stands above the ancestor or has a tier that this chain does not have.
+fn undo(theirs: &Watermarks, ours: &Watermarks, ancestor: BlockRef) -> Option<Event> {
+    let mut tips = theirs.tips;
+    let mut gone = false;
+    for tier in Tier::ALL {
+        let (Some(tip), now) = (tips.get(tier), ours.tips.get(tier)) else { continue };
+        gone |= now.is_none();
+        if now.is_none() || tip.block.height > ancestor.height {
+            // To its own frontier where that survives, otherwise to the highest block that does.
+            let clamped = now
+                .map(|now| if now.block.height <= ancestor.height { now } else { ancestor.into() });
+            tips.set(tier, clamped);
+        }
+    }
+    let head = theirs.head()?;
+    if !gone && head == ancestor && theirs.tips.same_blocks(&tips) {
+        return None;
+    }
+    let above = |block: BlockRef| block.height.get().saturating_sub(ancestor.height.get());
+    Some(Event::Pruned { to: ancestor, depth: theirs.delivered.map_or(0, above), tips })
+}
+
+/// The blocks that the cursor does not have.
+async fn redo(
+    locators: &impl Locators,
+    theirs: &Watermarks,
+    ours: &Watermarks,
+    ancestor: BlockRef,
+) -> Result<Option<Event>, Fault> {
+    let (Some(to), Some(first)) = (ours.delivered, locators.first()) else { return Ok(None) };
+    if theirs.delivered == Some(to) || to.height < first {
+        return Ok(None);
+    }
+    // Who was never given a block is given all that are held.
+    let next = ancestor.height.get().saturating_add(1).max(first.get());
+    let from = if theirs.delivered.is_some() { Height::new(next) } else { first };
+    let known = locators.locate(&[from]).await?;
+    let from = known.into_iter().next().flatten().filter(|block| block.height == from);
+    Ok(from.filter(|from| from.height <= to.height).map(|from| Event::Blocks { from, to }))
+}
+
+/// Tier moves from one tip set to another: down from the lowest, then up from the highest, so that
+/// no ladder is broken in between.
+fn tiers(theirs: &TipSet, ours: &TipSet) -> Vec<Event> {
+    let (mut down, mut up) = (Vec::new(), Vec::new());
+    for tier in Tier::ALL {
+        let Some(tip) = ours.get(tier) else { continue };
+        match theirs.block(tier) {
+            Some(block) if block == tip.block => {}
+            Some(block) if block.height > tip.block.height => down.push((tier, tip)),
+            _ => up.push((tier, tip)),
+        }
+    }
+    down.sort_by_key(|(_, tip)| tip.block.height);
+    up.sort_by_key(|(_, tip)| Reverse(tip.block.height));
+    let down = down.into_iter().map(|(tier, tip)| Event::Regressed { tier, tip });
+    let up = up.into_iter().map(|(tier, tip)| Event::Advanced { tier, tip });
+    down.chain(up).collect()
+}
+
+/// The cursor of a consumer on the bridge. At its end it is an exact position of this log; before, it
+/// is resumed from by content.
+async fn position(
+    locators: &impl Locators,
+    watermarks: &Watermarks,
+    ours: &Watermarks,
+    ancestor: BlockRef,
+    next: u64,
+) -> Result<Cursor, Fault> {
+    let head = watermarks.head().map_or(ancestor.height, |head| head.height);
+    let heights: Vec<_> = Cursor::heights_below(head).collect();
+    let mut below: Vec<_> = locators.locate(&heights).await?.into_iter().flatten().collect();
+    // This log's blocks above the ancestor are the consumer's only once it was given them.
+    let bridged = watermarks.delivered.is_some() && watermarks.delivered == ours.delivered;
+    below.retain(|block| bridged || block.height <= ancestor.height);
+    Ok(Cursor::new(&locators.chain_info().id, next, watermarks, &below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+    use futures::executor::block_on;
+
+    /// A history that is kept elsewhere: the records that it was sent, and a digest for each height.
+    struct Elsewhere {
+        chain_info: ChainInfo,
+        digests: Vec<Digest>,
+        records: Vec<Record>,
+        /// Records before this one are gone.
+        oldest: usize,
+    }
+
+    fn digest(height: u64, fork: u8) -> Digest {
+        let mut digest = [fork; 32];
+        // In the part that locators keep.
+        digest[4..8].copy_from_slice(&(height as u32).to_be_bytes());
+        Digest(digest)
+    }
+
+    fn block(height: u64, fork: u8) -> BlockRef {
+        BlockRef::new(Height::new(height), digest(height, if height < 20 { 0 } else { fork }))
+    }
+
+    impl Elsewhere {
+        /// One block after the other up to `top`, on `fork` from height 20 on.
+        fn new(top: u64, fork: u8) -> Self {
+            let id = ChainId::new("test:1").unwrap();
+            let chain_info = ChainInfo { id, genesis: block(0, 0) };
+            let mut watermarks = Watermarks::none();
+            let mut records = Vec::new();
+            for height in 1..=top {
+                let at = block(height, fork);
+                let event = Event::Blocks { from: at, to: at };
+                watermarks.apply(&event);
+                let below: Vec<_> = Cursor::heights_below(at.height)
+                    .map(|height| block(height.get(), fork))
+                    .collect();
+                let cursor = Cursor::new(&chain_info.id, height, &watermarks, &below);
+                records.push(Record { event, watermarks, cursor });
+            }
+            let digests = (0..=top).map(|height| block(height, fork).digest).collect();
+            Self { chain_info, digests, records, oldest: 0 }
+        }
+
+        fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
+            block_on(resume(self, self, cursor))
+        }
+    }
+
+    impl Locators for Elsewhere {
+        fn chain_info(&self) -> &ChainInfo {
+            &self.chain_info
+        }
+
+        fn watermarks(&self) -> Watermarks {
+            self.records.last().map_or_else(Watermarks::none, |last| last.watermarks)
+        }
+
+        fn first(&self) -> Option<Height> {
+            Some(Height::new(1))
+        }
+
+        async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+            let top = self.digests.len() as u64 - 1;
+            let known = heights.iter().map(|height| {
+                let at = height.get().min(top);
+                Some(BlockRef::new(Height::new(at), self.digests[at as usize]))
+            });
+            Ok(known.collect())
+        }
+    }
+
+    impl Records for Elsewhere {
+        fn bounds(&self) -> Range<u64> {
+            self.oldest as u64..self.records.len() as u64
+        }
+
+        async fn record(&self, sequence: u64) -> Result<Option<Record>, Fault> {
+            Ok(self.records.get(sequence as usize).cloned())
+        }
+    }
+
+    #[test]
+    fn a_history_kept_elsewhere_is_resumed_in_the_same_way() {
+        let mut ours = Elsewhere::new(50, 1);
+        let at = |sequence: usize| ours.records[sequence].cursor.clone();
+        assert_eq!(ours.resume(&at(30)), Ok(Resume::Exact { next: 31 }));
+        assert_eq!(ours.resume(&Cursor::start(&ours.chain_info.id)), Ok(Resume::Exact { next: 0 }));
+
+        let fork = Elsewhere::new(40, 2).records[39].cursor.clone();
+        let Ok(Resume::Forked { ancestor, bridge, next }) = ours.resume(&fork) else {
+            panic!("a cursor of a fork is led over")
+        };
+        // Locators of block 40 stand at 39, 38, 36, 32, 24 and 8.
+        assert_eq!((ancestor, next), (block(8, 0), 50));
+        let mut watermarks = standing(&fork);
+        for record in &bridge {
+            watermarks.apply(&record.event);
+            assert_eq!(watermarks, record.watermarks);
+        }
+        assert_eq!(watermarks.delivered, Some(block(50, 1)));
+        assert_eq!(ours.resume(&bridge[1].cursor), Ok(Resume::Exact { next: 50 }));
+
+        let ahead = Elsewhere::new(60, 1).records[59].cursor.clone();
+        let expected = ResumeError::Ahead { theirs: Some(block(60, 1)), ours: Some(block(50, 1)) };
+        assert_eq!(ours.resume(&ahead), Err(expected));
+
+        let early = at(9);
+        ours.oldest = 20;
+        let restart = Box::new(ours.records[19].cursor.clone());
+        assert_eq!(ours.resume(&early), Err(ResumeError::TooOld { restart }));
+    }
+}
