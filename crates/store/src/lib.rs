@@ -2,23 +2,27 @@
 //!
 //! # Overview
 //!
-//! [`Store`] keeps them on disk, [`Memory`] in memory. Both are the [`LocalView`] that a driver
-//! commits to and the [`EventLog`] that consumers read from; both also give back delivered blocks and
-//! finality proofs. One test suite runs against both.
+//! [`Store`] keeps them on disk, [`Memory`] in memory. Each opens as two halves: a writer, which is the
+//! [`LocalView`] that one driver commits to, and a reader, to be cloned, which is the [`EventLog`], the
+//! [`Positions`] and the [`Archive`] of delivered blocks and proofs. One test suite runs against both.
 //!
 //! ```text
-//!  driver ──Change──▶ writer ─┬─ 1 ─▶ blocks-0|1    block, at position = height      variable journal
-//!                             │       digests-0|1   its digest, at the same position  fixed journal
-//!                             │       proofs        finality proofs, rising heights   variable journal
-//!                             └─ 2 ─▶ events        event, watermarks after it, cursor     variable journal
+//!  driver ──Change──▶ writer ─┬─ 1 ─▶ blocks-0|1    block, at position = height          variable journal
+//!                             │       digests-0|1   its digest, at the same position      fixed journal
+//!                             │       proofs-TIER   proofs of each tier, rising heights   variable journal
+//!                             └─ 2 ─▶ events        event, watermarks after it            variable journal
 //!                                       │
-//!  consumers ◀─Record── snapshot ◀──────┘ published when durable
-//!      └─Ack──▶ consumers   a cursor per name                                         metadata
-//!               meta        chain, runs of blocks, anchors, evidence                  metadata
+//!  readers ◀── moment: snapshots of all ┘ published when durable
+//!      └─Ack──▶ consumers   a cursor per name                                             metadata
+//!               meta        chain, runs of blocks, anchors, evidence                      metadata
 //! ```
 //!
 //! The events are the truth, and each record says where the view stood after it. The payload (1) is
 //! durable before the event (2) that speaks of it, so that no event is ever without its blocks.
+//!
+//! A record is kept without its cursor, which is made when the record is read: its locators are looked up
+//! in the chain that is there then, only as high as that is known to be the chain of the record. What a
+//! later prune took away is missing from the cursor; the position that it names is the same.
 //!
 //! # State
 //!
@@ -38,13 +42,20 @@
 //!
 //! A prune is durable before the first block above it is dropped, and the drop is durable before
 //! another block takes its place: after a crash, whatever lies above the delivered block is dropped
-//! and nothing else. A new run is written beside the old one (there are two slots), which is removed
+//! and nothing else. Proofs above a prune are dropped with the blocks, and those of a tier above where it
+//! moved back to, before the event that says so: a crash in between leaves a tier without these proofs. A new run is written beside the old one (there are two slots), which is removed
 //! once the first event of the new one is durable.
+//!
+//! A reader asks for blocks by [`BlockRef`](tidewatch_core::BlockRef) and gets the block that it asked
+//! for, or a typed refusal. Snapshots outlive appends, new runs and removed files. A cut overwrites what
+//! an older snapshot reads: it is announced before it is made, and a read that it overtakes is made again
+//! of the moment after it.
 //!
 //! # Restart safety
 //!
 //! Opening reads the last event and makes everything else agree with it: blocks, digests and proofs
-//! above it belong to a commit that did not end, and are dropped. No event is replayed and no source
+//! above it belong to a commit that did not end, and are dropped. The newest 64 prunes are found from the
+//! last record, each of which names the prune before it; cursors of older records locate less. No event is replayed and no source
 //! is asked; a consumer's durable position is read when it asks for it.
 //!
 //! Every page and every small value has a checksum. What fails it is a
@@ -57,15 +68,15 @@
 //! A write that fails, or a commit that is dropped while it writes, closes the store: every later
 //! call says so with a [`Disk`](tidewatch_core::FaultKind::Disk) fault, until it is opened again.
 //! Another chain's directory is [`WrongChain`](tidewatch_core::FaultKind::WrongChain), another
-//! format's [`Setting`](tidewatch_core::FaultKind::InvalidConfig).
+//! format's [`InvalidConfig`](tidewatch_core::FaultKind::InvalidConfig).
 //!
 //! # Slow consumers
 //!
-//! delay nobody. A reader takes the published snapshot and reads beside the writer: it does not wait
-//! for a commit that is being synced, and a commit does not wait for it. One that falls behind the
-//! retention is told [`TooOld`](tidewatch_core::LogError::TooOld), with the point to start again
-//! from. A cursor of another server, or of a fork that is gone, is answered by content: see
-//! [`EventLog::resume`].
+//! They delay nobody. A reader takes the published moment and reads beside the writer: it does not wait
+//! for a commit that is being synced, and a commit does not wait for it; the one exception is a read that
+//! meets a cut, which waits until the cut is made. A reader that falls behind the retention gets
+//! [`TooOld`](tidewatch_core::LogError::TooOld), with the point to start again from. A cursor of another
+//! server, or of a fork that is gone, is answered by content: see [`resume`](tidewatch_core::resume()).
 //!
 //! # Limits
 //!
@@ -74,26 +85,28 @@
 //! | events that can be read | [`Config::retention`], by default 65,536; removed from disk 4,096 at a time |
 //! | records in one answer | 1,024 |
 //! | anchors without blocks | 64 |
-//! | consumers with a position | 256, each with a name of at most 128 bytes |
+//! | blocks in one range | 1,024 |
+//! | consumers with a position | 256, each with a name of at most 128 bytes; they can be forgotten |
 //! | contradictions kept as evidence | the first 64 |
-//! | open files | 3 for each [`Config::blocks_per_section`] blocks of the run, 2 for each 4,096 events or proofs |
+//! | open files | 3 for each [`Config::blocks_per_section`] blocks of the run, 2 for each 4,096 events, or proofs of a tier |
 //!
 //! Blocks and proofs of the run are kept for ever.
 //!
 //! # Cost
 //!
 //! A commit of blocks and tiers waits twice for the disk: once for the payload, all parts of it under
-//! way together (5 barriers, 8 with a proof), and once for the events (3). A prune adds such a round
-//! for itself. Memory is the page cache, a write buffer for each file being written, and about 1,024
+//! way together (5 barriers, and 3 for each tier with a proof), and once for the events (3). A prune adds such a round
+//! for itself, and the cut. Publishing a moment waits for nothing: it takes snapshots of what changed. Memory is the page cache, a write buffer for each file being written, and about 1,024
 //! encoded blocks, whatever the size of the commit.
 //!
 //! A restart reads the last two sections of each journal and looks at each older file once: with a
-//! million blocks of 250 bytes behind it, it takes 0.1 to 0.2 s and 25 MB. What a record's cursor
-//! needs is at most 24 digests, read in one batch.
+//! million blocks of 250 bytes behind it, it takes 0.1 to 0.2 s and 25 MB. The digests that the
+//! cursors of a batch of records need, at most 24 each, are one read.
 //!
 //! [`LocalView`]: tidewatch_core::LocalView
 //! [`EventLog`]: tidewatch_core::EventLog
-//! [`EventLog::resume`]: tidewatch_core::EventLog::resume
+//! [`Positions`]: tidewatch_core::Positions
+//! [`Archive`]: tidewatch_core::Archive
 
 mod anchors;
 mod config;
