@@ -1,6 +1,6 @@
 //! The decoders of `tidewatch-core`: everything that a store keeps and a consumer sends back.
 //!
-//! The input is bytes from a disk (events with their watermarks and cursors), and text from consumers
+//! The input is bytes from a disk (events, watermarks, locators and cursors), and text from consumers
 //! (cursors). The properties:
 //!
 //! - no input causes a panic, and allocations are bounded by its length;
@@ -11,17 +11,17 @@
 //! In most inputs the target fixes the checksum of a cursor, so that the fuzzer gets past it.
 #![no_main]
 
-use commonware_codec::{Decode, Encode, ReadExt as _};
+use commonware_codec::{Decode, Encode};
 use libfuzzer_sys::fuzz_target;
 use std::fmt::Debug;
 use tidewatch_core::{
-    BlockRef, CURSOR_TEXT_MAX, ChainId, CheckpointRef, Cursor, Event, Watermarks, Record, Tier, Tip,
-    TipSet,
+    BlockRef, CURSOR_TEXT_MAX, ChainId, CheckpointRef, Cursor, Event, Locator, Tier, Tip, TipSet,
+    Watermarks,
 };
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 13 {
+    match kind % 12 {
         0 => drop(exact::<BlockRef>(bytes)),
         1 => drop(exact::<CheckpointRef>(bytes)),
         2 => drop(exact::<Tip>(bytes)),
@@ -31,9 +31,8 @@ fuzz_target!(|data: &[u8]| {
         6 => event(bytes),
         7 => cursor(bytes),
         8 => cursor(&sealed(bytes)),
-        9 => record(bytes),
-        10 => record(&sealed_record(bytes)),
-        11 => text(bytes),
+        9 => drop(exact::<Locator>(bytes)),
+        10 => text(bytes),
         _ => chain_id(bytes),
     }
 });
@@ -55,15 +54,6 @@ fn event(bytes: &[u8]) {
     let Some(event) = exact::<Event>(bytes) else { return };
     assert!(!event.to_string().is_empty());
     Watermarks::none().apply(&event);
-}
-
-fn record(bytes: &[u8]) {
-    let Some(record) = exact::<Record>(bytes) else { return };
-    let _ = record.sequence();
-    let mut watermarks = record.watermarks;
-    watermarks.apply(&record.event);
-    let _ = record.cursor.stands_at(&watermarks);
-    check_cursor(&record.cursor);
 }
 
 fn cursor(bytes: &[u8]) {
@@ -105,14 +95,4 @@ fn chain_id(bytes: &[u8]) {
 /// `body` with the checksum of the cursor format.
 fn sealed(body: &[u8]) -> Vec<u8> {
     [body, &crc32fast::hash(body).to_be_bytes()].concat()
-}
-
-/// `bytes` with a valid checksum for the cursor at their end, if they start like a record.
-fn sealed_record(bytes: &[u8]) -> Vec<u8> {
-    let mut rest = bytes;
-    if Event::read(&mut rest).is_err() || Watermarks::read(&mut rest).is_err() {
-        return bytes.to_vec();
-    }
-    let head = bytes.len() - rest.len();
-    [&bytes[..head], &sealed(rest)].concat()
 }

@@ -15,14 +15,14 @@ use futures::executor::block_on;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use tidewatch_core::{
-    BlockRef, ChainId, Cursor, Digest, Event, EventLog as _, Height, LocalView as _, Watermarks, Record,
-    Resume, ResumeError, Tier, TipSet,
+    BlockRef, ChainId, Cursor, Digest, Event, EventLog as _, Height, History as _, LocalView as _,
+    Record, Resume, ResumeError, Tier, TipSet, Watermarks,
 };
-use tidewatch_fuzz::{Chain, chain_info};
+use tidewatch_fuzz::{Both, Chain, chain_info};
 use tidewatch_sources::alto::AltoBlock;
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
-type Log = Memory<AltoBlock>;
+type Log = Both<MemoryWriter<AltoBlock>, MemoryReader<AltoBlock>>;
 
 /// A block that the cursor names.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 fn empty() -> Log {
-    Memory::new(chain_info())
+    Memory::new(chain_info()).into()
 }
 
 /// A log with blocks from height 1, after a reorg.
@@ -108,7 +108,7 @@ async fn tips(chain: &Chain) -> Log {
 
 /// A log that retains only the last eight events.
 async fn short(chain: &Chain) -> Log {
-    let mut log = Memory::with_retention(chain_info(), 8.try_into().expect("not zero"));
+    let mut log: Log = Memory::with_retention(chain_info(), 8.try_into().expect("not zero")).into();
     for height in 1..=50 {
         let up = vec![
             chain.blocks(height, height),
@@ -193,7 +193,8 @@ async fn forked(log: &Log, cursor: &Cursor, ancestor: BlockRef, bridge: &[Record
     for record in bridge {
         watermarks.apply(&record.event);
         assert!(
-            record.watermarks.delivered == watermarks.delivered && record.watermarks.tips.same_blocks(&watermarks.tips)
+            record.watermarks.delivered == watermarks.delivered
+                && record.watermarks.tips.same_blocks(&watermarks.tips)
         );
         if let Event::Pruned { to, .. } = record.event {
             assert!(finalized.is_none_or(|finalized| finalized <= to.height));

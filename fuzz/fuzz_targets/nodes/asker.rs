@@ -10,7 +10,7 @@ use tidewatch_core::{
     Block as _, BlockRef, EventLog as _, Fault, FaultKind, Height, ChainInfo, LocalView as _,
     Source, Tier,
 };
-use tidewatch_store::Memory;
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 use tidewatch_stream::{Ended, Mode, Pass, Unguarded};
 
 /// Maximum number of calls to a source in one pass.
@@ -60,7 +60,8 @@ pub struct Asker<S: Source> {
     source: S,
     node: Node,
     chain_info: ChainInfo,
-    view: Memory<S::Block>,
+    view: MemoryWriter<S::Block>,
+    log: MemoryReader<S::Block>,
     mode: Mode,
     /// Proposed tips observed so far.
     tips: Vec<BlockRef>,
@@ -75,8 +76,8 @@ where
 {
     /// Tests `source`, whose upstream is `node`, for a follower of `chain_info`.
     pub fn new(source: S, node: Node, chain_info: ChainInfo, mode: Mode) -> Self {
-        let view = Memory::new(chain_info.clone());
-        Self { source, node, chain_info, view, mode, tips: Vec::new(), read: 0, finalized: None }
+        let (view, log) = Memory::new(chain_info.clone());
+        Self { source, node, chain_info, view, log, mode, tips: Vec::new(), read: 0, finalized: None }
     }
 
     /// Sends one request, and returns the number of calls to the source.
@@ -155,7 +156,7 @@ where
 
     async fn read_events(&mut self) {
         let many = 10_000.try_into().expect("not zero");
-        for record in self.view.read(self.read, many).await.expect("all are kept") {
+        for record in self.log.read(self.read, many).await.expect("all are kept") {
             let finalized = record.watermarks.tips.block(Tier::Finalized);
             if let Some(before) = self.finalized {
                 let now = finalized.expect("what is finalized stays");
