@@ -108,7 +108,7 @@ enum Address<'a> {
 }
 
 impl Input<'_> {
-    /// A server that says the secret by itself, as the fuzzer learns to.
+    /// Whether the input itself contains the secret, which the fuzzer learns to send.
     fn tells(&self) -> bool {
         let says = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|word| word == SECRET.as_bytes());
         match self {

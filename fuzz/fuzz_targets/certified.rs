@@ -152,7 +152,8 @@ impl<S: Lives> World<S> {
     fn verifying<T>(&self, test: impl AsyncFnOnce(&Verifier<OneEpoch<S>, AltoBlock>) -> T) -> T {
         runner().start(|context| async move {
             let metrics = Metrics::new(&context, "fuzz", Arc::new(()));
-            let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
+            let (checker, mailbox) =
+                Checker::new(context.child("checker"), checker::Config::default());
             checker.start();
             let (genesis, codec) = (AltoBlock::genesis(), AltoBlock::codec(DATA_MAX));
             test(&Verifier::new(self.scheme.clone(), genesis, codec, metrics, mailbox)).await

@@ -27,7 +27,7 @@ fn an_upstream_that_is_one_to_three_blocks_behind_is_no_fault_and_moves_nothing_
             for tip in 20..=60 {
                 ahead.stand(&chain, tip);
                 laggard.stand(&chain, tip - behind);
-                // Each asks the other of the two.
+                // Consecutive snapshots use different endpoints.
                 for _ in 0..2 {
                     let tips = source.snapshot().await.unwrap().tips;
                     let finalized = tips.block(Tier::Finalized).unwrap();

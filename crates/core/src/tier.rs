@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut};
 use commonware_codec::{Error, FixedSize, Read, ReadExt, Write};
 use std::fmt;
 
-/// One of the four high-water marks of a chain.
+/// A level of finality. Each tier of a chain has a tip: the highest block that has reached it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// The newest block on the source's canonical chain.

@@ -7,7 +7,7 @@ use commonware_runtime::{Clock as _, deterministic::Context};
 use futures::future::{Either, select};
 use std::{fmt::Debug, pin::pin, time::Duration};
 use tidewatch_core::{
-    Block as _, BlockRef, EventLog as _, Fault, FaultKind, Height, ChainInfo, LocalView as _,
+    Block as _, BlockRef, ChainInfo, EventLog as _, Fault, FaultKind, Height, LocalView as _,
     Source, Tier,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};

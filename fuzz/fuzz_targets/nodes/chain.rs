@@ -8,7 +8,7 @@ use commonware_codec::Encode as _;
 use commonware_formatting::hex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::{collections::BTreeMap, sync::LazyLock};
-use tidewatch_core::{BlockRef, ChainId, Digest, Height, ChainInfo};
+use tidewatch_core::{BlockRef, ChainId, ChainInfo, Digest, Height};
 use tidewatch_sources::{
     aztec,
     rpc::{Answer, Call, RpcError},
@@ -273,7 +273,7 @@ fn aztec_link(below: Option<&Link>, number: u64, fork: u64) -> Link {
     }
     let read: aztec::Header = serde_json::from_value(header.clone()).expect("a header");
     let name = read.reference();
-    // The archive that genesis leaves is computed by whoever asks; of the others a link is all there is.
+    // Sources compute the archive root after genesis themselves; those of other blocks are only links.
     let archive = match (number, fork) {
         (0, 0) => FIRST["lastArchive"].clone(),
         _ => json!({"root": text(name.digest), "nextAvailableLeafIndex": number.saturating_add(1)}),

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The line that says where the chain is served, and what it is.
+/// The line printed on readiness: URL and parameters of the chain.
 #[derive(serde::Serialize)]
 struct Ready<U, I> {
     url: U,

@@ -1,4 +1,4 @@
-//! A source that is wrong in one thing.
+//! A source with one flaw.
 
 use crate::scripted::{
     chain::{Chain, TestBlock},
@@ -21,7 +21,7 @@ use tidewatch_core::{
     Snapshot, Source, Tier, TierProof, Tip, TipSet,
 };
 
-/// What is wrong with a source.
+/// Flaw of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
     Nothing,
@@ -59,14 +59,15 @@ pub(super) enum Wrong {
     Panics,
 }
 
-/// A scripted source that takes its time, and is wrong in one thing.
+/// A scripted source with delayed responses and one flaw.
 pub(super) struct Flawed {
     inner: ScriptedSource,
     clock: deterministic::Context,
     wrong: Wrong,
     asked: AtomicU64,
     busy: AtomicBool,
-    /// Whether blocks were asked for since the last snapshot, and between it and the one before.
+    /// Whether blocks were requested since the last snapshot (`fetched`), and between the last two
+    /// snapshots (`sways`).
     fetched: AtomicBool,
     sways: AtomicBool,
     running: AtomicU64,
@@ -75,7 +76,7 @@ pub(super) struct Flawed {
     digests: Mutex<BTreeMap<Height, Option<Digest>>>,
 }
 
-/// A call that runs.
+/// Counts a call in flight while it is alive.
 struct Running<'a>(&'a AtomicU64);
 
 impl Drop for Running<'_> {
@@ -109,7 +110,7 @@ impl Flawed {
         self.wrong == wrong
     }
 
-    /// Takes its time, in two steps.
+    /// Delays a call, in two steps.
     async fn think(&self) -> Result<(), Fault> {
         let before = self.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&self.running);
@@ -146,7 +147,7 @@ impl Flawed {
             Wrong::Flickers if self.nth().is_multiple_of(2) => {
                 tips.with(Tier::Proposed, other(proposed))
             }
-            // In the order of the ladder, and of no block of the chain.
+            // The order obeys the ladder, but the block is not on the chain.
             Wrong::TierOffChain | Wrong::AsksNeverQuiet => {
                 let below = BlockRef::new(Height::new(1), Digest([7; 32]));
                 tips.with(Tier::Checkpointed, below)
@@ -179,11 +180,11 @@ impl Flawed {
     fn bend_digest(&self, height: Height, digest: Option<Digest>) -> Option<Digest> {
         match self.wrong {
             Wrong::DigestsAboveTip => digest.or(Some(Digest([7; 32]))),
-            // Of blocks that the tip is well above.
+            // Only for blocks well below the tip.
             Wrong::DigestsCached if digest.is_some() && height.get() + 2 <= self.top() => {
                 *self.digests.lock().entry(height).or_insert(digest)
             }
-            // Of blocks that were the tip's a little before.
+            // Only for blocks that were recently within the window below the tip.
             Wrong::ForgetsDigests if height.get() < self.top().saturating_sub(20) => None,
             Wrong::OtherDigest if height.get() == 2 => Some(Digest([7; 32])),
             _ => digest,

@@ -1,4 +1,4 @@
-//! The suites, of what is right and of what is wrong in one thing each.
+//! Tests of the suites: correct implementations, and implementations with one flaw each.
 
 mod consumers;
 mod flawed;
@@ -7,7 +7,7 @@ mod sources;
 use commonware_runtime::{Runner as _, deterministic};
 use std::{future::Future, time::Duration};
 
-/// Runs `test` in a runtime of its own that gives up after a day.
+/// Runs `test` in its own runtime, which times out after a day of simulated time.
 fn simulate<F: Future>(seed: u64, test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
     let config = deterministic::Config::new()
         .with_seed(seed)

@@ -1,4 +1,4 @@
-//! Sources, right and wrong.
+//! Correct and flawed sources.
 
 use super::{
     flawed::{Flawed, Wrong},
@@ -13,7 +13,7 @@ use futures::{
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{FaultKind, Ladder};
 
-/// A rollup whose tiers all stand apart, 20 blocks long.
+/// A chain of 20 blocks, with every tier at a different height.
 fn told(ladder: Ladder) -> Told {
     let mut told = Told::new(ladder);
     told.append(20);
@@ -128,7 +128,7 @@ fn the_scripted_source_holds_in_every_check_that_needs_no_waiting() {
     report.assert();
     let not_shown = report.checks().iter().filter(|check| check.verdict != Verdict::Held);
     let not_shown: Vec<_> = not_shown.map(|check| check.name).collect();
-    // It has no proofs, and answers at once.
+    // The scripted source has no proofs and returns immediately, so neither check can be shown.
     assert_eq!(not_shown, [name::PROOF, name::DROPPED], "{report}");
 }
 
