@@ -12,12 +12,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidewatch_core::{Ack, Consumer, Event, Fault, FaultKind, Height, Record, Source as _, Tier};
+use tidewatch_core::{
+    Ack, Consumer, Event, Fault, FaultKind, Height, Record, Running, Source as _, Tier, watch,
+};
 use tidewatch_devnet::{Config as DevnetConfig, Devnet};
-use tidewatch_node::{Config, Follower};
+use tidewatch_node::{Attachment, Config, Follower, Member};
 use tidewatch_sources::alto::{self, AltoBlock, Endpoint, StandardScheme};
 use tidewatch_store::{self as store, Store};
-use tidewatch_stream::delivery;
 
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ struct Index {
 struct IndexFile {
     path: PathBuf,
     index: Index,
+    /// For whoever waits for what is in the file.
+    kept: watch::Sender<Index>,
 }
 
 impl IndexFile {
@@ -37,7 +40,8 @@ impl IndexFile {
         let mut numbers = text.split_whitespace().map(str::parse);
         let mut next = || numbers.next().transpose().map(Option::unwrap_or_default);
         let index = Index { head: next()?, finalized: next()? };
-        Ok(Self { path, index })
+        let (kept, _) = watch::watch(index.clone());
+        Ok(Self { path, index, kept })
     }
 
     /// Replaces the file in one step: after a crash it is the old one or the new one.
@@ -70,6 +74,7 @@ impl Consumer for IndexFile {
             }
         }
         self.replace(&index).map_err(|error| FaultKind::Consumer.fault("index", error))?;
+        self.kept.change(|kept| std::mem::replace(kept, index.clone()) != index);
         self.index = index;
         // The same events may come again after a crash: what they set is set again to the same.
         Ok(Ack::Durable)
@@ -99,18 +104,24 @@ fn run(directory: &Path) -> eyre::Result<Index> {
         )?;
         let chain = source.chain_info().await?;
         let config = store::Config::new(chain.clone(), codec);
-        let store = Store::open(context.child("store"), config).await?;
-        let context = context.child("follower");
-        let config = Config::default();
-        let mut follower = Follower::start(context, Arc::new(source), store, chain, (), config);
-        follower.supervise("upstream", upstream.start());
-        follower.attach(consumer, (), delivery::Config::default());
+        let (view, log) = Store::open(context.child("store"), config).await?;
+        let config = Config {
+            source: Arc::new(source),
+            view,
+            chain_info: chain,
+            log,
+            monitor: (),
+            driver: Default::default(),
+            supervisor: Default::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
+        follower.supervise(Member::critical(Running::abortable("upstream", upstream.start())));
+        let kept = consumer.kept.subscribe();
+        follower.attach(Attachment::new(consumer));
 
-        // The chain is at `goal` soon, and the consumer right after it, at its own pace.
-        devnet.reach(Height::new(goal), Duration::from_secs(30)).await?;
-        while IndexFile::open(file.clone())?.index.finalized < goal {
-            follower.sync().await?;
-        }
+        // The follower is at `goal` soon, and the consumer right after it, at its own pace.
+        follower.heads().reached(Tier::Finalized, Height::new(goal)).await?;
+        kept.until(|index| index.finalized >= goal).await?;
         follower.stop(Duration::from_secs(1)).await?;
         devnet.stop().await;
         Ok(IndexFile::open(file)?.index)

@@ -115,15 +115,17 @@ fn main() -> eyre::Result<()> {
     deterministic::Runner::default().start(|context| async move {
         let source = Arc::new(ToyChain::new(context.child("clock"), 1_000));
         let chain_info = source.chain_info().await?;
-        let store = Memory::new(chain_info.clone());
-        let follower = Follower::start(
-            context.child("follower"),
-            source.clone(),
-            store,
+        let (view, log) = Memory::new(chain_info.clone());
+        let config = Config {
+            source: source.clone(),
+            view,
             chain_info,
-            (),
-            Config::default(),
-        );
+            log,
+            monitor: (),
+            driver: Default::default(),
+            supervisor: Default::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
 
         context.sleep(Duration::from_secs(120)).await;
         follower.sync().await?;

@@ -8,13 +8,12 @@ use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use eyre::eyre;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
-    Ack, Archive as _, Consumer, Event, Fault, Height, Record, Source as _, Tier,
+    Ack, Archive as _, Consumer, Event, Fault, Height, Record, Running, Source as _, Tier,
 };
 use tidewatch_devnet::Devnet;
-use tidewatch_node::{Config, Follower};
+use tidewatch_node::{Attachment, Config, Follower, Member};
 use tidewatch_sources::alto::{self, AltoBlock, Endpoint, StandardScheme};
 use tidewatch_store::{self as store, Store};
-use tidewatch_stream::delivery;
 
 /// Prints finality. What it prints is gone with the terminal, so it acknowledges nothing durable.
 struct Print;
@@ -53,19 +52,20 @@ fn main() -> eyre::Result<()> {
         let chain = source.chain_info().await?;
         let config = store::Config::new(chain.clone(), codec);
         let (view, store) = Store::open(context.child("store"), config).await?;
-        let mut follower = Follower::start(
-            context.child("follower"),
-            Arc::new(source),
-            (view, store.clone()),
-            chain,
-            (),
-            Config::default(),
-        );
-        follower.supervise("upstream", upstream.start());
-        follower.attach(Print, (), delivery::Config::default());
+        let config = Config {
+            source: Arc::new(source),
+            view,
+            chain_info: chain,
+            log: store.clone(),
+            monitor: (),
+            driver: Default::default(),
+            supervisor: Default::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
+        follower.supervise(Member::critical(Running::abortable("upstream", upstream.start())));
+        follower.attach(Attachment::new(Print));
 
-        devnet.reach(Height::new(5), Duration::from_secs(30)).await?;
-        follower.sync().await?;
+        follower.heads().reached(Tier::Finalized, Height::new(5)).await?;
         let delivered = store.watermarks()?.delivered.ok_or_else(|| eyre!("no block"))?;
         let first = store.locate(&[Height::new(1)]).await?[0].unwrap_or(delivered);
         let proof = store.proof(Tier::Finalized, first).await?;

@@ -117,7 +117,8 @@ fn refused(other: Options) {
         let anvil = process(&kept, move |context| {
             replaced(context, anvil, other, async |node| {
                 let ended = node.follower.ended().await;
-                let fault = ended.result.expect_err("it cannot go on");
+                let cause = ended.cause.expect("nobody stopped it");
+                let fault = cause.result.expect_err("it cannot go on");
                 assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");
             })
         })
@@ -154,14 +155,15 @@ fn a_chain_with_another_genesis_that_nobody_saw_come_is_refused_and_takes_nothin
         with_anvil(epoch(slots), async |context, mut anvil| {
             anvil.mine(20).await;
             let settings = EthereumSettings::http(&anvil).unpolled();
-            let mut node = EthereumNode::start(&context, &settings).await;
+            let node = EthereumNode::start(&context, &settings).await;
             caught_up(&node, &anvil).await;
             let before = history(&node.store).await;
             let other = Options { genesis: Options::default().genesis + 1, ..epoch(slots) };
             anvil.replace(other).await;
             anvil.mine(30).await;
             node.follower.mailbox().ring();
-            let fault = node.follower.ended().await.result.expect_err("it cannot go on");
+            let cause = node.follower.ended().await.cause.expect("nobody stopped it");
+            let fault = cause.result.expect_err("it cannot go on");
             assert_eq!(fault.kind, FaultKind::WrongChain, "{fault}");
             assert_eq!(history(&node.store).await, before, "nothing was told of the other chain");
         });

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use tidewatch_core::{Ack, Change, Consumer, Fault, LocalView as _, Record, Tier, Watermarks};
 use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryWriter};
-use tidewatch_stream::{Delivery, delivery::Config};
+use tidewatch_stream::{
+    Delivery,
+    delivery::{Config, Parts},
+};
 
 /// Writes a hundred events a second.
 fn produce(context: &deterministic::Context, mut view: MemoryWriter<TestBlock>, chain: Chain) {
@@ -96,8 +99,8 @@ fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
             stands: Arc::clone(&stands),
             skipped: Arc::clone(&skipped),
         };
-        let (delivery, stopper) =
-            Delivery::new(context.child("delivery"), log.clone(), slow, (), one_by_one());
+        let parts = Parts { log: log.clone(), consumer: slow, monitor: () };
+        let (delivery, mailbox) = Delivery::new(context.child("delivery"), parts, one_by_one());
         let handle = delivery.start();
         context.sleep(secs(1_000)).await;
         let gaps = skipped.lock().clone();
@@ -106,7 +109,7 @@ fn one_that_falls_behind_what_is_kept_is_told_from_where_to_where() {
         let (watermarks, next) = *stands.lock();
         assert_eq!((watermarks, next), (log.watermarks().unwrap(), 1_000));
         assert_eq!(watermarks.delivered, Some(chain.at(500)));
-        stopper.stop();
+        mailbox.stop();
         handle.await.unwrap().unwrap();
     });
 }

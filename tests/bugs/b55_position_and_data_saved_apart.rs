@@ -11,7 +11,10 @@ use commonware_utils::{NZUsize, sync::Mutex};
 use std::sync::Arc;
 use tidewatch_core::{Ack, Consumer, Fault, Positions as _, Record};
 use tidewatch_sim::scripted::chain::Chain;
-use tidewatch_stream::{Delivery, delivery::Config};
+use tidewatch_stream::{
+    Delivery,
+    delivery::{Config, Parts},
+};
 
 /// Events of the history, one per block, delivered two at a time and flushed six at a time.
 const EVENTS: u64 = 18;
@@ -82,8 +85,8 @@ async fn run(
     let database = Database { table: table.clone(), waiting: Vec::new(), batches: 0, dies };
     let config = Config { batch_max: NZUsize!(2), ..Config::default() };
     let context = context.child("database");
-    let (delivery, _stopper) =
-        Delivery::new(context.child("delivery"), store.clone(), database, (), config);
+    let parts = Parts { log: store.clone(), consumer: database, monitor: () };
+    let (delivery, _mailbox) = Delivery::new(context.child("delivery"), parts, config);
     let _handle = delivery.start();
     context.sleep(secs(60)).await;
     store.load("database").await.unwrap().map_or(0, |cursor| cursor.handled())

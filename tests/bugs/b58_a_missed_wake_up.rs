@@ -77,10 +77,12 @@ fn everybody_who_asks_a_driver_with_room_for_one_message_is_answered() {
         let config = driver::Config { mailbox_size: NZUsize!(1), ..patient() };
         let (driver, mailbox) = Driver::new(
             host.child("driver"),
-            Arc::new(source),
-            Memory::new(chain.chain_info()).0,
-            chain.chain_info(),
-            (),
+            driver::Parts {
+                source: Arc::new(source),
+                view: Memory::new(chain.chain_info()).0,
+                chain_info: chain.chain_info(),
+                monitor: (),
+            },
             config,
         );
         let driver = driver.start();

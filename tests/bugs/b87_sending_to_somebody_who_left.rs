@@ -14,7 +14,10 @@ use tidewatch_certified::Config as Certified;
 use tidewatch_core::{Source as _, Tier};
 use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_store::Memory;
-use tidewatch_stream::{Driver, delivery, driver::Config};
+use tidewatch_stream::{
+    Driver, delivery,
+    driver::{Config, Parts},
+};
 
 #[test]
 fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {
@@ -24,10 +27,12 @@ fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {
         let (view, log) = Memory::new(chain.chain_info());
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
-            Arc::new(source.clone()),
-            view,
-            chain.chain_info(),
-            (),
+            Parts {
+                source: Arc::new(source.clone()),
+                view,
+                chain_info: chain.chain_info(),
+                monitor: (),
+            },
             Config::default(),
         );
         let mut handle = driver.start();

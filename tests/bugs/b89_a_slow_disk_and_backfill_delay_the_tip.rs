@@ -36,7 +36,7 @@ fn p99(latencies: &[Duration]) -> Duration {
 }
 
 /// Delivery latency of each new block at a consumer at the tip, beside `readers` of the history.
-fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
+fn latencies(readers: usize, ack: fn() -> Ack) -> Vec<Duration> {
     let config = deterministic::Config::new().with_timeout(Some(secs(7_200)));
     deterministic::Runner::new(config).start(|context| async move {
         let (host, trouble) = Host::new(context.child("host"), 89);
@@ -49,10 +49,12 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
         let source = ScriptedSource::new(&chain, [HISTORY, 0, 0, 0]);
         let (driver, _mailbox) = Driver::new(
             context.child("driver"),
-            Arc::new(source.clone()),
-            view,
-            chain.chain_info(),
-            Recorder::new(&context),
+            driver::Parts {
+                source: Arc::new(source.clone()),
+                view,
+                chain_info: chain.chain_info(),
+                monitor: Recorder::new(&context),
+            },
             driver::Config::default(),
         );
         let _driver = driver.start();
@@ -65,7 +67,7 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
                 let born = births.lock().get(&to.height.get()).copied();
                 lags.lock().extend(born.map(|born| clock.current().duration_since(born).unwrap()));
             }
-            Ok(ack)
+            Ok(ack())
         });
         let config = delivery::Config::default();
         let _live = hand_over(&context, store.clone(), live, (), config);
@@ -75,7 +77,7 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
         let batches = delivery::Config { batch_max: NZUsize!(10), ..delivery::Config::default() };
         let others: Vec<_> = (0..readers)
             .map(|nth| {
-                let sink = Sink::with(&format!("reader-{nth}"), move |_| Ok(ack));
+                let sink = Sink::with(&format!("reader-{nth}"), move |_| Ok(ack()));
                 hand_over(&context, store.clone(), sink, (), batches.clone())
             })
             .collect();
@@ -95,7 +97,7 @@ fn latencies(readers: usize, ack: Ack) -> Vec<Duration> {
 
 #[test]
 fn fifty_readers_of_the_history_do_not_delay_the_tip() {
-    let (alone, crowded) = (latencies(0, Ack::Accepted), latencies(50, Ack::Accepted));
+    let (alone, crowded) = (latencies(0, || Ack::Accepted), latencies(50, || Ack::Accepted));
     let (normal, now) = (p99(&alone), p99(&crowded));
     assert!(normal > millis(50), "{normal:?}: the disk is slow");
     assert!(now <= normal * 2, "{now:?} beside fifty readers, {normal:?} alone");
@@ -103,7 +105,7 @@ fn fifty_readers_of_the_history_do_not_delay_the_tip() {
 
 #[test]
 fn fifty_readers_that_acknowledge_each_batch_do_not_delay_the_tip() {
-    let (alone, crowded) = (latencies(0, Ack::Durable), latencies(50, Ack::Durable));
+    let (alone, crowded) = (latencies(0, || Ack::Durable), latencies(50, || Ack::Durable));
     let (normal, now) = (p99(&alone), p99(&crowded));
     assert!(now <= normal * 2, "{now:?} beside fifty readers, {normal:?} alone");
 }

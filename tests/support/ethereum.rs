@@ -4,11 +4,11 @@ use crate::{Anvil, Recorder, Running};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
-use tidewatch_node::Config as Driver;
 use tidewatch_sources::{
     ethereum::{self, EthereumSource},
     rpc::{Config, Endpoint, Node, Work},
 };
+use tidewatch_stream::driver::Config as Driver;
 
 /// A running follower of an Ethereum node.
 pub type EthereumNode = Running<EthereumSource<Context, Node<Context>>>;

@@ -5,12 +5,12 @@ use commonware_codec::{Codec, Read};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::{Config as Certified, Work};
-use tidewatch_core::{ChainInfo, Source};
+use tidewatch_core::{ChainInfo, Running as Task, Source};
 use tidewatch_devnet::{Devnet, readymade::Server};
-use tidewatch_node::{Config as Driver, Follower};
+use tidewatch_node::{Attachment, Config as NodeConfig, Follower, Member, Role, supervisor};
 use tidewatch_sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme};
 use tidewatch_store::{Config as StoreConfig, Reader as Kept, Store};
-use tidewatch_stream::{Mode, Start, Thresholds, delivery};
+use tidewatch_stream::{Mode, Start, Thresholds, delivery, driver::Config as Driver};
 
 /// How long a follower may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -118,20 +118,27 @@ impl<S: Source<Block: Codec>> Running<S> {
         let config = StoreConfig::new(identity.clone(), codec);
         let opened = Store::open(context.child("store"), config).await;
         let (view, store) = opened.expect("the store opens");
-        let follower = Follower::start(
-            context.child("follower"),
-            source.clone(),
-            (view, store.clone()),
-            identity.clone(),
-            recorder.clone(),
+        let config = NodeConfig {
+            source: source.clone(),
+            view,
+            chain_info: identity.clone(),
+            log: store.clone(),
+            monitor: recorder.clone(),
             driver,
-        );
+            supervisor: supervisor::Config::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
         Self { source, store, follower, recorder, identity }
     }
 
     /// Hands all events to `reader`.
     pub fn attach(&mut self, reader: &Reader) {
-        self.follower.attach(reader.clone(), self.recorder.clone(), delivery::Config::default());
+        self.follower.attach(Attachment {
+            consumer: reader.clone(),
+            monitor: self.recorder.clone(),
+            role: Role::Critical,
+            config: delivery::Config::default(),
+        });
     }
 
     /// Stops cleanly, and gives what was kept.
@@ -155,8 +162,9 @@ impl<S: Scheme> Node<S> {
             alto,
         );
         let (source, upstream) = opened.expect("the source opens");
-        let mut node = Self::follow(context, source, codec, recorder, driver).await;
-        node.follower.supervise("upstream", upstream.start());
+        let node = Self::follow(context, source, codec, recorder, driver).await;
+        let upstream = Task::abortable("upstream", upstream.start());
+        node.follower.supervise(Member::critical(upstream));
         node
     }
 

@@ -24,6 +24,7 @@
 //! Everything that is stored or sent has a binary codec (`commonware-codec`), and golden tests freeze
 //! its encoding. A format change requires a new version byte; existing bytes never change meaning.
 
+mod actor;
 mod archive;
 mod backoff;
 mod consumer;
@@ -32,6 +33,7 @@ mod deadline;
 mod erased;
 mod event;
 mod fault;
+mod head;
 #[cfg(feature = "json")]
 pub mod json;
 mod log;
@@ -43,21 +45,24 @@ mod source;
 mod tier;
 mod tips;
 mod view;
+pub mod watch;
 mod watermarks;
 
 #[cfg(test)]
 mod formats;
 
+pub use actor::{Actor, Running, Stopper, Stopping};
 pub use archive::{Archive, ArchiveError};
 pub use backoff::Backoff;
 pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
-pub use consumer::{Ack, Consumer};
+pub use consumer::{Ack, Acknowledgement, Canceled, Consumer, Waiter};
 pub use cursor::{CURSOR_TEXT_MAX, Cursor, Locator, Malformed};
 pub use deadline::within;
 pub use erased::{AnyBlock, AnySource, BlockDecoder};
 pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
+pub use head::{Head, HeadSender, Heads};
 pub use log::{EventLog, History, LogError, Positions};
 pub use monitor::{Monitor, State, Status};
 #[cfg(feature = "mutants")]

@@ -56,7 +56,14 @@ pub struct Status {
     pub tip_age_ms: Option<u64>,
 }
 
-/// Is told what a driver does. Every method returns at once, and does nothing by default.
+impl Status {
+    /// Nothing was seen of the source.
+    pub const fn unknown() -> Self {
+        Self { state: State::Blind, lag: 0, source_height: None, tip_age_ms: None }
+    }
+}
+
+/// Observes what a driver does. Every method returns at once, and does nothing by default.
 pub trait Monitor: Send + Sync + 'static {
     /// A pass read the source.
     fn snapshot(&self, _snapshot: &Snapshot) {}

@@ -9,7 +9,7 @@
 //!  Source ◀─────▶ Driver ──────Change──────▶ view + log ──▶ Delivery ──▶ Consumer
 //!                    │      (one writer)                 (one each)
 //!                    ▼
-//!                 Monitor: faults, status
+//!                 Head, Monitor: status, faults
 //! ```
 //!
 //! [`pass`] holds one run of snapshot, ancestor search, prune, download and reconcile; what it
@@ -23,7 +23,6 @@ pub mod pass;
 pub mod reconcile;
 pub mod search;
 mod status;
-mod stop;
 
 #[cfg(test)]
 mod tests;
@@ -32,4 +31,4 @@ pub use delivery::Delivery;
 pub use driver::{Driver, Mailbox, Stopped};
 pub use pass::{Cost, Ended, Guard, Mode, Pass, Report, Start, Unguarded};
 pub use status::{Contact, Thresholds, assess};
-pub use stop::Stopper;
+pub use tidewatch_core::{Stopper, Stopping};

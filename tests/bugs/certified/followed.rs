@@ -102,10 +102,12 @@ pub(crate) fn drive<T: Transport, X: Epochs>(
     let recorder = Recorder::new(context);
     let (driver, mailbox) = Driver::new(
         context.child("driver"),
-        source.clone(),
-        view,
-        chain_info.clone(),
-        recorder.clone(),
+        driver::Parts {
+            source: source.clone(),
+            view,
+            chain_info: chain_info.clone(),
+            monitor: recorder.clone(),
+        },
         config,
     );
     (driver.start(), mailbox, recorder)

@@ -115,10 +115,12 @@ impl<R> Live<R> {
         source.change(|world| chain_info = Some(world.chain.chain_info()));
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
-            Arc::new(source.clone()),
-            writer,
-            chain_info.expect("set by the change"),
-            recorder.clone(),
+            driver::Parts {
+                source: Arc::new(source.clone()),
+                view: writer,
+                chain_info: chain_info.expect("set by the change"),
+                monitor: recorder.clone(),
+            },
             config,
         );
         let handle = driver.start();

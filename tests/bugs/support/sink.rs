@@ -102,6 +102,7 @@ pub(crate) fn hand_over(
 ) -> (Taken, Stopper, Handle<Result<(), Fault>>) {
     let taken = sink.taken();
     let context = context.child("delivery").with_attribute("to", &sink.name);
-    let (delivery, stopper) = Delivery::new(context, log, sink, monitor, config);
-    (taken, stopper, delivery.start())
+    let parts = delivery::Parts { log, consumer: sink, monitor };
+    let (delivery, mailbox) = Delivery::new(context, parts, config);
+    (taken, mailbox.stopper(), delivery.start())
 }

@@ -1,143 +1,153 @@
-//! A source, a store, a driver and consumers, under one supervisor.
+//! A source, a view, a driver and consumers, under one supervisor.
 //!
 //! # Overview
 //!
 //! ```text
-//!              ┌────────────── Follower ──────────────┐
-//!  Source ────▶│ Driver ──▶ store ──▶ Delivery ───────│──▶ Consumer
-//!              │                 └──▶ Delivery ───────│──▶ Consumer
-//!              └──────────────────────────────────────┘
+//!              ┌──────────────── Follower ────────────────┐
+//!  Source ────▶│ Driver ──▶ view, log ──▶ Delivery ───────│──▶ Consumer
+//!              │   │                 └──▶ Delivery ───────│──▶ Consumer
+//!              │   └──▶ Head                              │
+//!              └──────────────────────────────────────────┘
 //! ```
 //!
-//! The follower holds the handle of every actor that it started. [`Follower::ended`] names the first
-//! that ended, and why; [`Follower::stop`] tells all of them to stop, lets each complete what it is
-//! writing, and names those that do not end in time. Nothing that was acknowledged is lost by either.
+//! The driver is a critical member: without it the follower ends. A consumer is an optional one, unless it
+//! is attached as critical: one that is too old, or fails for good, ends alone and is in the report. Other
+//! actors, such as a source's upstream, come under the same supervisor with [`Follower::supervise`].
+//!
+//! [`Follower::ended`] gives the first cause of an end; [`Follower::stop`] stops everything in order, lets
+//! each actor complete what it is writing, and names those that do not end in time. Nothing that was
+//! acknowledged is lost by either.
+//!
+//! A view that keeps no log, such as an execution layer, has no consumers: its `log` is `()`.
 
 #[cfg(test)]
 mod tests;
 
+use crate::supervisor::{self, Id, Member, RemoveError, Report, Role, StillRunning, Supervisor};
 use commonware_runtime::{Clock, Handle, Metrics, Spawner};
-use futures::future::{FutureExt as _, join_all, select_all};
 use rand::Rng;
-use std::{future::pending, sync::Arc, time::Duration};
-use tidewatch_core::{ChainInfo, Consumer, Fault, FaultKind, History, LocalView, Monitor, Source};
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{
+    ChainInfo, Consumer, Heads, History, LocalView, Monitor, Running, Source, watch::Receiver,
+};
 use tidewatch_stream::{
-    Delivery, Driver, Mailbox, Stopper, delivery,
+    Delivery, Driver, Mailbox, delivery,
     driver::{self, SyncError},
 };
 
-pub use tidewatch_stream::driver::Config;
-
-/// The first actor that ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Which one: `driver`, `consumer NAME`, or the name that it was given.
-    pub actor: String,
-    /// Why, if it did not just stop.
-    pub result: Result<(), Fault>,
+/// What a follower is made of.
+#[derive(Debug)]
+pub struct Config<S, V, L, M> {
+    /// What is followed.
+    pub source: Arc<S>,
+    /// What takes it in.
+    pub view: V,
+    /// The chain that the view was opened for. A source of another chain ends the follower before
+    /// anything is read.
+    pub chain_info: ChainInfo,
+    /// The history that consumers read; `()` where there is none.
+    pub log: L,
+    /// Observes the driver.
+    pub monitor: M,
+    /// Limits of the driver.
+    pub driver: driver::Config,
+    /// Limits of the supervisor.
+    pub supervisor: supervisor::Config,
 }
 
-/// Actors did not end in time.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("still running after {after:?}: {}", .actors.join(", "))]
-pub struct StillRunning {
-    /// Their names.
-    pub actors: Vec<String>,
-    /// How long was waited.
-    pub after: Duration,
+/// A consumer, and how it is attached.
+#[derive(Debug)]
+pub struct Attachment<C, M = ()> {
+    /// Who takes events in.
+    pub consumer: C,
+    /// Observes its failures.
+    pub monitor: M,
+    /// What its end means for the follower.
+    pub role: Role,
+    /// Limits of its delivery.
+    pub config: delivery::Config,
 }
 
-/// A task under the supervisor.
-enum Task {
-    /// Ends by itself when it was told to stop.
-    Stopping(Handle<Result<(), Fault>>),
-    /// Ends when it is aborted: it keeps nothing that a stop could lose.
-    Aborting(Handle<()>),
-}
-
-impl Task {
-    async fn ended(&mut self) -> Result<Result<(), Fault>, commonware_runtime::Error> {
-        match self {
-            Self::Stopping(handle) => handle.await,
-            Self::Aborting(handle) => handle.await.map(Ok),
-        }
-    }
-
-    fn abort(&mut self) {
-        match self {
-            Self::Stopping(handle) => handle.abort(),
-            Self::Aborting(handle) => handle.abort(),
-        }
+impl<C> Attachment<C> {
+    /// An optional consumer that nobody observes, with the default limits.
+    pub fn new(consumer: C) -> Self {
+        Self { consumer, monitor: (), role: Role::Optional, config: delivery::Config::default() }
     }
 }
 
-struct Actor {
-    name: String,
-    task: Task,
-    stopper: Option<Stopper>,
+/// A consumer that is attached.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// Its member under the supervisor.
+    pub id: Id,
+    /// Talks to its delivery.
+    pub delivery: delivery::Mailbox,
 }
 
 /// A running follower: see the [module](self).
-pub struct Follower<E, L> {
+pub struct Follower<E, L = ()> {
     context: E,
     log: L,
-    mailbox: Mailbox,
-    actors: Vec<Actor>,
+    driver: Mailbox,
+    supervisor: supervisor::Mailbox,
+    handle: Handle<Report>,
 }
 
 impl<E, L> std::fmt::Debug for Follower<E, L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let actors: Vec<_> = self.actors.iter().map(|actor| &actor.name).collect();
-        f.debug_struct("Follower").field("actors", &actors).finish_non_exhaustive()
+        f.debug_struct("Follower").field("supervisor", &self.supervisor).finish_non_exhaustive()
     }
 }
 
 impl<E, L> Follower<E, L>
 where
     E: Spawner + Clock + Metrics + Rng,
-    L: History,
 {
-    /// Starts to follow `source` into `view`, which was opened for `chain_info`, and whose events
-    /// consumers read from `log`.
-    pub fn start<S, M>(
-        context: E,
-        source: Arc<S>,
-        (view, log): (impl LocalView<Block = S::Block>, L),
-        chain_info: ChainInfo,
-        monitor: M,
-        config: driver::Config,
-    ) -> Self
+    /// Starts to follow.
+    pub fn start<S, V, M>(context: E, config: Config<S, V, L, M>) -> Self
     where
         S: Source,
+        V: LocalView<Block = S::Block>,
         M: Monitor,
     {
-        let (driver, mailbox) =
-            Driver::new(context.child("driver"), source, view, chain_info, monitor, config);
-        let task = Task::Stopping(driver.start());
-        let actors = vec![Actor { name: "driver".into(), task, stopper: None }];
-        Self { context, log, mailbox, actors }
+        let Config { source, view, chain_info, log, monitor, driver, supervisor } = config;
+        let (supervising, supervisor) = Supervisor::new(context.child("supervisor"), supervisor);
+        let handle = supervising.start();
+        let parts = driver::Parts { source, view, chain_info, monitor };
+        let (actor, driver) = Driver::new(context.child("driver"), parts, driver);
+        supervisor.add(Member::critical(Running::start(actor)));
+        Self { context, log, driver, supervisor, handle }
     }
 
-    /// Hands all events to `consumer`, from where it last acknowledged durably.
-    pub fn attach<C: Consumer>(
-        &mut self,
-        consumer: C,
-        monitor: impl Monitor,
-        config: delivery::Config,
-    ) {
-        let name = format!("consumer {}", consumer.name());
+    /// Hands all events to a consumer, from where it last acknowledged durably.
+    pub fn attach<C: Consumer, M: Monitor>(&self, attachment: Attachment<C, M>) -> Attached
+    where
+        L: History,
+    {
+        let Attachment { consumer, monitor, role, config } = attachment;
         let context = self.context.child("delivery").with_attribute("consumer", consumer.name());
-        let (delivery, stopper) =
-            Delivery::new(context, self.log.clone(), consumer, monitor, config);
-        let task = Task::Stopping(delivery.start());
-        self.actors.push(Actor { name, task, stopper: Some(stopper) });
+        let parts = delivery::Parts { log: self.log.clone(), consumer, monitor };
+        let (actor, delivery) = Delivery::new(context, parts, config);
+        let id = self.supervisor.add(Member::new(role, Running::start(actor)));
+        Attached { id, delivery }
     }
 
-    /// Puts another actor under this supervisor, such as a source's upstream: it is named when it
-    /// ends, and aborted at the stop.
-    pub fn supervise(&mut self, name: impl Into<String>, handle: Handle<()>) {
-        let task = Task::Aborting(handle);
-        self.actors.push(Actor { name: name.into(), task, stopper: None });
+    /// Stops a consumer, or another member, and forgets it. What it acknowledged stays.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`supervisor::Mailbox::remove`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the member is removed all the same.
+    pub async fn detach(&self, id: Id) -> Result<(), RemoveError> {
+        self.supervisor.remove(id).await
+    }
+
+    /// Puts another actor under this supervisor, such as a source's upstream.
+    pub fn supervise(&self, member: Member) -> Id {
+        self.supervisor.add(member)
     }
 
     /// The history that consumers read.
@@ -147,7 +157,17 @@ where
 
     /// To ring the driver, and to wait for passes.
     pub const fn mailbox(&self) -> &Mailbox {
-        &self.mailbox
+        &self.driver
+    }
+
+    /// Where the driver stands, to read and to await.
+    pub fn heads(&self) -> Heads {
+        self.driver.heads()
+    }
+
+    /// What became of the members so far, to read and to await.
+    pub fn report(&self) -> Receiver<Report> {
+        self.supervisor.report()
     }
 
     /// Waits for a pass that begins after this call.
@@ -156,61 +176,34 @@ where
     ///
     /// That of [`Mailbox::sync`].
     pub async fn sync(&self) -> Result<tidewatch_stream::Ended, SyncError> {
-        self.mailbox.sync().await
+        self.driver.sync().await
     }
 
-    /// Waits for the first actor to end. A follower that is not told to stop runs for ever, so this
-    /// is always news. Called again, it waits for the next one; after the last one, for ever.
+    /// Waits until everything has ended, and reports why. A follower that nobody stops runs for ever, so
+    /// this is always news.
     ///
     /// # Cancel safety
     ///
     /// May be dropped and called again.
-    pub async fn ended(&mut self) -> Ended {
-        if self.actors.is_empty() {
-            return pending().await;
-        }
-        let ends = self.actors.iter_mut().map(|actor| actor.task.ended().boxed());
-        let (result, at, _) = select_all(ends).await;
-        let actor = self.actors.swap_remove(at);
-        let result = result.unwrap_or_else(|error| {
-            Err(FaultKind::Bug.fault(actor.name.clone(), format!("its task ended: {error}")))
-        });
-        Ended { actor: actor.name, result }
+    pub async fn ended(&self) -> Report {
+        let report = self.supervisor.report();
+        let ended = report.until(|report| report.over).await;
+        ended.unwrap_or_else(|_| report.current())
     }
 
-    /// Stops everything: the driver and the consumers complete what they are writing.
+    /// Stops everything in order, within `limit`: consumers first, the driver after them. After an end
+    /// by itself it changes nothing.
     ///
     /// # Errors
     ///
-    /// The names of the actors that had not ended after `limit`; they are aborted.
-    pub async fn stop(mut self, limit: Duration) -> Result<(), StillRunning> {
-        self.mailbox.stop();
-        for actor in &self.actors {
-            if let Some(stopper) = &actor.stopper {
-                stopper.stop();
-            }
-        }
-        let deadline = self.context.current() + limit;
-        let waits = self.actors.drain(..).map(|mut actor| {
-            let timer = self.context.sleep_until(deadline);
-            async move {
-                if matches!(actor.task, Task::Aborting(_)) {
-                    actor.task.abort();
-                }
-                commonware_macros::select! {
-                    _ = actor.task.ended() => None,
-                    () = timer => {
-                        actor.task.abort();
-                        Some(actor.name)
-                    },
-                }
-            }
-        });
-        let running: Vec<_> = join_all(waits).await.into_iter().flatten().collect();
-        if running.is_empty() {
-            Ok(())
-        } else {
-            Err(StillRunning { actors: running, after: limit })
+    /// The names of the actors that had not ended in time; they are aborted.
+    pub async fn stop(self, limit: Duration) -> Result<Report, StillRunning> {
+        self.supervisor.stop(limit);
+        let report = self.supervisor.report();
+        let report = self.handle.await.unwrap_or_else(|_| report.current());
+        match report.still_running {
+            Some(late) => Err(late),
+            None => Ok(report),
         }
     }
 }

@@ -1,11 +1,15 @@
 use super::*;
-use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
-use commonware_utils::{NZUsize, sync::Mutex};
+use commonware_runtime::{
+    Runner as _, Supervisor as _, deterministic, telemetry::metrics::count_running_tasks,
+};
+use commonware_utils::{NZU64, NZUsize, sync::Mutex};
+use futures::{FutureExt as _, future::pending};
 use std::collections::BTreeSet;
 use tidewatch_core::{
-    Ack, Block, BlockRef, ChainId, Digest, Height, Ladder, Limits, Record, Snapshot, Tier, TipSet,
+    Ack, Block, BlockRef, ChainId, Change, Conflict, Digest, Fault, FaultKind, Height, Ladder,
+    Limits, Record, Snapshot, Tier, TipSet, Watermarks,
 };
-use tidewatch_store::{Memory, MemoryReader};
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -130,18 +134,21 @@ impl Consumer for Recorder {
 type TestFollower = Follower<deterministic::Context, MemoryReader<TestBlock>>;
 
 fn start(context: &deterministic::Context, source: &Arc<Scripted>) -> TestFollower {
-    Follower::start(
-        context.child("follower"),
-        source.clone(),
-        Memory::new(chain_info()),
-        chain_info(),
-        (),
-        Config::default(),
-    )
+    let (view, log) = Memory::new(chain_info());
+    let config = Config {
+        source: source.clone(),
+        view,
+        chain_info: chain_info(),
+        log,
+        monitor: (),
+        driver: driver::Config::default(),
+        supervisor: supervisor::Config { stop_limit: LIMIT, ..supervisor::Config::default() },
+    };
+    Follower::start(context.child("follower"), config)
 }
 
-fn attach(follower: &mut TestFollower, consumer: &Recorder) {
-    follower.attach(consumer.clone(), (), delivery::Config::default());
+fn attach(follower: &TestFollower, consumer: &Recorder) -> Attached {
+    follower.attach(Attachment::new(consumer.clone()))
 }
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce(deterministic::Context) -> F) {
@@ -159,9 +166,11 @@ async fn given(context: &deterministic::Context, consumer: &Recorder, events: us
 fn every_consumer_is_given_every_event() {
     run(|context| async move {
         let source = Scripted::new(Ok(7));
-        let mut follower = start(&context, &source);
+        let follower = start(&context, &source);
         let consumers = ["a", "b"].map(|name| Recorder::new(name, Does::TakesIn));
-        consumers.iter().for_each(|consumer| attach(&mut follower, consumer));
+        for consumer in &consumers {
+            attach(&follower, consumer);
+        }
         follower.sync().await.unwrap();
         // Three ranges of blocks, then two tiers.
         for consumer in &consumers {
@@ -181,81 +190,206 @@ fn every_consumer_is_given_every_event() {
 }
 
 #[test]
-fn a_driver_that_ends_is_named_with_its_fault() {
+fn a_driver_that_ends_is_the_cause_and_everything_else_is_stopped_after_it() {
     run(|context| async move {
         let broken = FaultKind::Disk.fault("scripted", "the disk is gone");
-        let mut follower = start(&context, &Scripted::new(Err(broken.clone())));
-        attach(&mut follower, &Recorder::new("idle", Does::TakesIn));
-        let ended = follower.ended().await;
-        assert_eq!(ended, Ended { actor: "driver".into(), result: Err(broken) });
-        follower.stop(LIMIT).await.unwrap();
+        let source = Scripted::new(Ok(1));
+        let follower = start(&context, &source);
+        let consumer = Recorder::new("idle", Does::TakesIn);
+        attach(&follower, &consumer);
+        given(&context, &consumer, 3).await;
+        for _ in 0..3 {
+            assert!(follower.ended().now_or_never().is_none());
+        }
+        *source.0.lock() = Err(broken.clone());
+        let report = follower.ended().await;
+        let cause = report.cause.clone().unwrap();
+        assert_eq!((cause.actor.as_str(), cause.result), ("driver", Err(broken)));
+        assert_eq!((report.later.len(), report.over, report.members.len()), (0, true, 0));
+        assert!(matches!(follower.sync().await, Err(SyncError::Stopped(_))));
+        assert!(follower.heads().changed().await.is_ok(), "the last head");
+        assert_eq!(follower.ended().await, report);
+        assert_eq!(count_running_tasks(&context, "follower"), 0);
+        assert_eq!(follower.stop(LIMIT).await.unwrap(), report);
     });
 }
 
 #[test]
-fn a_consumer_that_ends_is_named_and_the_others_go_on() {
+fn an_optional_consumer_that_ends_is_reported_and_the_others_go_on() {
     run(|context| async move {
         let source = Scripted::new(Ok(1));
-        let mut follower = start(&context, &source);
+        let follower = start(&context, &source);
         let good = Recorder::new("good", Does::TakesIn);
-        attach(&mut follower, &good);
-        attach(&mut follower, &Recorder::new("bad", Does::Refuses));
-        let ended = follower.ended().await;
-        assert_eq!(ended.actor, "consumer bad");
+        attach(&follower, &good);
+        attach(&follower, &Recorder::new("bad", Does::Refuses));
+        let reports = follower.report();
+        let report = reports.until(|report| report.rested("consumer bad").is_some()).await.unwrap();
+        let ended = report.rested("consumer bad").unwrap().clone();
         assert_eq!(ended.result.map_err(|fault| fault.kind), Err(FaultKind::InvalidConfig));
         source.grow(4);
         follower.sync().await.unwrap();
         given(&context, &good, 6).await;
-        follower.stop(LIMIT).await.unwrap();
+        let report = follower.stop(LIMIT).await.unwrap();
+        assert_eq!((report.cause, report.later.len(), report.rested.len()), (None, 0, 1));
     });
 }
 
 #[test]
-fn a_supervised_actor_that_ends_is_named() {
+fn a_critical_consumer_that_ends_ends_the_follower() {
     run(|context| async move {
-        let mut follower = start(&context, &Scripted::new(Ok(1)));
-        follower.supervise("upstream", context.child("upstream").spawn(|_| async {}));
-        let ended = follower.ended().await;
-        assert_eq!(ended, Ended { actor: "upstream".into(), result: Ok(()) });
-        let aborted = context.child("feed").spawn(|_| pending::<()>());
-        aborted.abort();
-        follower.supervise("feed", aborted);
-        let ended = follower.ended().await;
-        assert_eq!(ended.actor, "feed");
-        assert_eq!(ended.result.map_err(|fault| fault.kind), Err(FaultKind::Bug));
-        follower.stop(LIMIT).await.unwrap();
+        let follower = start(&context, &Scripted::new(Ok(1)));
+        let bad = Recorder::new("bad", Does::Refuses);
+        follower.attach(Attachment { role: Role::Critical, ..Attachment::new(bad) });
+        let report = follower.ended().await;
+        assert_eq!(report.cause.unwrap().actor, "consumer bad");
+        assert!(report.over && report.still_running.is_none());
     });
 }
 
+/// Today's default of [`Consumer::restart`] refuses.
 #[test]
-fn waiting_for_the_end_may_be_given_up_and_goes_on_after_the_last_one() {
+fn a_consumer_that_is_too_old_ends_alone() {
     run(|context| async move {
-        let broken = FaultKind::Disk.fault("scripted", "the disk is gone");
         let source = Scripted::new(Ok(1));
-        let mut follower = start(&context, &source);
-        for _ in 0..3 {
-            assert!(follower.ended().now_or_never().is_none());
+        let (view, log) = Memory::with_retention(chain_info(), NZU64!(2));
+        let config = Config {
+            source: source.clone(),
+            view,
+            chain_info: chain_info(),
+            log,
+            monitor: (),
+            driver: driver::Config::default(),
+            supervisor: supervisor::Config::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
+        for tip in 2..9 {
+            source.grow(tip);
+            follower.sync().await.unwrap();
         }
-        follower.sync().await.unwrap();
-        *source.0.lock() = Err(broken);
-        assert_eq!(follower.ended().await.actor, "driver");
-        // Nothing is left that could end.
-        commonware_macros::select! {
-            ended = follower.ended() => panic!("{ended:?}"),
-            () = context.sleep(LIMIT) => {},
-        }
-        assert!(matches!(follower.sync().await, Err(SyncError::Stopped(_))));
+        attach(&follower, &Recorder::new("late", Does::TakesIn));
+        let reports = follower.report();
+        let report =
+            reports.until(|report| report.rested("consumer late").is_some()).await.unwrap();
+        let ended = report.rested("consumer late").unwrap().result.clone();
+        assert_eq!(ended.unwrap_err().kind, FaultKind::TooOld);
+        assert!(follower.sync().await.is_ok());
         follower.stop(LIMIT).await.unwrap();
+    });
+}
+
+#[test]
+fn consumers_come_and_go_while_it_runs() {
+    run(|context| async move {
+        let source = Scripted::new(Ok(3));
+        let follower = start(&context, &source);
+        let [first, second] = ["first", "second"].map(|name| Recorder::new(name, Does::TakesIn));
+        let attached = attach(&follower, &first);
+        attach(&follower, &second);
+        attached.delivery.durable(3).await.unwrap();
+        follower.detach(attached.id).await.unwrap();
+        assert_eq!(follower.detach(attached.id).await, Err(RemoveError::Unknown));
+        assert!(attached.delivery.durable(4).await.is_err());
+        source.grow(4);
+        follower.sync().await.unwrap();
+        given(&context, &second, 6).await;
+        assert_eq!(first.given().len(), 3);
+        // Attached again, it goes on from its durable position.
+        let attached = attach(&follower, &first);
+        attached.delivery.durable(6).await.unwrap();
+        assert_eq!(first.given(), (0..6).collect::<Vec<_>>());
+        let names: Vec<_> = follower.report().current().members.into_iter().map(|m| m.1).collect();
+        assert_eq!(names, ["driver", "consumer second", "consumer first"]);
+        follower.stop(LIMIT).await.unwrap();
+    });
+}
+
+#[test]
+fn where_it_stands_can_be_awaited_without_a_consumer() {
+    run(|context| async move {
+        let source = Scripted::new(Ok(1));
+        let follower = start(&context, &source);
+        let heads = follower.heads();
+        heads.reached(Tier::Finalized, Height::new(1)).await.unwrap();
+        source.grow(5);
+        let head = heads.reached(Tier::Finalized, Height::new(5)).await.unwrap();
+        assert_eq!(head.delivered(), Some(reference(5)));
+        follower.stop(LIMIT).await.unwrap();
+        assert!(heads.reached(Tier::Finalized, Height::new(6)).await.is_err());
+    });
+}
+
+/// A view that keeps no log.
+struct Bare(MemoryWriter<TestBlock>);
+
+impl LocalView for Bare {
+    type Block = TestBlock;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.0.chain_info()
+    }
+
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        self.0.watermarks().await
+    }
+
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.0.locate(heights).await
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
+        self.0.commit(changes).await
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.0.keep_evidence(conflict).await
+    }
+}
+
+#[test]
+fn a_view_without_a_log_is_followed_too() {
+    run(|context| async move {
+        let config = Config {
+            source: Scripted::new(Ok(6)),
+            view: Bare(Memory::new(chain_info()).0),
+            chain_info: chain_info(),
+            log: (),
+            monitor: (),
+            driver: driver::Config::default(),
+            supervisor: supervisor::Config::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
+        follower.heads().reached(Tier::Finalized, Height::new(6)).await.unwrap();
+        follower.stop(LIMIT).await.unwrap();
+    });
+}
+
+#[test]
+fn a_source_of_another_chain_is_the_cause_of_the_end() {
+    run(|context| async move {
+        let other = ChainInfo { genesis: reference(9), ..chain_info() };
+        let config = Config {
+            source: Scripted::new(Ok(6)),
+            view: Memory::new(other.clone()).0,
+            chain_info: other,
+            log: (),
+            monitor: (),
+            driver: driver::Config::default(),
+            supervisor: supervisor::Config::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
+        let cause = follower.ended().await.cause.unwrap();
+        assert_eq!(cause.result.unwrap_err().kind, FaultKind::WrongChain);
     });
 }
 
 #[test]
 fn a_stop_ends_at_once_where_nothing_is_stuck() {
     run(|context| async move {
-        let mut follower = start(&context, &Scripted::new(Ok(5)));
+        let follower = start(&context, &Scripted::new(Ok(5)));
         let consumer = Recorder::new("quick", Does::TakesIn);
-        attach(&mut follower, &consumer);
-        follower.supervise("upstream", context.child("upstream").spawn(|_| pending()));
+        attach(&follower, &consumer);
+        let upstream = context.child("upstream").spawn(|_| pending());
+        follower.supervise(Member::critical(Running::abortable("upstream", upstream)));
         follower.sync().await.unwrap();
         given(&context, &consumer, 4).await;
         let begin = context.current();
@@ -268,11 +402,11 @@ fn a_stop_ends_at_once_where_nothing_is_stuck() {
 fn a_consumer_that_hangs_is_named_after_the_limit_and_holds_up_nobody() {
     run(|context| async move {
         let source = Scripted::new(Ok(1));
-        let mut follower = start(&context, &source);
+        let follower = start(&context, &source);
         let (stuck, good) =
             (Recorder::new("stuck", Does::HangsAt(4)), Recorder::new("good", Does::TakesIn));
-        attach(&mut follower, &stuck);
-        attach(&mut follower, &good);
+        attach(&follower, &stuck);
+        attach(&follower, &good);
         for tip in 1..=3 {
             source.grow(tip);
             follower.sync().await.unwrap();

@@ -3,6 +3,7 @@
 use super::{
     World,
     endpoint::{Endpoint, Network, Traffic},
+    life::UPSTREAM,
     node::Node,
 };
 use crate::{
@@ -10,10 +11,11 @@ use crate::{
     scripted::{chain::TestBlock, committee::Terms},
     watch::{Certificates, Told},
 };
-use commonware_runtime::{Handle, Supervisor as _, deterministic, reschedule};
+use commonware_runtime::{Supervisor as _, deterministic, reschedule};
 use commonware_utils::sync::Mutex;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tidewatch_certified::{CertifiedSource, Check, Config, Failover, Parts, Work, open};
+use tidewatch_core::Running;
 
 /// The certified source of a world.
 pub(super) type Source = CertifiedSource<
@@ -27,7 +29,6 @@ pub(super) type Source = CertifiedSource<
 pub(super) struct Upstream {
     source: Arc<Source>,
     traffic: Arc<Mutex<Traffic>>,
-    handle: Handle<()>,
 }
 
 impl Upstream {
@@ -44,10 +45,8 @@ impl Upstream {
         }
     }
 
-    /// Aborts the actor and returns the remaining traffic.
+    /// The traffic that remains once the follower was stopped.
     pub(super) async fn end(self) -> Traffic {
-        self.handle.abort();
-        let _ = self.handle.await; // The only result is that the task was aborted.
         drop(self.source);
         // The signature verifier ends when its last mailbox is dropped, one scheduler turn later.
         reschedule().await;
@@ -63,7 +62,7 @@ impl World {
         host: &Host<deterministic::Context>,
         nodes: &[Arc<Node<deterministic::Context>>],
         told: Told,
-    ) -> (Arc<Source>, Upstream) {
+    ) -> (Arc<Source>, Upstream, Running) {
         let network = Network {
             validators: self.validators.clone(),
             truth: self.truth.clone(),
@@ -96,6 +95,7 @@ impl World {
         };
         let (source, upstream) = open(host.child("certified"), parts, config);
         let source = Arc::new(source);
-        (source.clone(), Upstream { source, traffic, handle: upstream.start() })
+        let running = Running::abortable(UPSTREAM, upstream.start());
+        (source.clone(), Upstream { source, traffic }, running)
     }
 }

@@ -6,7 +6,6 @@ use super::{
     millis,
 };
 use crate::watch::Asked;
-use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
 use std::time::Duration;
 use tidewatch_core::Height;
@@ -24,7 +23,7 @@ impl World {
     ) -> bool {
         // After a failed pass, back-off delays the next one in spite of the doorbell.
         let mut passes = PASSES + self.mix.nodes.len();
-        while let Err(error) = process.mailbox.sync().await {
+        while let Err(error) = process.follower.sync().await {
             passes -= 1;
             if passes == 0 || self.ended(process) {
                 self.watch.broken("liveness", format!("every pass fails: {error}"));
@@ -126,7 +125,7 @@ impl World {
         let checked =
             || process.upstream.as_ref().map_or(0, |upstream| upstream.certificates().checked());
         let (asked, before) = (self.watch.asked(), checked());
-        let _ = process.mailbox.sync().await;
+        let _ = process.follower.sync().await;
         (self.watch.asked().since(&asked), checked() - before)
     }
 
@@ -146,19 +145,17 @@ impl World {
 
     /// Every actor ends when it is stopped, and no task or connection is left.
     pub(super) async fn stop(&mut self, context: &deterministic::Context, process: Process) {
-        process.mailbox.stop();
-        for stopper in &process.stoppers {
-            stopper.stop();
-        }
-        for (actor, handle) in process.actors {
-            let ended = select! {
-                ended = handle => format!("{ended:?}"),
-                () = context.sleep(STOP) => format!("nothing within {STOP:?}"),
-            };
-            if ended != "Ok(Ok(()))" {
-                self.watch
-                    .broken("leaks", format!("{actor} was told to stop, and there was {ended}"));
+        let (begun, ended) = (context.current(), process.follower.stop(STOP).await);
+        let broken = match &ended {
+            Err(late) => Some(late.to_string()),
+            Ok(report) if report.cause.is_some() || !report.later.is_empty() => {
+                Some(report.to_string())
             }
+            Ok(_) => None,
+        };
+        if let Some(broken) = broken {
+            let took = context.current().duration_since(begun).unwrap_or_default();
+            self.watch.broken("leaks", format!("a stop ended after {took:?} with: {broken}"));
         }
         if let Some(upstream) = process.upstream {
             let left = upstream.end().await;

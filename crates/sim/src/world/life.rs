@@ -9,9 +9,8 @@ use crate::{
     watch::{Heard, Kept, Observation, Spied, Told},
 };
 use commonware_macros::select;
-use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
+use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
-use futures::FutureExt as _;
 use rand::RngExt as _;
 use std::{
     num::{NonZeroU64, NonZeroUsize},
@@ -19,8 +18,9 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{ChainInfo, EventLog as _, Fault, FaultKind, LogError, Record, Source};
+use tidewatch_node::{Attachment, Config, Follower, Member, supervisor};
 use tidewatch_store::{Reader as LogReader, Store};
-use tidewatch_stream::{Delivery, Driver, Mailbox, Stopper, delivery, driver};
+use tidewatch_stream::{delivery, driver};
 
 pub(super) const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
 
@@ -30,14 +30,18 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How long everything may take to end.
 pub(super) const STOP: Duration = Duration::from_secs(60);
 
+/// The actor beside a certified source.
+pub(super) const UPSTREAM: &str = "upstream";
+
 pub(super) type Db = LogReader<Host<deterministic::Context>, TestBlock>;
+
+/// What users run, on a machine that fails, with a recorder at every port.
+pub(super) type Composed = Follower<Host<deterministic::Context>, Heard<Db>>;
 
 /// What runs in a life.
 pub(super) struct Process {
-    pub(super) mailbox: Mailbox,
+    pub(super) follower: Composed,
     pub(super) store: Db,
-    pub(super) actors: Vec<(&'static str, Handle<Result<(), Fault>>)>,
-    pub(super) stoppers: Vec<Stopper>,
     /// Beside the source of a certified chain.
     pub(super) upstream: Option<Upstream>,
     pub(super) nodes: Vec<Arc<Node<deterministic::Context>>>,
@@ -117,9 +121,12 @@ impl World {
             })
             .collect();
         if mix.certified {
-            let (source, upstream) = self.certified(&host, &nodes, self.told(context));
+            let (source, upstream, running) = self.certified(&host, &nodes, self.told(context));
             let started = self.compose(context, host, trouble, source, chain_info, nodes).await;
-            return started.map(|process| Process { upstream: Some(upstream), ..process });
+            return started.map(|process| {
+                process.follower.supervise(Member::critical(running));
+                Process { upstream: Some(upstream), ..process }
+            });
         }
         let (ladder, truth) = (mix.ladder, self.truth.clone());
         let source = RpcSource::new(nodes.clone(), truth, ladder, mix.digests_max, mix.blocks_max);
@@ -151,37 +158,38 @@ impl World {
         let next = records.last().map_or(0, |last| last.cursor.handled());
         self.watch.see(Observation::Opened { watermarks, records });
 
-        let told = self.told(context);
-        let spied = Spied::new(source, context.child("spy"), self.watch.clone());
-        let kept = Kept::new(view, store.clone(), self.watch.clone(), next);
-        let config = driver::Config {
-            mode: self.mix.mode,
-            poll: self.mix.poll,
-            backoff_max: self.mix.backoff_max,
-            deadline: self.mix.deadline,
-            thresholds: self.mix.thresholds,
-            ..driver::Config::default()
+        let log = Heard::new(store.clone(), self.watch.clone());
+        let config = Config {
+            source: Arc::new(Spied::new(source, context.child("spy"), self.watch.clone())),
+            view: Kept::new(view, store.clone(), self.watch.clone(), next),
+            chain_info,
+            log,
+            monitor: self.told(context),
+            driver: driver::Config {
+                mode: self.mix.mode,
+                poll: self.mix.poll,
+                backoff_max: self.mix.backoff_max,
+                deadline: self.mix.deadline,
+                thresholds: self.mix.thresholds,
+                ..driver::Config::default()
+            },
+            supervisor: supervisor::Config::default(),
         };
-        let (driver, mailbox) =
-            Driver::new(host.child("driver"), Arc::new(spied), kept, chain_info, told, config);
-        let mut actors = vec![("driver", driver.start())];
-        let (mut stoppers, calm) = (Vec::new(), Arc::new(AtomicBool::new(false)));
+        let follower = Follower::start(host.child("follower"), config);
+        let calm = Arc::new(AtomicBool::new(false));
         for (nth, temper) in self.mix.consumers.clone().into_iter().enumerate() {
-            let (handle, stopper) = self.attach(context, &host, &store, (nth, temper), &calm);
-            actors.push((NAMES[nth], handle));
-            stoppers.push(stopper);
+            self.attach(context, &follower, (nth, temper), &calm);
         }
-        Ok(Process { mailbox, store, actors, stoppers, upstream: None, nodes, trouble, calm })
+        Ok(Process { follower, store, upstream: None, nodes, trouble, calm })
     }
 
     fn attach(
         &mut self,
         context: &deterministic::Context,
-        host: &Host<deterministic::Context>,
-        store: &Db,
+        follower: &Composed,
         (nth, temper): (usize, Temper),
         calm: &Arc<AtomicBool>,
-    ) -> (Handle<Result<(), Fault>>, Stopper) {
+    ) {
         let name = NAMES[nth];
         let clock = context.child("consumer").with_attribute("nth", nth);
         let books = self.books[nth].clone();
@@ -197,10 +205,7 @@ impl World {
             batch_max: NonZeroUsize::new(self.mix.batch_max).unwrap_or(NonZeroUsize::MIN),
             ..delivery::Config::default()
         };
-        let log = Heard::new(store.clone(), self.watch.clone());
-        let child = host.child("delivery").with_attribute("nth", nth);
-        let (delivery, stopper) = Delivery::new(child, log, reader, (), config);
-        (delivery.start(), stopper)
+        follower.attach(Attachment { config, ..Attachment::new(reader) });
     }
 
     /// Everything goes wrong that the mix holds. False where the process ended.
@@ -245,21 +250,21 @@ impl World {
             }
         }
         if self.rng.random_bool(0.05) {
-            process.mailbox.ring();
+            process.follower.mailbox().ring();
         }
     }
 
     /// Whether an actor has ended. A disk that fails ends them; the process is started again.
-    pub(super) fn ended(&self, process: &mut Process) -> bool {
-        for (actor, handle) in &mut process.actors {
-            let Some(result) = handle.now_or_never() else { continue };
-            let result = result.unwrap_or_else(|error| {
-                Err(FaultKind::Bug.fault(*actor, format!("its task ended: {error}")))
-            });
-            self.watch.see(Observation::Ended { actor, result });
-            return true;
-        }
-        false
+    pub(super) fn ended(&self, process: &Process) -> bool {
+        let report = process.follower.report().current();
+        let Some(ended) = report.cause.or_else(|| report.rested.into_iter().next()) else {
+            return false;
+        };
+        let reader = NAMES.into_iter().find(|name| ended.actor == format!("consumer {name}"));
+        let upstream = (ended.actor == UPSTREAM).then_some(UPSTREAM);
+        let actor = reader.or(upstream).unwrap_or("driver");
+        self.watch.see(Observation::Ended { actor, result: ended.result });
+        true
     }
 }
 

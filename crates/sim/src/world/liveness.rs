@@ -67,7 +67,7 @@ impl World {
     /// Waits for a pass, and reports the time meanwhile.
     async fn synced(&self, context: &deterministic::Context, process: &Process) -> String {
         let before = self.watch.asked();
-        let pass = process.mailbox.sync();
+        let pass = process.follower.sync();
         pin_mut!(pass);
         loop {
             select! {

@@ -1,36 +1,30 @@
 //! The delivery's loop.
 
-use super::{Config, metrics::Metrics};
-use crate::{
-    Stopper,
-    stop::{StopSignal, with_runtime},
-};
-use commonware_macros::select;
-use commonware_runtime::{
-    Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell,
-    telemetry::metrics::GaugeExt as _,
-};
+use super::{Config, Mailbox, Parts, ingress::Message, metrics::Metrics, progress::Progress};
+use commonware_actor::mailbox::{self, Receiver};
+use commonware_macros::{select, select_loop};
+use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
 use commonware_utils::NZUsize;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::pending, pin_mut};
 use rand::Rng;
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use tidewatch_core::{
-    Ack, Backoff, Consumer, Cursor, Fault, FaultKind, History, LogError, Monitor, Record, Resume,
-    ResumeError, Rule, Severity,
+    Ack, Actor, Backoff, Canceled, Consumer, Fault, FaultKind, History, LogError, Monitor, Record,
+    Resume, ResumeError, Rule, Severity, Stopper, Stopping,
 };
 use tracing::{debug, warn};
 
 /// Hands the events of one log to one consumer: see the [module](super).
 pub struct Delivery<E: Spawner, L, C, M> {
     context: ContextCell<E>,
-    log: L,
     consumer: C,
     monitor: M,
     config: Config,
-    metrics: Metrics,
-    backoff: Backoff,
-    stop: StopSignal,
-    _stopper: Stopper,
+    progress: Progress<L>,
+    inbox: Receiver<Message>,
+    stop: Stopping,
+    /// Keeps the inbox open when all other mailboxes are gone.
+    own: Mailbox,
 }
 
 impl<E: Spawner, L, C: Consumer, M> std::fmt::Debug for Delivery<E, L, C, M> {
@@ -56,23 +50,25 @@ where
     C: Consumer,
     M: Monitor,
 {
-    /// A delivery from `log` to `consumer`, and what stops it. `monitor` is told of the consumer's
-    /// failures.
-    pub fn new(context: E, log: L, consumer: C, monitor: M, config: Config) -> (Self, Stopper) {
+    /// A delivery from `parts.log` to `parts.consumer`, and the mailbox to talk to it.
+    pub fn new(context: E, parts: Parts<L, C, M>, config: Config) -> (Self, Mailbox) {
+        let Parts { log, consumer, monitor } = parts;
+        let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
         let (stopper, stop) = Stopper::new();
+        let mailbox = Mailbox { sender, stopper };
         let metrics = Metrics::new(&context);
+        let backoff = Backoff::new(config.backoff, config.backoff_max);
         let delivery = Self {
             context: ContextCell::new(context),
-            log,
+            progress: Progress::new(log, consumer.name().into(), metrics, backoff),
             consumer,
             monitor,
-            metrics,
-            backoff: Backoff::new(config.backoff, config.backoff_max),
             config,
+            inbox,
             stop,
-            _stopper: stopper.clone(),
+            own: mailbox.clone(),
         };
-        (delivery, stopper)
+        (delivery, mailbox)
     }
 
     /// Starts it. The handle resolves when it was stopped or its log was closed, or with the fault
@@ -82,23 +78,47 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let (stop, held) = with_runtime(&self.stop, &*self.context);
+        let (stop, held) = self.stop.with_runtime(&*self.context);
         self.stop = stop;
-        let mut next = self.resume().await?;
-        loop {
-            let ready = select! {
-                () = self.stop.clone() => break,
-                ready = self.log.wait(next) => ready,
-            };
-            let step = match ready {
-                Ok(()) => self.step(next).await?,
-                Err(error) => self.refused(error).await?,
-            };
-            match step {
-                Next::Stopped => break,
-                Next::At(sequence) => next = sequence,
-            }
+        let mut next = match self.resume().await? {
+            Next::At(sequence) => sequence,
+            Next::Stopped => 0,
+        };
+        select_loop! {
+            self.context,
+            on_start => {
+                if let Some(sequence) = self.progress.take_again() {
+                    self.canceled().await?;
+                    next = sequence;
+                }
+                let full = self.progress.flight.len() >= self.config.in_flight_max.get();
+                let log = self.progress.log.clone();
+                let ready = async {
+                    if full {
+                        pending::<()>().await;
+                    }
+                    log.wait(next).await
+                };
+            },
+            on_stopped => {},
+            () = self.stop.stopped() => break,
+            Some(message) = self.inbox.recv() else break => self.progress.request(message),
+            // Before more is handed over: it may make room, or void what comes next.
+            settled = self.progress.flight.settled() => self.progress.settled(settled).await?,
+            ready = ready => {
+                let step = match ready {
+                    Ok(()) => self.step(next).await?,
+                    Err(error) => self.refused(error).await?,
+                };
+                match step {
+                    Next::Stopped => break,
+                    Next::At(sequence) => next = sequence,
+                }
+            },
         }
+        // What is not acknowledged by now comes again.
+        let settled = self.progress.flight.settle();
+        self.progress.settled(settled).await?;
         drop(held);
         debug!(consumer = self.consumer.name(), next, "delivery stopped");
         Ok(())
@@ -106,28 +126,48 @@ where
 
     /// The first event that the consumer has not durably taken in, after bridging a gap in history
     /// where its position is not one of this log.
-    async fn resume(&mut self) -> Result<u64, Fault> {
-        let Some(cursor) = self.log.load(self.consumer.name()).await? else { return Ok(0) };
-        match self.log.resume(&cursor).await {
-            Ok(Resume::Exact { next }) => Ok(next),
-            Ok(Resume::Forked { bridge, next, .. }) => {
-                if !bridge.is_empty() {
-                    self.hand_over(&bridge).await?;
-                }
-                Ok(next)
+    async fn resume(&mut self) -> Result<Next, Fault> {
+        let Some(cursor) = self.progress.log.load(self.consumer.name()).await? else {
+            return Ok(Next::At(0));
+        };
+        match self.progress.log.resume(&cursor).await {
+            Ok(Resume::Exact { next }) => {
+                self.progress.begin(next);
+                Ok(Next::At(next))
             }
+            Ok(Resume::Forked { bridge, next, .. }) => self.bridge(&bridge, next).await,
             // Its position says nothing here, not even where to look: the history starts anew.
-            Err(ResumeError::TooOld { .. }) => match self.start_again(0).await? {
-                Next::At(next) => Ok(next),
-                Next::Stopped => Ok(0),
-            },
+            Err(ResumeError::TooOld { .. }) => self.start_again(0).await,
             Err(ResumeError::Fault(fault)) => Err(fault),
             Err(error) => Err(FaultKind::CorruptRecord.fault(self.consumer.name(), error)),
         }
     }
 
+    /// Hands `bridge` over and waits until it is acknowledged: its events are in no log, so that they
+    /// could not be read again from there.
+    async fn bridge(&mut self, bridge: &[Record], next: u64) -> Result<Next, Fault> {
+        if bridge.is_empty() {
+            return Ok(Next::At(next));
+        }
+        loop {
+            if matches!(self.hand_over(bridge).await?, Next::Stopped) {
+                return Ok(Next::Stopped);
+            }
+            while self.progress.flight.len() > 0 {
+                select! {
+                    () = self.stop.stopped() => return Ok(Next::Stopped),
+                    settled = self.progress.flight.settled() => self.progress.settled(settled).await?,
+                }
+            }
+            if self.progress.take_again().is_none() {
+                return Ok(Next::At(next));
+            }
+            self.canceled().await?;
+        }
+    }
+
     async fn step(&mut self, next: u64) -> Result<Next, Fault> {
-        match self.log.read(next, self.config.batch_max).await {
+        match self.progress.log.read(next, self.config.batch_max).await {
             Ok(records) if records.is_empty() => Ok(Next::At(next)),
             Ok(records) => self.hand_over(&records).await,
             Err(error) => self.refused(error).await,
@@ -139,16 +179,13 @@ where
         let Some(last) = records.last() else {
             return Err(FaultKind::Bug.fault(self.consumer.name(), "nothing to hand over"));
         };
+        debug_assert!(records.is_sorted_by_key(Record::sequence), "{records:?}");
         loop {
-            let call = async { self.consumer.handle(records).await };
-            let handled = attempt(&*self.context, &self.stop, self.config.grace, call).await;
-            self.metrics.handled.inc_by(records.len() as u64);
+            let handled = self.offer(records).await?;
+            self.progress.metrics.handled.inc_by(records.len() as u64);
             match handled {
                 Some(Ok(ack)) => {
-                    self.backoff.succeed();
-                    if ack == Ack::Durable || !Rule::DurableAck.kept() {
-                        self.acknowledge(&last.cursor).await?;
-                    }
+                    self.progress.handled(records, ack).await?;
                     return Ok(Next::At(last.cursor.handled()));
                 }
                 Some(Err(_)) if !Rule::Again.kept() => {
@@ -157,34 +194,43 @@ where
                 Some(Err(fault)) => self.failed(fault).await?,
                 None => return Ok(Next::Stopped),
             }
-            if self.is_stopped() {
+            if self.stop.is_stopped() {
                 return Ok(Next::Stopped);
             }
         }
     }
 
-    fn is_stopped(&self) -> bool {
-        self.stop.clone().now_or_never().is_some()
+    /// One call of the consumer with `records`. Acknowledgements of earlier batches are taken meanwhile.
+    async fn offer(&mut self, records: &[Record]) -> Result<Option<Result<Ack, Fault>>, Fault> {
+        let call = async { self.consumer.handle(records).await };
+        let call = attempt(&*self.context, &self.stop, self.config.grace, call);
+        pin_mut!(call);
+        loop {
+            select! {
+                handled = &mut call => return Ok(handled),
+                settled = self.progress.flight.settled() => self.progress.settled(settled).await?,
+            }
+        }
     }
 
-    async fn acknowledge(&mut self, cursor: &Cursor) -> Result<(), Fault> {
-        self.log.store(self.consumer.name(), cursor).await?;
-        let _ = self.metrics.acknowledged.try_set(cursor.handled());
-        Ok(())
+    /// An acknowledgement was dropped: a failure of the consumer like any other.
+    async fn canceled(&mut self) -> Result<(), Fault> {
+        let fault = FaultKind::Consumer.fault(self.consumer.name(), Canceled);
+        self.failed(fault).await
     }
 
     /// Counts a failure of the consumer, and waits before it is tried again, unless told to stop.
     async fn failed(&mut self, fault: Fault) -> Result<(), Fault> {
-        self.metrics.failures.inc();
+        self.progress.metrics.failures.inc();
         self.monitor.fault(&fault);
         match fault.severity() {
             Severity::Config | Severity::Bug | Severity::Corrupt => return Err(fault),
             Severity::Transient | Severity::Behind | Severity::Invalid => {}
         }
-        let wait: Duration = self.backoff.fail(&mut *self.context);
+        let wait: Duration = self.progress.backoff.fail(&mut *self.context);
         warn!(%fault, ?wait, "consumer failed, its events come again");
         select! {
-            () = self.stop.clone() => {},
+            () = self.stop.stopped() => {},
             () = self.context.sleep(wait) => {},
         }
         Ok(())
@@ -202,14 +248,15 @@ where
 
     /// Starts the consumer again from the event `oldest`, or from the first one after it that is kept.
     async fn start_again(&mut self, oldest: u64) -> Result<Next, Fault> {
+        self.progress.forget();
         let mut from = oldest;
         loop {
-            match self.log.read(from, NZUsize!(1)).await {
+            match self.progress.log.read(from, NZUsize!(1)).await {
                 Ok(records) => match records.first() {
                     Some(record) => return self.restart(record).await,
                     None => return Ok(Next::At(from)),
                 },
-                // Pruned again in between.
+                // Trimmed again in between.
                 Err(LogError::TooOld { oldest, .. }) if oldest > from => from = oldest,
                 Err(LogError::TooOld { .. }) => return Ok(Next::At(from)),
                 Err(LogError::Fault(fault)) => return Err(fault),
@@ -224,29 +271,49 @@ where
             let restarted = attempt(&*self.context, &self.stop, self.config.grace, call).await;
             match restarted {
                 Some(Ok(())) => {
-                    self.backoff.succeed();
-                    self.metrics.restarts.inc();
+                    self.progress.backoff.succeed();
+                    self.progress.metrics.restarts.inc();
                     return Ok(Next::At(oldest.cursor.handled()));
                 }
                 Some(Err(fault)) => self.failed(fault).await?,
                 None => return Ok(Next::Stopped),
             }
-            if self.is_stopped() {
+            if self.stop.is_stopped() {
                 return Ok(Next::Stopped);
             }
         }
     }
 }
 
-/// One call of a consumer. Nothing where it was not done `grace` after the delivery was told to stop.
+impl<E, L, C, M> Actor for Delivery<E, L, C, M>
+where
+    E: Spawner + Clock + Register + Rng,
+    L: History,
+    C: Consumer,
+    M: Monitor,
+{
+    fn name(&self) -> String {
+        format!("consumer {}", self.consumer.name())
+    }
+
+    fn stopper(&self) -> Stopper {
+        self.own.stopper()
+    }
+
+    fn start(self) -> Handle<Result<(), Fault>> {
+        Self::start(self)
+    }
+}
+
+/// One call of a consumer. Nothing where it was not done `grace` after the delivery was stopped.
 async fn attempt<T>(
     clock: &impl Clock,
-    stop: &StopSignal,
+    stop: &Stopping,
     grace: Duration,
     call: impl Future<Output = Result<T, Fault>>,
 ) -> Option<Result<T, Fault>> {
     let expired = async {
-        stop.clone().await;
+        stop.stopped().await;
         clock.sleep(grace).await;
     };
     select! {

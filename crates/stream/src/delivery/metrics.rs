@@ -8,12 +8,14 @@ use commonware_runtime::{
 pub(super) struct Metrics {
     /// Events handled, repetitions included.
     pub(super) handled: Counter,
-    /// Times that the consumer failed or panicked.
+    /// Times that the consumer failed, panicked or dropped an acknowledgement.
     pub(super) failures: Counter,
-    /// Times that the consumer was asked to start again.
+    /// Times that the consumer had to start again.
     pub(super) restarts: Counter,
     /// Events of the history that are durably taken in.
     pub(super) acknowledged: Gauge,
+    /// Batches handed over and not acknowledged.
+    pub(super) in_flight: Gauge,
 }
 
 impl Metrics {
@@ -23,6 +25,7 @@ impl Metrics {
             failures: context.counter("failures", "Times that the consumer failed or panicked"),
             restarts: context.counter("restarts", "Times that the consumer had to start again"),
             acknowledged: context.gauge("acknowledged", "Events that are durably taken in"),
+            in_flight: context.gauge("in_flight", "Batches handed over and not acknowledged"),
         }
     }
 }

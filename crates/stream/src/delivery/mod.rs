@@ -3,9 +3,10 @@
 //! # Overview
 //!
 //! ```text
-//!  log ──read(next, batch)──▶ Delivery ──handle(records)──▶ Consumer
-//!   ▲                            │                             │
-//!   └──store(name, cursor)───────┴──────────Ack::Durable───────┘
+//!  log ──read(next, batch)──▶ Delivery ──handle(records)──▶ Consumer ──▶ its workers
+//!   ▲                            │  ▲                          │              │
+//!   │                            │  └──Ack::Durable, Accepted──┘              │
+//!   └──store(name, cursor)───────┴─────Ack::Later────acknowledgement──────────┘
 //! ```
 //!
 //! At least once, and in order. Each consumer has a delivery of its own, which reads the log when it
@@ -17,9 +18,16 @@
 //! `Ack::Durable` moves the consumer's position in the log, for everything up to there. A consumer
 //! that fails, or panics, is given the same events again after a back-off.
 //!
+//! `Ack::Later` lets the next events come too, while no more than `in_flight_max` batches are out. They
+//! are acknowledged in any order; the position moves over the contiguous prefix, and one write makes
+//! durable whatever was acknowledged by then. `Ack::Durable` behind a batch that is out waits for it. A
+//! dropped acknowledgement is a failure: every batch that is out is forgotten, and after a back-off the
+//! events come again from the first one that is not acknowledged.
+//!
 //! # Restart safety
 //!
-//! It starts after the last durable acknowledgement: what was handled after that comes again.
+//! It starts after the last durable acknowledgement: what was handled after that comes again. Told to
+//! stop, it waits for the call at hand, but not for acknowledgements that are out.
 //!
 //! # Slow consumers
 //!
@@ -30,9 +38,14 @@
 
 mod actor;
 mod config;
+mod flight;
+mod ingress;
 mod metrics;
+mod progress;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use actor::Delivery;
-pub use config::Config;
+pub use config::{Config, Parts};
+pub use ingress::{Mailbox, Stopped};

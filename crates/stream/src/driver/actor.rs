@@ -1,27 +1,25 @@
 //! The driver's loop.
 
 use super::{
-    Config, Mailbox,
+    Config, Mailbox, Parts,
     ingress::{Answer, Message},
     metrics::Metrics,
     tracker::Tracker,
 };
-use crate::{
-    Cost, Ended, Guard, Pass, Stopper,
-    stop::{StopSignal, with_runtime},
-};
+use crate::{Cost, Ended, Guard, Pass};
 use commonware_actor::mailbox::{self, Receiver};
-use commonware_macros::select;
+use commonware_macros::{select, select_loop};
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
-use futures::{FutureExt as _, pin_mut};
-use rand::Rng;
-use std::{
-    future::{Future, pending},
-    sync::Arc,
-    time::Duration,
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, pending},
+    pin_mut,
 };
+use rand::Rng;
+use std::{future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{
-    Backoff, ChainInfo, Fault, FaultKind, LocalView, Monitor, Rule, Severity, Source,
+    Actor, Backoff, ChainInfo, Fault, FaultKind, HeadSender, LocalView, Monitor, Rule, Severity,
+    Source, Stopper, Stopping,
 };
 use tracing::{debug, info, warn};
 
@@ -33,9 +31,11 @@ pub struct Driver<E: Spawner + Clock, S, V, M> {
     chain_info: ChainInfo,
     config: Config,
     inbox: Receiver<Message>,
-    stop: StopSignal,
-    /// Keeps the inbox open and the stop signal from resolving when all other mailboxes are gone.
-    _own: Mailbox,
+    stop: Stopping,
+    /// Keeps the inbox open when all other mailboxes are gone.
+    own: Mailbox,
+    /// The source was asked which chain it is of, and it is the view's.
+    compared: bool,
     tracker: Tracker<E, M>,
     backoff: Backoff,
 }
@@ -49,12 +49,12 @@ impl<E: Spawner + Clock, S, V, M> std::fmt::Debug for Driver<E, S, V, M> {
     }
 }
 
-/// Ends a wait on the source by deadline and by stop, and says meanwhile what it makes of the tip.
+/// Ends a wait on the source by deadline and by stop, and keeps the status up to date meanwhile.
 struct Bounded<'a, E, M> {
     context: &'a E,
     tracker: &'a Tracker<E, M>,
     about: &'a str,
-    stop: StopSignal,
+    stop: Stopping,
     deadline: Duration,
 }
 
@@ -68,7 +68,7 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
         pin_mut!(call, deadline);
         loop {
             select! {
-                () = self.stop.clone() => {
+                () = self.stop.stopped() => {
                     return Err(FaultKind::Stopped.fault(self.about, "the driver was told to stop"));
                 },
                 result = &mut call => {
@@ -96,15 +96,23 @@ struct Pause {
     pace: Duration,
 }
 
-/// Why the driver woke up.
-enum Wake {
-    Stop,
-    Message(Option<Message>),
-    Doorbell,
-    /// The next pass is due.
-    Due,
-    /// The status turned, because time passed.
-    Turn,
+/// Until when the driver idles. Measured by sleeping: the wall clock may be set back meanwhile.
+struct Idle {
+    due: BoxFuture<'static, ()>,
+    /// The earliest moment for a pass after a hint.
+    earliest: BoxFuture<'static, ()>,
+    /// One hint is as good as many: after the first, none is heard until the pass.
+    rung: bool,
+}
+
+impl Idle {
+    fn new(context: &impl Clock, pause: &Pause) -> Self {
+        Self {
+            due: context.sleep(Rule::Poll.bounds(pause.wait)).boxed(),
+            earliest: context.sleep(pause.pace.min(pause.wait)).boxed(),
+            rung: false,
+        }
+    }
 }
 
 impl<E, S, V, M> Driver<E, S, V, M>
@@ -114,21 +122,17 @@ where
     V: LocalView<Block = S::Block>,
     M: Monitor,
 {
-    /// A driver over `source` for `view`, which it alone writes, and the mailbox to talk to it.
-    /// `chain_info` is what the source answered at start, and the view was opened with.
-    pub fn new(
-        context: E,
-        source: Arc<S>,
-        view: V,
-        chain_info: ChainInfo,
-        monitor: M,
-        config: Config,
-    ) -> (Self, Mailbox) {
+    /// A driver over `parts.source` for `parts.view`, which it alone writes, and the mailbox to talk to
+    /// it.
+    pub fn new(context: E, parts: Parts<S, V, M>, config: Config) -> (Self, Mailbox) {
+        let Parts { source, view, chain_info, monitor } = parts;
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
         let (stopper, stop) = Stopper::new();
+        let (head, heads) = HeadSender::new();
         let metrics = Metrics::new(&context);
-        let tracker = Tracker::new(context.child("clock"), monitor, metrics, config.thresholds);
-        let mailbox = Mailbox { sender, stopper };
+        let clock = context.child("clock");
+        let tracker = Tracker::new(clock, monitor, metrics, config.thresholds, head);
+        let mailbox = Mailbox { sender, stopper, heads };
         let backoff = Backoff::new(config.poll, config.backoff_max);
         let context = ContextCell::new(context);
         let driver = Self {
@@ -139,7 +143,8 @@ where
             config,
             inbox,
             stop,
-            _own: mailbox.clone(),
+            own: mailbox.clone(),
+            compared: false,
             tracker,
             backoff,
         };
@@ -152,17 +157,52 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let (stop, held) = with_runtime(&self.stop, &*self.context);
+        let (stop, held) = self.stop.with_runtime(&*self.context);
         self.stop = stop;
         let watermarks = self.view.watermarks().await?;
         self.tracker.moved(&watermarks);
         let mut answers = Vec::new();
-        loop {
-            self.collect(&mut answers);
-            let Some(pause) = self.pass(&mut answers).await? else { break };
-            if !self.idle(&pause, &mut answers).await {
-                break;
-            }
+        let mut idle: Option<Idle> = None;
+        select_loop! {
+            self.context,
+            on_start => {
+                if idle.is_none() {
+                    self.collect(&mut answers);
+                    let Some(pause) = self.pass(&mut answers).await? else { break };
+                    idle = Some(Idle::new(&*self.context, &pause));
+                }
+                let Some(Idle { due, earliest, rung }) = &mut idle else { continue };
+                let hinted = *rung;
+                let doorbell = async {
+                    if hinted || !Rule::Doorbell.kept() {
+                        pending::<()>().await;
+                    } else {
+                        self.source.doorbell().await;
+                    }
+                };
+                let earliest = async {
+                    if hinted {
+                        earliest.await;
+                    } else {
+                        pending::<()>().await;
+                    }
+                };
+            },
+            on_stopped => {},
+            // A stop comes before anything else, a request before a mere hint.
+            () = self.stop.stopped() => break,
+            Some(message) = self.inbox.recv() else break => match message {
+                Message::Sync(answer) if answer.is_closed() => {}
+                Message::Sync(answer) => {
+                    answers.push(answer);
+                    idle = None;
+                }
+                Message::Ring => *rung = true,
+            },
+            () = doorbell => *rung = true,
+            () = due => idle = None,
+            () = earliest => idle = None,
+            () = self.tracker.turn() => {},
         }
         drop(held);
         info!(source = self.source.name(), "driver stopped");
@@ -189,6 +229,15 @@ where
             stop: self.stop.clone(),
             deadline: self.config.deadline,
         };
+        if !self.compared {
+            let compared = guard.wait(self.source.chain_info()).await;
+            let compared =
+                compared.and_then(|theirs| same_chain(&*self.source, &self.chain_info, &theirs));
+            self.compared = compared.is_ok();
+            if let Err(fault) = compared {
+                return self.settle(Err(fault), &[], Cost::default(), answers);
+            }
+        }
         let mut pass = Pass::new(
             &*self.source,
             &mut self.view,
@@ -223,12 +272,12 @@ where
             self.tracker.fault(fault);
         }
         // A source can say `Stopped` too, when its own actor has gone: that is a fault like any other.
-        let told = self.stop.clone().now_or_never().is_some();
+        let told = self.stop.is_stopped();
         if told && ended.as_ref().is_err_and(|fault| fault.kind == FaultKind::Stopped) {
-            return Ok(None); // Whoever waits is told by the closed channel.
+            return Ok(None); // The closed channel answers those who wait.
         }
         for answer in answers.drain(..) {
-            let _ = answer.send(ended.clone()); // Whoever asked may have left.
+            let _ = answer.send(ended.clone()); // The caller may have left.
         }
         let (poll, pace) = (self.config.poll, self.config.pace);
         match ended {
@@ -257,59 +306,35 @@ where
             }
         }
     }
+}
 
-    /// Waits until the next pass is due, or earlier if there is a reason, but never sooner than the
-    /// pace allows unless somebody waits for it. False when told to stop.
-    async fn idle(&mut self, pause: &Pause, answers: &mut Vec<Answer>) -> bool {
-        let due = self.context.sleep(Rule::Poll.bounds(pause.wait));
-        let earliest = self.context.sleep(pause.pace.min(pause.wait));
-        pin_mut!(due, earliest);
-        // One hint is as good as many: after the first, nobody listens until the pass.
-        let mut rung = false;
-        loop {
-            match self.wake(due.as_mut(), earliest.as_mut(), rung).await {
-                Wake::Stop | Wake::Message(None) => return false,
-                Wake::Message(Some(Message::Sync(answer))) => {
-                    if !answer.is_closed() {
-                        answers.push(answer);
-                        return true;
-                    }
-                }
-                Wake::Message(Some(Message::Ring)) | Wake::Doorbell => rung = true,
-                Wake::Due => return true,
-                Wake::Turn => {}
-            }
-        }
+impl<E, S, V, M> Actor for Driver<E, S, V, M>
+where
+    E: Spawner + Clock + Register + Rng,
+    S: Source,
+    V: LocalView<Block = S::Block>,
+    M: Monitor,
+{
+    fn name(&self) -> String {
+        "driver".into()
     }
 
-    async fn wake(
-        &mut self,
-        due: impl Future<Output = ()> + Send,
-        earliest: impl Future<Output = ()> + Send,
-        rung: bool,
-    ) -> Wake {
-        let doorbell = async {
-            if rung || !Rule::Doorbell.kept() {
-                pending::<()>().await;
-            } else {
-                self.source.doorbell().await;
-            }
-        };
-        let hinted = async {
-            if rung {
-                earliest.await;
-            } else {
-                pending::<()>().await;
-            }
-        };
-        select! {
-            // A stop comes before anything else, a request before a mere hint.
-            () = self.stop.clone() => Wake::Stop,
-            message = self.inbox.recv() => Wake::Message(message),
-            () = doorbell => Wake::Doorbell,
-            () = due => Wake::Due,
-            () = hinted => Wake::Due,
-            () = self.tracker.turn() => Wake::Turn,
-        }
+    fn stopper(&self) -> Stopper {
+        self.own.stopper.clone()
     }
+
+    fn start(self) -> Handle<Result<(), Fault>> {
+        Self::start(self)
+    }
+}
+
+/// Whether the source is of the view's chain.
+fn same_chain(source: &impl Source, ours: &ChainInfo, theirs: &ChainInfo) -> Result<(), Fault> {
+    if ours == theirs {
+        return Ok(());
+    }
+    let (our, their) = ((&ours.id, ours.genesis), (&theirs.id, theirs.genesis));
+    let detail =
+        format!("it follows {} from {}, the view is of {} from {}", their.0, their.1, our.0, our.1);
+    Err(FaultKind::WrongChain.fault(source.name(), detail))
 }

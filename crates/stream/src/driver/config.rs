@@ -1,10 +1,24 @@
-//! What a driver may be told.
+//! Driver configuration.
 
 use crate::{Mode, Thresholds};
 use commonware_utils::NZUsize;
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use tidewatch_core::ChainInfo;
 
-/// Settings of a driver.
+/// The collaborators of a driver.
+#[derive(Debug)]
+pub struct Parts<S, V, M> {
+    /// What is followed.
+    pub source: Arc<S>,
+    /// What takes it in. The driver is its only writer.
+    pub view: V,
+    /// The chain that the view was opened for. The source must be of the same.
+    pub chain_info: ChainInfo,
+    /// Observes what the driver does.
+    pub monitor: M,
+}
+
+/// Limits and intervals of a driver.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What to deliver.
@@ -17,7 +31,7 @@ pub struct Config {
     /// The wait after a failed pass grows from `poll` up to this. A source that is only behind is asked
     /// again after `poll`.
     pub backoff_max: Duration,
-    /// A source call that takes longer is given up.
+    /// A source call that takes longer fails.
     pub deadline: Duration,
     /// What counts as live.
     pub thresholds: Thresholds,

@@ -1,13 +1,13 @@
 //! Messages to a driver.
 
-use crate::{Ended, Stopper};
+use crate::Ended;
 use commonware_actor::{
     Feedback,
     mailbox::{Policy, Sender},
 };
 use commonware_utils::channel::oneshot;
 use std::collections::VecDeque;
-use tidewatch_core::Fault;
+use tidewatch_core::{Fault, Heads, Stopper};
 
 /// The driver ended before it could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,7 @@ impl Policy for Message {
 pub struct Mailbox {
     pub(super) sender: Sender<Message>,
     pub(super) stopper: Stopper,
+    pub(super) heads: Heads,
 }
 
 impl Mailbox {
@@ -81,8 +82,13 @@ impl Mailbox {
         Ok(receiver.await.map_err(|_| Stopped)??)
     }
 
-    /// Tells the driver to stop: it gives up what it waits for, completes the commit at hand, and
-    /// ends. Safe to call again.
+    /// Where the driver stands, to read and to await.
+    pub fn heads(&self) -> Heads {
+        self.heads.clone()
+    }
+
+    /// Stops the driver: it gives up what it waits for, completes the commit at hand, and ends. Safe to
+    /// call again.
     pub fn stop(&self) {
         self.stopper.stop();
     }

@@ -6,7 +6,7 @@
 //!  Source::doorbell ──┐
 //!  Mailbox::ring ─────┤        ┌──────────┐
 //!  Mailbox::sync ─────┼──wake─▶│   pass   │──▶ view, Monitor, metrics
-//!  poll, back-off ────┘        └──────────┘
+//!  poll, back-off ────┘        └──────────┘──▶ Head: where it stands now
 //!  Mailbox::stop, runtime stop ──▶ ends the wait at hand, completes the commit at hand
 //! ```
 //!
@@ -22,14 +22,17 @@
 //!
 //! # Faults
 //!
-//! A fault ends its pass, is told to the monitor and counted. By its severity, the driver tries again,
-//! or ends with it: only trouble of this machine and of its settings ends a driver. A source that is
-//! behind is asked again after the poll interval, one that fails or lies after a back-off; a doorbell
-//! shortens that to the poll interval. No wait on a source outlasts its deadline.
+//! A fault ends its pass, is reported to the monitor and counted. Its severity decides whether the driver
+//! tries again or ends: only trouble of this machine and of its configuration ends a driver. A source that
+//! is behind is asked again after the poll interval, one that fails or answers what cannot be true after
+//! a back-off; a doorbell shortens that to the poll interval. No wait on a source outlasts its deadline.
+//!
+//! Before its first pass it compares the source's chain with the view's, and ends with
+//! [`WrongChain`](tidewatch_core::FaultKind::WrongChain) where they differ.
 //!
 //! # Shutdown
 //!
-//! Told to stop, by its mailbox or by the runtime, it gives up the source call at hand, completes the
+//! Stopped by its mailbox or by the runtime, it gives up the source call at hand, completes the
 //! commit at hand, and makes no other. A driver whose mailboxes were all dropped goes on.
 //!
 //! A conflict about finality that a pass found lasts as long as passes find it. One that the source
@@ -48,5 +51,5 @@ mod tests;
 mod tracker;
 
 pub use actor::Driver;
-pub use config::Config;
+pub use config::{Config, Parts};
 pub use ingress::{Mailbox, Stopped, SyncError};

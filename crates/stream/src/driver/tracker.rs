@@ -1,4 +1,4 @@
-//! What a driver remembers of its source, to say how live it is.
+//! What a driver remembers of its source, to report how live it is.
 
 use super::metrics::Metrics;
 use crate::{Contact, Thresholds, assess};
@@ -9,7 +9,9 @@ use std::{
     ops::Deref,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Fault, Height, Monitor, Rule, Snapshot, Status, Tier, Watermarks};
+use tidewatch_core::{
+    Fault, HeadSender, Height, Monitor, Rule, Snapshot, Status, Tier, TipSet, Watermarks,
+};
 
 #[derive(Default)]
 struct Seen {
@@ -18,6 +20,7 @@ struct Seen {
     /// When it named its tips last: what they are compared with is as old.
     named: Option<SystemTime>,
     source_height: Option<Height>,
+    tips: TipSet,
     tip_time: Option<SystemTime>,
     watermarks: Watermarks,
     settled: bool,
@@ -28,18 +31,25 @@ struct Seen {
 }
 
 /// Stands between a pass and the driver's monitor: passes everything on, counts it, and adds the
-/// status that follows from it.
+/// status and the head that follow from it.
 pub(super) struct Tracker<E, M> {
     clock: E,
     monitor: M,
     metrics: Metrics,
     thresholds: Thresholds,
     seen: Mutex<Seen>,
+    head: HeadSender,
 }
 
 impl<E: Clock, M: Monitor> Tracker<E, M> {
-    pub(super) fn new(clock: E, monitor: M, metrics: Metrics, thresholds: Thresholds) -> Self {
-        Self { clock, monitor, metrics, thresholds, seen: Mutex::default() }
+    pub(super) fn new(
+        clock: E,
+        monitor: M,
+        metrics: Metrics,
+        thresholds: Thresholds,
+        head: HeadSender,
+    ) -> Self {
+        Self { clock, monitor, metrics, thresholds, seen: Mutex::default(), head }
     }
 
     pub(super) const fn metrics(&self) -> &Metrics {
@@ -105,9 +115,9 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         (seen, now)
     }
 
-    /// Says the status as of now.
+    /// Reports the status as of now, and the head with it.
     pub(super) fn refresh(&self) {
-        let status = {
+        let (status, watermarks, tips) = {
             let (seen, now) = self.look();
             let age = |time: SystemTime| now.duration_since(time).unwrap_or(Duration::ZERO);
             let head = seen.watermarks.head().map_or(0, |block| block.height.get());
@@ -124,15 +134,19 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
                 complete: seen.complete,
                 conflicted: seen.conflicted || seen.contradicted,
             };
-            Status {
+            let status = Status {
                 state: assess(&self.thresholds, &contact),
                 lag,
                 source_height: seen.source_height,
                 tip_age_ms: tip_age.and_then(|age| u64::try_from(age.as_millis()).ok()),
-            }
+            };
+            (status, seen.watermarks, seen.tips)
         };
         self.metrics.status(&status);
         self.monitor.status(&status);
+        self.head.update(|head| {
+            (head.watermarks, head.tips, head.status) = (watermarks, tips, status);
+        });
     }
 }
 
@@ -142,6 +156,7 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
             let mut seen = self.seen.lock();
             let now = Some(self.clock.current());
             (seen.contact, seen.named) = (now, now);
+            seen.tips = snapshot.tips;
             seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);
             let time = snapshot.time_ms.map(Duration::from_millis);
             seen.tip_time = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));

@@ -136,10 +136,7 @@ fn run(seed: u64) -> Happened {
         let watched = view.clone();
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
-            Arc::new(source.clone()),
-            view,
-            chain_info,
-            (),
+            driver::Parts { source: Arc::new(source.clone()), view, chain_info, monitor: () },
             config,
         );
         let handle = driver.start();

@@ -15,11 +15,15 @@ use crate::{
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use std::{path::Path, sync::Arc, time::SystemTime};
-use tidewatch_core::{AnyBlock, Fault, FaultKind, Positions as _, Severity, Tier, Watermarks};
-use tidewatch_node::{Config as DriverConfig, Ended, Follower};
+use tidewatch_core::{
+    AnyBlock, Fault, FaultKind, Positions as _, Running, Severity, Tier, Watermarks,
+};
+use tidewatch_node::{
+    Attachment, Config as NodeConfig, Follower, Member, Report, Role, supervisor,
+};
 use tidewatch_sources::registry;
 use tidewatch_store::{Config as StoreConfig, Store};
-use tidewatch_stream::delivery;
+use tidewatch_stream::{delivery, driver};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where data is kept when no directory is named.
@@ -141,24 +145,29 @@ impl Run {
             self.audience.reached().printed(cursor.block(Tier::Finalized));
         }
         let began = Began::now(&self.context, &store.watermarks()?);
-        let mut follower = Follower::start(
-            self.context.child("follower"),
-            Arc::new(opened.source),
-            (view, store.clone()),
+        let config = NodeConfig {
+            source: Arc::new(opened.source),
+            view,
             chain_info,
-            monitor.clone(),
-            DriverConfig { mode: self.options.mode(), ..DriverConfig::default() },
-        );
+            log: store.clone(),
+            monitor: monitor.clone(),
+            driver: driver::Config { mode: self.options.mode(), ..driver::Config::default() },
+            supervisor: supervisor::Config { stop_limit: STOP_LIMIT, ..Default::default() },
+        };
+        let follower = Follower::start(self.context.child("follower"), config);
         if let Some(start) = opened.upstream {
-            follower.supervise("upstream", start());
+            follower.supervise(Member::critical(Running::abortable("upstream", start())));
         }
-        if let Some(events) = self.audience.events() {
-            follower.attach(events, monitor, delivery::Config::default());
+        if let Some(consumer) = self.audience.events() {
+            // The command exists for this consumer: without it, nobody is left to follow for.
+            let (role, config) = (Role::Critical, delivery::Config::default());
+            follower.attach(Attachment { consumer, monitor, role, config });
         }
+        let heads = follower.heads();
         let end = select! {
             () = self.stop.asked() => Ok(()),
-            () = self.audience.reached().wait() => Ok(()),
-            ended = follower.ended() => Err(problem(ended, check)),
+            () = self.audience.reached().wait(&heads) => Ok(()),
+            report = follower.ended() => Err(problem(report, check)),
             error = devnet_ended(devnet) => Err(error),
         };
         let stopped = follower.stop(STOP_LIMIT).await;
@@ -167,7 +176,7 @@ impl Run {
             self.audience.say(&format!("{line}\n{summary}")).await;
         }
         end?;
-        stopped.map_err(|error| Problem::failure(error.to_string()))
+        stopped.map(drop).map_err(|error| Problem::failure(error.to_string()))
     }
 }
 
@@ -191,9 +200,10 @@ async fn devnet_ended(devnet: Option<&Embedded>) -> Problem {
 }
 
 /// Why a follower that nobody stopped has ended.
-fn problem(ended: Ended, check: &str) -> Problem {
-    match ended.result {
-        Ok(()) => Problem::failure(format!("{} ended by itself", ended.actor)),
+fn problem(report: Report, check: &str) -> Problem {
+    let Some(cause) = report.cause else { return Problem::failure("the follower was stopped") };
+    match cause.result {
+        Ok(()) => Problem::failure(format!("{} ended by itself", cause.actor)),
         Err(fault) if fault.kind == FaultKind::WrongChain => Problem::from(fault).hint(check),
         Err(fault) => Problem::from(fault),
     }

@@ -19,10 +19,10 @@ impl Audience {
     pub(crate) fn new(printer: Printer, json: bool, until: Option<u64>) -> Self {
         let reached = Reached::new(until, json);
         if json {
-            let monitor = Arc::new(Lines::new(printer.clone(), reached.clone()));
+            let monitor = Arc::new(Lines::new(printer.clone()));
             return Self { printer, reached, monitor, human: None };
         }
-        let human = Human::new(printer.clone(), reached.clone(), until);
+        let human = Human::new(printer.clone(), until);
         Self { printer, reached, monitor: Arc::new(human.clone()), human: Some(human) }
     }
 

@@ -1,6 +1,6 @@
 //! Progress while catching up, then one live line.
 
-use super::{Printer, Reached};
+use super::Printer;
 use commonware_utils::sync::Mutex;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Arc, time::Duration};
@@ -25,19 +25,18 @@ struct Seen {
 pub(crate) struct Human {
     bar: ProgressBar,
     printer: Option<Printer>,
-    reached: Reached,
     until: Option<u64>,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Human {
     /// On a terminal, a line that is drawn again; elsewhere a line for every change.
-    pub(crate) fn new(printer: Printer, reached: Reached, until: Option<u64>) -> Self {
+    pub(crate) fn new(printer: Printer, until: Option<u64>) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
         bar.set_style(live_style());
         let printer = (!terminal).then_some(printer);
-        Self { bar, printer, reached, until, seen: Arc::default() }
+        Self { bar, printer, until, seen: Arc::default() }
     }
 
     /// The bar, for whoever prints beside it.
@@ -126,7 +125,6 @@ impl Monitor for Human {
             seen.reorgs += u64::from(height(watermarks) < height(&seen.watermarks));
             seen.watermarks = *watermarks;
         }
-        self.reached.kept(watermarks.tips.block(Tier::Finalized));
         self.draw();
     }
 

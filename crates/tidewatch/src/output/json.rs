@@ -3,8 +3,7 @@
 use super::{Printer, Reached};
 use commonware_utils::sync::Mutex;
 use tidewatch_core::{
-    Ack, Consumer, Event, Fault, FaultKind, Monitor, Record, State, Status, Tier, Watermarks,
-    json::Line,
+    Ack, Consumer, Event, Fault, FaultKind, Monitor, Record, State, Status, Tier, json::Line,
 };
 
 /// The name of the durable position of standard output.
@@ -60,13 +59,12 @@ impl Consumer for Events {
 #[derive(Debug)]
 pub(crate) struct Lines {
     printer: Printer,
-    reached: Reached,
     last: Mutex<Option<State>>,
 }
 
 impl Lines {
-    pub(crate) const fn new(printer: Printer, reached: Reached) -> Self {
-        Self { printer, reached, last: Mutex::new(None) }
+    pub(crate) const fn new(printer: Printer) -> Self {
+        Self { printer, last: Mutex::new(None) }
     }
 
     fn hint(&self, line: &Line<'_>) {
@@ -78,10 +76,6 @@ impl Lines {
 }
 
 impl Monitor for Lines {
-    fn moved(&self, watermarks: &Watermarks) {
-        self.reached.kept(watermarks.tips.block(Tier::Finalized));
-    }
-
     fn fault(&self, fault: &Fault) {
         self.hint(&fault.into());
     }
@@ -111,7 +105,10 @@ mod tests {
         pin::pin,
         sync::{Arc, mpsc},
     };
-    use tidewatch_core::json::{Block, Tips};
+    use tidewatch_core::{
+        Watermarks,
+        json::{Block, Tips},
+    };
     use tidewatch_sim::conformance::{Subject, Verdict, consumer};
 
     /// What a reader at the other end of the pipe has, and keeps when the command ends.

@@ -52,6 +52,7 @@ async fn scenes<E: Runtime, J: Subject>(
         name::AGAIN,
         name::CUT,
         name::DROPPED,
+        name::OUT,
         name::RESTART,
         name::BRIDGE,
     ] {
@@ -61,6 +62,7 @@ async fn scenes<E: Runtime, J: Subject>(
             name::AGAIN => scenes::again(stage, fresh, seed, false).await,
             name::CUT => scenes::again(stage, fresh, seed, true).await,
             name::DROPPED => scenes::inside(stage, fresh, seed).await,
+            name::OUT => scenes::out(stage, fresh, seed).await,
             name::RESTART => scenes::restarts(stage, fresh).await,
             _ => scenes::bridges(stage, fresh).await,
         };

@@ -19,6 +19,9 @@ pub const DROPPED: &str = "a crash while it handles events is made up for";
 pub const DURABLE: &str = "what it acknowledged as durable survives a crash";
 /// After a crash it is where some event left it, not between two.
 pub const PLACE: &str = "after a crash it is where an event left it";
+/// After a crash while several batches were out, acknowledged in part and in any order, it ends up where
+/// the events lead. Only consumers that answer [`Ack::Later`](tidewatch_core::Ack::Later) are asked.
+pub const OUT: &str = "a crash with several batches out is made up for";
 /// Where events are no longer kept, it starts again from the oldest, or refuses and keeps what it has.
 pub const RESTART: &str = "it starts again where events are no longer kept, or refuses";
 /// It goes over a bridge from the position of another log, such as one of a fork that is gone.
@@ -31,7 +34,7 @@ pub const ENDS: &str = "every call ends";
 pub const PANICS: &str = "no call panics";
 
 /// All of them, in the order of the report.
-pub const ALL: [&str; 14] = [
-    NAME, OPENS, TAKES, LIVE, AGAIN, CUT, DROPPED, DURABLE, PLACE, RESTART, BRIDGE, REFUSES, ENDS,
-    PANICS,
+pub const ALL: [&str; 15] = [
+    NAME, OPENS, TAKES, LIVE, AGAIN, CUT, DROPPED, OUT, DURABLE, PLACE, RESTART, BRIDGE, REFUSES,
+    ENDS, PANICS,
 ];

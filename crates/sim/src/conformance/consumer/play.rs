@@ -21,7 +21,10 @@ use futures::{
 use std::{num::NonZeroUsize, time::Duration};
 use tidewatch_core::{Consumer as _, Fault, FaultKind, Watermarks};
 use tidewatch_store::MemoryReader;
-use tidewatch_stream::{Delivery, Stopper, delivery::Config};
+use tidewatch_stream::{
+    Delivery, Stopper,
+    delivery::{Config, Parts},
+};
 
 /// Refusals of one batch after which nothing more is expected of a consumer.
 const REFUSALS_MAX: usize = 5;
@@ -136,14 +139,17 @@ impl<'a, 'b, E: Runtime, J: Subject> Play<'a, 'b, E, J> {
         let watched = Watched::new(consumer, crash, self.notes.clone());
         let context = self.stage.context.child("delivery").with_attribute("life", self.stage.lives);
         let config = Config { batch_max, ..Config::default() };
-        let (delivery, stopper) = Delivery::new(context, log.clone(), watched, (), config);
-        Ok(Life { handle: Some(delivery.start()), stopper })
+        let parts = Parts { log: log.clone(), consumer: watched, monitor: () };
+        let (delivery, mailbox) = Delivery::new(context, parts, config);
+        Ok(Life { handle: Some(delivery.start()), stopper: mailbox.stopper() })
     }
 
     /// Waits until `end` events are handled, or until the crash.
     pub(super) async fn reach(&mut self, life: &mut Life, end: u64) -> Look<Ended> {
-        let over =
-            |seen: &Seen| seen.crashed || seen.through >= end || seen.faults.len() >= REFUSALS_MAX;
+        let over = |seen: &Seen| {
+            let handled = seen.through >= end && seen.out() == 0;
+            seen.crashed || handled || seen.faults.len() >= REFUSALS_MAX
+        };
         let context = self.stage.context;
         let ended = async { either(self.notes.until(over), context.sleep(DEADLINE)).await };
         let Some(handle) = &mut life.handle else {

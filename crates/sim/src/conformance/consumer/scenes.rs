@@ -25,6 +25,9 @@ const OTHERS: [NonZeroUsize; 2] = [NZUsize!(3), NZUsize!(8)];
 /// Awaits of a consumer at which it has a crash, at the most.
 const AWAITS_MAX: u32 = 12;
 
+/// Batches that are out at a crash.
+const OUT: [usize; 4] = [2, 3, 5, 8];
+
 /// Drawn steps after those of the tale.
 const DRAWN: usize = 20;
 
@@ -149,6 +152,26 @@ pub(super) async fn inside<E: Runtime, J: Subject>(
         }
     }
     shown(told, "it was never seen to wait while it handles events that it keeps")
+}
+
+/// A crash while several batches are out. With the delivery's limit, no more are.
+pub(super) async fn out<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+    seed: u64,
+) -> Look {
+    let mut told = false;
+    for batches in OUT {
+        let (history, end) = whole(seed).await?;
+        let mut play = Play::new(stage, fresh());
+        let crash = Crash::Out { batches };
+        if play.live(&history.log, BATCH, crash, end).await? != Ended::Crashed {
+            break; // It never has so many out.
+        }
+        play.live(&history.log, BATCH, Crash::Never, end).await?;
+        told |= play.judge_end().await?;
+    }
+    shown(told, "it never had several batches out that it acknowledged later")
 }
 
 /// A consumer that was away while events were dropped.

@@ -5,11 +5,12 @@ use crate::conformance::patience::{NoAnswer, caught};
 use commonware_utils::sync::Mutex;
 use futures::{FutureExt as _, pin_mut};
 use std::{
+    collections::VecDeque,
     future::{Future, pending, poll_fn},
     sync::Arc,
     task::{Poll, Waker},
 };
-use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Record, Watermarks};
+use tidewatch_core::{Ack, Consumer, Fault, FaultKind, Record, Waiter, Watermarks};
 
 /// When the process ends without a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub(super) enum Crash {
     After {
         batch: u64,
     },
+    /// When it acknowledges one of so many batches that are out, in whatever order.
+    Out {
+        batches: usize,
+    },
     /// When the consumer has started again, before anybody knows.
     AfterRestart,
 }
@@ -33,8 +38,13 @@ pub(super) enum Crash {
 pub(super) struct Seen {
     /// Every event that was handed over, repetitions included: how many events lead there, and where.
     pub(super) handed: Vec<(u64, Watermarks)>,
-    /// Which of them was last acknowledged as durable.
+    /// Which of them was last acknowledged as durable, with everything before it.
     pub(super) durable: Option<usize>,
+    /// Batches of this life that are not acknowledged, or stand behind one that is not: where each ends
+    /// in `handed`, and whether it is acknowledged.
+    out: VecDeque<(usize, bool)>,
+    /// Batches that were acknowledged later, in all lives.
+    pub(super) later: u64,
     /// How many events were handled, in this life.
     pub(super) through: u64,
     /// Times that it started again.
@@ -45,6 +55,25 @@ pub(super) struct Seen {
     pub(super) crashed: bool,
     /// Whether no consumer is there: the last one was dropped.
     pub(super) gone: bool,
+}
+
+impl Seen {
+    /// How many batches are not acknowledged.
+    pub(super) fn out(&self) -> usize {
+        self.out.iter().filter(|(_, acknowledged)| !acknowledged).count()
+    }
+
+    /// The batch that ends at `last` in `handed` is acknowledged as durable.
+    fn acknowledged(&mut self, last: usize) {
+        match self.out.iter_mut().find(|(end, _)| *end == last) {
+            Some(batch) => batch.1 = true,
+            None => self.out.push_back((last, true)),
+        }
+        while let Some((end, true)) = self.out.front() {
+            self.durable = Some(*end);
+            self.out.pop_front();
+        }
+    }
 }
 
 /// What was seen, and who waits for more. Clones share it.
@@ -124,6 +153,7 @@ impl<C: Consumer> Watched<C> {
         notes.with(|seen| {
             seen.faults.clear();
             (seen.crashed, seen.gone, seen.through) = (false, false, 0);
+            seen.out.clear();
         });
         let (name, life) = (consumer.name().into(), Life(notes.clone()));
         Self { name, consumer, crash, batches: 0, notes, _life: life }
@@ -142,6 +172,40 @@ async fn up_to<T>(awaits: u32, call: impl Future<Output = T>) -> Option<T> {
         }
     })
     .await
+}
+
+impl<C> Watched<C> {
+    /// Notes what comes of the batch that ends at `last` in what was handed over.
+    fn watch(&self, ack: Ack, last: usize) -> Ack {
+        match ack {
+            Ack::Accepted => Ack::Accepted,
+            Ack::Durable => {
+                self.notes.with(|seen| seen.acknowledged(last));
+                Ack::Durable
+            }
+            Ack::Later(waiter) => {
+                self.notes.with(|seen| {
+                    seen.out.push_back((last, false));
+                    seen.later += 1;
+                });
+                let (notes, crash) = (self.notes.clone(), self.crash);
+                Ack::Later(Waiter::new(async move {
+                    let acknowledged = waiter.await;
+                    notes.with(|seen| match acknowledged {
+                        Ok(()) => {
+                            let out = seen.out.len();
+                            seen.crashed |=
+                                matches!(crash, Crash::Out { batches } if out >= batches);
+                            seen.acknowledged(last);
+                        }
+                        // Everything that is out comes again.
+                        Err(_) => seen.out.clear(),
+                    });
+                    acknowledged
+                }))
+            }
+        }
+    }
 }
 
 impl<C: Consumer> Consumer for Watched<C> {
@@ -165,15 +229,12 @@ impl<C: Consumer> Consumer for Watched<C> {
             },
             _ => call.await,
         };
-        let ack = self.notes.note(answer)?;
+        let ack = self.watch(self.notes.note(answer)?, last);
         let crash = matches!(self.crash, Crash::After { batch: at } if at == batch);
         self.notes.with(|seen| {
-            if ack == Ack::Durable {
-                seen.durable = Some(last);
-            }
             seen.through = records.last().map_or(seen.through, |record| record.cursor.handled());
             // At once: whoever waits for `through` must not miss the crash.
-            seen.crashed = crash;
+            seen.crashed |= crash;
         });
         if crash { pending().await } else { Ok(ack) }
     }

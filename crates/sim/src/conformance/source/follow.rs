@@ -24,7 +24,7 @@ use tidewatch_core::{
 use tidewatch_store::{Memory, MemoryReader};
 use tidewatch_stream::{
     Driver, Ended, Mailbox, Mode, Start,
-    driver::{Config, SyncError},
+    driver::{Config, Parts, SyncError},
 };
 
 /// Passes in which a driver must have come to the source's tips.
@@ -85,8 +85,13 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         // Every pass is asked for, or rung for: the suite says when.
         let config = Config { mode, poll: Duration::from_secs(3600), ..Config::default() };
         let faults = Faults::default();
-        let (driver, mailbox) =
-            Driver::new(context, probe, writer, chain_info.clone(), faults.clone(), config);
+        let parts = Parts {
+            source: probe,
+            view: writer,
+            chain_info: chain_info.clone(),
+            monitor: faults.clone(),
+        };
+        let (driver, mailbox) = Driver::new(context, parts, config);
         let handle = Some(driver.start());
         Self { exam, mailbox, view, handle, faults, seen: (0, Watermarks::none()), start }
     }

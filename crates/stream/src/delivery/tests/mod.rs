@@ -3,8 +3,9 @@
 
 mod ends;
 mod hands_over;
+mod later;
 
-use super::{Config, Delivery};
+use super::{Config, Delivery, Mailbox, Parts};
 use crate::{
     Stopper,
     tests::{
@@ -22,7 +23,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{
-    Ack, Change, Consumer, Fault, FaultKind, LocalView as _, Monitor, Record, Tier, Tip,
+    Ack, Acknowledgement, Change, Consumer, Fault, FaultKind, LocalView as _, Monitor, Record,
+    Tier, Tip,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
@@ -31,6 +33,8 @@ use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 enum Manner {
     Accepts,
     Takes,
+    /// Takes them, and leaves the acknowledgement to the test.
+    Later,
     Fails(FaultKind),
     /// Before it returns a future.
     PanicsAtOnce,
@@ -50,6 +54,8 @@ struct Hands {
     /// The events that it took in, in words.
     taken: Vec<String>,
     restarts: Vec<u64>,
+    /// Those of the batches that it took and did not acknowledge, in order.
+    acknowledgements: VecDeque<Acknowledgement>,
 }
 
 /// A consumer that behaves as told, batch by batch, and then as a good one.
@@ -68,7 +74,7 @@ impl Scripted {
     async fn behave(clock: &deterministic::Context, manner: Manner) -> Result<Ack, Fault> {
         match manner {
             Manner::Accepts => return Ok(Ack::Accepted),
-            Manner::Takes => {}
+            Manner::Takes | Manner::Later => {}
             Manner::Fails(kind) => return Err(kind.fault("scripted", "as told")),
             Manner::PanicsAtOnce | Manner::Panics => panic!("as told"),
             Manner::Slow(duration) => clock.sleep(duration).await,
@@ -91,8 +97,15 @@ impl Consumer for Scripted {
         let events: Vec<_> = records.iter().map(|record| record.event).collect();
         let (clock, hands) = (&self.clock, self.hands.clone());
         async move {
+            let later = matches!(manner, Manner::Later);
             let ack = Self::behave(clock, manner).await?;
-            hands.lock().taken.extend(words(&events));
+            let mut hands = hands.lock();
+            hands.taken.extend(words(&events));
+            if !later {
+                return Ok(ack);
+            }
+            let (acknowledgement, ack) = Ack::later();
+            hands.acknowledgements.push_back(acknowledgement);
             Ok(ack)
         }
     }
@@ -158,6 +171,7 @@ impl Log {
 struct Running {
     hands: Arc<Mutex<Hands>>,
     faults: Faults,
+    mailbox: Mailbox,
     stopper: Stopper,
     handle: Handle<Result<(), Fault>>,
 }
@@ -195,14 +209,10 @@ impl Running {
             hands: hands.clone(),
         };
         let faults = Faults::default();
-        let (delivery, stopper) = Delivery::new(
-            context.child("delivery"),
-            log.memory.clone(),
-            consumer,
-            faults.clone(),
-            of.config,
-        );
-        Self { hands, faults, stopper, handle: delivery.start() }
+        let parts = Parts { log: log.memory.clone(), consumer, monitor: faults.clone() };
+        let (delivery, mailbox) = Delivery::new(context.child("delivery"), parts, of.config);
+        let stopper = mailbox.stopper();
+        Self { hands, faults, mailbox, stopper, handle: delivery.start() }
     }
 
     fn taken(&self) -> Vec<String> {
@@ -217,6 +227,11 @@ impl Running {
     /// Sequences that were handed over, repetitions included.
     fn handed(&self) -> Vec<u64> {
         self.batches().concat()
+    }
+
+    /// The acknowledgement of the batch of this number among those that wait for one.
+    fn acknowledgement(&self, nth: usize) -> Acknowledgement {
+        self.hands.lock().acknowledgements.remove(nth).expect("that many are out")
     }
 
     async fn stop(self) {

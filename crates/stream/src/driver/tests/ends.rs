@@ -36,7 +36,10 @@ fn a_stop_in_the_middle_of_a_commit_completes_it_and_drops_the_rest() {
         gate.open();
         driver.handle.await.unwrap().unwrap();
         assert_eq!(driver.view.words(), ["blocks 1a-10a"]);
-        assert_eq!(source.calls(), [Call::Snapshot, Call::Blocks(1, 45), Call::Blocks(11, 45)]);
+        assert_eq!(
+            source.calls(),
+            [Call::ChainInfo, Call::Snapshot, Call::Blocks(1, 45), Call::Blocks(11, 45)]
+        );
     });
 }
 

@@ -2,10 +2,11 @@
 
 mod clock;
 mod ends;
+mod head;
 mod status;
 mod wakes;
 
-use super::{Config, Driver, Mailbox};
+use super::{Config, Driver, Mailbox, Parts};
 use crate::tests::{
     chain::Chain,
     source::{Kind, ScriptedSource},
@@ -87,10 +88,12 @@ impl Running {
         });
         let (driver, mailbox) = Driver::new(
             host,
-            Arc::new(source.clone()),
-            view.clone(),
-            Chain::new('a', 0).chain_info(),
-            monitor.clone(),
+            Parts {
+                source: Arc::new(source.clone()),
+                view: view.clone(),
+                chain_info: Chain::new('a', 0).chain_info(),
+                monitor: monitor.clone(),
+            },
             config,
         );
         let handle = driver.start();

@@ -29,7 +29,7 @@ mod world;
 use super::choices::{Budget, Choices};
 use crate::{
     Stopper,
-    delivery::{Config, Delivery},
+    delivery::{Config, Delivery, Parts},
 };
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, NZUsize, sync::Mutex};
@@ -142,8 +142,9 @@ impl<'a> Walk<'a> {
         };
         let context = self.context.child("delivery").with_attribute("life", self.happened.lives);
         let (log, reader) = (Log(self.world.clone()), Reader(self.world.clone()));
-        let (delivery, stopper) = Delivery::new(context, log, reader, self.said.clone(), config);
-        (delivery.start(), stopper)
+        let parts = Parts { log, consumer: reader, monitor: self.said.clone() };
+        let (delivery, mailbox) = Delivery::new(context, parts, config);
+        (delivery.start(), mailbox.stopper())
     }
 
     /// One process, until it dies, fails, or has nothing to do and is stopped.

@@ -1,0 +1,127 @@
+//! How far a consumer has come, and who waits for it.
+
+use super::{
+    flight::{Flight, Settled},
+    ingress::Message,
+    metrics::Metrics,
+};
+use commonware_runtime::telemetry::metrics::GaugeExt as _;
+use commonware_utils::channel::oneshot;
+use tidewatch_core::{Ack, Backoff, Cursor, Fault, Positions, Record, Rule};
+
+/// The consumer's position, durable and on its way there. It goes on while the consumer is busy.
+pub(super) struct Progress<L> {
+    pub(super) log: L,
+    /// The consumer's name.
+    pub(super) name: String,
+    pub(super) metrics: Metrics,
+    pub(super) backoff: Backoff,
+    pub(super) flight: Flight,
+    /// An acknowledgement was dropped: this event has to come again, before any other.
+    again_from: Option<u64>,
+    /// Events of this history that are durably handled.
+    durable: u64,
+    requests: Vec<(u64, oneshot::Sender<u64>)>,
+}
+
+impl<L: Positions> Progress<L> {
+    pub(super) fn new(log: L, name: String, metrics: Metrics, backoff: Backoff) -> Self {
+        Self {
+            log,
+            name,
+            metrics,
+            backoff,
+            flight: Flight::default(),
+            again_from: None,
+            durable: 0,
+            requests: Vec::new(),
+        }
+    }
+
+    /// The consumer resumes exactly, with so many events durably handled.
+    pub(super) fn begin(&mut self, durable: u64) {
+        self.durable = durable;
+        self.answer();
+    }
+
+    /// The consumer took `records` in.
+    pub(super) async fn handled(&mut self, records: &[Record], ack: Ack) -> Result<(), Fault> {
+        if self.again_from.is_some() {
+            // Earlier events come again, and these after them: the answer to this call is void.
+            return Ok(());
+        }
+        match ack {
+            Ack::Later(waiter) if Rule::DurableAck.kept() => {
+                self.flight.later(records, waiter);
+                self.count();
+                Ok(())
+            }
+            Ack::Accepted if Rule::DurableAck.kept() => {
+                self.backoff.succeed();
+                Ok(())
+            }
+            Ack::Accepted | Ack::Durable | Ack::Later(_) => {
+                self.backoff.succeed();
+                match self.flight.now(records) {
+                    Some(cursor) => self.store(&cursor).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Something came of batches that were out.
+    pub(super) async fn settled(&mut self, settled: Settled) -> Result<(), Fault> {
+        let Settled { position, acknowledged, again_from } = settled;
+        self.again_from = again_from.or(self.again_from);
+        if acknowledged > 0 && again_from.is_none() {
+            self.backoff.succeed();
+        }
+        self.count();
+        match position {
+            Some(cursor) => self.store(&cursor).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The event that has to come again, if an acknowledgement was dropped.
+    pub(super) const fn take_again(&mut self) -> Option<u64> {
+        self.again_from.take()
+    }
+
+    /// The consumer starts anew: what is out says nothing any more.
+    pub(super) fn forget(&mut self) {
+        self.flight.forget();
+        self.again_from = None;
+        self.count();
+    }
+
+    async fn store(&mut self, cursor: &Cursor) -> Result<(), Fault> {
+        self.log.store(&self.name, cursor).await?;
+        let _ = self.metrics.acknowledged.try_set(cursor.handled());
+        self.durable = cursor.handled();
+        self.answer();
+        Ok(())
+    }
+
+    pub(super) fn request(&mut self, message: Message) {
+        let Message::Durable { handled, answer } = message;
+        self.requests.retain(|(_, answer)| !answer.is_closed());
+        self.requests.push((handled, answer));
+        self.answer();
+    }
+
+    fn answer(&mut self) {
+        for (handled, answer) in std::mem::take(&mut self.requests) {
+            if self.durable >= handled {
+                let _ = answer.send(self.durable); // The caller may have left.
+            } else {
+                self.requests.push((handled, answer));
+            }
+        }
+    }
+
+    fn count(&self) {
+        let _ = self.metrics.in_flight.try_set(self.flight.len());
+    }
+}
