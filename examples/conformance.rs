@@ -99,13 +99,23 @@ impl<E: Clock> Source for ToySource<E> {
         Ok(tips.into())
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
         let (chain, _) = self.ask().await;
-        let at = |height: &Height| chain.get(usize::try_from(height.get()).ok()?);
+        if !chain.iter().any(|block| block.reference() == tip) {
+            return Err(FaultKind::Torn.fault(self.name(), format!("it moved away from {tip}")));
+        }
+        let at = |height: &Height| {
+            let block = chain.get(usize::try_from(height.get()).ok()?)?;
+            (block.height <= tip.height).then_some(block)
+        };
         Ok(heights.iter().map(|height| Some(at(height)?.reference().digest)).collect())
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<ToyBlock>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<ToyBlock>, Fault> {
         let (chain, _) = self.ask().await;
         // Without this, blocks of one fork are taken for those of another. The suite says so.
         if !chain.iter().any(|block| block.reference() == tip) {

@@ -95,13 +95,21 @@ impl<E: Clock> Source for ToyChain<E> {
         Ok(tips.into())
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let newest = self.newest();
-        let at = |height: &Height| self.block(*height).filter(|block| block.height <= newest);
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        // Digests of another chain would make the follower drop the wrong blocks: refuse instead.
+        if self.block(tip.height).map(Block::reference) != Some(tip) {
+            let detail = format!("{tip} is not on this chain");
+            return Err(FaultKind::Torn.fault(self.name(), detail));
+        }
+        let at = |height: &Height| self.block(*height).filter(|block| block.height <= tip.height);
         Ok(heights.iter().map(|height| Some(at(height)?.reference().digest)).collect())
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<ToyBlock>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<ToyBlock>, Fault> {
         // No block of this chain leads to a tip that is not on it.
         if self.block(tip.height).map(Block::reference) != Some(tip) {
             return Ok(Vec::new());

@@ -388,6 +388,7 @@ impl<S: Lives> World<S> {
         let _upstream = upstream.start();
         let ours =
             |name: BlockRef| name.height.get() <= BLOCKS && self.at(name.height.get()) == name;
+        let mut tip = self.at(0);
         for asked in asked {
             match *asked {
                 Asked::Pause(seconds) => context.sleep(Duration::from_secs(seconds.into())).await,
@@ -397,23 +398,25 @@ impl<S: Lives> World<S> {
                     let (proposed, finalized) = (block(Tier::Proposed), block(Tier::Finalized));
                     assert!(ours(proposed) && ours(finalized), "{snapshot:?}");
                     assert!(finalized.height <= proposed.height, "{snapshot:?}");
-                    let proven = snapshot.proof.as_ref().map(|proof| proof.bytes.clone());
+                    let proven = snapshot.proofs.get(Tier::Finalized).map(|proof| proof.bytes.clone());
                     let known = Some(finalized.height.get()).filter(|at| *at > 0);
                     assert_eq!(proven, known.map(|at| self.proof(true, at).clone()));
+                    tip = proposed;
                 }
                 Asked::Blocks { from, tip } => {
                     let (from, tip) = (u64::from(from) % (BLOCKS + 2), self.at(height(tip)));
-                    let Ok(blocks) = source.blocks(Height::new(from), tip).await else { continue };
+                    let Ok(blocks) = source.blocks(tip, Height::new(from)).await else { continue };
                     for (block, at) in blocks.iter().zip(from..) {
                         assert!(at <= tip.height.get() && block == self.block(at), "{block:?}");
                     }
                 }
                 Asked::Digests(heights) => {
                     let heights = heights.map(|at| Height::new(u64::from(at) % (BLOCKS + 2)));
-                    let Ok(digests) = source.digests(&heights).await else { continue };
+                    let Ok(digests) = source.digests(tip, &heights).await else { continue };
                     for (at, digest) in heights.iter().zip(digests) {
                         let right = |digest: Digest| ours(BlockRef::new(*at, digest));
                         assert!(digest.is_none_or(right), "{digest:?} at {at}");
+                        assert!(digest.is_none() || *at <= tip.height, "{at} is above {tip}");
                     }
                 }
             }

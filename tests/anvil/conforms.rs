@@ -89,12 +89,12 @@ fn conforms(options: Options, rings: bool, unshown: &'static [&'static str]) {
 
 #[test]
 fn the_ethereum_source_holds_over_http_with_finality() {
-    conforms(epoch(8), false, &[name::PROOF, name::DOORBELL, name::SHORTER]);
+    conforms(epoch(8), false, &[name::PROOF, name::DOORBELL, name::BELLS, name::SHORTER]);
 }
 
 #[test]
 fn the_ethereum_source_holds_over_http_without_finality() {
-    conforms(epoch(FAR), false, &[name::PROOF, name::DOORBELL, name::FINALITY]);
+    conforms(epoch(FAR), false, &[name::PROOF, name::DOORBELL, name::BELLS, name::FINALITY]);
 }
 
 #[test]

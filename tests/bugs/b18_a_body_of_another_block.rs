@@ -61,7 +61,7 @@ fn a_wrong_body_is_refused_at_its_first_look_and_its_question_ends() {
         let (source, _, _) = source(&context, liar, Default::default());
         source.snapshot().await.unwrap();
         let before = endpoint.fetched().len();
-        let fault = source.blocks(Height::new(1), chain.at(TIP)).await.unwrap_err();
+        let fault = source.blocks(chain.at(TIP), Height::new(1)).await.unwrap_err();
         assert_eq!(fault.severity(), Severity::Invalid, "{fault}");
         let asked = endpoint.fetched().split_off(before);
         let most = asked.iter().filter(|key| matches!(key, Key::Digest(_))).fold(

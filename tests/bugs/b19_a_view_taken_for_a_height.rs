@@ -82,7 +82,7 @@ fn a_block_that_was_sent_for_its_view_is_refused_and_asked_for_by_its_digest() {
         let endpoint = ByView(Endpoint::new(&context, &chain, 40));
         let (source, _, refused) = source(&context, endpoint, Default::default());
         source.snapshot().await.unwrap();
-        let blocks = source.blocks(Height::new(1), chain.at(40)).await.unwrap();
+        let blocks = source.blocks(chain.at(40), Height::new(1)).await.unwrap();
         assert_eq!(blocks, chain.range(1, 40));
         assert!(source.work().refusals["wrong_position"] > 30, "{:?}", refused.kinds());
     });

@@ -60,14 +60,14 @@ fn a_batch_of_requests_of_which_one_fails_ends_below_it() {
             asked.then_some(FaultKind::Unavailable)
         });
         let tip = chain.at(100);
-        let blocks = source.blocks(Height::new(1), tip).await.unwrap();
+        let blocks = source.blocks(tip, Height::new(1)).await.unwrap();
         assert_eq!(blocks, chain.range(1, 49), "those below it, and not one beyond");
-        let fault = source.blocks(Height::new(50), tip).await.unwrap_err();
+        let fault = source.blocks(tip, Height::new(50)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unavailable, "an error, and not an absence");
 
         endpoint.trouble(|_| None);
         context.sleep(secs(1)).await;
-        let blocks = source.blocks(Height::new(50), tip).await.unwrap();
+        let blocks = source.blocks(tip, Height::new(50)).await.unwrap();
         assert_eq!(blocks, chain.range(50, 100));
     });
 }

@@ -3,7 +3,8 @@
 use commonware_utils::sync::Mutex;
 use std::future::Future;
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
+    Watermarks,
 };
 
 /// One source call.
@@ -73,22 +74,27 @@ impl<S: Source> Source for Counted<S> {
 
     fn digests(
         &self,
+        tip: BlockRef,
         heights: &[Height],
     ) -> impl Future<Output = Result<Vec<Option<Digest>>, Fault>> + Send {
         self.called(Call::Digests(heights.len()));
-        self.inner.digests(heights)
+        self.inner.digests(tip, heights)
     }
 
     fn blocks(
         &self,
-        from: Height,
         tip: BlockRef,
+        from: Height,
     ) -> impl Future<Output = Result<Vec<Self::Block>, Fault>> + Send {
         self.called(Call::Blocks(from));
-        self.inner.blocks(from, tip)
+        self.inner.blocks(tip, from)
     }
 
-    fn doorbell(&self) -> impl Future<Output = ()> + Send {
+    fn doorbell(&self) -> Doorbell {
         self.inner.doorbell()
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        self.inner.durable(watermarks);
     }
 }

@@ -12,7 +12,10 @@
 //! One allocation for each call, and one for each block, which is encoded when it is erased and copied
 //! from then on.
 
-use crate::{Block, BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source};
+use crate::{
+    Block, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
+    Watermarks,
+};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Codec, Encode, EncodeSize, Error, Read, Write};
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -108,9 +111,10 @@ trait DynSource: Send + Sync {
     fn limits(&self) -> Limits;
     fn chain_info(&self) -> Answer<'_, ChainInfo>;
     fn snapshot(&self) -> Answer<'_, Snapshot>;
-    fn digests<'a>(&'a self, heights: &'a [Height]) -> Answer<'a, Vec<Option<Digest>>>;
-    fn blocks(&self, from: Height, tip: BlockRef) -> Answer<'_, Vec<AnyBlock>>;
-    fn doorbell(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn digests<'a>(&'a self, tip: BlockRef, at: &'a [Height]) -> Answer<'a, Vec<Option<Digest>>>;
+    fn blocks(&self, tip: BlockRef, from: Height) -> Answer<'_, Vec<AnyBlock>>;
+    fn doorbell(&self) -> Doorbell;
+    fn durable(&self, watermarks: &Watermarks);
 }
 
 impl<S: Source<Block: Encode>> DynSource for S {
@@ -134,19 +138,23 @@ impl<S: Source<Block: Encode>> DynSource for S {
         Box::pin(Source::snapshot(self))
     }
 
-    fn digests<'a>(&'a self, heights: &'a [Height]) -> Answer<'a, Vec<Option<Digest>>> {
-        Box::pin(Source::digests(self, heights))
+    fn digests<'a>(&'a self, tip: BlockRef, at: &'a [Height]) -> Answer<'a, Vec<Option<Digest>>> {
+        Box::pin(Source::digests(self, tip, at))
     }
 
-    fn blocks(&self, from: Height, tip: BlockRef) -> Answer<'_, Vec<AnyBlock>> {
+    fn blocks(&self, tip: BlockRef, from: Height) -> Answer<'_, Vec<AnyBlock>> {
         Box::pin(async move {
-            let blocks = Source::blocks(self, from, tip).await?;
+            let blocks = Source::blocks(self, tip, from).await?;
             Ok(blocks.iter().map(AnyBlock::from).collect())
         })
     }
 
-    fn doorbell(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(Source::doorbell(self))
+    fn doorbell(&self) -> Doorbell {
+        Source::doorbell(self)
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        Source::durable(self, watermarks);
     }
 }
 
@@ -190,16 +198,24 @@ impl Source for AnySource {
         self.0.snapshot().await
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        self.0.digests(heights).await
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        self.0.digests(tip, heights).await
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<AnyBlock>, Fault> {
-        self.0.blocks(from, tip).await
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<AnyBlock>, Fault> {
+        self.0.blocks(tip, from).await
     }
 
-    async fn doorbell(&self) {
-        self.0.doorbell().await;
+    fn doorbell(&self) -> Doorbell {
+        self.0.doorbell()
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        self.0.durable(watermarks);
     }
 }
 

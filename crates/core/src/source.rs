@@ -1,6 +1,8 @@
 //! The port to what is followed.
 
-use crate::{Block, BlockRef, ChainId, Digest, Fault, Height, Ladder, TipSet};
+use crate::{
+    Block, BlockRef, ChainId, Digest, Doorbell, Fault, Height, Ladder, Tier, TipSet, Watermarks,
+};
 use bytes::Bytes;
 use std::{future::Future, num::NonZeroUsize};
 
@@ -31,20 +33,50 @@ pub struct TierProof {
     pub bytes: Bytes,
 }
 
+/// At most one proof for each tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierProofs([Option<TierProof>; 4]);
+
+impl TierProofs {
+    /// No tier has one.
+    pub const fn none() -> Self {
+        Self([const { None }; 4])
+    }
+
+    /// The proof of `tier`.
+    pub const fn get(&self, tier: Tier) -> Option<&TierProof> {
+        self.0[tier.index()].as_ref()
+    }
+
+    /// The same, with `proof` for `tier`.
+    #[must_use]
+    pub fn with(mut self, tier: Tier, proof: TierProof) -> Self {
+        self.0[tier.index()] = Some(proof);
+        self
+    }
+}
+
 /// One read of a source: all tiers as they stood at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The tiers.
     pub tips: TipSet,
-    /// Proves the finalized tip, where the chain has proofs.
-    pub proof: Option<TierProof>,
+    /// Proofs of these tips, for the tiers that have one.
+    pub proofs: TierProofs,
     /// The proposed tip's own time, in milliseconds since the Unix epoch, where blocks carry one.
     pub time_ms: Option<u64>,
 }
 
+impl Snapshot {
+    /// What proves that `tier` stands at `block`.
+    pub fn proof(&self, tier: Tier, block: BlockRef) -> Option<&TierProof> {
+        self.proofs.get(tier).filter(|proof| proof.block == block)
+    }
+}
+
 impl From<TipSet> for Snapshot {
     fn from(tips: TipSet) -> Self {
-        Self { tips, proof: None, time_ms: None }
+        Self { tips, proofs: TierProofs::none(), time_ms: None }
     }
 }
 
@@ -53,6 +85,12 @@ impl From<TipSet> for Snapshot {
 /// Everything that a source returns has been verified as far as its chain allows: what did not verify
 /// is a [`Fault`], never an answer. Each method is one *source call* in the cost budgets; how many
 /// requests a source makes for it is the source's business, and bounded by its own deadlines.
+///
+/// # No sessions
+///
+/// [`digests`](Self::digests) and [`blocks`](Self::blocks) name the tip that they are about, so a source
+/// does not have to remember what it answered before, and any number of drivers can share it. What it
+/// caches is keyed by content: forgetting it costs requests and changes no answer.
 ///
 /// # Cancel safety
 ///
@@ -77,12 +115,17 @@ pub trait Source: Send + Sync + 'static {
     /// All tiers at one moment. A tier that is not known is `None`.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Fault>> + Send;
 
-    /// The digests of the source's chain at `heights` (at most [`Limits::digests_max`], in any
-    /// order), one answer each, in their order; `None` where the source does not know. The chain is
-    /// that of its newest proposed tip: where several drivers share a source, another one may have asked for
-    /// a newer tip than the driver that asks here.
+    /// The digests at `heights` (at most [`Limits::digests_max`], in any order) on the chain that ends
+    /// in `tip`, the proposed tip of a snapshot. One answer for each height, in their order; `None`
+    /// above the tip, and where the source does not know.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`](crate::FaultKind::Torn): the source moved away from `tip`. It never answers with digests
+    /// of another chain: blocks are dropped on the strength of them.
     fn digests(
         &self,
+        tip: BlockRef,
         heights: &[Height],
     ) -> impl Future<Output = Result<Vec<Option<Digest>>, Fault>> + Send;
 
@@ -91,14 +134,18 @@ pub trait Source: Send + Sync + 'static {
     /// blocks are a normal answer; none at all means that the source moved away from `tip`.
     fn blocks(
         &self,
-        from: Height,
         tip: BlockRef,
+        from: Height,
     ) -> impl Future<Output = Result<Vec<Self::Block>, Fault>> + Send;
 
-    /// Resolves when the source may have moved. It carries nothing: a pass asks. A source without
-    /// pushes never rings, and is polled. It has one listener: where several drivers share a source, a ring
-    /// wakes one of them, and the others see what moved at their next poll.
-    fn doorbell(&self) -> impl Future<Output = ()> + Send {
-        std::future::pending()
+    /// A doorbell for one driver, which rings when the source may have moved. A source without pushes
+    /// is silent, and is polled.
+    fn doorbell(&self) -> Doorbell {
+        Doorbell::silent()
     }
+
+    /// Notified of what the local view of a driver has durably: when the driver starts, and after each
+    /// commit. A source that must not forget a block before it is durable somewhere else releases it
+    /// here. Returns at once.
+    fn durable(&self, _watermarks: &Watermarks) {}
 }

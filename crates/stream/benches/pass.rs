@@ -99,13 +99,17 @@ impl Source for InMemory {
         Ok(TipSet::unknown().with(Tier::Proposed, tip).into())
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    async fn digests(
+        &self,
+        _tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
         let chain = self.chain();
         let at = |height: &Height| chain.get(height.get() as usize);
         Ok(heights.iter().map(|height| at(height).map(|block| block.reference.digest)).collect())
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<Linked>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<Linked>, Fault> {
         let from = from.get() as usize;
         let end = (from + self.limits().blocks_max.get()).min(tip.height.get() as usize + 1);
         Ok(self.chain()[from..end].to_vec())

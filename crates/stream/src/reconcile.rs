@@ -118,15 +118,24 @@ fn clamp_unchecked(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef
     clamped
 }
 
+/// Which way a tier moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To a higher block, or to its first one: announced as `Advanced`.
+    Up,
+    /// To a lower block, or to another one at its height: announced as `Regressed`.
+    Back,
+}
+
 /// A tier that moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
+    /// Which way.
+    pub direction: Direction,
     /// The tier.
     pub tier: Tier,
     /// Where it stands now.
     pub tip: Tip,
-    /// Whether it moved back.
-    pub back: bool,
 }
 
 /// What the tiers do after the blocks of a pass were taken in.
@@ -205,7 +214,8 @@ impl Situation<'_> {
         // those who listen to one tier.
         let from = if local == Some(tip.block) { before } else { local };
         let back = from.is_some_and(|from| tip.block.height <= from.height && Rule::Back.kept());
-        Some(Move { tier, tip, back })
+        let direction = if back { Direction::Back } else { Direction::Up };
+        Some(Move { direction, tier, tip })
     }
 }
 
@@ -222,7 +232,7 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
         }
         let held = tier == Tier::Finalized
             && Rule::Finality.kept()
-            && (step.back || result.conflict.is_some());
+            && (step.direction == Direction::Back || result.conflict.is_some());
         if held {
             continue; // An older answer of the same chain is only old; another chain's is a conflict.
         }
@@ -230,7 +240,10 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
             result.withheld.push((tier, step.tip.block));
             continue;
         }
-        if step.back { backs.insert(0, step) } else { ups.push(step) }
+        match step.direction {
+            Direction::Back => backs.insert(0, step),
+            Direction::Up => ups.push(step),
+        }
     }
     let mut tips = situation.watermarks.tips;
     for step in backs.into_iter().chain(ups) {

@@ -10,10 +10,12 @@
 //! | what | bound |
 //! |---|---|
 //! | the newest finalization, by round | one |
-//! | notarizations of rounds above it | `ancestors_max` |
+//! | notarizations of rounds above it, each with how much of its chain is final | `ancestors_max` |
 //! | recent blocks by digest: what a push or a walk brought | `recent_max` |
-//! | digests at recently finalized heights, to notice a contradiction | `recent_max` |
-//! | tips given out lately, which a caller may ask blocks for | 64 |
+//! | recently finalized blocks by height, also to notice a contradiction | `recent_max` |
+//!
+//! A tip that a question names is looked up in these by content: nothing here remembers what was answered
+//! before, so sources that share it, and drivers that share a source, do not disturb each other.
 //!
 //! # Ordering
 //!
@@ -29,24 +31,40 @@ mod tests;
 
 use crate::{CertificateKind, Certified, CertifiedBlock, Verified};
 use commonware_consensus::types::Round;
-use commonware_utils::sync::{Mutex, Notify};
+use commonware_utils::sync::Mutex;
 use recent::Recent;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{BlockRef, Conflict, Digest, Height};
+use tidewatch_core::{Bell, BlockRef, Conflict, Digest, Doorbell, Height};
 
-/// Tips given out that blocks can still be asked for.
-const ISSUED_MAX: usize = 64;
-
-/// A tip that was given out.
+/// A tip that a certificate, or the hash chain under one, verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Issued {
+pub(crate) struct VerifiedTip {
     /// The tip.
     pub(crate) tip: Verified<BlockRef>,
-    /// The height that was final when it was: up to here, the finalized chain is the tip's chain.
+    /// Up to this height, the finalized chain is the tip's chain.
     pub(crate) base: Height,
+}
+
+impl VerifiedTip {
+    /// A finalized block: it is never replaced, and all below it is final.
+    pub(crate) fn finalized(tip: Verified<BlockRef>) -> Self {
+        Self { tip, base: tip.height }
+    }
+
+    /// Whether it will never be replaced.
+    pub(crate) fn is_final(&self) -> bool {
+        self.base == self.tip.height
+    }
+}
+
+#[derive(Debug)]
+struct Notarized<B> {
+    certified: Verified<Certified<B>>,
+    /// The highest finalized height that its ancestry was followed down to.
+    base: Option<Height>,
 }
 
 /// What a claimed certificate would change, were it valid.
@@ -74,10 +92,9 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Known<B> {
     finalized: Option<Verified<Certified<B>>>,
-    notarized: BTreeMap<Round, Verified<Certified<B>>>,
+    notarized: BTreeMap<Round, Notarized<B>>,
     blocks: Recent<B>,
-    finals: BTreeMap<Height, Digest>,
-    issued: VecDeque<Issued>,
+    finals: BTreeMap<Height, Verified<BlockRef>>,
     conflict: Option<Conflict>,
     reported: Option<Conflict>,
     notarized_max: usize,
@@ -86,13 +103,12 @@ pub(crate) struct Known<B> {
 
 impl<B: CertifiedBlock> Known<B> {
     pub(crate) fn new(genesis: &Verified<B>, notarized_max: usize, recent_max: usize) -> Self {
-        let BlockRef { height, digest } = genesis.reference();
+        let genesis = genesis.name();
         Self {
             finalized: None,
             notarized: BTreeMap::new(),
             blocks: Recent::new(recent_max),
-            finals: BTreeMap::from([(height, digest)]),
-            issued: VecDeque::new(),
+            finals: BTreeMap::from([(genesis.height, genesis)]),
             conflict: None,
             reported: None,
             notarized_max,
@@ -126,8 +142,8 @@ impl<B: CertifiedBlock> Known<B> {
     }
 
     fn judge_finalization(&self, round: Round, block: BlockRef) -> Relevance {
-        if let Some(digest) = self.finals.get(&block.height) {
-            if *digest != block.digest {
+        if let Some(known) = self.finals.get(&block.height) {
+            if **known != block {
                 return Relevance::New;
             }
             let newest = self.highest().is_some_and(|(_, highest)| highest == block);
@@ -153,11 +169,10 @@ impl<B: CertifiedBlock> Known<B> {
 
     fn finalize(&mut self, certified: Verified<Certified<B>>) -> Outcome {
         let (round, block) = (certified.round, certified.block.reference());
-        if let Some(digest) = self.finals.get(&block.height)
-            && *digest != block.digest
+        if let Some(known) = self.finals.get(&block.height)
+            && **known != block
         {
-            let ours = BlockRef::new(block.height, *digest);
-            let conflict = Conflict { ours, theirs: block };
+            let conflict = Conflict { ours: **known, theirs: block };
             if self.reported != Some(conflict) {
                 self.reported = Some(conflict);
                 self.conflict = Some(conflict);
@@ -168,7 +183,7 @@ impl<B: CertifiedBlock> Known<B> {
             return Outcome::Unchanged;
         }
         self.blocks.insert(certified.block.clone());
-        self.finals.insert(block.height, block.digest);
+        self.finals.insert(block.height, certified.block().name());
         while self.finals.len() > self.finals_max {
             self.finals.pop_first();
         }
@@ -185,7 +200,7 @@ impl<B: CertifiedBlock> Known<B> {
         self.blocks.insert(certified.block.clone());
         let newest =
             self.notarized.last_key_value().is_none_or(|(round, _)| *round < certified.round);
-        self.notarized.insert(certified.round, certified);
+        self.notarized.insert(certified.round, Notarized { certified, base: None });
         while self.notarized.len() > self.notarized_max {
             self.notarized.pop_first();
         }
@@ -194,7 +209,7 @@ impl<B: CertifiedBlock> Known<B> {
 
     /// Notarized blocks above the finalized one, the newest first.
     pub(crate) fn candidates(&self) -> Vec<Verified<Certified<B>>> {
-        self.notarized.values().rev().cloned().collect()
+        self.notarized.values().rev().map(|notarized| notarized.certified.clone()).collect()
     }
 
     /// Forgets a notarization that nothing can be built on.
@@ -211,23 +226,32 @@ impl<B: CertifiedBlock> Known<B> {
         self.blocks.get(digest)
     }
 
-    /// Remembers that blocks may be asked for up to `tip`, which stands on finality up to `base`.
-    pub(crate) fn issue(&mut self, tip: Verified<BlockRef>, base: Height) {
-        self.issued.retain(|known| known.tip != tip);
-        self.issued.push_back(Issued { tip, base });
-        if self.issued.len() > ISSUED_MAX {
-            self.issued.pop_front();
+    /// The ancestry of the notarization of `round` was followed down to the finalized block at `base`.
+    pub(crate) fn descends(&mut self, round: Round, base: Height) {
+        if let Some(notarized) = self.notarized.get_mut(&round) {
+            debug_assert!(notarized.certified.block.reference().height > base, "above finality");
+            notarized.base = notarized.base.max(Some(base));
         }
     }
 
-    /// The tip that was given out last.
-    pub(crate) fn newest_issued(&self) -> Option<Verified<BlockRef>> {
-        self.issued.back().map(|issued| issued.tip)
+    /// `tip`, if a certificate that is known here is over it. `None` for a block that another one was
+    /// finalized in place of, and for a notarized one whose ancestry nobody followed.
+    pub(crate) fn tip(&self, tip: BlockRef) -> Option<VerifiedTip> {
+        if let Some(known) = self.finals.get(&tip.height) {
+            return (**known == tip).then(|| VerifiedTip::finalized(*known));
+        }
+        let notarized = self.notarized.values().rev();
+        let mut notarized = notarized.filter(|known| known.certified.block.reference() == tip);
+        notarized.find_map(|known| {
+            Some(VerifiedTip { tip: known.certified.block().name(), base: known.base? })
+        })
     }
 
-    /// `tip`, if it was given out lately.
-    pub(crate) fn issued(&self, tip: BlockRef) -> Option<Issued> {
-        self.issued.iter().rev().find(|issued| *issued.tip == tip).copied()
+    /// The block of the newest certificate; `None` before the first.
+    pub(crate) fn newest(&self) -> Option<BlockRef> {
+        let notarized = self.notarized.values().next_back().map(|known| &known.certified);
+        let newest = notarized.or(self.finalized.as_ref())?;
+        Some(newest.block.reference())
     }
 
     /// A contradiction that was not reported yet.
@@ -261,21 +285,21 @@ impl Link {
 pub(crate) struct Shared<B> {
     pub(crate) known: Mutex<Known<B>>,
     pub(crate) link: Mutex<Link>,
-    bell: Notify,
+    bell: Bell,
 }
 
 impl<B> Shared<B> {
     pub(crate) fn new(known: Known<B>) -> Self {
-        Self { known: Mutex::new(known), link: Mutex::default(), bell: Notify::new() }
+        Self { known: Mutex::new(known), link: Mutex::default(), bell: Bell::new() }
     }
 
-    /// Rings the doorbell. Rings that nobody waited for become one.
+    /// Rings every doorbell.
     pub(crate) fn ring(&self) {
-        self.bell.notify_one();
+        self.bell.ring();
     }
 
-    /// Resolves at the next ring, or at once if it rang since the last time.
-    pub(crate) async fn rung(&self) {
-        self.bell.notified().await;
+    /// A doorbell for one more listener.
+    pub(crate) fn doorbell(&self) -> Doorbell {
+        self.bell.listen()
     }
 }

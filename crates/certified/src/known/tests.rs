@@ -149,32 +149,33 @@ fn memory_is_bounded() {
         for height in 1..=20 {
             world.notarize(height).await;
             world.finalize(height).await;
-            let name = world.known.finalized().unwrap().block().name();
-            world.known.issue(name, name.height);
         }
         assert_eq!(world.known.finals.len(), 4);
         let kept = (1..=20)
             .filter(|height| world.known.block(&world.chain.reference(*height).digest).is_some());
         assert_eq!(kept.collect::<Vec<_>>(), [17, 18, 19, 20]);
-        assert!(world.known.issued.len() <= ISSUED_MAX);
+        assert!(world.known.notarized.len() <= 3);
     });
 }
 
 #[test]
-fn a_tip_that_is_given_out_again_becomes_the_newest() {
+fn a_tip_is_found_by_the_certificate_over_it_whoever_asked_before() {
     with_world(|mut world| async move {
-        let mut names = Vec::new();
-        for height in [5, 6] {
-            world.finalize(height).await;
-            names.push(world.known.finalized().unwrap().block().name());
-        }
-        for name in [names[0], names[1], names[0]] {
-            world.known.issue(name, Height::new(5));
-            assert_eq!(world.known.newest_issued(), Some(name));
-        }
-        assert_eq!(world.known.issued.len(), 2);
-        let issued = Issued { tip: names[1], base: Height::new(5) };
-        assert_eq!(world.known.issued(*names[1]), Some(issued));
-        assert_eq!(world.known.issued(world.chain.reference(7)), None);
+        let (five, seven) = (world.chain.reference(5), world.chain.reference(7));
+        assert_eq!(world.known.tip(five), None, "nobody verified it");
+        world.finalize(5).await;
+        world.notarize(7).await;
+        assert_eq!(world.known.newest(), Some(seven));
+        let found = world.known.tip(five).unwrap();
+        assert_eq!((*found.tip, found.base, found.is_final()), (five, Height::new(5), true));
+        assert_eq!(world.known.tip(seven), None, "nobody followed its ancestry");
+        world.known.descends(round(7), Height::new(5));
+        let found = world.known.tip(seven).unwrap();
+        assert_eq!((*found.tip, found.base, found.is_final()), (seven, Height::new(5), false));
+        let fork = world.chain.fork(3, 7);
+        assert_eq!([5, 7].map(|at| world.known.tip(fork.reference(at))), [None, None]);
+        world.finalize(7).await;
+        assert!(world.known.tip(seven).unwrap().is_final());
+        assert_eq!(*world.known.tip(five).unwrap().tip, five, "an earlier tip is one still");
     });
 }

@@ -2,12 +2,12 @@
 
 use super::CertifiedSource;
 use crate::{
-    CertifiedBlock, Check, Epochs, Transport, Verified, error::another_may_do, known::Issued,
+    CertifiedBlock, Check, Epochs, Transport, Verified, error::another_may_do, known::VerifiedTip,
 };
 use commonware_runtime::Clock;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
-use tidewatch_core::{Digest, Fault, Height, Severity};
+use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height, Severity};
 
 /// Heights above one without an answer that are tried for a certificate to walk down from.
 const REACH: u64 = 8;
@@ -19,21 +19,26 @@ where
     X: Epochs,
     B: CertifiedBlock,
 {
-    /// Digests at `heights`: those that memory links to the tip cost nothing, each other one a request
-    /// and, at or below finality, a certificate check.
+    /// Digests at `heights` on the chain that ends in `tip`: those that memory links to the tip cost
+    /// nothing, each other one a request and, at or below finality, a certificate check.
     pub(super) async fn digests_at(
         &self,
+        tip: BlockRef,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
         let Some(lowest) = heights.iter().min() else { return Ok(Vec::new()) };
-        let linked = self.linked(*lowest).await?;
-        let ceiling = linked.keys().next_back().copied().unwrap_or_else(Height::zero);
+        let Some(tip) = self.verified(tip) else {
+            let detail = format_args!("no certificate known here leads to {tip} any more");
+            return Err(self.metrics.fault(FaultKind::Torn, detail));
+        };
+        let linked = self.linked(tip, *lowest).await?;
         let digests = heights.iter().map(|height| {
             let known = linked.get(height).copied();
             async move {
                 match known {
                     Some(digest) => Ok(Some(digest)),
-                    None if *height > ceiling => Ok(None),
+                    // A certificate puts a block on the chain of the tip only up to what is final there.
+                    None if *height > tip.base => Ok(None),
                     None => self.proved(*height).await,
                 }
             }
@@ -43,17 +48,16 @@ where
         stream::iter(digests).buffered(self.config.concurrency.get()).try_collect().await
     }
 
-    /// Digests that the tip that was given out last is linked to, down to `lowest`, and genesis: as far
-    /// as memory goes, and down to finality in any case. Above it nothing but the hash chain proves a
-    /// digest, so what memory lacks there is asked for.
-    async fn linked(&self, lowest: Height) -> Result<BTreeMap<Height, Digest>, Fault> {
+    /// Digests that `tip` is linked to, down to `lowest`, and genesis: as far as memory goes, and down to
+    /// finality in any case. Above it nothing but the hash chain proves a digest, so what memory lacks
+    /// there is asked for.
+    async fn linked(
+        &self,
+        VerifiedTip { tip, base }: VerifiedTip,
+        lowest: Height,
+    ) -> Result<BTreeMap<Height, Digest>, Fault> {
         let genesis = self.chain_info.genesis;
         let mut linked = BTreeMap::from([(genesis.height, genesis.digest)]);
-        let issued = {
-            let known = self.shared.known.lock();
-            known.newest_issued().and_then(|tip| known.issued(*tip))
-        };
-        let Some(Issued { tip, base }) = issued else { return Ok(linked) };
         let above = Height::new(lowest.get().saturating_add(1));
         let mut next = Some(tip);
         while let Some(name) = next {

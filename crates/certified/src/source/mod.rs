@@ -62,7 +62,8 @@ use commonware_utils::sync::Mutex;
 use rand::CryptoRng;
 use std::{fmt, future::Future, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
-    BlockRef, ChainId, ChainInfo, Digest, Fault, Height, Ladder, Limits, Monitor, Snapshot, Source,
+    BlockRef, ChainId, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Monitor,
+    Snapshot, Source,
 };
 
 /// Heights that one call for digests may name: a gallop back over 65,535 blocks.
@@ -204,20 +205,21 @@ where
 
     fn digests(
         &self,
+        tip: BlockRef,
         heights: &[Height],
     ) -> impl Future<Output = Result<Vec<Option<Digest>>, Fault>> + Send {
-        Box::pin(self.digests_at(heights))
+        Box::pin(self.digests_at(tip, heights))
     }
 
     fn blocks(
         &self,
-        from: Height,
         tip: BlockRef,
+        from: Height,
     ) -> impl Future<Output = Result<Vec<B>, Fault>> + Send {
-        Box::pin(self.range(from, tip))
+        Box::pin(self.range(tip, from))
     }
 
-    fn doorbell(&self) -> impl Future<Output = ()> + Send {
-        self.shared.rung()
+    fn doorbell(&self) -> Doorbell {
+        self.shared.doorbell()
     }
 }

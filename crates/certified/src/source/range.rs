@@ -3,7 +3,7 @@
 use super::CertifiedSource;
 use crate::{
     CertificateKind, CertifiedBlock, Check, Epochs, Key, Transport, Verified,
-    error::another_may_do, known::Issued,
+    error::another_may_do, known::VerifiedTip,
 };
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
@@ -50,9 +50,9 @@ where
     B: CertifiedBlock,
 {
     /// Blocks from `from` upwards on the chain that ends in `tip`.
-    pub(super) async fn range(&self, from: Height, tip: BlockRef) -> Result<Vec<B>, Fault> {
-        let issued = self.shared.known.lock().issued(tip);
-        let Some(Issued { tip, base }) = issued else { return Ok(Vec::new()) };
+    pub(super) async fn range(&self, tip: BlockRef, from: Height) -> Result<Vec<B>, Fault> {
+        let Some(verified) = self.verified(tip) else { return Ok(Vec::new()) };
+        let VerifiedTip { tip, base } = verified;
         if from > tip.height {
             return Ok(Vec::new());
         }
@@ -62,7 +62,7 @@ where
             None => Vec::new(),
             Some(below) => match self.verified_range(from, below, base).await {
                 // The tip was replaced, and the endpoint dropped what is not on its chain any more.
-                Err(fault) if fault.severity() == Severity::Behind && self.superseded(&tip) => {
+                Err(fault) if fault.severity() == Severity::Behind && self.superseded(verified) => {
                     return Ok(Vec::new());
                 }
                 range => range?,
@@ -77,9 +77,28 @@ where
         Ok(blocks.into_iter().map(Verified::into_inner).collect())
     }
 
-    /// Whether another tip was given out after `tip`.
-    fn superseded(&self, tip: &Verified<BlockRef>) -> bool {
-        self.shared.known.lock().newest_issued() != Some(*tip)
+    /// What verifies `tip`, found again by its content: a certificate over it, or the hash chain down
+    /// from the newest finalized block. `None`: the chain moved away from it.
+    pub(super) fn verified(&self, tip: BlockRef) -> Option<VerifiedTip> {
+        let (found, finalized) = {
+            let known = self.shared.known.lock();
+            (known.tip(tip), known.finalized().map(|finalized| finalized.block().name()))
+        };
+        if tip == self.chain_info.genesis {
+            return Some(VerifiedTip::finalized(self.verifier.genesis().name()));
+        }
+        found.or_else(|| {
+            // A tip that was notarized, and that others were finalized on top of since.
+            let finalized = finalized.filter(|finalized| tip.height < finalized.height)?;
+            let (lacking, path) = self.remembered(finalized, tip.height.next());
+            let name = path.last().filter(|_| lacking.is_none())?.vouched()?;
+            (*name == tip).then(|| VerifiedTip::finalized(name))
+        })
+    }
+
+    /// Whether `tip` can have been replaced: it is not final, and a newer certificate is known.
+    fn superseded(&self, tip: VerifiedTip) -> bool {
+        !tip.is_final() && self.shared.known.lock().newest() != Some(*tip.tip)
     }
 
     /// The blocks that memory has from `tip` downwards, and the name of the first that it lacks; `None`

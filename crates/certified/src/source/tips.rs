@@ -9,7 +9,7 @@ use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, join};
-use tidewatch_core::{BlockRef, Fault, FaultKind, Snapshot, Tier, TierProof, TipSet};
+use tidewatch_core::{BlockRef, Fault, FaultKind, Snapshot, Tier, TierProof, TierProofs, TipSet};
 
 impl<E, T, X, B> CertifiedSource<E, T, X, B>
 where
@@ -102,12 +102,14 @@ where
         let base = finalized.as_ref().map_or_else(|| genesis.name(), |tip| tip.block().name());
         let proposed = self.proposed(base).await;
         let tip = proposed.as_ref().map_or(base, |tip| tip.block().name());
-        self.shared.known.lock().issue(tip, base.height);
+        let proof = finalized.as_ref().map(|finalized| TierProof {
+            block: finalized.block.reference(),
+            bytes: finalized.proof.clone(),
+        });
         Snapshot {
             tips: TipSet::unknown().with(Tier::Proposed, *tip).with(Tier::Finalized, *base),
-            proof: finalized.as_ref().map(|finalized| TierProof {
-                block: finalized.block.reference(),
-                bytes: finalized.proof.clone(),
+            proofs: proof.map_or_else(TierProofs::none, |proof| {
+                TierProofs::none().with(Tier::Finalized, proof)
             }),
             // Genesis has no time of its own to be late by.
             time_ms: proposed.or(finalized).and_then(|tip| tip.block.time_ms()),
@@ -128,7 +130,10 @@ where
                     Err(self.metrics.fault(FaultKind::Timeout, detail))
                 },
             };
-            let Err(fault) = descends else { return Some(candidate) };
+            let Err(fault) = descends else {
+                self.shared.known.lock().descends(candidate.round, base.height);
+                return Some(candidate);
+            };
             self.metrics.absorbed(&fault);
             self.shared.known.lock().discard(candidate.round);
         }

@@ -38,9 +38,10 @@ fn finalization(chain: &Chain, height: u64) -> Push {
 fn a_pushed_certificate_that_verifies_counts_at_once() {
     run(|context| async move {
         let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let mut bell = source.doorbell();
         let pushes = transport.accept();
         let _handle = upstream.start();
-        source.doorbell().await;
+        bell.rung().await;
         source.snapshot().await.unwrap();
         for (push, finalized, proposed) in [
             (Push::Notarization(chain.certified(CertificateKind::Notarized, 1)), 0, 1),
@@ -48,7 +49,7 @@ fn a_pushed_certificate_that_verifies_counts_at_once() {
             (Push::Notarization(chain.certified(CertificateKind::Notarized, 2)), 1, 2),
         ] {
             pushes.send(Ok(push)).await.unwrap();
-            source.doorbell().await;
+            bell.rung().await;
             let tips = source.snapshot().await.unwrap().tips;
             assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(finalized)));
             assert_eq!(tips.block(Tier::Proposed), Some(chain.reference(proposed)));
@@ -62,15 +63,16 @@ fn a_pushed_certificate_that_verifies_counts_at_once() {
 fn a_quiet_endpoint_is_caught_up_with_after_every_reconnection() {
     run(|context| async move {
         let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let mut bell = source.doorbell();
         let first = transport.accept();
         let _handle = upstream.start();
-        source.doorbell().await;
+        bell.rung().await;
         source.snapshot().await.unwrap();
         // The endpoint goes on while nobody is connected, and never pushes again.
         let _second = transport.accept();
         transport.rescript(honest(&chain, 7));
         drop(first);
-        source.doorbell().await;
+        bell.rung().await;
         let tips = source.snapshot().await.unwrap().tips;
         assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(7)));
         assert_eq!(source.work().pushes, 0);
@@ -81,13 +83,14 @@ fn a_quiet_endpoint_is_caught_up_with_after_every_reconnection() {
 fn an_endpoint_that_is_down_for_an_hour_is_followed_when_it_comes_back() {
     deterministic::Runner::timed(Duration::from_secs(8_000)).start(|context| async move {
         let (chain, transport, source, upstream, _) = world(&context, Config::default());
+        let mut bell = source.doorbell();
         let _handle = upstream.start();
         context.sleep(Duration::from_secs(3_600)).await;
         let listens = transport.listens();
         assert!((180..=370).contains(&listens.len()), "{} attempts in an hour", listens.len());
         let pushes = transport.accept();
         pushes.send(Ok(finalization(&chain, 4))).await.unwrap();
-        source.doorbell().await;
+        bell.rung().await;
         context.sleep(SECOND).await;
         let tips = source.snapshot().await.unwrap().tips;
         assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(4)));

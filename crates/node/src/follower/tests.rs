@@ -77,11 +77,15 @@ impl Source for Scripted {
         Ok(TipSet::unknown().with(Tier::Proposed, tip).with(Tier::Finalized, tip).into())
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    async fn digests(
+        &self,
+        _tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
         Ok(heights.iter().map(|height| Some(digest(height.get()))).collect())
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<TestBlock>, Fault> {
         Ok((from.get()..=tip.height.get()).take(3).map(TestBlock).collect())
     }
 }

@@ -6,17 +6,19 @@ use futures::{
     FutureExt as _,
     channel::oneshot,
     future::{BoxFuture, Shared},
+    pin_mut,
+    stream::poll_fn,
 };
 use std::{
     fmt,
-    future::{pending, poll_fn},
+    future::{Future as _, pending},
     num::NonZeroUsize,
     sync::Arc,
-    task::{Poll, Waker},
+    task::Poll,
 };
 use tidewatch_core::{
-    BlockRef, ChainInfo, Conflict, Digest, Fault, FaultKind, Height, Ladder, Limits, Snapshot,
-    Source, TipSet,
+    BlockRef, ChainInfo, Conflict, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits,
+    Snapshot, Source, TipSet, Watermarks,
 };
 
 /// A question that the source was asked.
@@ -129,7 +131,7 @@ impl Gate {
 /// When the doorbell of a source resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bell {
-    /// Once for each ring, also for one before it was listened to.
+    /// Once for each ring.
     Rings,
     /// At once, always: an upstream that flaps.
     Flaps,
@@ -150,8 +152,8 @@ pub struct World {
     pub digests_max: usize,
     /// Blocks that one answer has at the most.
     pub blocks_max: usize,
-    /// Answers ranges from whatever chain it is on now, although the tip that it was asked under is
-    /// on another: what a good source never does.
+    /// Answers digests and ranges of whatever chain it is on now, although the tip that it was asked
+    /// under is on another: what a good source never does.
     pub careless: bool,
     /// What a snapshot has besides the tips.
     pub snapshot: Snapshot,
@@ -159,9 +161,9 @@ pub struct World {
     pub say: Option<TipSet>,
     /// When the doorbell resolves.
     pub bell: Bell,
-    rung: bool,
-    wakers: Vec<Waker>,
+    ringer: tidewatch_core::Bell,
     calls: Vec<Call>,
+    durable: Vec<Watermarks>,
     before: Vec<(Kind, usize, Hook)>,
     after: Vec<(Kind, usize, Hook)>,
     answers: Vec<(Kind, usize, Answer)>,
@@ -217,9 +219,9 @@ impl ScriptedSource {
             snapshot: Snapshot::default(),
             say: None,
             bell: Bell::Rings,
-            rung: false,
-            wakers: Vec::new(),
+            ringer: tidewatch_core::Bell::new(),
             calls: Vec::new(),
+            durable: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
             answers: Vec::new(),
@@ -240,6 +242,11 @@ impl ScriptedSource {
     /// Every call so far, in order.
     pub fn calls(&self) -> Vec<Call> {
         self.0.lock().calls.clone()
+    }
+
+    /// What it was notified of as durable so far, in order.
+    pub fn durable(&self) -> Vec<Watermarks> {
+        self.0.lock().durable.clone()
     }
 
     /// How many calls of `kind` came so far.
@@ -283,18 +290,14 @@ impl ScriptedSource {
 
     /// Rings the doorbell.
     pub fn ring(&self) {
-        let mut world = self.0.lock();
-        world.rung = true;
-        for waker in world.wakers.drain(..) {
-            waker.wake();
-        }
+        self.0.lock().ringer.ring();
     }
 
     async fn ask<T>(
         &self,
         call: Call,
         told: impl FnOnce(Answer) -> Option<T>,
-        truth: impl FnOnce(&mut World) -> T,
+        truth: impl FnOnce(&mut World) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let kind = call.kind();
         let answer = {
@@ -322,9 +325,9 @@ impl ScriptedSource {
             Some(answer) => Some(told(answer).expect("an answer to another question")),
         };
         let mut world = self.0.lock();
-        let answer = told.unwrap_or_else(|| truth(&mut world));
+        let answer = told.map_or_else(|| truth(&mut world), Ok);
         World::run(|world| &mut world.after, &mut world, kind);
-        Ok(answer)
+        answer
     }
 }
 
@@ -346,7 +349,7 @@ impl Source for ScriptedSource {
     }
 
     async fn chain_info(&self) -> Result<ChainInfo, Fault> {
-        self.ask(Call::ChainInfo, |_| None, |world| world.chain.chain_info()).await
+        self.ask(Call::ChainInfo, |_| None, |world| Ok(world.chain.chain_info())).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
@@ -356,12 +359,16 @@ impl Source for ScriptedSource {
         };
         let truth = |world: &mut World| {
             let tips = world.say.take().unwrap_or(world.tips);
-            Snapshot { tips, ..world.snapshot.clone() }
+            Ok(Snapshot { tips, ..world.snapshot.clone() })
         };
         self.ask(Call::Snapshot, told, truth).await
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
         let heights: Vec<_> = heights.iter().map(|height| height.get()).collect();
         let told = |answer| match answer {
             Answer::Digests(digests) => Some(digests),
@@ -370,12 +377,17 @@ impl Source for ScriptedSource {
         let asked = heights.clone();
         let truth = |world: &mut World| {
             assert!(asked.len() <= world.digests_max, "{} digests at once", asked.len());
-            asked.iter().map(|at| world.chain.get(*at).map(|block| block.digest)).collect()
+            if !(world.careless || world.chain.has(tip)) {
+                let detail = format!("it moved away from {tip}");
+                return Err(FaultKind::Torn.fault("scripted", detail));
+            }
+            let below = |at: &u64| world.chain.get(*at).filter(|_| *at <= tip.height.get());
+            Ok(asked.iter().map(|at| below(at).map(|block| block.digest)).collect())
         };
         self.ask(Call::Digests(heights), told, truth).await
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<TestBlock>, Fault> {
         let told = |answer| match answer {
             Answer::Blocks(blocks) => Some(blocks),
             _ => None,
@@ -384,20 +396,25 @@ impl Source for ScriptedSource {
         let truth = |world: &mut World| {
             let moved = !world.careless && !world.chain.has(tip);
             let last = to.min(from.saturating_add(world.blocks_max as u64 - 1));
-            if moved { Vec::new() } else { world.chain.range(from, last) }
+            Ok(if moved { Vec::new() } else { world.chain.range(from, last) })
         };
         self.ask(Call::Blocks(from, to), told, truth).await
     }
 
-    async fn doorbell(&self) {
-        poll_fn(|context| {
-            let mut world = self.0.lock();
-            if world.bell == Bell::Flaps || std::mem::take(&mut world.rung) {
-                return Poll::Ready(());
+    fn doorbell(&self) -> Doorbell {
+        let mut rings = self.0.lock().ringer.listen();
+        let source = self.clone();
+        Doorbell::new(poll_fn(move |context| {
+            if source.0.lock().bell == Bell::Flaps {
+                return Poll::Ready(Some(()));
             }
-            world.wakers.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+            let rung = rings.rung();
+            pin_mut!(rung);
+            rung.poll(context).map(Some)
+        }))
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        self.0.lock().durable.push(*watermarks);
     }
 }

@@ -45,10 +45,10 @@ const KEPT: usize = 48;
 pub enum Question {
     /// For all tiers.
     Snapshot,
-    /// For the digests at these heights.
-    Digests(Vec<Height>),
-    /// For blocks from a height, under a tip.
-    Blocks(Height, BlockRef),
+    /// Under this tip, for the digests at these heights.
+    Digests(BlockRef, Vec<Height>),
+    /// Under this tip, for blocks from this height.
+    Blocks(BlockRef, Height),
 }
 
 /// A response of the source.
@@ -235,11 +235,11 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Snapshot => f.write_str("the tips"),
-            Self::Digests(heights) => {
-                write!(f, "digests at ")?;
+            Self::Digests(tip, heights) => {
+                write!(f, "digests under {} at ", word(*tip))?;
                 heights.iter().try_for_each(|height| write!(f, "{height} "))
             }
-            Self::Blocks(from, tip) => write!(f, "blocks from {from} to {}", word(*tip)),
+            Self::Blocks(tip, from) => write!(f, "blocks from {from} to {}", word(*tip)),
         }
     }
 }
@@ -322,7 +322,7 @@ impl Asked {
     const fn count(&mut self, question: &Question) {
         match question {
             Question::Snapshot => self.snapshots += 1,
-            Question::Digests(_) => self.digests += 1,
+            Question::Digests(..) => self.digests += 1,
             Question::Blocks(..) => self.ranges += 1,
         }
     }

@@ -5,7 +5,8 @@ use crate::{scripted::chain::TestBlock, world::since_begin};
 use commonware_runtime::Clock;
 use std::{sync::Arc, time::SystemTime};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
+    Watermarks,
 };
 
 /// A source whose questions and answers are written down.
@@ -90,19 +91,27 @@ impl<E: Clock, S: Source<Block = TestBlock>> Source for Spied<E, S> {
         pending.answered(answer, Answer::Snapshot)
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let pending = self.ask(Question::Digests(heights.to_vec()));
-        let answer = self.inner.digests(heights).await;
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        let pending = self.ask(Question::Digests(tip, heights.to_vec()));
+        let answer = self.inner.digests(tip, heights).await;
         pending.answered(answer, Answer::Digests)
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
-        let pending = self.ask(Question::Blocks(from, tip));
-        let answer = self.inner.blocks(from, tip).await;
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<TestBlock>, Fault> {
+        let pending = self.ask(Question::Blocks(tip, from));
+        let answer = self.inner.blocks(tip, from).await;
         pending.answered(answer, Answer::Blocks)
     }
 
-    async fn doorbell(&self) {
-        self.inner.doorbell().await;
+    fn doorbell(&self) -> Doorbell {
+        self.inner.doorbell()
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        self.inner.durable(watermarks);
     }
 }

@@ -282,12 +282,23 @@ impl<E: Clock> Node<E> {
         tips
     }
 
-    /// Reports the digests at `heights`.
-    pub async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    /// Reports the digests at `heights` under `tip`.
+    pub async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
         let (view, acts_up) = self.meet().await?;
         let chain =
             self.state.lock().other.as_ref().map_or(view.chain, |other| other.chain.clone());
-        let at = |height: &Height| chain.get(height.get()).map(|block| block.digest);
+        let careless = acts_up && self.personality == Personality::Balanced;
+        if !(careless || chain.has(tip)) {
+            let detail = format!("it moved away from {tip}");
+            return Err(FaultKind::Torn.fault(self.name.clone(), detail));
+        }
+        let at = |height: &Height| {
+            chain.get(height.get()).filter(|_| *height <= tip.height).map(|block| block.digest)
+        };
         let mut digests: Vec<_> = heights.iter().map(at).collect();
         if !acts_up {
             return Ok(digests);
@@ -315,8 +326,8 @@ impl<E: Clock> Node<E> {
     /// Reports blocks from height `from` up to `tip`.
     pub async fn blocks(
         &self,
-        from: Height,
         tip: BlockRef,
+        from: Height,
         max: usize,
     ) -> Result<Vec<TestBlock>, Fault> {
         let (view, acts_up) = self.meet().await?;

@@ -4,24 +4,30 @@ use super::node::Node;
 use crate::scripted::chain::TestBlock;
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
+use futures::{pin_mut, stream::poll_fn};
 use std::{
+    future::Future as _,
     num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Fault, Height, Ladder, Limits, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
 };
 
-use super::{node::Personality, truth::Truth};
+use super::{
+    node::{Health, Personality},
+    truth::Truth,
+};
 
 /// Sends requests to one upstream at a time, and switches to the next one after a failure.
 #[derive(Debug)]
 pub struct RpcSource<E> {
-    nodes: Vec<Arc<Node<E>>>,
-    current: AtomicUsize,
+    nodes: Arc<[Arc<Node<E>>]>,
+    current: Arc<AtomicUsize>,
     /// Whether the last call failed or was dropped.
     suspect: AtomicBool,
     truth: Arc<Mutex<Truth>>,
@@ -43,7 +49,8 @@ impl<E: Clock> RpcSource<E> {
         let limits =
             Limits { digests_max: at_least_one(digests_max), blocks_max: at_least_one(blocks_max) };
         let chain_info = truth.lock().now().chain.chain_info();
-        let (current, suspect) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (current, suspect) = (Arc::default(), AtomicBool::new(false));
+        let nodes = nodes.into();
         Self { nodes, current, suspect, truth, chain_info, ladder, limits }
     }
 
@@ -85,23 +92,31 @@ impl<E: Clock> Source for RpcSource<E> {
         Ok(Snapshot { time_ms: Some(time_ms), ..tips.into() })
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let told = self.node().digests(heights).await;
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        let told = self.node().digests(tip, heights).await;
         self.settle(told)
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
-        let told = self.node().blocks(from, tip, self.limits.blocks_max.get()).await;
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<TestBlock>, Fault> {
+        let told = self.node().blocks(tip, from, self.limits.blocks_max.get()).await;
         self.settle(told)
     }
 
-    async fn doorbell(&self) {
-        let node = &self.nodes[self.current.load(Ordering::Relaxed) % self.nodes.len()];
-        if node.personality() == Personality::Flapping && node.health() == super::node::Health::Wild
-        {
-            return;
-        }
-        let bell = self.truth.lock().bell();
-        bell.await;
+    fn doorbell(&self) -> Doorbell {
+        let (nodes, current) = (self.nodes.clone(), self.current.clone());
+        let mut rings = self.truth.lock().bell();
+        Doorbell::new(poll_fn(move |context| {
+            let node = &nodes[current.load(Ordering::Relaxed) % nodes.len()];
+            if node.personality() == Personality::Flapping && node.health() == Health::Wild {
+                return Poll::Ready(Some(()));
+            }
+            let rung = rings.rung();
+            pin_mut!(rung);
+            rung.poll(context).map(Some)
+        }))
     }
 }

@@ -2,17 +2,13 @@
 
 use crate::scripted::chain::{Chain, TestBlock};
 use commonware_cryptography::{Hasher as _, Sha256};
-use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, rngs::StdRng};
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    future::poll_fn,
-    sync::Arc,
-    task::{Poll, Waker},
 };
 use tidewatch_core::{
-    Block as _, BlockRef, CheckpointRef, Digest, Height, Ladder, Tier, Tip, TipSet,
+    Bell, Block as _, BlockRef, CheckpointRef, Digest, Doorbell, Height, Ladder, Tier, Tip, TipSet,
 };
 
 /// Number of past states that are kept.
@@ -74,12 +70,6 @@ struct Made {
     nth: u64,
 }
 
-#[derive(Default)]
-struct Bell {
-    rung: bool,
-    wakers: Vec<Waker>,
-}
-
 /// The chain: its present state, and a window of past ones.
 pub struct Truth {
     rng: StdRng,
@@ -95,7 +85,7 @@ pub struct Truth {
     heights: [u64; 4],
     forks: u32,
     made: HashMap<Digest, Made>,
-    bell: Arc<Mutex<Bell>>,
+    bell: Bell,
     blocks: u64,
     deepest: u64,
 }
@@ -127,7 +117,7 @@ impl Truth {
             heights: [0; 4],
             forks: 0,
             made,
-            bell: Arc::default(),
+            bell: Bell::new(),
             blocks: 0,
             deepest: 0,
         }
@@ -385,25 +375,13 @@ impl Truth {
         Tip { block, checkpoint }
     }
 
-    /// Rings the doorbell.
+    /// Rings every doorbell.
     pub fn ring(&self) {
-        let mut bell = self.bell.lock();
-        bell.rung = true;
-        for waker in bell.wakers.drain(..) {
-            waker.wake();
-        }
+        self.bell.ring();
     }
 
-    /// The doorbell.
-    pub fn bell(&self) -> impl Future<Output = ()> + Send + use<> {
-        let bell = self.bell.clone();
-        poll_fn(move |context| {
-            let mut bell = bell.lock();
-            if std::mem::take(&mut bell.rung) {
-                return Poll::Ready(());
-            }
-            bell.wakers.push(context.waker().clone());
-            Poll::Pending
-        })
+    /// A doorbell.
+    pub fn bell(&self) -> Doorbell {
+        self.bell.listen()
     }
 }

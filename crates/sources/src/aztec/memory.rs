@@ -5,8 +5,8 @@ use crate::rpc::Recent;
 use std::collections::{BTreeMap, VecDeque};
 use tidewatch_core::{Block as _, BlockRef, Digest, Height};
 
-/// Blocks by digest, digests by height on the chain of the proposed tip, and what links both: which
-/// block left which archive.
+/// Blocks by digest, digests by height under a tip, and what links both: which block left which archive.
+/// All of it is keyed by content, so it does not matter who asked before (see [`Recent`]).
 ///
 /// # Invariants
 ///
@@ -68,17 +68,7 @@ impl Memory {
         }
     }
 
-    /// The proposed tip.
-    pub(super) const fn tip(&self) -> Option<BlockRef> {
-        self.recent.tip()
-    }
-
-    /// From now on, heights are those of the chain under `tip`.
-    pub(super) fn stand_at(&mut self, tip: BlockRef) {
-        self.recent.stand_at(tip);
-    }
-
-    /// Nothing is known of the chain any longer.
+    /// Forgets which digests are at which heights: a node contradicted itself about that.
     pub(super) fn forget(&mut self) {
         self.recent.forget();
     }
@@ -95,37 +85,39 @@ impl Memory {
     }
 
     /// The digest at `height` of the chain under `tip`, if it is known.
-    pub(super) fn digest(&self, tip: BlockRef, height: Height) -> Option<Digest> {
+    pub(super) fn digest(&mut self, tip: BlockRef, height: Height) -> Option<Digest> {
         match self.genesis {
             Some((_, genesis)) if height == genesis.height => Some(genesis.digest),
             _ => self.recent.digest(tip, height),
         }
     }
 
-    /// The chain under `tip` has `digest` at `height`, and below it what the blocks that are kept say.
-    pub(super) fn tell(&mut self, tip: BlockRef, mut height: Height, mut digest: Digest) {
+    /// Adds that the chain under `tip` has `digest` at `height`, and below it what the blocks that are
+    /// kept say.
+    pub(super) fn add(&mut self, tip: BlockRef, mut height: Height, mut digest: Digest) {
         let mut chain = vec![(height, digest)];
-        while let Some(block) = self.recent.get(&digest)
+        while let Some(parent) = self.recent.get(&digest).map(|block| block.parent())
             && let Some(below) = height.previous()
-            && self.recent.digest(tip, below) != Some(block.parent())
+            && self.recent.digest(tip, below) != Some(parent)
         {
-            (height, digest) = (below, block.parent());
+            (height, digest) = (below, parent);
             chain.push((height, digest));
         }
-        // From the lowest: what was told last is what is remembered the longest.
+        // From the lowest: what was added last is what is remembered the longest.
         for (height, digest) in chain.into_iter().rev() {
-            self.recent.tell(tip, height, digest);
+            self.recent.add(tip, height, digest);
         }
     }
 
     /// Linked blocks from `from` upwards on the chain under `tip`, as many as are known, at most `max`.
-    pub(super) fn range(&self, from: Height, tip: BlockRef, max: usize) -> Vec<AztecBlock> {
+    pub(super) fn range(&mut self, from: Height, tip: BlockRef, max: usize) -> Vec<AztecBlock> {
         self.recent.range(from, tip, max)
     }
 
-    /// Whether the block at `height` on the chain under `tip` is kept.
-    pub(super) fn has(&self, tip: BlockRef, height: Height) -> bool {
-        !self.recent.range(height, tip, 1).is_empty()
+    /// Whether the block at `height` is worth fetching beside its digest: it is not kept, and another
+    /// one at that height is, which it may replace. Who follows tips alone never fetched any.
+    pub(super) fn replaces(&mut self, tip: BlockRef, height: Height) -> bool {
+        self.seen(height.get()) && self.recent.range(height, tip, 1).is_empty()
     }
 
     /// The digest of the block that left the archive which `header` stands on.
@@ -165,7 +157,13 @@ impl Memory {
     /// What to ask for, so that there is a block at `from` on the chain under `tip`: at most `limit`
     /// blocks, with `below` more under it. Where none is known that could be its parent, there is one
     /// more at the least. Up to what is known already, and no further.
-    pub(super) fn plan(&self, from: Height, tip: BlockRef, limit: usize, below: usize) -> Range {
+    pub(super) fn plan(
+        &mut self,
+        from: Height,
+        tip: BlockRef,
+        limit: usize,
+        below: usize,
+    ) -> Range {
         let (wanted, top) = (from.get(), tip.height.get());
         let strange = wanted > 1 && !self.seen(wanted - 1);
         let below = below.min(limit.saturating_sub(1).max(1)).max(usize::from(strange));

@@ -14,12 +14,12 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits, Monitor, Snapshot,
-    Source,
+    BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits, Monitor,
+    Snapshot, Source,
 };
 
 /// Digests that one question may name. The search of a pass goes by powers of that.
@@ -41,12 +41,10 @@ const BELOW: usize = 4;
 /// An Aztec chain, followed from its nodes. See the [module](crate::aztec).
 pub struct AztecSource<E: Clock, R> {
     upstreams: Upstreams<E, R>,
-    pub(super) memory: Mutex<Memory>,
+    memory: Mutex<Memory>,
     chain_info: Mutex<Option<ChainInfo>>,
     /// Blocks that the nodes give at once.
     limit: AtomicUsize,
-    /// Whoever follows asks for blocks, not for digests alone.
-    wants_blocks: AtomicBool,
     steady: Steady,
 }
 
@@ -74,7 +72,6 @@ impl<E: Clock + Metrics, R: Rpc> AztecSource<E, R> {
             memory: Mutex::new(Memory::new(config.recent_max.get().max(RECENT_MIN))),
             chain_info: Mutex::default(),
             limit: AtomicUsize::new(BLOCKS_MAX),
-            wants_blocks: AtomicBool::default(),
             steady: Steady::new(Ladder::Rollup, config),
         })
     }
@@ -95,23 +92,13 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         }
     }
 
-    /// The tip that questions are about: that of the last snapshot, or of one that is taken now.
-    async fn tip(&self) -> Result<BlockRef, Fault> {
-        let tip = self.memory.lock().tip();
-        match tip {
-            Some(tip) => Ok(tip),
-            None => self.take().await.map(|(tip, _)| tip),
-        }
-    }
-
     /// One look at the tips.
-    async fn take(&self) -> Result<(BlockRef, Snapshot), Fault> {
+    async fn take(&self) -> Result<Snapshot, Fault> {
         let genesis = self.known().await?.genesis;
         let answers = self.upstreams.ask(&[calls::tips()]).await?;
         let (tip, tips) = self.believe(calls::read_tips(self.name(), genesis, first(&answers)?))?;
-        let mut memory = self.memory.lock();
-        memory.stand_at(tip);
-        Ok((tip, Snapshot { time_ms: memory.time_ms(tip), ..tips.into() }))
+        let time_ms = self.memory.lock().time_ms(tip);
+        Ok(Snapshot { time_ms, ..tips.into() })
     }
 
     /// Counts a fault in an answer.
@@ -133,10 +120,9 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         Ok(header.is_some())
     }
 
-    /// Asks for the headers at `heights` on the chain under `tip`, and remembers what they say. Where
-    /// blocks are wanted, the two highest ones of the question come with it: the search for a fork is
-    /// mostly over there. Blocks are dropped on the strength of what they say: whether it is still the same
-    /// chain at all is asked with them.
+    /// Asks for the headers at `heights` on the chain under `tip`, and for a range of blocks besides, and
+    /// remembers what they say. Blocks are dropped on the strength of digests: whether it is still the
+    /// same chain at all is asked with them.
     async fn under(
         &self,
         tip: BlockRef,
@@ -172,9 +158,9 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
             }
         }
         let mut memory = self.memory.lock();
-        memory.tell(tip, tip.height, tip.digest);
+        memory.add(tip, tip.height, tip.digest);
         for (height, digest) in heights.iter().zip(&digests) {
-            digest.iter().for_each(|digest| memory.tell(tip, *height, *digest));
+            digest.iter().for_each(|digest| memory.add(tip, *height, *digest));
         }
         Ok(digests)
     }
@@ -184,11 +170,12 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         calls::read_blocks(self.name(), &chain, (range.first, range.count), answer)
     }
 
-    /// The two highest blocks of a question, if blocks are wanted and these are not known.
+    /// The two highest blocks of a question, where they replace blocks that were fetched lately: the
+    /// search for a fork is mostly over there, and they are what is downloaded next.
     fn besides(&self, tip: BlockRef, heights: &[Height]) -> Option<Range> {
-        let wants = self.wants_blocks.load(Ordering::Relaxed) && self.limit() > 1;
         let highest = heights.iter().copied().filter(|height| *height <= tip.height).max()?;
-        if !wants || highest == Height::zero() || self.memory.lock().has(tip, highest) {
+        let room = self.limit() > 1 && highest > Height::zero();
+        if !room || !self.memory.lock().replaces(tip, highest) {
             return None;
         }
         let first = highest.get().saturating_sub(1).max(1);
@@ -254,7 +241,7 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         }
         memory.keep(run);
         if bound {
-            memory.tell(tip, last.height, last.digest);
+            memory.add(tip, last.height, last.digest);
         }
         Ok(bound)
     }
@@ -295,19 +282,22 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
-        let take = || async { self.take().await.map(|(_, snapshot)| snapshot) };
-        self.steady.snapshot(&self.upstreams, || Box::pin(take())).await
+        self.steady.snapshot(&self.upstreams, || Box::pin(self.take())).await
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let tip = self.tip().await?;
-        let (mut digests, unknown): (Vec<_>, Vec<_>) = {
-            let memory = self.memory.lock();
-            let digests = heights.iter().map(|height| memory.digest(tip, *height)).collect();
-            let unknown =
-                |height: &&Height| **height <= tip.height && memory.digest(tip, **height).is_none();
-            (digests, heights.iter().filter(unknown).copied().collect())
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        self.known().await?;
+        let mut digests: Vec<_> = {
+            let mut memory = self.memory.lock();
+            heights.iter().map(|height| memory.digest(tip, *height)).collect()
         };
+        let unknown = heights.iter().zip(&digests);
+        let unknown = unknown.filter(|(height, digest)| digest.is_none() && **height <= tip.height);
+        let unknown: Vec<_> = unknown.map(|(height, _)| *height).collect();
         if unknown.is_empty() {
             return Ok(digests);
         }
@@ -318,8 +308,7 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
         Ok(digests)
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<AztecBlock>, Fault> {
-        self.wants_blocks.store(true, Ordering::Relaxed);
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<AztecBlock>, Fault> {
         self.known().await?;
         if from > tip.height || from == Height::zero() {
             return Ok(Vec::new());
@@ -338,7 +327,7 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
         Ok(self.memory.lock().range(from, tip, self.limit()))
     }
 
-    async fn doorbell(&self) {
-        self.upstreams.doorbell().await;
+    fn doorbell(&self) -> Doorbell {
+        self.upstreams.doorbell()
     }
 }

@@ -4,10 +4,8 @@ use super::{EthBlock, wire::By};
 use crate::rpc::{Answer, Recent, Rpc, Upstreams};
 use commonware_runtime::Clock;
 use commonware_utils::{NZUsize, sync::Mutex};
-use std::{collections::BTreeMap, fmt, future::Future, num::NonZeroUsize};
-use tidewatch_core::{
-    Block as _, BlockRef, Digest, Fault, FaultKind, Height, Limits, Snapshot, Tier,
-};
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
+use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Limits};
 
 /// Digests that one question may name. The search of a pass goes by powers of that.
 const DIGESTS_MAX: usize = 64;
@@ -57,47 +55,26 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         Ok(blocks)
     }
 
-    /// The tip that heights are about from now on.
-    pub(crate) fn stand_at(&self, tip: BlockRef) {
-        self.recent.lock().stand_at(tip);
-    }
-
-    /// The tip that heights are about; where there is none, that of `snapshot`, which is taken then.
-    async fn tip_or(
-        &self,
-        snapshot: impl Future<Output = Result<Snapshot, Fault>> + Send,
-    ) -> Result<BlockRef, Fault> {
-        let tip = self.recent.lock().tip();
-        if let Some(tip) = tip {
-            return Ok(tip);
-        }
-        let tip = snapshot.await?.tips.block(Tier::Proposed);
-        tip.ok_or_else(|| FaultKind::Missing.fault(self.name(), "no proposed tip"))
-    }
-
-    /// The digests at `heights` of the chain under the tip that heights are about; where there is none,
-    /// under that of `snapshot`, which is taken then.
+    /// The digests at `heights` of the chain that ends in `tip`.
     ///
     /// They are asked for where two chains part, and blocks are dropped on the strength of them: whether
     /// it is still the same chain at all is asked with them.
     ///
     /// # Errors
     ///
-    /// Those of `snapshot`. `Torn`: the node's chain has left the tip by now. `WrongChain`: it is another one.
+    /// `Torn`: the node's chain has left the tip by now. `WrongChain`: it is another one.
     pub(crate) async fn digests(
         &self,
-        snapshot: impl Future<Output = Result<Snapshot, Fault>> + Send,
+        tip: BlockRef,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
-        let tip = self.tip_or(snapshot).await?;
         // What has to be asked anyway also brings the blocks of digests that are known: they are what is
         // downloaded next.
         let (mut digests, unknown): (Vec<_>, Vec<_>) = {
-            let recent = self.recent.lock();
+            let mut recent = self.recent.lock();
             let digests = heights.iter().map(|height| recent.digest(tip, *height)).collect();
-            let block = |height: &Height| recent.range(*height, tip, 1).is_empty();
             let below = heights.iter().copied().filter(|height| *height <= tip.height);
-            (digests, below.filter(block).collect())
+            (digests, below.filter(|height| recent.range(*height, tip, 1).is_empty()).collect())
         };
         let missing = |digests: &[Option<Digest>]| {
             let mut both = heights.iter().zip(digests);
@@ -132,7 +109,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
     }
 
     /// Linked blocks from `from` upwards on the chain under `tip`; none if the node has another chain.
-    pub(crate) async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<EthBlock>, Fault> {
+    pub(crate) async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<EthBlock>, Fault> {
         let max = self.limits().blocks_max.get();
         let known = self.recent.lock().range(from, tip, max);
         let whole = known.last().is_some_and(|last| last.reference() == tip) || known.len() == max;
@@ -142,7 +119,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         let to = from.get().saturating_add(max as u64 - 1).min(tip.height.get());
         let heights: Vec<_> = (from.get()..=to).map(Height::new).collect();
         let mut slots: Vec<_> = {
-            let recent = self.recent.lock();
+            let mut recent = self.recent.lock();
             heights.iter().map(|height| recent.range(*height, tip, 1).pop()).collect()
         };
         let unknown = heights.iter().zip(&slots).filter(|(_, known)| known.is_none());
@@ -187,7 +164,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         let mut recent = self.recent.lock();
         for block in blocks.iter().flatten() {
             let BlockRef { height, digest } = block.reference();
-            recent.tell(tip, height, digest);
+            recent.add(tip, height, digest);
         }
         Ok(Some(blocks))
     }

@@ -9,8 +9,8 @@ use crate::rpc::{Config, Rpc, Steady, Upstreams, Work};
 use commonware_runtime::{Clock, Metrics};
 use std::{fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, CheckpointRef, Digest, Fault, FaultKind, Height, Ladder,
-    Limits, Monitor, Snapshot, Source, Tier, Tip, TipSet,
+    Block as _, BlockRef, ChainInfo, CheckpointRef, Digest, Doorbell, Fault, FaultKind, Height,
+    Ladder, Limits, Monitor, Snapshot, Source, Tier, Tip, TipSet,
 };
 
 /// An Ethereum chain, followed from execution nodes. See the [module](crate::ethereum).
@@ -59,7 +59,6 @@ impl<E: Clock, R: Rpc> EthereumSource<E, R> {
             let fault = FaultKind::Missing.fault(self.name(), "the node has no latest block");
             return Err(self.headers.upstreams().refuse(fault));
         };
-        self.headers.stand_at(latest.reference());
         let tips = tips(latest.reference(), reference(safe), reference(finalized));
         Ok(Snapshot { time_ms: Some(latest.time_ms()), ..tips.into() })
     }
@@ -105,16 +104,20 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
         self.steady.snapshot(self.headers.upstreams(), || Box::pin(self.take())).await
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        self.headers.digests(self.snapshot(), heights).await
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        self.headers.digests(tip, heights).await
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<EthBlock>, Fault> {
-        self.headers.blocks(from, tip).await
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<EthBlock>, Fault> {
+        self.headers.blocks(tip, from).await
     }
 
-    async fn doorbell(&self) {
-        self.headers.upstreams().doorbell().await;
+    fn doorbell(&self) -> Doorbell {
+        self.headers.upstreams().doorbell()
     }
 }
 

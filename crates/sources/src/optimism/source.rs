@@ -17,8 +17,8 @@ use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits, Monitor,
-    Snapshot, Source, Tier, TipSet,
+    Block as _, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits,
+    Monitor, Snapshot, Source, Tier, TipSet,
 };
 
 /// Blocks that are asked for under a new tip which does not stand on the one before: a search for where
@@ -118,9 +118,6 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
                 self.judge(head, standing(Some(head), at.map(|block| block.digest), top))?;
             }
         }
-        if let Some(proposed) = tips.block(Tier::Proposed) {
-            self.headers.stand_at(proposed);
-        }
         *self.agreed.lock() = *tips;
         Ok(())
     }
@@ -206,15 +203,19 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
         self.steady.snapshot(&self.nodes, || Box::pin(self.take())).await
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        self.headers.digests(self.snapshot(), heights).await
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        self.headers.digests(tip, heights).await
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<EthBlock>, Fault> {
-        self.headers.blocks(from, tip).await
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<EthBlock>, Fault> {
+        self.headers.blocks(tip, from).await
     }
 
-    async fn doorbell(&self) {
-        self.headers.upstreams().doorbell().await;
+    fn doorbell(&self) -> Doorbell {
+        self.headers.upstreams().doorbell()
     }
 }

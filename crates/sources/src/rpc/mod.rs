@@ -54,7 +54,7 @@ use crate::words::excerpt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::{fmt, future::Future};
-use tidewatch_core::{Fault, FaultKind};
+use tidewatch_core::{Doorbell, Fault, FaultKind};
 
 /// One call of a method.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,9 +117,10 @@ pub trait Rpc: Send + Sync + 'static {
     /// their order.
     fn send(&self, calls: &[Call]) -> impl Future<Output = Result<Vec<Answer>, Unanswered>> + Send;
 
-    /// Resolves when the node pushed that its chain moved. One without pushes never does.
-    fn doorbell(&self) -> impl Future<Output = ()> + Send {
-        std::future::pending()
+    /// A doorbell for one listener, which rings when the node pushes that its chain moved. A node
+    /// without pushes is silent.
+    fn doorbell(&self) -> Doorbell {
+        Doorbell::silent()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Answer, Call, Config, Endpoint, HttpRpc, Rpc, Unanswered, WsRpc};
 use commonware_runtime::Clock;
 use std::fmt;
-use tidewatch_core::Fault;
+use tidewatch_core::{Doorbell, Fault};
 
 /// A node that answers JSON-RPC, over HTTP or over a WebSocket.
 pub enum Node<E> {
@@ -52,10 +52,10 @@ impl<E: Clock> Rpc for Node<E> {
         }
     }
 
-    async fn doorbell(&self) {
+    fn doorbell(&self) -> Doorbell {
         match self {
-            Self::Http(node) => node.doorbell().await,
-            Self::Ws(node) => node.doorbell().await,
+            Self::Http(node) => node.doorbell(),
+            Self::Ws(node) => node.doorbell(),
         }
     }
 }

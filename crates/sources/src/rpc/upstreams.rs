@@ -21,7 +21,6 @@
 use super::{Answer, Call, Config, Rpc, Unanswered, Work, budget::Budget, metrics::Metrics};
 use commonware_runtime::{Clock, Metrics as Register};
 use commonware_utils::sync::Mutex;
-use futures::future::select_all;
 use std::{
     fmt,
     sync::{
@@ -30,7 +29,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{BlockRef, ChainInfo, Fault, FaultKind, Monitor, Severity, within};
+use tidewatch_core::{BlockRef, ChainInfo, Doorbell, Fault, FaultKind, Monitor, Severity, within};
 use tracing::debug;
 
 /// Requests that an endpoint comes last for after its first failure.
@@ -364,9 +363,9 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         turn
     }
 
-    /// Resolves when any endpoint pushes that its chain moved.
-    pub(crate) async fn doorbell(&self) {
-        select_all(self.members.iter().map(|member| Box::pin(member.rpc.doorbell()))).await;
+    /// A doorbell that rings when any endpoint pushes that its chain moved.
+    pub(crate) fn doorbell(&self) -> Doorbell {
+        Doorbell::any(self.members.iter().map(|member| member.rpc.doorbell()))
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
 use crate::tls;
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
+use futures::stream::unfold;
 use jsonrpsee::{
     core::client::{Error, Subscription, SubscriptionClientT as _},
     rpc_params,
@@ -15,7 +16,7 @@ use jsonrpsee::{
 use rand::{SeedableRng as _, rngs::SmallRng};
 use serde_json::value::RawValue;
 use std::{fmt, sync::Arc, time::Duration};
-use tidewatch_core::{Backoff, Fault, FaultKind};
+use tidewatch_core::{Backoff, Doorbell, Fault, FaultKind};
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::debug;
 
@@ -30,20 +31,24 @@ const HEADS_MAX: usize = 16;
 
 /// A node that is asked over a WebSocket. It connects when it is asked, and again after the
 /// connection was lost.
-pub struct WsRpc<E> {
+///
+/// Each doorbell has a subscription of its own on that connection, made when it is listened to first: so
+/// two listeners take no heads from each other.
+pub struct WsRpc<E>(Arc<Connection<E>>);
+
+struct Connection<E> {
     name: String,
     context: E,
     endpoint: Endpoint,
     config: Config,
     tls: Option<rustls::ClientConfig>,
     client: AsyncMutex<Option<Arc<WsClient>>>,
-    heads: AsyncMutex<Option<Subscription<Box<RawValue>>>>,
     backoff: Mutex<Backoff>,
 }
 
 impl<E> fmt::Debug for WsRpc<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WsRpc").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("WsRpc").field("name", &self.0.name).finish_non_exhaustive()
     }
 }
 
@@ -58,11 +63,12 @@ impl<E: Clock> WsRpc<E> {
         let tls = endpoint.is_secure().then(tls::config).transpose();
         let tls = tls.map_err(|error| FaultKind::InvalidConfig.fault(&name, error))?;
         let backoff = Mutex::new(Backoff::new(config.backoff_base, config.backoff_cap));
-        let (client, heads) = Default::default();
-        let (endpoint, config) = (endpoint.clone(), config.clone());
-        Ok(Self { name, context, endpoint, config, tls, client, heads, backoff })
+        let (endpoint, config, client) = (endpoint.clone(), config.clone(), Default::default());
+        Ok(Self(Arc::new(Connection { name, context, endpoint, config, tls, client, backoff })))
     }
+}
 
+impl<E: Clock> Connection<E> {
     /// The open connection, or a new one.
     async fn client(&self) -> Result<Arc<WsClient>, Fault> {
         let mut slot = self.client.lock().await;
@@ -99,29 +105,8 @@ impl<E: Clock> WsRpc<E> {
         subscribed.await.map_err(|error: Error| refused(&self.name, &error).0)
     }
 
-    async fn rest(&self) {
-        // Seeded by the clock: what matters is that two followers do not come back together.
-        let now = self.context.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
-        let wait = self.backoff.lock().fail(&mut rng);
-        self.context.sleep(wait).await;
-    }
-}
-
-impl<E: Clock> Rpc for WsRpc<E> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
-        let client = self.client().await.map_err(Unanswered::Fault)?;
-        ask(&self.name, &*client, calls).await
-    }
-
-    /// Rings for every head that is pushed, and once after each time that it had to subscribe again:
-    /// what was pushed in between was not heard.
-    async fn doorbell(&self) {
-        let mut heads = self.heads.lock().await;
+    /// Waits for the next head in `heads`, or for a subscription where there is none.
+    async fn head(&self, heads: &mut Option<Subscription<Box<RawValue>>>) {
         loop {
             if let Some(subscription) = heads.as_mut() {
                 match subscription.next().await {
@@ -143,5 +128,33 @@ impl<E: Clock> Rpc for WsRpc<E> {
                 }
             }
         }
+    }
+
+    async fn rest(&self) {
+        // Seeded by the clock: what matters is that two followers do not come back together.
+        let now = self.context.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
+        let wait = self.backoff.lock().fail(&mut rng);
+        self.context.sleep(wait).await;
+    }
+}
+
+impl<E: Clock> Rpc for WsRpc<E> {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
+        let client = self.0.client().await.map_err(Unanswered::Fault)?;
+        ask(&self.0.name, &*client, calls).await
+    }
+
+    /// Rings for every head that is pushed, and once after each time that it had to subscribe again:
+    /// what was pushed in between was not heard.
+    fn doorbell(&self) -> Doorbell {
+        Doorbell::new(unfold((self.0.clone(), None), |(connection, mut heads)| async move {
+            connection.head(&mut heads).await;
+            Some(((), (connection, heads)))
+        }))
     }
 }

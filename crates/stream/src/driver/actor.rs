@@ -18,8 +18,8 @@ use futures::{
 use rand::Rng;
 use std::{future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{
-    Actor, Backoff, ChainInfo, Fault, FaultKind, HeadSender, LocalView, Monitor, Rule, Severity,
-    Source, Stopper, Stopping,
+    Actor, Backoff, ChainInfo, Doorbell, Fault, FaultKind, HeadSender, LocalView, Monitor, Rule,
+    Severity, Source, Stopper, Stopping,
 };
 use tracing::{debug, info, warn};
 
@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 pub struct Driver<E: Spawner + Clock, S, V, M> {
     context: ContextCell<E>,
     source: Arc<S>,
+    doorbell: Doorbell,
     view: V,
     chain_info: ChainInfo,
     config: Config,
@@ -135,9 +136,11 @@ where
         let mailbox = Mailbox { sender, stopper, heads };
         let backoff = Backoff::new(config.poll, config.backoff_max);
         let context = ContextCell::new(context);
+        let doorbell = source.doorbell();
         let driver = Self {
             context,
             source,
+            doorbell,
             view,
             chain_info,
             config,
@@ -160,6 +163,7 @@ where
         let (stop, held) = self.stop.with_runtime(&*self.context);
         self.stop = stop;
         let watermarks = self.view.watermarks().await?;
+        self.source.durable(&watermarks);
         self.tracker.moved(&watermarks);
         let mut answers = Vec::new();
         let mut idle: Option<Idle> = None;
@@ -177,7 +181,7 @@ where
                     if hinted || !Rule::Doorbell.kept() {
                         pending::<()>().await;
                     } else {
-                        self.source.doorbell().await;
+                        self.doorbell.rung().await;
                     }
                 };
                 let earliest = async {
@@ -211,7 +215,7 @@ where
 
     /// Takes everything that waits, in the inbox and at the doorbell: the next pass serves all of it.
     fn collect(&mut self, answers: &mut Vec<Answer>) {
-        let _ = self.source.doorbell().now_or_never();
+        let _ = self.doorbell.rung().now_or_never();
         while let Ok(message) = self.inbox.try_recv() {
             if let Message::Sync(answer) = message {
                 answers.push(answer);

@@ -1,7 +1,7 @@
 //! Tiers, from one snapshot, together with the last blocks.
 
 use super::{Ended, Guard, Pass, Report};
-use crate::reconcile::{Move, Moves, Situation, moves};
+use crate::reconcile::{Direction, Move, Moves, Situation, moves};
 use tidewatch_core::{
     Block as _, BlockRef, Change, Fault, FaultKind, LocalView, Snapshot, Source, Tier, TipSet,
     Watermarks,
@@ -42,15 +42,11 @@ where
     }
 
     fn change(step: &Move, snapshot: &Snapshot) -> Change<S::Block> {
-        let proof = snapshot
-            .proof
-            .clone()
-            .filter(|proof| step.tier == Tier::Finalized && proof.block == step.tip.block);
-        let Move { tier, tip, back } = *step;
-        if back {
-            Change::Regressed { tier, tip, proof }
-        } else {
-            Change::Advanced { tier, tip, proof }
+        let Move { direction, tier, tip } = *step;
+        let proof = snapshot.proof(tier, tip.block).cloned();
+        match direction {
+            Direction::Up => Change::Advanced { tier, tip, proof },
+            Direction::Back => Change::Regressed { tier, tip, proof },
         }
     }
 

@@ -10,10 +10,10 @@ use tidewatch_core::{
 async fn fetch<S: Source, G: Guard>(
     source: &S,
     guard: &G,
-    from: Height,
     tip: BlockRef,
+    from: Height,
 ) -> Result<Vec<S::Block>, Fault> {
-    let blocks = guard.wait(source.blocks(from, tip)).await?;
+    let blocks = guard.wait(source.blocks(tip, from)).await?;
     let (got, max) = (blocks.len(), source.limits().blocks_max.get());
     if got > max {
         let detail = format!("{got} blocks from {from}, of {max} at the most");
@@ -31,11 +31,11 @@ where
     /// One range from the source, not checked yet but for its length.
     pub(super) async fn blocks(
         &mut self,
-        from: Height,
         tip: BlockRef,
+        from: Height,
     ) -> Result<Vec<S::Block>, Fault> {
         self.cost.download += 1;
-        fetch(self.source, &self.guard, from, tip).await
+        fetch(self.source, &self.guard, tip, from).await
     }
 
     pub(super) fn unlinked(&self, unlinked: Unlinked) -> Fault {
@@ -67,11 +67,9 @@ where
             return Ok((watermarks, Vec::new()));
         }
         let mut below = self.below(&watermarks, from);
-        // Told of by digests, if at all; later ones are blocks of this very tip.
-        let head = below;
         let mut blocks = match ahead {
             Some(blocks) => blocks,
-            None => self.blocks(from, tip).await?,
+            None => self.blocks(tip, from).await?,
         };
         loop {
             let last = match link(below, from, tip, &blocks) {
@@ -82,9 +80,6 @@ where
                 {
                     return Err(self.other_genesis(unlinked).await);
                 }
-                Err(unlinked @ Unlinked::Parent { below, .. }) if head == Some(below) => {
-                    return Err(self.contradicted(unlinked, tip).await);
-                }
                 Err(unlinked) => return Err(self.unlinked(unlinked)),
             };
             if last.height == tip.height {
@@ -93,31 +88,19 @@ where
             from = last.height.next();
             watermarks.delivered = Some(last);
             self.cost.download += 1;
-            let (view, monitor) = (&mut *self.view, self.monitor);
+            let (source, view, monitor) = (self.source, &mut *self.view, self.monitor);
             let commit = async {
                 view.commit(vec![Change::Blocks(blocks)]).await?;
+                source.durable(&watermarks);
                 monitor.moved(&watermarks);
                 Ok(())
             };
             // Fetching goes on while the disk is busy.
-            let (committed, fetched) =
-                join(commit, fetch(self.source, &self.guard, from, tip)).await;
+            let (committed, fetched) = join(commit, fetch(source, &self.guard, tip, from)).await;
             committed?;
             // A stop that came meanwhile comes before the next commit.
             blocks = self.guard.wait(ready(fetched)).await?;
             below = Some(last);
-        }
-    }
-
-    /// The first block does not stand on what the digests named. Those are of the source's newest tip, and
-    /// it may not be `tip` any more: only a source that has not moved contradicts itself.
-    async fn contradicted(&mut self, unlinked: Unlinked, tip: BlockRef) -> Fault {
-        match self.snapshot().await {
-            Ok(again) if again.tips.block(Tier::Proposed) == Some(tip) => self.unlinked(unlinked),
-            Ok(_) => {
-                self.fault(FaultKind::Torn, format_args!("its tip is no longer {tip}: {unlinked}"))
-            }
-            Err(fault) => fault,
         }
     }
 

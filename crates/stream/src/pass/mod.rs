@@ -38,7 +38,8 @@
 //! | source contradicts finalized, but not on the proposed chain | `FinalityConflict`, finalized is held, the other tiers go on |
 //! | divergence reaches below everything that the view knows | prune to the block under that, as the source has it |
 //! | source moves between the two snapshots of a prune | the second one counts; if it lacks the ancestor, `Torn` and the next pass |
-//! | source's first block does not stand on the ancestor | a third snapshot: `Torn` if it has moved, `NotLinked` if not |
+//! | source moves away from the tip that digests are asked for | it refuses with `Torn`; nothing is pruned |
+//! | source's first block does not stand on the ancestor | `NotLinked`: both are of the chain of one tip |
 //! | source moves during the download | what does not link is not emitted; if the last block is not the snapshot's tip, `Torn`, no tiers |
 //! | empty range below the tip | `Missing`, what was delivered stays delivered |
 //! | short range | accepted, the next one starts after it |
@@ -58,8 +59,8 @@
 //!
 //! In source calls: quiet 1; one new block 2; catching up `n` blocks `1 + ceil(n / blocks_max)`; a
 //! prune 3 more at the most, besides the search (see [`search`](crate::search)): the range that did not
-//! link, the second snapshot, and the ancestor's digest under it; a genesis that differs, or a block that
-//! does not stand on the ancestor, 1 more.
+//! link, the second snapshot, and the ancestor's digest under it; a genesis that differs 1 more. No pass
+//! takes a third snapshot.
 
 mod announce;
 mod config;
@@ -265,10 +266,11 @@ where
         }
     }
 
-    /// Commits, and tells the monitor where that left the view.
+    /// Commits, and notifies the source and the monitor of where that left the view.
     async fn commit(&mut self, changes: Vec<Change<S::Block>>) -> Result<Watermarks, Fault> {
         self.view.commit(changes).await?;
         let watermarks = self.view.watermarks().await?;
+        self.source.durable(&watermarks);
         self.monitor.moved(&watermarks);
         Ok(watermarks)
     }
@@ -315,7 +317,7 @@ where
         if self.mode == Mode::TipsOnly || !told {
             return Ok((Stand::Diverged, None)); // Nobody knows: the search finds out, in one call.
         }
-        let blocks = self.blocks(next, proposed).await?;
+        let blocks = self.blocks(proposed, next).await?;
         match crate::reconcile::link(Some(head), next, proposed, &blocks) {
             Ok(_) => Ok((Stand::Extends, Some(blocks))),
             Err(crate::reconcile::Unlinked::Parent { below, .. }) if below == head => {

@@ -141,7 +141,7 @@ where
             let theirs = match ours[0] {
                 Some(ours) if ours == proposed => vec![Some(proposed.digest)],
                 _ if named.is_empty() => Vec::new(),
-                _ => self.digests(&named).await?,
+                _ => self.digests(proposed, &named).await?,
             };
             let theirs: BTreeMap<_, _> = named.into_iter().zip(theirs).collect();
             let there = |ours: BlockRef| (ours, theirs.get(&ours.height).copied().flatten());
@@ -171,10 +171,15 @@ where
         Ok(self.locate(&[height]).await?.pop().flatten())
     }
 
-    /// The source's digests at `heights`, in their order.
-    async fn digests(&mut self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    /// The source's digests at `heights` under `tip`, in their order.
+    async fn digests(
+        &mut self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        debug_assert!(heights.iter().all(|height| *height <= tip.height), "above the tip");
         self.cost.reorg += 1;
-        let digests = self.guard.wait(self.source.digests(heights)).await?;
+        let digests = self.guard.wait(self.source.digests(tip, heights)).await?;
         if digests.len() != heights.len() {
             let (got, want) = (digests.len(), heights.len());
             let detail = format!("{got} digests for {want} heights");
@@ -183,8 +188,8 @@ where
         Ok(digests)
     }
 
-    async fn digest(&mut self, height: Height) -> Result<Option<Digest>, Fault> {
-        Ok(self.digests(&[height]).await?.pop().flatten())
+    async fn digest(&mut self, tip: BlockRef, height: Height) -> Result<Option<Digest>, Fault> {
+        Ok(self.digests(tip, &[height]).await?.pop().flatten())
     }
 
     /// A second look at the source, after the divergence was established: what a prune says about the
@@ -211,7 +216,9 @@ where
                 (self.locator(proposed.height).await?, Some(proposed.digest))
             }
             std::cmp::Ordering::Equal => (Some(ancestor), Some(proposed.digest)),
-            std::cmp::Ordering::Greater => (Some(ancestor), self.digest(ancestor.height).await?),
+            std::cmp::Ordering::Greater => {
+                (Some(ancestor), self.digest(proposed, ancestor.height).await?)
+            }
         };
         let there = to.filter(|to| theirs == Some(to.digest) && to.height <= proposed.height);
         let Some(to) = there else {
@@ -241,7 +248,7 @@ where
         let to = if proposed.height <= below {
             proposed
         } else {
-            let digest = self.digest(below).await?;
+            let digest = self.digest(proposed, below).await?;
             let gone = || self.fault(FaultKind::Missing, format!("no digest at {below}"));
             BlockRef::new(below, digest.ok_or_else(gone)?)
         };

@@ -35,7 +35,7 @@
 //! | source moves away during the download | `situations::what_arrived_before_the_source_moved_away_is_pruned_by_the_next_pass` |
 //! | short range | `situations::a_short_range_is_accepted_and_the_next_one_starts_after_it` |
 //! | tip swapped at its height during the download | `blocks::blocks_that_do_not_lead_to_the_tip_move_no_tier` |
-//! | first block does not stand on the ancestor | `situations::a_block_that_does_not_stand_on_the_ancestor_is_a_lie_only_of_a_source_that_did_not_move` |
+//! | first block does not stand on the ancestor | `situations::digests_under_a_tip_that_the_source_left_are_refused_by_it_or_found_out_by_the_first_block` |
 //! | a tip so high that nothing could follow it | `situations::a_tip_that_nothing_could_follow_is_refused` |
 //! | tips shift during the search | `blocks::after_a_divergence_only_the_second_snapshot_counts` |
 //! | proposed drops below the agreed height | `situations::whatever_the_second_snapshot_says_counts` |

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use tidewatch_core::{
     Archive as _, Block as _, BlockRef, Conflict, Digest, FaultKind, HEIGHT_LIMIT, Height, Ladder,
-    Tier, TierProof, TipSet,
+    Tier, TierProof, TierProofs, TipSet,
 };
 
 const ALL: Mode = Mode::GENESIS;
@@ -61,28 +61,87 @@ fn a_tip_that_nothing_could_follow_is_refused() {
     }
 }
 
-/// Digests are of the source's newest tip, blocks of the tip that they are asked for under: a source that
-/// went back and forth, or that somebody else asked in between, has not lied. One that stands still has.
+/// A source that moved away from the tip says so itself. One that answers with digests of another chain
+/// is found out by the first block that does not stand on the ancestor, and no third snapshot is taken.
 #[test]
-fn a_block_that_does_not_stand_on_the_ancestor_is_a_lie_only_of_a_source_that_did_not_move() {
+fn digests_under_a_tip_that_the_source_left_are_refused_by_it_or_found_out_by_the_first_block() {
     let chain = Chain::new('a', 9);
     let (low, high) = (chain.fork(5, 'b', 10), chain.fork(8, 'c', 10));
-    for (third, kind) in [(&high, FaultKind::Torn), (&low, FaultKind::NotLinked)] {
+    let lied = vec!["prune 7a: 2 dropped, 7a - - -".to_owned()];
+    for (careless, fault, events, snapshots) in
+        [(false, FaultKind::Torn, vec![], 1), (true, FaultKind::NotLinked, lied, 2)]
+    {
         let mut follower = Follower::synced(ALL, &chain, [9, 0, 0, 0]);
         follower.source.stand(&low, [10, 0, 0, 0]);
         let is = high.clone();
         follower.source.before(Kind::Digests, 1, move |world| world.stand(&is, [10, 0, 0, 0]));
-        let tips = low.tips([10, 0, 0, 0]);
-        follower.source.answer(Kind::Snapshot, 2, Answer::Tips(tips.into()));
-        follower.source.answer(Kind::Blocks, 2, Answer::Blocks(low.range(8, 10)));
-        let tips = third.tips([10, 0, 0, 0]);
-        follower.source.answer(Kind::Snapshot, 3, Answer::Tips(tips.into()));
+        if careless {
+            follower.source.change(|world| world.careless = true);
+            let tips = low.tips([10, 0, 0, 0]);
+            follower.source.answer(Kind::Snapshot, 2, Answer::Tips(tips.into()));
+            follower.source.answer(Kind::Blocks, 2, Answer::Blocks(low.range(8, 10)));
+        }
         let pass = follower.pass();
-        assert_eq!(pass.events, ["prune 7a: 2 dropped, 7a - - -"]);
-        assert_eq!((pass.fault(), pass.count(Kind::Snapshot)), (Some(kind), 3));
+        assert_eq!((pass.fault(), &pass.events), (Some(fault), &events));
+        assert_eq!(pass.count(Kind::Snapshot), snapshots);
+        assert_eq!(pass.cost.tip, snapshots as u64);
         follower.settle();
         assert_eq!(follower.stands(), "10c: 10c - - -");
     }
+}
+
+/// Whatever a reorg runs into, its pass reads the tips twice: the cost table has no third look.
+#[test]
+fn no_pass_takes_a_third_snapshot() {
+    let chain = Chain::new('a', 30);
+    for depth in 1..=9 {
+        for length in [-1_i64, 0, 1, 15] {
+            for careless in [false, true] {
+                for moves in 1..=5 {
+                    let mut follower = Follower::synced(ALL, &chain, [20, 0, 0, 0]);
+                    let end = 20_u64.saturating_add_signed(length);
+                    let fork = chain.fork(21 - depth, 'b', end);
+                    let next = fork.fork(20 - depth, 'c', 25);
+                    follower.source.stand(&fork, [end, 0, 0, 0]);
+                    follower.source.change(|world| world.careless = careless);
+                    let calls = std::sync::atomic::AtomicU64::new(0);
+                    follower.source.chaos(Some(Box::new(move |world, _| {
+                        let nth = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+                        if nth == moves + 1 {
+                            world.stand(&next, [25, 0, 0, 0]);
+                        }
+                        None
+                    })));
+                    for _ in 0..2 {
+                        let pass = follower.pass();
+                        assert_eq!(pass.cost.tip, pass.count(Kind::Snapshot) as u64);
+                        assert!(pass.cost.tip <= 2, "{depth} {length} {careless} {moves}");
+                    }
+                    follower.assert_settled();
+                }
+            }
+        }
+    }
+}
+
+/// Also where a commit is in the middle of a download: never more than what the view has.
+#[test]
+fn the_source_is_notified_of_everything_that_is_durable_and_of_nothing_else() {
+    let chain = Chain::new('a', 25);
+    let mut follower = Follower::new(ALL, &chain, [25, 0, 0, 7]);
+    follower.pass();
+    let notified = |follower: &Follower| -> Vec<_> {
+        follower.source.durable().iter().map(super::words::watermarks_words).collect()
+    };
+    let download = ["10a: - - - -", "20a: - - - -", "25a: 25a - - 7a/7"];
+    assert_eq!(notified(&follower), download);
+    follower.source.stand(&chain.fork(25, 'b', 26), [26, 0, 0, 7]);
+    follower.view.fail(1, FaultKind::Consumer, 0);
+    follower.pass();
+    assert_eq!(notified(&follower), download, "a commit that failed made nothing durable");
+    follower.pass();
+    assert_eq!(notified(&follower)[3..], ["24a: 24a - - 7a/7", "26b: 26b - - 7a/7"]);
+    assert_eq!(follower.source.durable().last(), Some(&follower.view.stands()));
 }
 
 ///
@@ -373,7 +432,9 @@ fn a_proof_goes_with_the_finalized_tip_that_it_proves_and_with_no_other() {
     for (proven, kept) in [(6, true), (5, false)] {
         let mut follower = Follower::on(Ladder::Certified, ALL, &chain, [9, 0, 0, 6]);
         let proof = TierProof { block: chain.at(proven), bytes: Bytes::from_static(b"proof") };
-        follower.source.change(|world| world.snapshot.proof = Some(proof.clone()));
+        follower.source.change(|world| {
+            world.snapshot.proofs = TierProofs::none().with(Tier::Finalized, proof.clone());
+        });
         follower.pass();
         let stored = block_on(follower.view.log().proof(Tier::Finalized, chain.at(0))).unwrap();
         assert_eq!(stored, kept.then_some(proof));

@@ -1,7 +1,7 @@
 //! Every decision in every small world: four heights, two forks, both ladders.
 
 use super::words::{tips_words, word};
-use crate::reconcile::{Moves, Situation, clamp, coherent, moves};
+use crate::reconcile::{Direction, Moves, Situation, clamp, coherent, moves};
 use tidewatch_core::{BlockRef, Digest, Height, Ladder, Tier, TipSet, Watermarks};
 
 const LADDERS: [Ladder; 2] = [Ladder::Rollup, Ladder::Certified];
@@ -110,9 +110,18 @@ fn no_prefix_of_any_decision_breaks_an_invariant() {
             tips.set(step.tier, Some(step.tip));
             assert_eq!(tips.check(situation.ladder), Ok(()), "{}", about());
             if step.tier == Tier::Finalized {
-                assert!(!step.back && was.is_none_or(|was| height > was.height), "{}", about());
+                assert!(
+                    step.direction == Direction::Up && was.is_none_or(|was| height > was.height),
+                    "{}",
+                    about()
+                );
             } else if situation.baseline == situation.watermarks.tips.block(Tier::Proposed) {
-                assert_eq!(step.back, was.is_some_and(|was| height <= was.height), "{}", about());
+                assert_eq!(
+                    step.direction == Direction::Back,
+                    was.is_some_and(|was| height <= was.height),
+                    "{}",
+                    about()
+                );
             }
         }
     });

@@ -5,7 +5,7 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_runtime::Clock as _;
-use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Severity, TierProof};
+use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Severity, TierProof, TierProofs};
 
 #[test]
 fn before_the_first_finalization_both_tiers_are_at_genesis() {
@@ -14,7 +14,7 @@ fn before_the_first_finalization_both_tiers_are_at_genesis() {
         let (source, transport, _) = source(&context, Config::default(), honest(&chain, 0));
         let snapshot = source.snapshot().await.unwrap();
         assert_eq!(both(snapshot.tips), at(&chain, 0, 0));
-        assert_eq!((snapshot.proof, snapshot.time_ms), (None, None));
+        assert_eq!((snapshot.proofs, snapshot.time_ms), (TierProofs::none(), None));
         assert_eq!(snapshot.tips.block(Tier::Proven), None);
         assert_eq!(snapshot.tips.block(Tier::Checkpointed), None);
         let mut calls = transport.calls();
@@ -33,8 +33,9 @@ fn a_snapshot_is_one_verified_picture_with_its_proof() {
         assert_eq!(both(snapshot.tips), at(&chain, 5, 3));
         assert!(snapshot.tips.check(Ladder::Certified).is_ok());
         let certified = chain.certified(CertificateKind::Finalized, 3);
-        let TierProof { block, bytes } = snapshot.proof.unwrap();
-        assert_eq!((block, true), (chain.reference(3), certified.starts_with(&bytes)));
+        let TierProof { block, bytes } = snapshot.proofs.get(Tier::Finalized).unwrap();
+        assert_eq!((*block, true), (chain.reference(3), certified.starts_with(bytes)));
+        assert_eq!(snapshot.proofs.get(Tier::Proposed), None);
         assert_eq!(snapshot.time_ms, Some(500), "the proposed block's own time");
         assert_eq!(source.work().checks["tip"], 2);
         assert_eq!(source.work().requests["digest"], 1, "the ancestor between the two");
@@ -217,19 +218,20 @@ fn pushes_keep_finality_going_while_nothing_can_be_asked() {
         let transport =
             Arc::new(Scripted::new(&context, |_| Answer::Fault(FaultKind::Unavailable)));
         let (source, upstream, recorder) = follow(&context, &transport, Config::default());
+        let mut bell = source.doorbell();
         assert_eq!(source.snapshot().await.unwrap_err().kind, FaultKind::Unavailable);
         let pushes = transport.accept();
         let _handle = upstream.start();
-        source.doorbell().await;
+        bell.rung().await;
         for height in 1..=9 {
             let push =
                 crate::Push::Finalization(chain.certified(CertificateKind::Finalized, height));
             pushes.send(Ok(push)).await.unwrap();
-            source.doorbell().await;
+            bell.rung().await;
             assert_eq!(tips(&source).await, at(&chain, height, height));
         }
         assert_eq!(
-            source.blocks(Height::new(1), chain.reference(9)).await.unwrap(),
+            source.blocks(chain.reference(9), Height::new(1)).await.unwrap(),
             chain.blocks[1..]
         );
         assert!(recorder.kinds().iter().all(|kind| *kind == FaultKind::Unavailable));
@@ -242,16 +244,17 @@ fn after_a_reconnection_the_tip_is_asked_for_again_although_it_was_asked_lately(
         let chain = Chain::new(5);
         let transport = Arc::new(Scripted::new(&context, honest(&chain, 3)));
         let (source, upstream, _) = follow(&context, &transport, Config::default());
+        let mut bell = source.doorbell();
         let first = transport.accept();
         let _second = transport.accept();
         let _handle = upstream.start();
-        source.doorbell().await;
+        bell.rung().await;
         tips(&source).await;
         let first_calls = transport.calls().len();
         tips(&source).await;
         assert_eq!((first_calls, transport.calls().len()), (3, 0));
         drop(first);
-        source.doorbell().await;
+        bell.rung().await;
         tips(&source).await;
         assert_eq!(transport.calls().len(), 2);
         context.sleep(Config::default().ask_interval).await;

@@ -26,13 +26,19 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
         if genesis.height != Height::zero() {
             return Err(Flaw::broken(format_args!("its genesis is {genesis}")));
         }
-        match self.digests(&[0]).await?.first().copied().flatten() {
-            Some(digest) if digest == genesis.digest => Ok(()),
-            Some(digest) => {
-                Err(Flaw::broken(format_args!("its genesis is {genesis}, at 0 it has {digest}")))
+        self.steady(async |snapshot| {
+            let Some(tip) = snapshot.tips.block(Tier::Proposed) else {
+                return Err(Flaw::not_shown("the source knows no proposed tip"));
+            };
+            match self.digests(tip, &[0]).await?.first().copied().flatten() {
+                Some(digest) if digest == genesis.digest => Ok(()),
+                Some(digest) => Err(Flaw::broken(format_args!(
+                    "its genesis is {genesis}, at 0 it has {digest}"
+                ))),
+                None => Err(Flaw::not_shown("it does not know its block at height 0")),
             }
-            None => Err(Flaw::not_shown("it does not know its block at height 0")),
-        }
+        })
+        .await
     }
 
     pub(super) async fn ladder_is_kept(&self) -> Look {
@@ -40,16 +46,20 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
         snapshot.tips.check(self.source.ladder()).map_err(Flaw::broken)
     }
 
-    pub(super) async fn proof_is_of_finalized(&self) -> Look {
+    pub(super) async fn proofs_are_of_tips(&self) -> Look {
         let snapshot = self.snapshot().await?;
-        let Some(proof) = snapshot.proof else {
-            return Err(Flaw::not_shown("its snapshots have no proof"));
-        };
-        if Some(proof.block) == snapshot.tips.block(Tier::Finalized) {
-            return Ok(());
+        let mut proofs = 0;
+        for tier in Tier::ALL {
+            let Some(proof) = snapshot.proofs.get(tier) else { continue };
+            proofs += 1;
+            if Some(proof.block) != snapshot.tips.block(tier) {
+                let (proves, tips) = (proof.block, tips_words(&snapshot.tips));
+                return Err(Flaw::broken(format_args!(
+                    "its {tier} proof proves {proves} in a snapshot of {tips}"
+                )));
+            }
         }
-        let (proves, tips) = (proof.block, tips_words(&snapshot.tips));
-        Err(Flaw::broken(format_args!("it proves {proves} in a snapshot of {tips}")))
+        if proofs == 0 { Err(Flaw::not_shown("its snapshots have no proof")) } else { Ok(()) }
     }
 
     pub(super) async fn snapshots_are_same(&self) -> Look {
@@ -77,8 +87,12 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
             if tips.is_empty() {
                 return Err(Flaw::not_shown("the source knows no tier"));
             }
+            let Some(proposed) = snapshot.tips.block(Tier::Proposed) else {
+                return Err(Flaw::not_shown("the source knows no proposed tip"));
+            };
             let heights: Vec<_> = tips.iter().map(|(_, tip)| tip.height.get()).collect();
-            for ((tier, tip), digest) in tips.into_iter().zip(self.digests_of(&heights).await?) {
+            let digests = self.digests_of(proposed, &heights).await?;
+            for ((tier, tip), digest) in tips.into_iter().zip(digests) {
                 if digest != Some(tip.digest) {
                     let found = digest_words(digest);
                     return Err(Flaw::broken(format_args!(
@@ -97,9 +111,9 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
             let (top, low) = (tip.height.get(), lowest(tip));
             let mut heights = vec![low, top, (low + top) / 2, top, low, top - 1];
             heights.truncate(self.source.limits().digests_max.get());
-            let together = self.digests(&heights).await?;
+            let together = self.digests(tip, &heights).await?;
             for (height, digest) in heights.iter().zip(together) {
-                let alone = self.digests(&[*height]).await?[0];
+                let alone = self.digests(tip, &[*height]).await?[0];
                 if alone != digest {
                     let (there, alone) = (digest_words(digest), digest_words(alone));
                     return Err(Flaw::broken(format_args!(
@@ -119,7 +133,7 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
             let tip = tip(snapshot)?;
             let below = (lowest(tip)..=tip.height.get()).rev().cycle();
             let heights: Vec<_> = below.take(max.min(DIGESTS)).collect();
-            let digests = self.digests(&heights).await?;
+            let digests = self.digests(tip, &heights).await?;
             if digests[0] == Some(tip.digest) {
                 return Ok(());
             }
@@ -137,13 +151,13 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
             let tip = tip(snapshot)?;
             let top = tip.height.get();
             for height in [top + 1, top + 1000, u64::MAX] {
-                if let Some(digest) = self.digests(&[height]).await?[0] {
+                if let Some(digest) = self.digests(tip, &[height]).await?[0] {
                     return Err(Flaw::broken(format_args!(
                         "its tip is {tip}, and it has {digest} at {height}"
                     )));
                 }
                 // A fault says as clearly that there is no block.
-                let blocks = self.source.blocks(Height::new(height), tip).await;
+                let blocks = self.source.blocks(tip, Height::new(height)).await;
                 if blocks.is_ok_and(|blocks| !blocks.is_empty()) {
                     return Err(Flaw::broken(format_args!(
                         "its tip is {tip}, and it has blocks from {height}"

@@ -65,9 +65,13 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
         self.ask(|| self.source.snapshot()).await
     }
 
-    pub(super) async fn digests(&self, heights: &[u64]) -> Look<Vec<Option<Digest>>> {
+    pub(super) async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[u64],
+    ) -> Look<Vec<Option<Digest>>> {
         let heights: Vec<_> = heights.iter().copied().map(Height::new).collect();
-        let digests = self.ask(|| self.source.digests(&heights)).await?;
+        let digests = self.ask(|| self.source.digests(tip, &heights)).await?;
         if digests.len() == heights.len() {
             return Ok(digests);
         }
@@ -76,16 +80,20 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
     }
 
     /// The digests at many heights, as many at once as may be.
-    pub(super) async fn digests_of(&self, heights: &[u64]) -> Look<Vec<Option<Digest>>> {
+    pub(super) async fn digests_of(
+        &self,
+        tip: BlockRef,
+        heights: &[u64],
+    ) -> Look<Vec<Option<Digest>>> {
         let mut digests = Vec::new();
         for part in heights.chunks(self.source.limits().digests_max.get()) {
-            digests.extend(self.digests(part).await?);
+            digests.extend(self.digests(tip, part).await?);
         }
         Ok(digests)
     }
 
-    pub(super) async fn blocks(&self, from: u64, tip: BlockRef) -> Look<Vec<S::Block>> {
-        self.ask(|| self.source.blocks(Height::new(from), tip)).await
+    pub(super) async fn blocks(&self, tip: BlockRef, from: u64) -> Look<Vec<S::Block>> {
+        self.ask(|| self.source.blocks(tip, Height::new(from))).await
     }
 
     /// Looks at the chain between two snapshots that are the same. What holds holds in any case; what

@@ -208,7 +208,7 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
             let heights: Vec<_> = (low..=head.height.get()).collect();
             let all: Vec<_> = heights.iter().copied().map(Height::new).collect();
             let ours = self.view.locate(&all).await.map_err(Flaw::not_shown)?;
-            for (ours, theirs) in ours.into_iter().zip(exam.digests_of(&heights).await?) {
+            for (ours, theirs) in ours.into_iter().zip(exam.digests_of(head, &heights).await?) {
                 if ours.map(|ours| ours.digest) != theirs {
                     let ours = ours.map_or("nothing".into(), |ours| ours.to_string());
                     let theirs = digest_words(theirs);

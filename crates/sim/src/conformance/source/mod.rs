@@ -49,8 +49,11 @@ pub async fn source<E: Runtime, S: Source>(
     let exam = Exam { source: &*probe, still: stage.is_still() };
     grow_up(&exam, stage).await;
     Box::pin(questions(&exam, &mut report)).await;
-    report.record(name::DOORBELL, exam.doorbell_is_heard_again(stage).await);
+    let [again, both] = exam.doorbells_ring(stage).await;
+    report.record(name::DOORBELL, again);
+    report.record(name::BELLS, both);
     Box::pin(follow(&context, &probe, &exam, stage, &mut report)).await;
+    report.record(name::LEFT, exam.left_tip_is_refused(stage).await);
 
     let end = |flaw: Option<String>| flaw.map_or(Ok(()), |flaw| Err(Flaw::broken(flaw)));
     report.record(name::ENDS, end(probe.late()));
@@ -86,7 +89,7 @@ async fn questions<E: Runtime, S: Source>(exam: &Exam<'_, E, S>, report: &mut Re
     report.record(name::IDENTITY, exam.identity_stays().await);
     report.record(name::GENESIS, exam.genesis_is_at_0().await);
     report.record(name::LADDER, exam.ladder_is_kept().await);
-    report.record(name::PROOF, exam.proof_is_of_finalized().await);
+    report.record(name::PROOF, exam.proofs_are_of_tips().await);
     report.record(name::QUIET, exam.snapshots_are_same().await);
     report.record(name::TIERS, exam.tiers_are_on_chain().await);
     report.record(name::ORDER, exam.digests_are_in_order().await);

@@ -6,8 +6,8 @@ pub const IDENTITY: &str = "its chain_info never changes";
 pub const GENESIS: &str = "its genesis is its block at height 0";
 /// The tiers of a snapshot stand in the order of its ladder.
 pub const LADDER: &str = "a snapshot obeys the ladder";
-/// A snapshot's proof is about its finalized tip.
-pub const PROOF: &str = "a proof is of the finalized tip";
+/// The proof of a tier in a snapshot is about that tier's tip.
+pub const PROOF: &str = "a proof is of its tier's tip";
 /// While the chain stands still, every snapshot is the same.
 pub const QUIET: &str = "snapshots of a chain that stands still are the same";
 /// The digest at the height of every tier is that tier's.
@@ -34,6 +34,10 @@ pub const DROPPED: &str = "a call may be dropped at any await and made again";
 pub const TOGETHER: &str = "calls that run together agree";
 /// A doorbell that was dropped is heard when it is listened to again.
 pub const DOORBELL: &str = "the doorbell may be dropped and listened to again";
+/// Two drivers can share a source: neither takes the other one's rings.
+pub const BELLS: &str = "of two doorbells both ring";
+/// Under a tip that the chain left there are digests of that tip's chain, none, or a fault.
+pub const LEFT: &str = "no digest is of another chain than the tip's";
 /// A driver comes to its tip.
 pub const FOLLOWED: &str = "it is followed to its tip";
 /// A driver takes in what the chain grew by.
@@ -64,7 +68,7 @@ pub const ENDS: &str = "every call ends";
 pub const PANICS: &str = "no call panics";
 
 /// All of them, in the order of the report.
-pub const ALL: [&str; 31] = [
+pub const ALL: [&str; 33] = [
     IDENTITY,
     GENESIS,
     LADDER,
@@ -82,6 +86,7 @@ pub const ALL: [&str; 31] = [
     DROPPED,
     TOGETHER,
     DOORBELL,
+    BELLS,
     FOLLOWED,
     GROWTH,
     FINALITY,
@@ -94,6 +99,7 @@ pub const ALL: [&str; 31] = [
     DELIVERED,
     LAWFUL,
     CHEAP,
+    LEFT,
     ENDS,
     PANICS,
 ];

@@ -4,19 +4,17 @@
 use crate::{
     conformance::{
         DEADLINE,
-        patience::{NoAnswer, caught, within},
+        patience::{NoAnswer, within},
     },
     scripted::source::Gate,
 };
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::FutureExt as _;
-use std::{
-    future::{Future, pending},
-    sync::Arc,
-};
+use std::{future::Future, sync::Arc};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits, Snapshot, Source,
+    BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits, Snapshot,
+    Source, Watermarks,
 };
 
 /// Calls by kind.
@@ -153,24 +151,27 @@ impl<E: Clock, S: Source> Source for Probe<E, S> {
         self.ask("snapshot".into(), |calls| &mut calls.snapshots, call).await
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
-        let what = format!("digests at {} heights", heights.len());
-        let call = async { self.source.digests(heights).await }.boxed();
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
+        let what = format!("digests at {} heights under {tip}", heights.len());
+        let call = async { self.source.digests(tip, heights).await }.boxed();
         self.ask(what, |calls| &mut calls.digests, call).await
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<S::Block>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<S::Block>, Fault> {
         let what = format!("blocks from {from} under {tip}");
-        let call = async { self.source.blocks(from, tip).await }.boxed();
+        let call = async { self.source.blocks(tip, from).await }.boxed();
         self.ask(what, |calls| &mut calls.ranges, call).await
     }
 
-    async fn doorbell(&self) {
-        let call = async { self.source.doorbell().await };
-        if let Err(NoAnswer::Panicked(message)) = caught(call).await {
-            let detail = format!("doorbell panicked: {message}");
-            self.notes.lock().panicked.get_or_insert(detail);
-            pending::<()>().await;
-        }
+    fn doorbell(&self) -> Doorbell {
+        self.source.doorbell()
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        self.source.durable(watermarks);
     }
 }

@@ -14,7 +14,7 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
         froms.dedup();
         let mut ranges = Vec::new();
         for from in froms {
-            ranges.push((from, self.blocks(from, tip).await?));
+            ranges.push((from, self.blocks(tip, from).await?));
         }
         Ok(ranges)
     }
@@ -55,9 +55,10 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
 
     pub(super) async fn blocks_agree_with_digests(&self) -> Look {
         self.steady(async |snapshot| {
-            let blocks = self.walk(tip(snapshot)?).await?;
+            let tip = tip(snapshot)?;
+            let blocks = self.walk(tip).await?;
             let heights: Vec<_> = blocks.iter().map(|block| block.height.get()).collect();
-            for (block, digest) in blocks.into_iter().zip(self.digests_of(&heights).await?) {
+            for (block, digest) in blocks.into_iter().zip(self.digests_of(tip, &heights).await?) {
                 if digest != Some(block.digest) {
                     let found = digest_words(digest);
                     return Err(Flaw::broken(format_args!(
@@ -75,7 +76,7 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
         let mut walked: Vec<BlockRef> = Vec::new();
         let mut from = lowest(tip);
         while from <= tip.height.get() {
-            let blocks = self.blocks(from, tip).await?;
+            let blocks = self.blocks(tip, from).await?;
             let Some(last) = blocks.last().map(Block::reference) else { break };
             if last.height.get() < from {
                 break;
@@ -110,7 +111,7 @@ impl<E: Clock, S: Source> Exam<'_, E, S> {
             digest.iter_mut().for_each(|byte| *byte = !*byte);
             let never = BlockRef::new(tip.height, Digest(digest));
             for from in [lowest(tip), tip.height.get()] {
-                let answer = self.source.blocks(Height::new(from), never).await;
+                let answer = self.source.blocks(never, Height::new(from)).await;
                 if let Some(first) = answer.ok().and_then(|blocks| blocks.first().cloned()) {
                     let first = first.reference();
                     return Err(Flaw::broken(format_args!(

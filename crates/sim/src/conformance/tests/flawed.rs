@@ -7,9 +7,10 @@ use crate::scripted::{
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
+use futures::{pin_mut, stream::poll_fn};
 use std::{
     collections::BTreeMap,
-    future::pending,
+    future::{Future as _, pending},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,8 +18,8 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{
-    Block as _, BlockRef, ChainId, ChainInfo, Digest, Fault, FaultKind, Height, Ladder, Limits,
-    Snapshot, Source, Tier, TierProof, Tip, TipSet,
+    Block as _, BlockRef, ChainId, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder,
+    Limits, Snapshot, Source, Tier, TierProof, TierProofs, Tip, TipSet,
 };
 
 /// Flaw of a source.
@@ -43,6 +44,7 @@ pub(super) enum Wrong {
     StaysBusy,
     OneAtATime,
     DeafAfterOne,
+    StealsRings,
     NoBlocks,
     Frozen,
     FinalityFrozen,
@@ -74,6 +76,8 @@ pub(super) struct Flawed {
     first: Mutex<Option<TipSet>>,
     tips: Mutex<BTreeMap<Height, Tip>>,
     digests: Mutex<BTreeMap<Height, Option<Digest>>>,
+    /// One doorbell for everybody who asks for one.
+    shared: Arc<Mutex<Doorbell>>,
 }
 
 /// Counts a call in flight while it is alive.
@@ -103,6 +107,7 @@ impl Flawed {
             first: Mutex::new(None),
             tips: Mutex::default(),
             digests: Mutex::default(),
+            shared: Arc::new(Mutex::new(inner.doorbell())),
         })
     }
 
@@ -257,11 +262,18 @@ impl Source for Flawed {
         let of = |tier| tips.block(tier);
         let block =
             if self.is(Wrong::ProofOfAnother) { of(Tier::Proposed) } else { of(Tier::Finalized) };
-        let proof = block.map(|block| TierProof { block, bytes: Bytes::from_static(b"proof") });
-        Ok(Snapshot { tips, proof, time_ms: None })
+        let bytes = Bytes::from_static(b"proof");
+        let proofs = block.map_or_else(TierProofs::none, |block| {
+            TierProofs::none().with(Tier::Finalized, TierProof { block, bytes })
+        });
+        Ok(Snapshot { tips, proofs, time_ms: None })
     }
 
-    async fn digests(&self, heights: &[Height]) -> Result<Vec<Option<Digest>>, Fault> {
+    async fn digests(
+        &self,
+        tip: BlockRef,
+        heights: &[Height],
+    ) -> Result<Vec<Option<Digest>>, Fault> {
         assert!(!self.is(Wrong::Panics), "as told");
         self.think().await?;
         if self.is(Wrong::OneDigestAtOnce) && heights.len() > 8 {
@@ -271,30 +283,39 @@ impl Source for Flawed {
         if self.is(Wrong::SortsDigests) {
             heights.sort();
         }
-        let digests = self.inner.digests(&heights).await?;
+        let digests = self.inner.digests(tip, &heights).await?;
         let bend = |(height, digest): (&Height, Option<Digest>)| self.bend_digest(*height, digest);
         Ok(heights.iter().zip(digests).map(bend).collect())
     }
 
-    async fn blocks(&self, from: Height, tip: BlockRef) -> Result<Vec<TestBlock>, Fault> {
+    async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<TestBlock>, Fault> {
         self.think().await?;
         self.fetched.store(true, Ordering::Relaxed);
         self.sways.store(false, Ordering::Relaxed);
-        let mut blocks = self.inner.blocks(from, tip).await?;
+        let mut blocks = self.inner.blocks(tip, from).await?;
         if self.is(Wrong::TooManyBlocks) {
             while let Some(last) = blocks.last().map(|block| block.reference())
                 && last != tip
             {
-                blocks.extend(self.inner.blocks(last.height.next(), tip).await?);
+                blocks.extend(self.inner.blocks(tip, last.height.next()).await?);
             }
         }
         self.bend_blocks(from, tip, blocks).await
     }
 
-    async fn doorbell(&self) {
-        if self.is(Wrong::DeafAfterOne) && self.nth() > 0 {
-            return pending().await;
+    fn doorbell(&self) -> Doorbell {
+        match self.wrong {
+            Wrong::DeafAfterOne if self.nth() > 0 => Doorbell::silent(),
+            Wrong::StealsRings => {
+                let shared = self.shared.clone();
+                Doorbell::new(poll_fn(move |context| {
+                    let mut bell = shared.lock();
+                    let rung = bell.rung();
+                    pin_mut!(rung);
+                    rung.poll(context).map(Some)
+                }))
+            }
+            _ => self.inner.doorbell(),
         }
-        self.inner.doorbell().await;
     }
 }

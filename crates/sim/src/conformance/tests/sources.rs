@@ -59,8 +59,12 @@ fn each_check_is_broken_by_a_source_that_is_wrong_in_what_it_is_about() {
             name::LADDER,
             "finalized tip 21:07070707 is not below or at proven tip 12:",
         ),
-        (Wrong::ProofOfAnother, name::PROOF, "it proves 20:615dd740 in a snapshot of"),
-        (Wrong::Flickers, name::QUIET, "finalized 4:61005182 at first, then proposed 20:07070707"),
+        (
+            Wrong::ProofOfAnother,
+            name::PROOF,
+            "its finalized proof proves 20:615dd740 in a snapshot of",
+        ),
+        (Wrong::Flickers, name::QUIET, "finalized 4:61005182 at first, then proposed 20:615dd740"),
         (
             Wrong::TierOffChain,
             name::TIERS,
@@ -86,6 +90,7 @@ fn each_check_is_broken_by_a_source_that_is_wrong_in_what_it_is_about() {
         (Wrong::StaysBusy, name::DROPPED, "it answered with a fault: flawed: still busy"),
         (Wrong::OneAtATime, name::TOGETHER, "it answered with a fault: flawed: one at a time"),
         (Wrong::DeafAfterOne, name::DOORBELL, "the next one heard nothing of a new block in 60s"),
+        (Wrong::StealsRings, name::BELLS, "the second of two heard nothing of a new block in 60s"),
         (Wrong::NoBlocks, name::FOLLOWED, "the last pass ended with flawed: no block at 1"),
         (Wrong::Frozen, name::GROWTH, "Grow(1) of a chain at proposed 20:"),
         (Wrong::FinalityFrozen, name::FINALITY, "Finalize(1) of a chain at proposed 46:"),
@@ -102,6 +107,7 @@ fn each_check_is_broken_by_a_source_that_is_wrong_in_what_it_is_about() {
         ),
         (Wrong::LadderSways, name::LAWFUL, "is not below or at"),
         (Wrong::AsksNeverQuiet, name::CHEAP, "of a chain that did not move"),
+        (Wrong::Careless, name::LEFT, "which it left, it has"),
         (Wrong::Hangs, name::ENDS, "blocks from 21 under 20:615dd740: no answer in 60s"),
         (Wrong::Panics, name::PANICS, "panicked: as told"),
     ];

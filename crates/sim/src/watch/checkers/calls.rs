@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// A pass starts with a snapshot, followed by a read of the view's watermarks. The budget of a pass:
 ///
-/// - two snapshots, and a third as its last call if a block did not link to the ancestor;
+/// - two snapshots;
 /// - requests for digests: the gallop, the bisection of the interval it found, and one check of the
 ///   ancestor;
 /// - one range for each range committed, and three more: one that did not link, one that is being
@@ -21,6 +21,8 @@ pub(super) struct Budget {
     /// Whether a snapshot was the last call.
     fresh: bool,
     snapshots: u64,
+    /// Snapshots since the last pass began that the source answered with tips in their order.
+    looks: u64,
     digests: u64,
     ranges: u64,
     taken: u64,
@@ -29,7 +31,16 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) const fn new(rules: Rules) -> Self {
-        Self { rules, fresh: false, snapshots: 0, digests: 0, ranges: 0, taken: 0, height: 0 }
+        Self {
+            rules,
+            fresh: false,
+            snapshots: 0,
+            looks: 0,
+            digests: 0,
+            ranges: 0,
+            taken: 0,
+            height: 0,
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -57,8 +68,8 @@ impl Budget {
         self.fresh = matches!(question, Question::Snapshot);
         match question {
             Question::Snapshot => self.snapshots += 1,
-            Question::Digests(_) => self.digests += 1,
-            Question::Blocks(_, tip) => {
+            Question::Digests(..) => self.digests += 1,
+            Question::Blocks(tip, _) => {
                 self.ranges += 1;
                 self.height = self.height.max(tip.height.get());
             }
@@ -75,7 +86,7 @@ impl Checker for Budget {
         match observation {
             Observation::Asked(question) => {
                 self.ask(question);
-                if let Question::Digests(heights) = question {
+                if let Question::Digests(_, heights) = question {
                     let many = heights.len() as u64;
                     if many == 0 || many > self.rules.digests_max {
                         return Err(format!("{many} heights in one request"));
@@ -95,7 +106,15 @@ impl Checker for Budget {
                 // Either the pass is over, or the snapshot is requested again.
                 self.snapshots = self.snapshots.saturating_sub(1);
             }
+            Observation::Answered { answer: Answer::Snapshot(snapshot), .. } => {
+                self.looks += u64::from(snapshot.tips.check(self.rules.ladder).is_ok());
+            }
             Observation::WatermarksRead(_) if self.fresh => {
+                // The newest one begins this pass; before it the last pass looked again at most once.
+                let again = std::mem::take(&mut self.looks).saturating_sub(1);
+                if again > 1 {
+                    return Err(format!("{again} snapshots in a pass besides its first"));
+                }
                 (self.fresh, self.snapshots) = (false, 1);
                 (self.digests, self.ranges, self.taken, self.height) = (0, 0, 0, 0);
             }

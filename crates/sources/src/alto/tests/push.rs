@@ -86,11 +86,12 @@ fn bad_frames_are_refused_each_by_its_reason_and_the_connection_goes_on() {
         )
         .await;
         let (source, upstream, recorder) = standard(&context, address);
+        let mut bell = source.doorbell();
         let _handle = upstream.start();
-        source.doorbell().await;
+        bell.rung().await;
         let mut tips = source.snapshot().await.expect("a snapshot").tips;
         while tips.block(Tier::Finalized).map(|block| block.height) != Some(Height::new(2)) {
-            source.doorbell().await;
+            bell.rung().await;
             tips = source.snapshot().await.expect("a snapshot").tips;
         }
         let refusals = source.work().refusals;
@@ -113,10 +114,11 @@ fn a_dropped_or_oversized_push_connection_is_replaced_one_at_a_time() {
         let script = vec![vec![], vec![huge], vec![Message::Close(None)], vec![good]];
         let (address, sockets) = playing(&context, script).await;
         let (source, upstream, recorder) = standard(&context, address);
+        let mut bell = source.doorbell();
         let handle = upstream.start();
         let mut tips = source.snapshot().await.expect("a snapshot").tips;
         while tips.block(Tier::Finalized).map(|block| block.height) != Some(Height::new(1)) {
-            source.doorbell().await;
+            bell.rung().await;
             tips = source.snapshot().await.expect("a snapshot").tips;
         }
         assert_eq!(sockets.accepted.load(Ordering::SeqCst), 4);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tidewatch_sim::conformance::{self, Verdict, source_checks as name};
 
 /// What a chain without proofs, and a node without pushes, cannot show.
-const NOT_SHOWN: [&str; 2] = [name::PROOF, name::DOORBELL];
+const NOT_SHOWN: [&str; 3] = [name::PROOF, name::DOORBELL, name::BELLS];
 
 fn examine(length: u64, batch_max: usize, prepare: impl FnOnce(&Node) + Send + 'static) {
     run(move |context| async move {

@@ -15,8 +15,8 @@ async fn lied(
     let (source, tip) = ready(context, &node).await;
     node.tamper(method, change);
     let snapshot = source.snapshot().await.map(drop);
-    let digests = source.digests(&[3, 5].map(Height::new)).await.map(drop);
-    let blocks = source.blocks(Height::new(4), tip).await;
+    let digests = source.digests(tip, &[3, 5].map(Height::new)).await.map(drop);
+    let blocks = source.blocks(tip, Height::new(4)).await;
     [snapshot, digests, blocks.map(drop)]
 }
 
@@ -84,8 +84,8 @@ fn a_tip_whose_header_hashes_to_something_else_has_no_blocks_and_no_digests() {
         let source = source(&context, node.clone());
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
         assert_ne!(tip, node.tip());
-        assert_eq!(source.blocks(Height::new(1), tip).await, Ok(Vec::new()));
-        let fault = source.digests(&[Height::new(3)]).await.unwrap_err();
+        assert_eq!(source.blocks(tip, Height::new(1)).await, Ok(Vec::new()));
+        let fault = source.digests(tip, &[Height::new(3)]).await.unwrap_err();
         assert_eq!((fault.kind, fault.severity()), (FaultKind::Torn, Severity::Behind));
     });
 }
@@ -106,15 +106,15 @@ fn a_block_is_linked_by_the_archive_that_it_stands_on_and_by_nothing_else() {
         let (source, tip) = ready(&context, &node).await;
         // The archive of the tip is what the node says: nothing stands on it yet.
         node.tamper("node_getBlocks", wrong_archive);
-        let blocks = source.blocks(Height::new(1), tip).await.unwrap();
+        let blocks = source.blocks(tip, Height::new(1)).await.unwrap();
         assert_eq!(blocks.last().unwrap().reference(), tip);
         node.grow_by(1);
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
-        let fault = source.blocks(Height::new(10), tip).await.unwrap_err();
+        let fault = source.blocks(tip, Height::new(10)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::NotLinked);
         assert!(fault.detail.starts_with("block 10 stands on the archive"), "{fault}");
         node.0.lock().tamper = None;
-        let blocks = source.blocks(Height::new(10), tip).await.unwrap();
+        let blocks = source.blocks(tip, Height::new(10)).await.unwrap();
         assert_eq!((blocks[0].reference(), blocks[0].parent()), (tip, node.at(9).digest));
     });
 }
@@ -127,7 +127,7 @@ fn block_1_of_another_genesis_is_not_linked() {
         node.tamper("node_getBlocks", |_, blocks| {
             blocks[0]["header"]["lastArchive"]["root"] = json!("0x77");
         });
-        let fault = source.blocks(Height::new(1), tip).await.unwrap_err();
+        let fault = source.blocks(tip, Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::NotLinked);
         assert!(fault.detail.contains("block 1 stands on the archive 0x0000"), "{fault}");
     });
@@ -140,17 +140,17 @@ fn a_node_that_moves_away_has_neither_blocks_nor_digests_of_the_tip() {
         let (source, tip) = ready(&context, &node).await;
         node.fork(1, 1);
         // A range that ends below the tip is bound to it all the same.
-        assert_eq!(source.blocks(Height::new(1), tip).await, Ok(Vec::new()));
-        assert_eq!(source.blocks(Height::new(120), tip).await, Ok(Vec::new()));
-        let fault = source.digests(&[Height::new(3)]).await.unwrap_err();
+        assert_eq!(source.blocks(tip, Height::new(1)).await, Ok(Vec::new()));
+        assert_eq!(source.blocks(tip, Height::new(120)).await, Ok(Vec::new()));
+        let fault = source.digests(tip, &[Height::new(3)]).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Torn);
         // The next question is about where it stands now.
-        let digests = source.digests(&[Height::new(120)]).await.unwrap();
+        let digests = source.digests(node.tip(), &[Height::new(120)]).await.unwrap();
         assert_eq!(digests, [Some(node.tip().digest)]);
         let short = Node::new(4);
         let (source, tip) = ready(&context, &short).await;
         short.fork(2, 0);
-        assert_eq!(source.blocks(Height::new(3), tip).await, Ok(Vec::new()));
+        assert_eq!(source.blocks(tip, Height::new(3)).await, Ok(Vec::new()));
     });
 }
 
@@ -158,13 +158,13 @@ fn a_node_that_moves_away_has_neither_blocks_nor_digests_of_the_tip() {
 fn a_header_that_is_missing_below_the_tip_is_no_digest() {
     run(|context| async move {
         let node = Node::new(9);
-        let (source, _) = ready(&context, &node).await;
+        let (source, tip) = ready(&context, &node).await;
         node.tamper("node_getBlockHeader", |params, header| {
             if params[0] == json!(3) {
                 *header = Value::Null;
             }
         });
-        let digests = source.digests(&[5, 3, 10].map(Height::new)).await.unwrap();
+        let digests = source.digests(tip, &[5, 3, 10].map(Height::new)).await.unwrap();
         assert_eq!(digests, [Some(node.at(5).digest), None, None]);
     });
 }
@@ -179,13 +179,13 @@ fn errors_of_the_node_and_of_the_way_there_pass_through_with_their_kind() {
             // Such as an answer that is cut off: no JSON, and so no answer to any call.
             node.0.lock().fault = Some(kind.fault("node", "EOF while parsing"));
             assert_eq!(source.snapshot().await.unwrap_err().kind, kind);
-            assert_eq!(source.blocks(Height::new(1), tip).await.unwrap_err().kind, kind);
-            assert_eq!(source.digests(&[Height::new(1)]).await.unwrap_err().kind, kind);
+            assert_eq!(source.blocks(tip, Height::new(1)).await.unwrap_err().kind, kind);
+            assert_eq!(source.digests(tip, &[Height::new(1)]).await.unwrap_err().kind, kind);
         }
         node.0.lock().fault = None;
         node.0.lock().tamper =
             Some(Arc::new(|_, _| Err(RpcError { code: -32000, message: "not synced".into() })));
-        let fault = source.blocks(Height::new(1), tip).await.unwrap_err();
+        let fault = source.blocks(tip, Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unavailable);
         assert!(fault.detail.contains("not synced"), "{fault}");
     });
@@ -203,7 +203,7 @@ fn a_node_that_learns_nobody_a_lower_limit_is_not_asked_for_ever() {
             }),
             _ => answer,
         }));
-        let fault = source.blocks(Height::new(1), tip).await.unwrap_err();
+        let fault = source.blocks(tip, Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unavailable);
     });
 }
@@ -234,8 +234,8 @@ fn of_two_endpoints_that_disagree_neither_gives_blocks_of_the_others_tip() {
         let source = AztecSource::new(child, nodes, Arc::new(()), &Config::default()).unwrap();
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
         ahead.0.lock().fault = Some(FaultKind::Unreachable.fault("node", "gone"));
-        assert_eq!(source.blocks(Height::new(8), tip).await, Ok(Vec::new()));
-        let fault = source.digests(&[Height::new(3)]).await.unwrap_err();
+        assert_eq!(source.blocks(tip, Height::new(8)).await, Ok(Vec::new()));
+        let fault = source.digests(tip, &[Height::new(3)]).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Torn);
         let tips = source.snapshot().await.unwrap().tips;
         assert_eq!(tips.block(Tier::Proposed), Some(behind.tip()));

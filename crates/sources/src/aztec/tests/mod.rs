@@ -68,7 +68,7 @@ fn every_block_is_given_however_little_is_to_be_remembered() {
         for round in 1..=2 {
             let mut from = Height::new(1);
             while from <= tip.height {
-                let blocks = source.blocks(from, tip).await.unwrap();
+                let blocks = source.blocks(tip, from).await.unwrap();
                 assert!(!blocks.is_empty(), "round {round} at {from}");
                 from = Height::new(from.get() + blocks.len() as u64);
             }

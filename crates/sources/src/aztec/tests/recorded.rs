@@ -168,7 +168,7 @@ async fn is_the_recorded_chain<E: Clock + Metrics, R: Rpc>(source: &AztecSource<
     assert_eq!(checkpoints.map(|c| c.map(|c| c.number)), [None, Some(4), Some(4), Some(0)]);
 
     let heights = [3, 0, 4, 1, 2, 5].map(Height::new);
-    let digests = source.digests(&heights).await.unwrap();
+    let digests = source.digests(at(4), &heights).await.unwrap();
     let known = [3, 0, 4, 1, 2].map(|height| Some(digest(height)));
     assert_eq!(digests, [&known[..], &[None]].concat());
     let time = header(4).timestamp * 1_000;
@@ -190,8 +190,7 @@ fn recorded_blocks_are_linked_down_to_genesis() {
         let genesis = source.chain_info().await.unwrap().genesis;
         // Under a tip at height 2, so that what is asked for is what was recorded.
         let tip = BlockRef::new(Height::new(2), digest(2));
-        source.memory.lock().stand_at(tip);
-        let blocks = source.blocks(Height::new(1), tip).await.unwrap();
+        let blocks = source.blocks(tip, Height::new(1)).await.unwrap();
         let references: Vec<_> = blocks.iter().map(|block| block.reference()).collect();
         assert_eq!(references, [BlockRef::new(Height::new(1), digest(1)), tip]);
         assert_eq!(blocks[0].parent(), genesis.digest);

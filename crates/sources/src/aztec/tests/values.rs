@@ -260,10 +260,9 @@ fn a_range_is_planned_around_what_is_known() {
         let memory = |kept: &[u64], tip: u64| {
             let mut memory = Memory::new(64);
             memory.begin_with(genesis);
-            memory.stand_at(at(tip));
             kept.iter().for_each(|height| memory.keep(vec![blocks[*height as usize - 1].clone()]));
             // Whatever leads down from the tip is on its chain.
-            memory.tell(at(tip), at(tip).height, at(tip).digest);
+            memory.add(at(tip), at(tip).height, at(tip).digest);
             memory
         };
         let range = |first, count, bound| Range { first, count, bound };

@@ -65,9 +65,9 @@ fn a_header_that_is_not_the_one_asked_for_is_refused_by_what_is_wrong_with_it() 
                 wrong_at(&node, 7, wrong);
             }
             let heights = [5, 6, 7, 8].map(Height::new);
-            let digests = follower.source.digests(&heights).await.unwrap_err();
+            let digests = follower.source.digests(node.tip(), &heights).await.unwrap_err();
             assert_eq!(digests.kind, kind, "{case}: {digests}");
-            let blocks = follower.source.blocks(Height::new(5), node.tip()).await.unwrap_err();
+            let blocks = follower.source.blocks(node.tip(), Height::new(5)).await.unwrap_err();
             assert_eq!(blocks.kind, kind, "{case}: {blocks}");
             assert_eq!(follower.source.work().refusals.get(kind.as_str()), Some(&2), "{case}");
             // Nothing of it is remembered.
@@ -183,9 +183,9 @@ fn an_answer_from_another_chain_than_the_tip_is_none() {
         let tip =
             follower.source.snapshot().await.unwrap().tips.block(tidewatch_core::Tier::Proposed);
         node.change(|world| world.reorg(5, 9));
-        let digests = follower.source.digests(&[Height::new(38)]).await.unwrap_err();
+        let digests = follower.source.digests(tip.unwrap(), &[Height::new(38)]).await.unwrap_err();
         assert_eq!(digests.kind, FaultKind::Torn);
-        assert_eq!(follower.source.blocks(Height::new(3), tip.unwrap()).await.unwrap(), []);
+        assert_eq!(follower.source.blocks(tip.unwrap(), Height::new(3)).await.unwrap(), []);
         follower.pass().await;
         follower.assert_at(&node).await;
     });

@@ -8,9 +8,8 @@ use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tidewatch_core::{BlockRef, Digest, FaultKind, Height};
+use tidewatch_core::{Bell, BlockRef, Digest, Doorbell, FaultKind, Height};
 use tidewatch_sim::conformance::Stage;
-use tokio::sync::Notify;
 
 /// What a request is answered, from the calls in it and what would be true.
 pub(crate) type Tamper =
@@ -38,7 +37,7 @@ pub(crate) struct Node {
     context: Arc<Context>,
     name: String,
     world: Arc<Mutex<World>>,
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
 }
 
 pub(crate) fn reference(header: &Header) -> BlockRef {
@@ -87,7 +86,7 @@ impl Node {
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         let result = change(&mut self.world.lock());
-        self.bell.notify_one();
+        self.bell.ring();
         result
     }
 
@@ -213,8 +212,8 @@ impl Rpc for Node {
         answers
     }
 
-    async fn doorbell(&self) {
-        self.bell.notified().await;
+    fn doorbell(&self) -> Doorbell {
+        self.bell.listen()
     }
 }
 

@@ -149,7 +149,7 @@ fn an_endpoint_that_lied_is_not_asked_next() {
             Ok(answers)
         });
         let heights = [3, 4, 5].map(tidewatch_core::Height::new);
-        let fault = follower.source.digests(&heights).await.unwrap_err();
+        let fault = follower.source.digests(a.tip(), &heights).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::WrongPosition, "{fault}");
         assert_eq!(b.requests(), 0);
         follower.pass().await;

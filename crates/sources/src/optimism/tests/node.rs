@@ -9,6 +9,7 @@ use alloy_primitives::B256;
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::sync::Arc;
+use tidewatch_core::Doorbell;
 use tidewatch_sim::conformance::Stage;
 
 /// What is changed about a sync status before it is sent.
@@ -136,10 +137,10 @@ impl Rpc for Either {
         }
     }
 
-    async fn doorbell(&self) {
+    fn doorbell(&self) -> Doorbell {
         match self {
-            Self::Rollup(_) => std::future::pending().await,
-            Self::Execution(node) => node.doorbell().await,
+            Self::Rollup(_) => Doorbell::silent(),
+            Self::Execution(node) => node.doorbell(),
         }
     }
 }

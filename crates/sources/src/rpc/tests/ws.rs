@@ -86,13 +86,14 @@ fn requests_and_heads_share_a_connection() {
     run(|context| async move {
         let mut pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
+        let mut bell = node.doorbell();
         let answers = node.send(&calls(3)).await.unwrap();
         assert_eq!(answers[2].as_ref().unwrap().get(), "[2]");
-        node.doorbell().await;
+        bell.rung().await;
         pushing.subscribed.recv().await.unwrap();
         for _ in 0..3 {
             pushing.tell.try_send(Tell::Head).unwrap();
-            node.doorbell().await;
+            bell.rung().await;
             node.send(&calls(1)).await.unwrap();
         }
         assert!(pushing.subscribed.try_recv().is_err(), "it subscribed once");
@@ -104,24 +105,25 @@ fn a_connection_that_is_lost_is_made_again_and_rings_for_what_was_not_heard() {
     run(|context| async move {
         let mut pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
+        let mut bell = node.doorbell();
         for loss in [Tell::Close, Tell::Noise, Tell::Close] {
-            node.doorbell().await;
+            bell.rung().await;
             pushing.subscribed.recv().await.unwrap();
             let noise = matches!(loss, Tell::Noise);
             pushing.tell.try_send(loss).unwrap();
             if noise {
                 // Whether noise ends a connection is for the client; a head rings in any case.
                 pushing.tell.try_send(Tell::Head).unwrap();
-                node.doorbell().await;
+                bell.rung().await;
                 if pushing.subscribed.try_recv().is_err() {
                     pushing.tell.try_send(Tell::Close).unwrap();
-                    node.doorbell().await;
+                    bell.rung().await;
                     pushing.subscribed.recv().await.unwrap();
                 }
                 pushing.tell.try_send(Tell::Close).unwrap();
             }
         }
-        node.doorbell().await;
+        bell.rung().await;
         node.send(&calls(2)).await.unwrap();
     });
 }
@@ -131,10 +133,29 @@ fn a_doorbell_that_is_dropped_is_heard_when_it_is_listened_to_again() {
     run(|context| async move {
         let pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
-        node.doorbell().await;
-        assert!(futures::FutureExt::now_or_never(node.doorbell()).is_none());
+        let mut bell = node.doorbell();
+        bell.rung().await;
+        assert!(futures::FutureExt::now_or_never(bell.rung()).is_none());
         pushing.tell.try_send(Tell::Head).unwrap();
-        node.doorbell().await;
+        bell.rung().await;
+    });
+}
+
+#[test]
+fn each_listener_has_a_subscription_of_its_own_on_the_one_connection() {
+    run(|context| async move {
+        let mut pushing = pushing().await;
+        let node = node(context, "ws", pushing.address, "");
+        let (mut one, mut two) = (node.doorbell(), node.doorbell());
+        for bell in [&mut one, &mut two] {
+            bell.rung().await;
+            pushing.subscribed.recv().await.unwrap();
+        }
+        pushing.tell.try_send(Tell::Close).unwrap();
+        for bell in [&mut one, &mut two] {
+            bell.rung().await;
+            pushing.subscribed.recv().await.unwrap();
+        }
     });
 }
 

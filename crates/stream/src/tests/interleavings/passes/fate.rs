@@ -11,14 +11,13 @@ use crate::{
 };
 use commonware_utils::sync::Mutex;
 use std::{
-    collections::BTreeSet,
     fmt::{self, Display},
     future::{Future, pending},
     sync::Arc,
 };
 use tidewatch_core::{
-    BlockRef, ChainInfo, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Tier,
-    TipSet, Watermarks,
+    BlockRef, ChainInfo, Change, Conflict, Fault, FaultKind, Height, LocalView, Tier, TipSet,
+    Watermarks,
 };
 
 /// No chain is higher.
@@ -86,10 +85,6 @@ pub(super) struct Fate {
     menu: Menu,
     /// The snapshot of before the last move.
     was: TipSet,
-    /// Blocks that the source had and left.
-    left: BTreeSet<Digest>,
-    /// The source has one of them again.
-    pub(super) returned: bool,
     /// An old answer was given. It may be of a fork that is gone, and contradict what is final now.
     pub(super) old_answer: bool,
     /// The process is dead: nothing that it waits for comes.
@@ -101,8 +96,8 @@ pub(super) struct Fate {
 impl Fate {
     /// A fate that begins in peace.
     pub(super) const fn new(choices: Choices, menu: Menu, was: TipSet) -> Self {
-        let (returned, old_answer, dead) = (false, false, false);
-        Self { choices, menu, was, left: BTreeSet::new(), returned, old_answer, dead, peace: true }
+        let (old_answer, dead) = (false, false);
+        Self { choices, menu, was, old_answer, dead, peace: true }
     }
 
     fn choose(&mut self, point: impl Display, menu: impl FnOnce() -> Vec<Act>) -> Option<Act> {
@@ -152,17 +147,10 @@ impl Fate {
         }
     }
 
-    /// The source moves, and the fate keeps in mind what it left.
+    /// The source moves, and the fate keeps in mind what it said before.
     fn go(&mut self, world: &mut World, act: Act) {
         self.was = world.tips;
-        let before = world.chain.clone();
         go(world, act);
-        let after = &world.chain;
-        let first = (0..=TOP).find(|height| before.get(*height) != after.get(*height));
-        let gone = first.and_then(|first| before.get(first));
-        self.left.extend(gone.map(|block| block.digest));
-        let new = first.and_then(|first| after.get(first));
-        self.returned |= new.is_some_and(|block| self.left.contains(&block.digest));
     }
 }
 
