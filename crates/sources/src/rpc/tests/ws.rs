@@ -50,6 +50,8 @@ async fn converse(
     subscribed: mpsc::Sender<()>,
 ) {
     let mut told = told.lock().await;
+    // A node gives every subscription of a connection an id of its own.
+    let mut subscriptions = Vec::new();
     loop {
         tokio::select! {
             message = socket.recv() => {
@@ -59,22 +61,27 @@ async fn converse(
                 let mut answer = echoes(&asked);
                 if asked["method"] == "eth_subscribe" {
                     assert_eq!(asked["params"], json!(["newHeads"]));
-                    answer = echo(&json!({"id": asked["id"], "params": "0x7"}));
+                    let id = format!("{:#x}", 7 + subscriptions.len());
+                    answer = echo(&json!({"id": asked["id"], "params": id}));
+                    subscriptions.push(id);
                     subscribed.try_send(()).unwrap();
                 }
                 socket.send(Message::text(answer.to_string())).await.unwrap();
             }
             tell = told.recv() => {
-                let text = match tell {
-                    Some(Tell::Head) => json!({
-                        "jsonrpc": "2.0", "method": "eth_subscription",
-                        "params": {"subscription": "0x7", "result": {"number": "0x9"}},
-                    }).to_string(),
-                    Some(Tell::Noise) => "<html>".into(),
+                let head = |id| json!({
+                    "jsonrpc": "2.0", "method": "eth_subscription",
+                    "params": {"subscription": id, "result": {"number": "0x9"}},
+                }).to_string();
+                let texts: Vec<_> = match tell {
+                    Some(Tell::Head) => subscriptions.iter().map(head).collect(),
+                    Some(Tell::Noise) => vec!["<html>".into()],
                     Some(Tell::Close) | None => return,
                 };
-                if socket.send(Message::text(text)).await.is_err() {
-                    return;
+                for text in texts {
+                    if socket.send(Message::text(text)).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
