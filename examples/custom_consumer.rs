@@ -115,7 +115,7 @@ fn run(directory: &Path) -> eyre::Result<Index> {
             supervisor: Default::default(),
         };
         let follower = Follower::start(context.child("follower"), config);
-        follower.supervise(Member::critical(Running::abortable("upstream", upstream.start())));
+        follower.supervise(Member::critical(Running::start(upstream)));
         let kept = consumer.kept.subscribe();
         follower.attach(Attachment::new(consumer));
 

@@ -62,7 +62,7 @@ fn main() -> eyre::Result<()> {
             supervisor: Default::default(),
         };
         let follower = Follower::start(context.child("follower"), config);
-        follower.supervise(Member::critical(Running::abortable("upstream", upstream.start())));
+        follower.supervise(Member::critical(Running::start(upstream)));
         follower.attach(Attachment::new(Print));
 
         follower.heads().reached(Tier::Finalized, Height::new(5)).await?;

@@ -77,7 +77,7 @@ struct Running {
     driver: Handle<Result<(), Fault>>,
     /// What the source refused without failing, and what the driver was told.
     heard: [Arc<Recorder>; 2],
-    _upstream: Handle<()>,
+    _upstream: Handle<Result<(), Fault>>,
     _mailbox: Mailbox,
 }
 

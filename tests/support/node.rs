@@ -163,8 +163,7 @@ impl<S: Scheme> Node<S> {
         );
         let (source, upstream) = opened.expect("the source opens");
         let node = Self::follow(context, source, codec, recorder, driver).await;
-        let upstream = Task::abortable("upstream", upstream.start());
-        node.follower.supervise(Member::critical(upstream));
+        node.follower.supervise(Member::critical(Task::start(upstream)));
         node
     }
 

@@ -50,7 +50,7 @@ mod metrics;
 mod requests;
 mod source;
 mod transport;
-mod upstream;
+pub mod upstream;
 mod verifier;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -259,6 +259,7 @@ pub(crate) struct Scripted {
     calls: Mutex<Vec<Key>>,
     listens: Mutex<Vec<Duration>>,
     feeds: Mutex<VecDeque<Pushes>>,
+    hangs: AtomicBool,
     in_flight: Mutex<Gauge>,
     open: Arc<Mutex<Gauge>>,
 }
@@ -288,6 +289,7 @@ impl Scripted {
             calls: Mutex::default(),
             listens: Mutex::default(),
             feeds: Mutex::default(),
+            hangs: AtomicBool::default(),
             in_flight: Mutex::default(),
             open: Arc::default(),
         }
@@ -303,6 +305,11 @@ impl Scripted {
         let (sender, receiver) = mpsc::channel(1_024);
         self.feeds.lock().push_back(receiver);
         sender
+    }
+
+    /// Lets connection attempts neither succeed nor fail from now on.
+    pub(crate) fn hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     /// Everything asked since the last time.
@@ -357,6 +364,9 @@ impl Transport for Arc<Scripted> {
     async fn listen(&self) -> Result<ScriptedFeed, Fault> {
         let now = self.clock.current().duration_since(std::time::UNIX_EPOCH).unwrap();
         self.listens.lock().push(now);
+        if self.hangs.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let feed = self.feeds.lock().pop_front();
         let refused = || FaultKind::Unreachable.fault("test", "nobody listens");
         let receiver = feed.ok_or_else(refused)?;

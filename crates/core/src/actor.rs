@@ -109,21 +109,13 @@ pub trait Actor: Sized + Send + 'static {
     fn start(self) -> Handle<Result<(), Fault>>;
 }
 
-enum Task {
-    /// Ends by itself when it is asked to stop.
-    Stops(Handle<Result<(), Fault>>, Stopper),
-    /// Ends when it is aborted: it keeps nothing that a stop could lose.
-    Aborts(Handle<()>),
-}
-
 /// An actor that runs. Awaited, it gives how the actor ended; a task that panicked or was aborted ended
 /// with a [`FaultKind::Bug`]. Dropped, it lets the actor run on.
 #[must_use = "await it, or hand it to a supervisor"]
 pub struct Running {
     name: String,
-    task: Task,
-    /// An abort was asked for, as the stop of a task that has no other.
-    aborted: bool,
+    handle: Handle<Result<(), Fault>>,
+    stopper: Stopper,
 }
 
 impl fmt::Debug for Running {
@@ -145,12 +137,7 @@ impl Running {
         handle: Handle<Result<(), Fault>>,
         stopper: Stopper,
     ) -> Self {
-        Self { name: name.into(), task: Task::Stops(handle, stopper), aborted: false }
-    }
-
-    /// A task that keeps nothing that a stop could lose: it is stopped by aborting it.
-    pub fn abortable(name: impl Into<String>, handle: Handle<()>) -> Self {
-        Self { name: name.into(), task: Task::Aborts(handle), aborted: false }
+        Self { name: name.into(), handle, stopper }
     }
 
     /// The actor's name.
@@ -159,22 +146,13 @@ impl Running {
     }
 
     /// Asks it to stop, without waiting. Safe to call again.
-    pub fn stop(&mut self) {
-        match &self.task {
-            Task::Stops(_, stopper) => stopper.stop(),
-            Task::Aborts(handle) => {
-                handle.abort();
-                self.aborted = true;
-            }
-        }
+    pub fn stop(&self) {
+        self.stopper.stop();
     }
 
     /// Ends it where it stands.
     pub fn abort(&self) {
-        match &self.task {
-            Task::Stops(handle, _) => handle.abort(),
-            Task::Aborts(handle) => handle.abort(),
-        }
+        self.handle.abort();
     }
 }
 
@@ -183,16 +161,10 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let joined = match &mut this.task {
-            Task::Stops(handle, _) => handle.poll_unpin(context),
-            Task::Aborts(handle) => handle.poll_unpin(context).map_ok(Ok),
-        };
-        joined.map(|joined| match joined {
-            Ok(ended) => ended,
-            Err(_) if this.aborted => Ok(()),
-            Err(error) => {
+        this.handle.poll_unpin(context).map(|joined| {
+            joined.unwrap_or_else(|error| {
                 Err(FaultKind::Bug.fault(this.name.clone(), format!("its task ended: {error}")))
-            }
+            })
         })
     }
 }
@@ -258,10 +230,6 @@ mod tests {
             let aborted = spawn(Ok(()));
             aborted.abort();
             assert_eq!(aborted.await.unwrap_err().kind, FaultKind::Bug);
-            let feed = context.child("feed").spawn(|_| pending::<()>());
-            let mut feed = Running::abortable("feed", feed);
-            feed.stop();
-            assert_eq!(feed.await, Ok(()));
         });
     }
 }

@@ -14,10 +14,10 @@
 //! known chain uses that family's own `open` instead, which names the types and takes limits.
 
 use commonware_formatting::from_hex;
-use commonware_runtime::{Handle, tokio::Context};
+use commonware_runtime::tokio::Context;
 use futures::future::BoxFuture;
 use std::{fmt, sync::Arc};
-use tidewatch_core::{AnySource, BlockDecoder, ChainInfo, Fault, Monitor, Source as _};
+use tidewatch_core::{AnySource, BlockDecoder, ChainInfo, Fault, Monitor, Running, Source as _};
 
 /// Every family that this build has, in the order of the README.
 pub const FAMILIES: &[Family] = &[
@@ -88,7 +88,7 @@ pub struct Opened {
     pub decoder: BlockDecoder,
     /// Starts the actor that receives pushes, where the source has one. Without it the source works, and
     /// is polled.
-    pub upstream: Option<Box<dyn FnOnce() -> Handle<()> + Send>>,
+    pub upstream: Option<Box<dyn FnOnce() -> Running + Send>>,
     /// What the source did so far, for people: "12 requests".
     pub work: Box<dyn Fn() -> String + Send + Sync>,
     /// The program that answers at the addresses, for people: "node".

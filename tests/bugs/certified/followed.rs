@@ -64,7 +64,7 @@ pub(crate) struct Followed<T: Transport> {
     pub(crate) refused: Arc<Recorder>,
     /// Reports of the driver.
     pub(crate) recorder: Arc<Recorder>,
-    pub(crate) upstream: Handle<()>,
+    pub(crate) upstream: Handle<Result<(), Fault>>,
     pub(crate) driver: Handle<Result<(), Fault>>,
 }
 

@@ -280,7 +280,15 @@ impl Link {
     }
 }
 
-/// [`Known`] and [`Link`], shared between the upstream and the source.
+/// [`Known`] and [`Link`], shared between the upstream and the source. The verifier decides what may be
+/// taken in, so either side may; each lock is held for one decision and never across an await.
+///
+/// | what | written by | read by |
+/// |---|---|---|
+/// | certificates and blocks | the upstream, of what was pushed; the source, of what was answered | both |
+/// | tips given out, a contradiction | the source | the source |
+/// | the link | the upstream alone | the source |
+/// | the bell | rung by the upstream alone | the source's doorbell |
 #[derive(Debug)]
 pub(crate) struct Shared<B> {
     pub(crate) known: Mutex<Known<B>>,

@@ -103,6 +103,7 @@ pub struct CertifiedSource<E, T, X: Epochs, B: CertifiedBlock> {
     asked: Mutex<Asked>,
     metrics: Metrics,
     config: Config,
+    upstream: upstream::Mailbox,
 }
 
 impl<E, T, X: Epochs, B: CertifiedBlock> fmt::Debug for CertifiedSource<E, T, X, B> {
@@ -143,12 +144,21 @@ where
         metrics: metrics.clone(),
         limits: config.clone(),
     };
-    let upstream = Upstream::new(context.child("upstream"), collaborators);
+    let (upstream, mailbox) = Upstream::new(context.child("upstream"), collaborators);
     let timeout = config.request_timeout;
     let requests =
         Requests { clock: Arc::new(context), transport, metrics: metrics.clone(), timeout };
     let asked = Mutex::default();
-    let source = CertifiedSource { chain_info, requests, verifier, shared, asked, metrics, config };
+    let source = CertifiedSource {
+        chain_info,
+        requests,
+        verifier,
+        shared,
+        asked,
+        metrics,
+        config,
+        upstream: mailbox,
+    };
     (source, upstream)
 }
 
@@ -167,6 +177,11 @@ where
     /// The endpoint.
     pub fn transport(&self) -> &T {
         &self.requests.transport
+    }
+
+    /// Talks to the upstream that was made with this source, if it runs.
+    pub const fn upstream(&self) -> &upstream::Mailbox {
+        &self.upstream
     }
 }
 

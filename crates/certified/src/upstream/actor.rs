@@ -1,224 +1,110 @@
-use super::Config;
-use crate::{
-    CertificateKind, CertifiedBlock, Check, Config as Limits, Epochs, Error, Feed, Metrics, Push,
-    Transport, Verifier,
-    known::{Outcome, Relevance, Shared},
-};
-use commonware_macros::{select, select_loop};
-use commonware_runtime::{Clock, ContextCell, Handle, Spawner, spawn_cell};
+//! The upstream's loop.
+
+use super::{Config, Mailbox, connection::Connection, ingress::Message};
+use crate::{CertifiedBlock, Epochs, Transport};
+use commonware_actor::mailbox::{self, Receiver};
+use commonware_macros::select_loop;
+use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
+use commonware_utils::NZUsize;
 use rand::CryptoRng;
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-use tidewatch_core::{Backoff, BlockRef, Fault, FaultKind, Severity, within};
+use std::{num::NonZeroUsize, time::Duration};
+use tidewatch_core::{Actor, Backoff, Fault, Stopper, Stopping};
 use tracing::{debug, info};
 
-/// Marks the connection as closed when it is dropped, whatever ended it.
-struct Open<B> {
-    shared: Arc<Shared<B>>,
-    metrics: Metrics,
-}
-
-impl<B> Drop for Open<B> {
-    fn drop(&mut self) {
-        self.shared.link.lock().open = false;
-        self.metrics.connected(false);
-    }
-}
-
-/// Pushes of an unknown epoch since the last deadline.
-///
-/// They prove nothing: neither that the endpoint is alive nor that it lies. Requests decide: as long as
-/// they bring nothing newer that verifies, the chain may well be in that epoch, and the connection is
-/// kept. If they do, it was the connection that brought nothing.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ahead {
-    /// What was finalized when the first of them came; nothing if none came.
-    since: Option<Option<BlockRef>>,
-}
-
-impl Ahead {
-    /// One more was pushed, while `finalized` is the newest that is verified.
-    fn pushed(&mut self, finalized: Option<BlockRef>) {
-        self.since.get_or_insert(finalized);
-    }
-
-    /// Whether they explain that nothing else came. Counts anew from here.
-    fn excuses(&mut self, finalized: Option<BlockRef>) -> bool {
-        self.since.take() == Some(finalized)
-    }
-}
+/// Messages that wait before they are coalesced. There is one kind, and of it one is as good as many.
+const MAILBOX_SIZE: NonZeroUsize = NZUsize!(1);
 
 /// Keeps one push connection open: see the [module](super). Made by [`open`](crate::open).
 pub struct Upstream<E, T, X: Epochs, B: CertifiedBlock> {
     context: ContextCell<E>,
-    transport: Arc<T>,
-    verifier: Arc<Verifier<X, B>>,
-    shared: Arc<Shared<B>>,
-    metrics: Metrics,
-    limits: Limits,
+    connection: Connection<T, X, B>,
+    inbox: Receiver<Message>,
+    stop: Stopping,
+    /// Keeps the inbox open when all other mailboxes are gone.
+    own: Mailbox,
 }
 
 impl<E, T, X: Epochs, B: CertifiedBlock> std::fmt::Debug for Upstream<E, T, X, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream").field("metrics", &self.metrics).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("metrics", &self.connection.metrics)
+            .finish_non_exhaustive()
     }
 }
 
 impl<E, T, X, B> Upstream<E, T, X, B>
 where
-    E: Clock + Spawner + CryptoRng,
+    E: Clock + Spawner + Register + CryptoRng,
     T: Transport,
     X: Epochs,
     B: CertifiedBlock,
 {
-    pub(crate) fn new(context: E, config: Config<T, X, B>) -> Self {
-        let Config { transport, verifier, shared, metrics, limits } = config;
-        let context = ContextCell::new(context);
-        Self { context, transport, verifier, shared, metrics, limits }
+    /// An upstream, and the mailbox to talk to it.
+    pub(crate) fn new(context: E, config: Config<T, X, B>) -> (Self, Mailbox) {
+        let (sender, inbox) = mailbox::new(context.child("mailbox"), MAILBOX_SIZE);
+        let (stopper, stop) = Stopper::new();
+        let mailbox = Mailbox { sender, stopper };
+        let upstream = Self {
+            context: ContextCell::new(context),
+            connection: Connection::new(config),
+            inbox,
+            stop,
+            own: mailbox.clone(),
+        };
+        (upstream, mailbox)
     }
 
-    /// Starts the actor. It ends when the runtime is told to stop, or with its handle; nothing that an
-    /// endpoint does ends it.
-    pub fn start(mut self) -> Handle<()> {
+    /// Starts it. The handle resolves with success when it was stopped; nothing that an endpoint does
+    /// ends it.
+    pub fn start(mut self) -> Handle<Result<(), Fault>> {
         spawn_cell!(self.context, self.run())
     }
 
-    async fn run(mut self) {
-        let mut backoff = Backoff::new(self.limits.backoff_base, self.limits.backoff_cap);
+    async fn run(mut self) -> Result<(), Fault> {
+        let (stop, held) = self.stop.with_runtime(&*self.context);
+        let (limits, name) = (&self.connection.limits, self.connection.metrics.name());
+        let mut backoff = Backoff::new(limits.backoff_base, limits.backoff_cap);
         // The wait before the next attempt; nothing before the first one.
         let mut wait = Duration::ZERO;
         select_loop! {
             self.context,
-            on_stopped => {
-                debug!(upstream = self.metrics.name(), "upstream stopped");
+            on_stopped => {},
+            // An attempt that another arm interrupts is dropped, and its connection closed.
+            () = stop.stopped() => break,
+            Some(message) = self.inbox.recv() else break => match message {
+                Message::Reconnect => {
+                    debug!(upstream = name, "asked to reconnect");
+                    wait = Duration::ZERO;
+                }
             },
-            fault = self.attempt(wait, &mut backoff) => {
-                self.metrics.absorbed(&fault);
+            fault = self.connection.attempt(&*self.context, wait, &mut backoff) => {
+                self.connection.metrics.absorbed(&fault);
                 wait = backoff.fail(&mut *self.context);
-                debug!(upstream = self.metrics.name(), ?wait, "waiting before connecting again");
+                debug!(upstream = name, ?wait, "waiting before connecting again");
             },
         }
+        drop(held);
+        info!(upstream = name, "upstream stopped");
+        Ok(())
+    }
+}
+
+impl<E, T, X, B> Actor for Upstream<E, T, X, B>
+where
+    E: Clock + Spawner + Register + CryptoRng,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    fn name(&self) -> String {
+        "upstream".into()
     }
 
-    /// One connection, from the wait before it to its end, and why it ended. Dropped, it closes the
-    /// connection; what was pushed before is taken in.
-    async fn attempt(&self, wait: Duration, backoff: &mut Backoff) -> Fault {
-        if wait > Duration::ZERO {
-            self.context.sleep(wait).await;
-        }
-        match self.connect().await {
-            Ok(feed) => {
-                let _open = self.opened();
-                self.listen(feed, backoff).await
-            }
-            Err(fault) => fault,
-        }
+    fn stopper(&self) -> Stopper {
+        self.own.stopper.clone()
     }
 
-    async fn connect(&self) -> Result<T::Feed, Fault> {
-        self.metrics.connecting();
-        let limit = self.limits.request_timeout;
-        match within(&*self.context, limit, self.transport.listen()).await {
-            Some(feed) => feed.map_err(|fault| self.metrics.refused(fault)),
-            None => Err(self.metrics.reject(Error::NoConnection { limit })),
-        }
-    }
-
-    /// Marks the connection as open for as long as the returned guard lives.
-    fn opened(&self) -> Open<B> {
-        {
-            let mut link = self.shared.link.lock();
-            debug_assert!(!link.open, "there is never more than one connection");
-            link.generation += 1;
-            link.open = true;
-            link.event = None;
-        }
-        self.metrics.connected(true);
-        self.shared.ring();
-        info!(upstream = self.metrics.name(), "push connection open");
-        Open { shared: self.shared.clone(), metrics: self.metrics.clone() }
-    }
-
-    /// Takes pushes in until the connection has to be replaced, and returns why.
-    async fn listen(&self, mut feed: T::Feed, backoff: &mut Backoff) -> Fault {
-        let silence = self.limits.silence;
-        let silent = || Box::pin(self.context.sleep(silence));
-        // Measured by sleeping: the wall clock may be set back meanwhile.
-        let mut deadline = silent();
-        let mut refused = 0;
-        let mut ahead = Ahead::default();
-        loop {
-            let pushed = select! {
-                pushed = feed.next() => pushed,
-                () = &mut deadline => {
-                    if ahead.excuses(self.finalized()) {
-                        deadline = silent();
-                        continue;
-                    }
-                    self.metrics.silent();
-                    return self.metrics.reject(Error::Silence { silence });
-                },
-            };
-            let taken = match pushed.map_err(|fault| self.metrics.refused(fault)) {
-                Ok(push) => self.take(push).await,
-                Err(fault) => Err(fault),
-            };
-            match taken {
-                Ok(false) => {}
-                Ok(true) => {
-                    self.event(self.context.current());
-                    deadline = silent();
-                    (refused, ahead) = (0, Ahead::default());
-                    backoff.succeed();
-                }
-                Err(fault) if fault.kind == FaultKind::UnknownEpoch => {
-                    ahead.pushed(self.finalized());
-                    self.metrics.absorbed(&fault);
-                }
-                Err(fault) => {
-                    refused += 1;
-                    if fault.severity() == Severity::Transient
-                        || refused >= self.limits.refused_frames_max.get()
-                    {
-                        return fault;
-                    }
-                    self.metrics.absorbed(&fault);
-                }
-            }
-        }
-    }
-
-    /// The newest finalized block that is verified, by whatever way it came.
-    fn finalized(&self) -> Option<BlockRef> {
-        self.shared.known.lock().finalized().map(|finalized| finalized.block.reference())
-    }
-
-    fn event(&self, now: SystemTime) {
-        self.shared.link.lock().event = Some(now);
-    }
-
-    /// Takes one push in. Returns whether it was a certificate that verifies and is not stale.
-    async fn take(&self, push: Push) -> Result<bool, Fault> {
-        let (kind, bytes) = match push {
-            Push::Finalization(bytes) => (CertificateKind::Finalized, bytes),
-            Push::Notarization(bytes) => (CertificateKind::Notarized, bytes),
-            Push::Irrelevant => return Ok(false),
-        };
-        let claim = self.verifier.claim(kind, bytes)?;
-        let relevance = self.shared.known.lock().judge(kind, claim.round(), claim.reference());
-        if relevance == Relevance::Stale {
-            self.metrics.stale();
-            return Ok(false);
-        }
-        // One that an answer brought first costs no signature check, and shows that pushes arrive.
-        let certified = self.verifier.check(claim, Check::Push).await?;
-        let outcome = self.shared.known.lock().take(certified);
-        if outcome != Outcome::Unchanged {
-            self.metrics.pushed();
-            self.shared.ring();
-        }
-        Ok(true)
+    fn start(self) -> Handle<Result<(), Fault>> {
+        Self::start(self)
     }
 }

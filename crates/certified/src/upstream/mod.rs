@@ -11,12 +11,15 @@
 //!   wait (back-off, jitter) ──▶ connect ──▶ listen ──┐
 //!        ▲           failed ──────┘                  │ lost, silent, or too many refused frames
 //!        └───────────────────────────────────────────┘
+//!   Mailbox::reconnect ──▶ gives up where it is, and connects without a wait
+//!   Mailbox::stop, runtime stop ──▶ gives up where it is, and ends
 //! ```
 //!
 //! # Shutdown
 //!
-//! The actor has no inbox. It ends when the runtime is told to stop or its handle is aborted, and closes
-//! the connection with it. It keeps nothing that a stop could lose.
+//! Stopped by its mailbox or by the runtime, the actor gives up the wait, the attempt or the connection at
+//! hand, marks the connection as closed, and ends without a fault: nothing that an endpoint does ends it. It
+//! keeps nothing that a stop could lose. An upstream whose mailboxes were all dropped goes on.
 //!
 //! # Connections
 //!
@@ -45,9 +48,12 @@
 
 mod actor;
 mod config;
+mod connection;
+mod ingress;
 
 #[cfg(test)]
 mod tests;
 
 pub use actor::Upstream;
 pub(crate) use config::Config;
+pub use ingress::Mailbox;

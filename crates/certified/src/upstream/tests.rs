@@ -7,11 +7,12 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_runtime::{
-    Clock as _, Metrics as _, Runner as _, Supervisor as _, deterministic,
+    Clock as _, Metrics as _, Runner as _, Spawner as _, Supervisor as _, deterministic,
     telemetry::metrics::count_running_tasks,
 };
+use futures::FutureExt as _;
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{FaultKind, Source as _, Tier};
+use tidewatch_core::{FaultKind, Running, Source as _, Tier};
 use tidewatch_sim::host::Host;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -231,6 +232,14 @@ fn old_news_is_counted_and_costs_no_check() {
     });
 }
 
+/// Asserts that nothing is left of an upstream, once its end was awaited.
+async fn assert_gone(context: &deterministic::Context, transport: &Scripted) {
+    context.sleep(SECOND).await;
+    assert_eq!(transport.open().now, 0);
+    assert_eq!(count_running_tasks(context, "certified_upstream"), 0);
+    assert!(context.encode().contains("certified_connected 0"));
+}
+
 #[test]
 fn stopping_it_closes_the_connection_and_leaves_no_task() {
     run(|context| async move {
@@ -240,16 +249,87 @@ fn stopping_it_closes_the_connection_and_leaves_no_task() {
         context.sleep(SECOND).await;
         assert_eq!(transport.open().now, 1);
         assert!(count_running_tasks(&context, "certified") > 0);
-        handle.abort();
-        let _ = handle.await;
-        context.sleep(SECOND).await;
-        assert_eq!(transport.open().now, 0);
+        source.upstream().stop();
+        assert_eq!(handle.await.unwrap(), Ok(()));
         assert!(pushes.is_closed());
-        assert_eq!(count_running_tasks(&context, "certified_upstream"), 0);
-        assert!(context.encode().contains("certified_connected 0"));
+        assert_gone(&context, &transport).await;
         drop(source);
         context.sleep(SECOND).await;
         assert_eq!(count_running_tasks(&context, "certified"), 0, "nor the checker");
+    });
+}
+
+/// What an upstream is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Midst {
+    Connecting,
+    Listening,
+    BackingOff,
+}
+
+#[test]
+fn a_stop_ends_it_at_once_whatever_it_waits_for() {
+    use Midst::{BackingOff, Connecting, Listening};
+    for midst in [Connecting, Listening, BackingOff] {
+        for by_runtime in [false, true] {
+            run(|context| async move {
+                let (_, transport, _source, upstream, _) = world(&context, Config::default());
+                let _pushes = match midst {
+                    Connecting => {
+                        transport.hang();
+                        None
+                    }
+                    Listening => Some(transport.accept()),
+                    BackingOff => None,
+                };
+                let mut running = Running::start(upstream);
+                assert_eq!(running.name(), "upstream");
+                context.sleep(Duration::from_millis(100)).await;
+                assert!((&mut running).now_or_never().is_none(), "{midst:?}");
+                assert_eq!(transport.listens().len(), 1, "{midst:?}");
+                assert_eq!(transport.open().now, usize::from(midst == Listening), "{midst:?}");
+                let began = context.current();
+                if by_runtime {
+                    context.child("stop").stop(0, Some(SECOND)).await.expect("it ends in time");
+                } else {
+                    running.stop();
+                }
+                assert_eq!(running.await, Ok(()), "{midst:?}");
+                let took = context.current().duration_since(began).unwrap();
+                assert!(took < Duration::from_millis(10), "{midst:?}: {took:?}");
+                assert_gone(&context, &transport).await;
+                assert_eq!(transport.listens().len(), 1, "{midst:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn asked_to_reconnect_it_replaces_the_connection_or_ends_the_back_off_at_once() {
+    run(|context| async move {
+        let (_, transport, source, upstream, _) = world(&context, Config::default());
+        let first = transport.accept();
+        let handle = upstream.start();
+        context.sleep(SECOND).await;
+        let second = transport.accept();
+        assert!(source.upstream().reconnect().accepted());
+        context.sleep(Duration::from_millis(10)).await;
+        assert!(first.is_closed() && !second.is_closed());
+        assert_eq!((transport.listens().len(), transport.open().max), (2, 1));
+        // Lost three times in a row, the next wait is at least a second.
+        drop(second);
+        while transport.listens().len() < 4 {
+            context.sleep(Duration::from_millis(10)).await;
+        }
+        let third = transport.accept();
+        context.sleep(Duration::from_millis(100)).await;
+        assert_eq!(transport.listens().len(), 4, "it backs off");
+        source.upstream().reconnect();
+        context.sleep(Duration::from_millis(10)).await;
+        assert_eq!((transport.listens().len(), third.is_closed()), (5, false));
+        source.upstream().stop();
+        assert_eq!(handle.await.unwrap(), Ok(()));
+        assert!(!source.upstream().reconnect().accepted(), "nobody is there");
     });
 }
 

@@ -7,7 +7,7 @@ use futures::{FutureExt as _, future::pending};
 use std::collections::BTreeSet;
 use tidewatch_core::{
     Ack, Block, BlockRef, ChainId, Change, Conflict, Digest, Fault, FaultKind, Height, Ladder,
-    Limits, Record, Snapshot, Tier, TipSet, Watermarks,
+    Limits, Record, Running, Snapshot, Stopper, Tier, TipSet, Watermarks,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
@@ -392,8 +392,12 @@ fn a_stop_ends_at_once_where_nothing_is_stuck() {
         let follower = start(&context, &Scripted::new(Ok(5)));
         let consumer = Recorder::new("quick", Does::TakesIn);
         attach(&follower, &consumer);
-        let upstream = context.child("upstream").spawn(|_| pending());
-        follower.supervise(Member::critical(Running::abortable("upstream", upstream)));
+        let (stopper, stopping) = Stopper::new();
+        let upstream = context.child("upstream").spawn(|_| async move {
+            stopping.stopped().await;
+            Ok(())
+        });
+        follower.supervise(Member::critical(Running::new("upstream", upstream, stopper)));
         follower.sync().await.unwrap();
         given(&context, &consumer, 4).await;
         let begin = context.current();

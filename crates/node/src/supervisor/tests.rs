@@ -1,7 +1,7 @@
 use super::*;
 use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU32, sync::Mutex};
-use futures::{FutureExt as _, future::pending};
+use futures::FutureExt as _;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{Fault, FaultKind, Running, Stopper};
 
@@ -249,9 +249,10 @@ fn a_member_that_comes_too_late_is_aborted() {
             move |_| async move {
                 context.sleep(of.lives).await;
                 deeds.note("went on");
+                Ok(())
             }
         });
-        mailbox.add(Member::optional(Running::abortable("feed", feed)));
+        mailbox.add(Member::optional(Running::new("feed", feed, Stopper::new().0)));
         sleep(&context, 10).await;
         assert!(deeds.take().is_empty());
     });
@@ -263,8 +264,12 @@ fn the_stop_of_the_runtime_stops_every_member_and_waits_for_it() {
         let (deeds, (mailbox, handle)) = (Deeds::default(), start(&context));
         let of = Of { stops: Duration::from_secs(1), ..Of::default() };
         mailbox.add(Member::critical(spawn(&context, &deeds, "slow", of)));
-        let idle = context.child("idle").spawn(|_| pending::<()>());
-        mailbox.add(Member::optional(Running::abortable("idle", idle)));
+        let (stopper, stopping) = Stopper::new();
+        let idle = context.child("idle").spawn(|_| async move {
+            stopping.stopped().await;
+            Ok(())
+        });
+        mailbox.add(Member::optional(Running::new("idle", idle, stopper)));
         sleep(&context, 1).await;
         context.child("stop").stop(0, None).await.unwrap();
         assert_eq!(deeds.take(), ["slow runs", "slow stops"]);

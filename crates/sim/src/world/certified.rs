@@ -3,7 +3,6 @@
 use super::{
     World,
     endpoint::{Endpoint, Network, Traffic},
-    life::UPSTREAM,
     node::Node,
 };
 use crate::{
@@ -95,7 +94,7 @@ impl World {
         };
         let (source, upstream) = open(host.child("certified"), parts, config);
         let source = Arc::new(source);
-        let running = Running::abortable(UPSTREAM, upstream.start());
+        let running = Running::start(upstream);
         (source.clone(), Upstream { source, traffic }, running)
     }
 }

@@ -9,7 +9,7 @@ use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::Transport as _;
-use tidewatch_core::{AnySource, BlockDecoder, Fault, FaultKind, Monitor, within};
+use tidewatch_core::{AnySource, BlockDecoder, Fault, FaultKind, Monitor, Running, within};
 
 /// Chains that are followed by alto indexers.
 pub(crate) const FAMILY: Family = Family {
@@ -64,7 +64,7 @@ fn erased<S: Scheme>(
         source: AnySource::new(source),
         name,
         decoder,
-        upstream: Some(Box::new(|| upstream.start())),
+        upstream: Some(Box::new(|| Running::start(upstream))),
         work: Box::new(move || format!("{} certificates checked", worked.work().checks_total())),
         server: "indexer",
         has_identity: true,

@@ -15,9 +15,7 @@ use crate::{
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use std::{path::Path, sync::Arc, time::SystemTime};
-use tidewatch_core::{
-    AnyBlock, Fault, FaultKind, Positions as _, Running, Severity, Tier, Watermarks,
-};
+use tidewatch_core::{AnyBlock, Fault, FaultKind, Positions as _, Severity, Tier, Watermarks};
 use tidewatch_node::{
     Attachment, Config as NodeConfig, Follower, Member, Report, Role, supervisor,
 };
@@ -156,7 +154,7 @@ impl Run {
         };
         let follower = Follower::start(self.context.child("follower"), config);
         if let Some(start) = opened.upstream {
-            follower.supervise(Member::critical(Running::abortable("upstream", start())));
+            follower.supervise(Member::critical(start()));
         }
         if let Some(consumer) = self.audience.events() {
             // The command exists for this consumer: without it, nobody is left to follow for.
