@@ -102,13 +102,11 @@ fn run(directory: &Path) -> eyre::Result<Index> {
             Arc::new(()),
             config,
         )?;
-        let chain = source.chain_info().await?;
-        let config = store::Config::new(chain.clone(), codec);
+        let config = store::Config::new(source.chain_info().await?, codec);
         let (view, log) = Store::open(context.child("store"), config).await?;
         let config = Config {
             source: Arc::new(source),
             view,
-            chain_info: chain,
             log,
             monitor: (),
             driver: Default::default(),

@@ -122,12 +122,10 @@ impl<E: Clock> Source for ToyChain<E> {
 fn main() -> eyre::Result<()> {
     deterministic::Runner::default().start(|context| async move {
         let source = Arc::new(ToyChain::new(context.child("clock"), 1_000));
-        let chain_info = source.chain_info().await?;
-        let (view, log) = Memory::new(chain_info.clone());
+        let (view, log) = Memory::new(source.chain_info().await?);
         let config = Config {
             source: source.clone(),
             view,
-            chain_info,
             log,
             monitor: (),
             driver: Default::default(),

@@ -49,13 +49,11 @@ fn main() -> eyre::Result<()> {
             Arc::new(()),
             config,
         )?;
-        let chain = source.chain_info().await?;
-        let config = store::Config::new(chain.clone(), codec);
+        let config = store::Config::new(source.chain_info().await?, codec);
         let (view, store) = Store::open(context.child("store"), config).await?;
         let config = Config {
             source: Arc::new(source),
             view,
-            chain_info: chain,
             log: store.clone(),
             monitor: (),
             driver: Default::default(),

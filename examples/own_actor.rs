@@ -117,7 +117,6 @@ fn main() -> eyre::Result<()> {
         let config = Config {
             source: Arc::new(ScriptedSource::new(&chain, [100, 0, 0, 90])),
             view,
-            chain_info: chain.chain_info(),
             log: log.clone(),
             monitor: (),
             driver: Default::default(),

@@ -53,9 +53,7 @@ fn two_drivers_of_one_source_both_see_every_head_within_a_poll() {
         let _drivers: Vec<_> = labels
             .iter()
             .zip(&views)
-            .map(|(context, view)| {
-                drive(context, &source, view.clone(), &chain_info, config.clone())
-            })
+            .map(|(context, view)| drive(context, &source, view.clone(), config.clone()))
             .collect();
         context.sleep(secs(2)).await;
         for height in 11..=30 {

@@ -80,7 +80,6 @@ fn everybody_who_asks_a_driver_with_room_for_one_message_is_answered() {
             driver::Parts {
                 source: Arc::new(source),
                 view: Memory::new(chain.chain_info()).0,
-                chain_info: chain.chain_info(),
                 monitor: (),
             },
             config,

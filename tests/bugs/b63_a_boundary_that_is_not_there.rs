@@ -89,8 +89,7 @@ impl Running {
         let (source, upstream) = (Arc::new(source), upstream.start());
         let chain_info = source.chain_info().await.unwrap();
         let Disk { writer, reader: store } = open(&context, &chain_info).await.unwrap();
-        let (driver, mailbox, told) =
-            drive(&context, &source, writer, &chain_info, Config::default());
+        let (driver, mailbox, told) = drive(&context, &source, writer, Config::default());
         Self { store, driver, heard: [refused, told], _upstream: upstream, _mailbox: mailbox }
     }
 

@@ -27,12 +27,7 @@ fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {
         let (view, log) = Memory::new(chain.chain_info());
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
-            Parts {
-                source: Arc::new(source.clone()),
-                view,
-                chain_info: chain.chain_info(),
-                monitor: (),
-            },
+            Parts { source: Arc::new(source.clone()), view, monitor: () },
             Config::default(),
         );
         let mut handle = driver.start();

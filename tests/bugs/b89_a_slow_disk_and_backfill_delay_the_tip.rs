@@ -52,7 +52,6 @@ fn latencies(readers: usize, ack: fn() -> Ack) -> Vec<Duration> {
             driver::Parts {
                 source: Arc::new(source.clone()),
                 view,
-                chain_info: chain.chain_info(),
                 monitor: Recorder::new(&context),
             },
             driver::Config::default(),

@@ -121,7 +121,6 @@ impl<S: Source<Block: Codec>> Running<S> {
         let config = NodeConfig {
             source: source.clone(),
             view,
-            chain_info: identity.clone(),
             log: store.clone(),
             monitor: recorder.clone(),
             driver,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidewatch_certified::{
     CertifiedSource, Config, Epochs, OneEpoch, Parts, Transport, Upstream, open,
 };
-use tidewatch_core::{ChainId, ChainInfo, Fault, Ladder, LocalView, Source as _};
+use tidewatch_core::{ChainId, Fault, Ladder, LocalView, Source as _};
 use tidewatch_sim::scripted::{
     chain::{Chain, TestBlock},
     committee::Scheme,
@@ -79,9 +79,8 @@ impl<T: Transport> Followed<T> {
         let upstream = upstream.start();
         let source = Arc::new(source);
         let chain_info = source.chain_info().await.unwrap();
-        let view = Watched::new(chain_info.clone(), Ladder::Certified);
-        let (driver, mailbox, recorder) =
-            drive(context, &source, view.clone(), &chain_info, config);
+        let view = Watched::new(chain_info, Ladder::Certified);
+        let (driver, mailbox, recorder) = drive(context, &source, view.clone(), config);
         Self { source, view, mailbox, refused, recorder, upstream, driver }
     }
 
@@ -96,18 +95,12 @@ pub(crate) fn drive<T: Transport, X: Epochs>(
     context: &deterministic::Context,
     source: &Arc<CertSource<T, X>>,
     view: impl LocalView<Block = TestBlock>,
-    chain_info: &ChainInfo,
     config: driver::Config,
 ) -> (Handle<Result<(), Fault>>, Mailbox, Arc<Recorder>) {
     let recorder = Recorder::new(context);
     let (driver, mailbox) = Driver::new(
         context.child("driver"),
-        driver::Parts {
-            source: source.clone(),
-            view,
-            chain_info: chain_info.clone(),
-            monitor: recorder.clone(),
-        },
+        driver::Parts { source: source.clone(), view, monitor: recorder.clone() },
         config,
     );
     (driver.start(), mailbox, recorder)

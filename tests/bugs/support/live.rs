@@ -111,14 +111,11 @@ impl<R> Live<R> {
         config: driver::Config,
     ) -> Self {
         let recorder = Recorder::new(context);
-        let mut chain_info = None;
-        source.change(|world| chain_info = Some(world.chain.chain_info()));
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
             driver::Parts {
                 source: Arc::new(source.clone()),
                 view: writer,
-                chain_info: chain_info.expect("set by the change"),
                 monitor: recorder.clone(),
             },
             config,

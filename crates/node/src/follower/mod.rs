@@ -28,7 +28,7 @@ use commonware_runtime::{Clock, Handle, Metrics, Spawner};
 use rand::Rng;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
-    ChainInfo, Consumer, Heads, History, LocalView, Monitor, Running, Source, watch::Receiver,
+    Consumer, Heads, History, LocalView, Monitor, Running, Source, watch::Receiver,
 };
 use tidewatch_stream::{
     Delivery, Driver, Mailbox, delivery,
@@ -40,11 +40,9 @@ use tidewatch_stream::{
 pub struct Config<S, V, L, M> {
     /// What is followed.
     pub source: Arc<S>,
-    /// What takes it in.
+    /// What takes it in. A source of another chain than the view's ends the follower before anything is
+    /// read.
     pub view: V,
-    /// The chain that the view was opened for. A source of another chain ends the follower before
-    /// anything is read.
-    pub chain_info: ChainInfo,
     /// The history that consumers read; `()` where there is none.
     pub log: L,
     /// Observes the driver.
@@ -110,10 +108,10 @@ where
         V: LocalView<Block = S::Block>,
         M: Monitor,
     {
-        let Config { source, view, chain_info, log, monitor, driver, supervisor } = config;
+        let Config { source, view, log, monitor, driver, supervisor } = config;
         let (supervising, supervisor) = Supervisor::new(context.child("supervisor"), supervisor);
         let handle = supervising.start();
-        let parts = driver::Parts { source, view, chain_info, monitor };
+        let parts = driver::Parts { source, view, monitor };
         let (actor, driver) = Driver::new(context.child("driver"), parts, driver);
         supervisor.add(Member::critical(Running::start(actor)));
         Self { context, log, driver, supervisor, handle }

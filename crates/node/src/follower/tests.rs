@@ -6,8 +6,8 @@ use commonware_utils::{NZU64, NZUsize, sync::Mutex};
 use futures::{FutureExt as _, future::pending};
 use std::collections::BTreeSet;
 use tidewatch_core::{
-    Ack, Block, BlockRef, ChainId, Change, Conflict, Digest, Fault, FaultKind, Height, Ladder,
-    Limits, Record, Running, Snapshot, Stopper, Tier, TipSet, Watermarks,
+    Ack, Block, BlockRef, ChainId, ChainInfo, Change, Conflict, Digest, Fault, FaultKind, Height,
+    Ladder, Limits, Record, Running, Snapshot, Stopper, Tier, TipSet, Watermarks,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
@@ -142,7 +142,6 @@ fn start(context: &deterministic::Context, source: &Arc<Scripted>) -> TestFollow
     let config = Config {
         source: source.clone(),
         view,
-        chain_info: chain_info(),
         log,
         monitor: (),
         driver: driver::Config::default(),
@@ -259,7 +258,6 @@ fn a_consumer_that_is_too_old_ends_alone() {
         let config = Config {
             source: source.clone(),
             view,
-            chain_info: chain_info(),
             log,
             monitor: (),
             driver: driver::Config::default(),
@@ -355,7 +353,6 @@ fn a_view_without_a_log_is_followed_too() {
         let config = Config {
             source: Scripted::new(Ok(6)),
             view: Bare(Memory::new(chain_info()).0),
-            chain_info: chain_info(),
             log: (),
             monitor: (),
             driver: driver::Config::default(),
@@ -374,7 +371,6 @@ fn a_source_of_another_chain_is_the_cause_of_the_end() {
         let config = Config {
             source: Scripted::new(Ok(6)),
             view: Memory::new(other.clone()).0,
-            chain_info: other,
             log: (),
             monitor: (),
             driver: driver::Config::default(),

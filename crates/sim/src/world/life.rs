@@ -151,7 +151,7 @@ impl World {
         let config = tidewatch_store::Config {
             retention: NonZeroU64::new(self.mix.retention).unwrap_or(NonZeroU64::MIN),
             page_cache_pages: NZUsize!(16),
-            ..tidewatch_store::Config::new(chain_info.clone(), ())
+            ..tidewatch_store::Config::new(chain_info, ())
         };
         let (view, store) = Store::open(host.child("store"), config).await?;
         let (watermarks, records) = (store.watermarks()?, everything(&store).await?);
@@ -162,7 +162,6 @@ impl World {
         let config = Config {
             source: Arc::new(Spied::new(source, context.child("spy"), self.watch.clone())),
             view: Kept::new(view, store.clone(), self.watch.clone(), next),
-            chain_info,
             log,
             monitor: self.told(context),
             driver: driver::Config {

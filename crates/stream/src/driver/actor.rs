@@ -126,7 +126,8 @@ where
     /// A driver over `parts.source` for `parts.view`, which it alone writes, and the mailbox to talk to
     /// it.
     pub fn new(context: E, parts: Parts<S, V, M>, config: Config) -> (Self, Mailbox) {
-        let Parts { source, view, chain_info, monitor } = parts;
+        let Parts { source, view, monitor } = parts;
+        let chain_info = view.chain_info().clone();
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
         let (stopper, stop) = Stopper::new();
         let (head, heads) = HeadSender::new();

@@ -3,17 +3,14 @@
 use crate::{Mode, Thresholds};
 use commonware_utils::NZUsize;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
-use tidewatch_core::ChainInfo;
 
 /// The collaborators of a driver.
 #[derive(Debug)]
 pub struct Parts<S, V, M> {
     /// What is followed.
     pub source: Arc<S>,
-    /// What takes it in. The driver is its only writer.
+    /// What takes it in. The driver is its only writer, and the source must be of its chain.
     pub view: V,
-    /// The chain that the view was opened for. The source must be of the same.
-    pub chain_info: ChainInfo,
     /// Observes what the driver does.
     pub monitor: M,
 }

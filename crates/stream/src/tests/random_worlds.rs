@@ -126,8 +126,7 @@ fn run(seed: u64) -> Happened {
     deterministic::Runner::new(config).start(|context| async move {
         let source = source(seed);
         let ladder = tidewatch_core::Source::ladder(&source);
-        let chain_info = Chain::new('a', 0).chain_info();
-        let view = Watched::new(chain_info.clone(), ladder);
+        let view = Watched::new(Chain::new('a', 0).chain_info(), ladder);
         let mut rng = StdRng::seed_from_u64(seed ^ 0xfeed);
         view.chaos(Some(Box::new(move |changes| {
             rng.random_bool(0.1).then(|| (FaultKind::Consumer, rng.random_range(0..=changes)))
@@ -136,7 +135,7 @@ fn run(seed: u64) -> Happened {
         let watched = view.clone();
         let (driver, mailbox) = Driver::new(
             context.child("driver"),
-            driver::Parts { source: Arc::new(source.clone()), view, chain_info, monitor: () },
+            driver::Parts { source: Arc::new(source.clone()), view, monitor: () },
             config,
         );
         let handle = driver.start();

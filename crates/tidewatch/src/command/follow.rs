@@ -132,7 +132,7 @@ impl Run {
             },
         };
         self.audience.say(&format!("following {}", opened.name)).await;
-        let config = StoreConfig::new(chain_info.clone(), opened.decoder);
+        let config = StoreConfig::new(chain_info, opened.decoder);
         let kept = Store::open::<_, AnyBlock>(self.context.child("store"), config);
         let (view, store) = kept.await.map_err(|fault| match fault.kind {
             FaultKind::WrongChain => Problem::from(fault)
@@ -146,7 +146,6 @@ impl Run {
         let config = NodeConfig {
             source: Arc::new(opened.source),
             view,
-            chain_info,
             log: store.clone(),
             monitor: monitor.clone(),
             driver: driver::Config { mode: self.options.mode(), ..driver::Config::default() },

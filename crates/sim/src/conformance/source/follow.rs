@@ -85,12 +85,7 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
         // Every pass is asked for, or rung for: the suite says when.
         let config = Config { mode, poll: Duration::from_secs(3600), ..Config::default() };
         let faults = Faults::default();
-        let parts = Parts {
-            source: probe,
-            view: writer,
-            chain_info: chain_info.clone(),
-            monitor: faults.clone(),
-        };
+        let parts = Parts { source: probe, view: writer, monitor: faults.clone() };
         let (driver, mailbox) = Driver::new(context, parts, config);
         let handle = Some(driver.start());
         Self { exam, mailbox, view, handle, faults, seen: (0, Watermarks::none()), start }

@@ -91,7 +91,6 @@ impl Running {
             Parts {
                 source: Arc::new(source.clone()),
                 view: view.clone(),
-                chain_info: Chain::new('a', 0).chain_info(),
                 monitor: monitor.clone(),
             },
             config,
