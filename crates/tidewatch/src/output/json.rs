@@ -95,6 +95,9 @@ fn text(line: &Line<'_>) -> std::io::Result<String> {
 }
 
 #[cfg(test)]
+mod before;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use commonware_runtime::{Runner as _, tokio};
