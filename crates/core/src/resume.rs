@@ -104,6 +104,15 @@ pub trait Records: Sync {
     /// The record of event `sequence`, also of the one just below the oldest where it is kept;
     /// `None` where it is not.
     fn record(&self, sequence: u64) -> impl Future<Output = Result<Option<Record>, Fault>> + Send;
+
+    /// Where event `sequence` left the view; `None` where it is not kept. All that an exact position needs: a
+    /// log whose cursors cost something to make answers without one.
+    fn watermarks_after(
+        &self,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Option<Watermarks>, Fault>> + Send {
+        async move { Ok(self.record(sequence).await?.map(|record| record.watermarks)) }
+    }
 }
 
 /// How a consumer goes on from `cursor`, wherever the history is kept.
@@ -132,8 +141,8 @@ pub async fn resume(
         return Ok(Resume::Exact { next: 0 });
     }
     if let Some(sequence) = handled.checked_sub(1).filter(|sequence| *sequence < end) {
-        let record = records.record(sequence).await?;
-        if record.is_some_and(|record| cursor.stands_at(&record.watermarks)) {
+        let watermarks = records.watermarks_after(sequence).await?;
+        if watermarks.is_some_and(|watermarks| cursor.stands_at(&watermarks)) {
             return Ok(Resume::Exact { next: handled });
         }
     }

@@ -313,6 +313,16 @@ impl<E: Context> Records for Moment<E> {
         let stored = read.map_err(|error| Part::Events.unreadable(sequence, &error))?;
         Ok(self.finish(vec![stored], &[sequence]).await?.pop())
     }
+
+    async fn watermarks_after(&self, sequence: u64) -> Result<Option<Watermarks>, Fault> {
+        if !self.events.bounds().contains(&sequence) {
+            return Ok(None);
+        }
+        let read = self.events.read(sequence).await;
+        let stored = read.map_err(|error| Part::Events.unreadable(sequence, &error))?;
+        in_place(&stored, sequence)?;
+        Ok(Some(stored.watermarks))
+    }
 }
 
 /// Refuses a record that says it stands elsewhere.
