@@ -124,6 +124,12 @@ pub enum Error {
         /// The time that was allowed.
         limit: Duration,
     },
+    /// A tip that no certificate leads to any more, of those that are kept.
+    #[error("no certificate known here leads to {tip} any more")]
+    Unproved {
+        /// The tip.
+        tip: BlockRef,
+    },
     /// The upstream does not have a block that the chain names.
     #[error("there is no block {name}")]
     NoBlock {
@@ -204,6 +210,7 @@ impl Reason for Error {
             Self::OtherEpoch { .. } | Self::BadSignature { .. } => FaultKind::InvalidCertificate,
             Self::MisnamedHeight { .. } | Self::OtherHeight { .. } => FaultKind::WrongPosition,
             Self::OtherGenesis { .. } | Self::NotADescendant { .. } => FaultKind::NotLinked,
+            Self::Unproved { .. } => FaultKind::Torn,
             Self::TooFar { .. }
             | Self::NoBlock { .. }
             | Self::NoHeight { .. }

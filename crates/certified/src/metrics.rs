@@ -150,11 +150,6 @@ impl Metrics {
         self.refused(Fault::new(self.name(), error))
     }
 
-    /// Makes a fault of this source, and counts it.
-    pub(crate) fn fault(&self, kind: FaultKind, detail: impl fmt::Display) -> Fault {
-        self.refused(kind.fault(self.name(), detail))
-    }
-
     /// Counts a fault that a transport reported.
     pub(crate) fn refused(&self, fault: Fault) -> Fault {
         self.0.refusals.get_or_create(&Kind { kind: fault.kind.as_str() }).inc();

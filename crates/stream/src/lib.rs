@@ -19,6 +19,7 @@
 
 pub mod delivery;
 pub mod driver;
+mod error;
 pub mod pass;
 pub mod reconcile;
 pub mod search;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use delivery::Delivery;
 pub use driver::{Driver, Mailbox, Stopped};
+pub use error::{Error, Foreign};
 pub use pass::{Cost, Ended, Guard, Mode, Pass, Report, Start, Unguarded};
 pub use status::{Contact, Thresholds, assess};
 pub use tidewatch_core::{Stopper, Stopping};

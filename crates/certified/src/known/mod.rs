@@ -286,7 +286,7 @@ impl Link {
 /// | what | written by | read by |
 /// |---|---|---|
 /// | certificates and blocks | the upstream, of what was pushed; the source, of what was answered | both |
-/// | tips given out, a contradiction | the source | the source |
+/// | a contradiction | whoever found it | the source, which reports it once |
 /// | the link | the upstream alone | the source |
 /// | the bell | rung by the upstream alone | the source's doorbell |
 #[derive(Debug)]

@@ -2,12 +2,13 @@
 
 use super::CertifiedSource;
 use crate::{
-    CertifiedBlock, Check, Epochs, Transport, Verified, error::another_may_do, known::VerifiedTip,
+    CertifiedBlock, Check, Epochs, Error, Transport, Verified, error::another_may_do,
+    known::VerifiedTip,
 };
 use commonware_runtime::Clock;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
-use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height, Severity};
+use tidewatch_core::{BlockRef, Digest, Fault, Height, Severity};
 
 /// Heights above one without an answer that are tried for a certificate to walk down from.
 const REACH: u64 = 8;
@@ -28,8 +29,7 @@ where
     ) -> Result<Vec<Option<Digest>>, Fault> {
         let Some(lowest) = heights.iter().min() else { return Ok(Vec::new()) };
         let Some(tip) = self.verified(tip) else {
-            let detail = format_args!("no certificate known here leads to {tip} any more");
-            return Err(self.metrics.fault(FaultKind::Torn, detail));
+            return Err(self.metrics.reject(Error::Unproved { tip }));
         };
         let linked = self.linked(tip, *lowest).await?;
         let digests = heights.iter().map(|height| {

@@ -2,13 +2,13 @@
 
 use super::CertifiedSource;
 use crate::{
-    CertificateKind, CertifiedBlock, Check, Epochs, Key, Transport, Verified,
+    CertificateKind, CertifiedBlock, Check, Epochs, Error, Key, Transport, Verified,
     error::another_may_do, known::VerifiedTip,
 };
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tidewatch_core::{Block, BlockRef, Fault, FaultKind, Height, Severity};
+use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
 
 /// Candidates for consecutive heights from `from` on, as they were sent for those heights. `None` where
 /// nothing usable was.
@@ -176,10 +176,7 @@ where
 
     /// Why nothing was gathered at all.
     fn cut(&self, gathered: &mut Gathered<B>, from: Height) -> Fault {
-        gathered.cut.take().unwrap_or_else(|| {
-            let detail = format_args!("there is no block at height {from}");
-            self.metrics.fault(FaultKind::Missing, detail)
-        })
+        gathered.cut.take().unwrap_or_else(|| self.metrics.reject(Error::NoHeight { height: from }))
     }
 
     /// Asks for `from..=top` by height, as far as the limits of a range go.
@@ -241,8 +238,7 @@ where
         let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
         let found = claim.reference();
         if found.height != height {
-            let detail = format_args!("the block {found} was sent for height {height}");
-            return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
+            return Err(self.metrics.reject(Error::OtherHeight { found, height }));
         }
         Ok(Some((claim.into_block(), size)))
     }
@@ -262,11 +258,8 @@ where
                 Err(fault) => return Err(fault),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            let from = gathered.from;
-            let detail = format_args!("no finalization at height {from} or a little above");
-            self.metrics.fault(FaultKind::Missing, detail)
-        }))
+        Err(last
+            .unwrap_or_else(|| self.metrics.reject(Error::NoFinalization { from: gathered.from })))
     }
 
     /// The block that a certificate proves to be at `height`.
@@ -279,8 +272,7 @@ where
         let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
         let found = claim.reference();
         if found.height != height {
-            let detail = format_args!("the block {found} was sent for height {height}");
-            return Err(self.metrics.fault(FaultKind::WrongPosition, detail));
+            return Err(self.metrics.reject(Error::OtherHeight { found, height }));
         }
         Ok(Some(self.verifier.check(claim, check).await?.block().name()))
     }
@@ -344,10 +336,7 @@ where
                             *repairs = left;
                             self.ancestor(&name).await
                         }
-                        None => {
-                            let detail = format_args!("{}: too many repairs at once", *name);
-                            Err(self.metrics.fault(FaultKind::Missing, detail))
-                        }
+                        None => Err(self.metrics.reject(Error::TooManyRepairs { name: *name })),
                     };
                     repaired.map_err(|fault| Broken { index, fault: at(fault, name.height) })?
                 }

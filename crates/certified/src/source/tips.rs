@@ -2,7 +2,7 @@
 
 use super::{CertifiedSource, ask::Plan};
 use crate::{
-    CertificateKind, Certified, CertifiedBlock, Check, Epochs, Key, Transport, Verified,
+    CertificateKind, Certified, CertifiedBlock, Check, Epochs, Error, Key, Transport, Verified,
     known::Relevance,
 };
 use bytes::Bytes;
@@ -126,8 +126,7 @@ where
                 descends = self.descends(&candidate, *base) => descends,
                 () = deadline.clone() => {
                     let tip = candidate.block.reference();
-                    let detail = format_args!("no ancestry of the notarized {tip} in {limit:?}");
-                    Err(self.metrics.fault(FaultKind::Timeout, detail))
+                    Err(self.metrics.reject(Error::NoAncestry { tip, limit }))
                 },
             };
             let Err(fault) = descends else {
@@ -147,10 +146,7 @@ where
         base: BlockRef,
     ) -> Result<(), Fault> {
         let tip = candidate.block.reference();
-        let astray = || {
-            let detail = format_args!("the notarized {tip} is not above the finalized {base}");
-            Err(self.metrics.fault(FaultKind::NotLinked, detail))
-        };
+        let astray = || Err(self.metrics.reject(Error::NotADescendant { tip, finalized: base }));
         if tip.height <= base.height {
             return astray();
         }
@@ -165,8 +161,7 @@ where
             }
             name = self.ancestor(&parent).await?.vouched();
         }
-        let detail = format_args!("the notarized {tip} is too far from the finalized {base}");
-        Err(self.metrics.fault(FaultKind::Missing, detail))
+        Err(self.metrics.reject(Error::TooFar { tip, finalized: base }))
     }
 
     /// The block that a verified one names: from memory, or asked for by digest and kept.
@@ -179,8 +174,7 @@ where
             return self.verifier.admit(name, block);
         }
         let Some(bytes) = self.requests.get(Key::Digest(name.digest)).await? else {
-            let detail = format_args!("there is no block {}", **name);
-            return Err(self.metrics.fault(FaultKind::Missing, detail));
+            return Err(self.metrics.reject(Error::NoBlock { name: **name }));
         };
         let block = self.verifier.resolve(name, bytes)?;
         self.shared.known.lock().keep((*block).clone());

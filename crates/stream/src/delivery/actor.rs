@@ -1,6 +1,7 @@
 //! The delivery's loop.
 
 use super::{Config, Mailbox, Parts, ingress::Message, metrics::Metrics, progress::Progress};
+use crate::Error;
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::{select, select_loop};
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
@@ -139,7 +140,7 @@ where
             // Its position says nothing here, not even where to look: the history starts anew.
             Err(ResumeError::TooOld { .. }) => self.start_again(0).await,
             Err(ResumeError::Fault(fault)) => Err(fault),
-            Err(error) => Err(FaultKind::CorruptRecord.fault(self.consumer.name(), error)),
+            Err(error) => Err(Fault::new(self.consumer.name(), Error::from(error))),
         }
     }
 
@@ -177,7 +178,7 @@ where
     /// Hands `records` over until the consumer takes them in.
     async fn hand_over(&mut self, records: &[Record]) -> Result<Next, Fault> {
         let Some(last) = records.last() else {
-            return Err(FaultKind::Bug.fault(self.consumer.name(), "nothing to hand over"));
+            return Err(Fault::new(self.consumer.name(), Error::Nothing));
         };
         debug_assert!(records.is_sorted_by_key(Record::sequence), "{records:?}");
         loop {
@@ -215,7 +216,7 @@ where
 
     /// An acknowledgement was dropped: a failure of the consumer like any other.
     async fn canceled(&mut self) -> Result<(), Fault> {
-        let fault = FaultKind::Consumer.fault(self.consumer.name(), Canceled);
+        let fault = Fault::new(self.consumer.name(), Error::from(Canceled));
         self.failed(fault).await
     }
 
@@ -320,7 +321,7 @@ async fn attempt<T>(
         // A consumer that panics must not take the follower with it.
         result = AssertUnwindSafe(call).catch_unwind() => {
             Some(result.unwrap_or_else(|_| {
-                Err(FaultKind::Consumer.fault("consumer", "it panicked"))
+                Err(Fault::new("consumer", Error::Panicked))
             }))
         },
         () = expired => None,

@@ -6,7 +6,7 @@ use super::{
     metrics::Metrics,
     tracker::Tracker,
 };
-use crate::{Cost, Ended, Guard, Pass};
+use crate::{Cost, Ended, Error, Guard, Pass};
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::{select, select_loop};
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
@@ -70,7 +70,7 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
         loop {
             select! {
                 () = self.stop.stopped() => {
-                    return Err(FaultKind::Stopped.fault(self.about, "the driver was told to stop"));
+                    return Err(Fault::new(self.about, Error::Stopped));
                 },
                 result = &mut call => {
                     if result.is_ok() {
@@ -80,8 +80,7 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
                 },
                 () = &mut deadline => {
                     self.tracker.refresh();
-                    let detail = format!("no answer within {:?}", self.deadline);
-                    return Err(FaultKind::Timeout.fault(self.about, detail));
+                    return Err(Fault::new(self.about, Error::NoAnswer { limit: self.deadline }));
                 },
                 () = self.tracker.turn() => {},
             }
@@ -338,8 +337,6 @@ fn same_chain(source: &impl Source, ours: &ChainInfo, theirs: &ChainInfo) -> Res
     if ours == theirs {
         return Ok(());
     }
-    let (our, their) = ((&ours.id, ours.genesis), (&theirs.id, theirs.genesis));
-    let detail =
-        format!("it follows {} from {}, the view is of {} from {}", their.0, their.1, our.0, our.1);
-    Err(FaultKind::WrongChain.fault(source.name(), detail))
+    let (ours, theirs) = (ours.clone(), theirs.clone());
+    Err(Fault::new(source.name(), Error::WrongChain { ours, theirs }))
 }

@@ -1,10 +1,12 @@
 //! Tiers, from one snapshot, together with the last blocks.
 
 use super::{Ended, Guard, Pass, Report};
-use crate::reconcile::{Direction, Move, Moves, Situation, moves};
+use crate::{
+    Error,
+    reconcile::{Direction, Move, Moves, Situation, moves},
+};
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Fault, FaultKind, LocalView, Snapshot, Source, Tier, TipSet,
-    Watermarks,
+    Block as _, BlockRef, Change, Fault, LocalView, Snapshot, Source, Tier, TipSet, Watermarks,
 };
 
 impl<S, V, G> Pass<'_, S, V, G>
@@ -52,9 +54,7 @@ where
 
     async fn settle(&mut self, decided: Moves, snapshot: Snapshot) -> Result<Report, Fault> {
         for (tier, block) in decided.withheld {
-            let detail =
-                format!("its {tier} tip {block} does not fit the chain of its proposed tip");
-            self.faults.push(self.fault(FaultKind::Torn, detail));
+            self.faults.push(self.fault(Error::Misfit { tier, block }));
         }
         let ended = match decided.conflict {
             Some(conflict) => {

@@ -1,10 +1,13 @@
 //! Ranges of blocks, in order, each linked to what is below it.
 
 use super::{Guard, Mode, Pass};
-use crate::reconcile::{Unlinked, link};
+use crate::{
+    Error,
+    reconcile::{Unlinked, link},
+};
 use futures::future::{join, ready};
 use tidewatch_core::{
-    BlockRef, Change, Fault, FaultKind, Height, LocalView, Rule, Snapshot, Source, Tier, Watermarks,
+    BlockRef, Change, Fault, Height, LocalView, Rule, Snapshot, Source, Tier, Watermarks,
 };
 
 async fn fetch<S: Source, G: Guard>(
@@ -16,8 +19,7 @@ async fn fetch<S: Source, G: Guard>(
     let blocks = guard.wait(source.blocks(tip, from)).await?;
     let (got, max) = (blocks.len(), source.limits().blocks_max.get());
     if got > max {
-        let detail = format!("{got} blocks from {from}, of {max} at the most");
-        return Err(FaultKind::Oversized.fault(source.name(), detail));
+        return Err(Fault::new(source.name(), Error::TooManyBlocks { got, from, max }));
     }
     Ok(blocks)
 }
@@ -36,15 +38,6 @@ where
     ) -> Result<Vec<S::Block>, Fault> {
         self.cost.download += 1;
         fetch(self.source, &self.guard, tip, from).await
-    }
-
-    pub(super) fn unlinked(&self, unlinked: Unlinked) -> Fault {
-        let kind = match unlinked {
-            Unlinked::Empty(_) => FaultKind::Missing,
-            Unlinked::Height { .. } | Unlinked::AboveTip { .. } => FaultKind::WrongPosition,
-            Unlinked::Parent { .. } => FaultKind::NotLinked,
-        };
-        self.fault(kind, unlinked)
     }
 
     /// Takes in everything up to the snapshot's proposed tip, starting with `ahead` where the first
@@ -80,7 +73,7 @@ where
                 {
                     return Err(self.other_genesis(unlinked).await);
                 }
-                Err(unlinked) => return Err(self.unlinked(unlinked)),
+                Err(unlinked) => return Err(self.fault(unlinked)),
             };
             if last.height == tip.height {
                 return self.finish(watermarks, tip, last, blocks).await;
@@ -123,8 +116,7 @@ where
     ) -> Result<(Watermarks, Vec<S::Block>), Fault> {
         if last != tip && Rule::OwnChain.kept() {
             self.commit(vec![Change::Blocks(blocks)]).await?;
-            let detail = format!("its blocks lead to {last}, not to its tip {tip}");
-            return Err(self.fault(FaultKind::Torn, detail));
+            return Err(self.fault(Error::OffTip { last, tip }));
         }
         watermarks.delivered = Some(last);
         Ok((watermarks, blocks))

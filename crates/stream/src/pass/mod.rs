@@ -71,10 +71,11 @@ mod realign;
 pub use config::{Mode, Start};
 pub use guard::{Guard, Unguarded};
 
+use crate::Error;
 use realign::Realigned;
 use tidewatch_core::{
-    BlockRef, ChainInfo, Change, Fault, FaultKind, Height, LocalView, Monitor, Rule, Snapshot,
-    Source, Tier, TipSet, Watermarks,
+    BlockRef, ChainInfo, Change, Fault, Height, LocalView, Monitor, Rule, Snapshot, Source, Tier,
+    TipSet, Watermarks,
 };
 
 /// Source calls of one pass, by reason.
@@ -229,13 +230,11 @@ where
     /// A view can begin to be given blocks above the tiers that it was told of, and nothing else can be
     /// changed: what was announced without blocks was never linked to any.
     fn check_mode(&self, watermarks: &Watermarks, tips: &TipSet) -> Result<(), Fault> {
-        let setting = |detail| Err(FaultKind::InvalidConfig.fault("view", detail));
+        let setting = |error| Err(Fault::new("view", error));
         match (self.mode, watermarks.delivered, watermarks.tips.block(Tier::Proposed)) {
-            (Mode::TipsOnly, Some(delivered), _) => {
-                setting(format!("it was given blocks up to {delivered}, and is to go on without"))
-            }
+            (Mode::TipsOnly, Some(delivered), _) => setting(Error::HasBlocks { delivered }),
             (Mode::Blocks { .. }, None, Some(told)) if self.first(None, tips) <= told.height => {
-                setting(format!("it was told of {told} without blocks: start above that"))
+                setting(Error::ToldWithoutBlocks { told })
             }
             _ => Ok(()),
         }
@@ -245,8 +244,9 @@ where
         Report { ended, snapshot, faults: std::mem::take(&mut self.faults) }
     }
 
-    fn fault(&self, kind: FaultKind, detail: impl std::fmt::Display) -> Fault {
-        kind.fault(self.source.name(), detail)
+    /// Makes a fault of the source of `error`.
+    fn fault(&self, error: impl Into<Error>) -> Fault {
+        Fault::new(self.source.name(), error.into())
     }
 
     /// One read of the source's tips, refused if it contradicts itself or nothing could follow it.
@@ -254,11 +254,10 @@ where
         self.cost.tip += 1;
         let snapshot = self.guard.wait(self.source.snapshot()).await?;
         if let Some(tip) = snapshot.tips.unfollowable() {
-            let detail = format_args!("no block can be as high as its tip {tip}");
-            return Err(self.fault(FaultKind::WrongPosition, detail));
+            return Err(self.fault(Error::TooHigh { tip }));
         }
         match snapshot.tips.check(self.source.ladder()) {
-            Err(broken) if Rule::Order.kept() => Err(self.fault(FaultKind::LadderBroken, broken)),
+            Err(broken) if Rule::Order.kept() => Err(self.fault(broken)),
             _ => {
                 self.monitor.snapshot(&snapshot);
                 Ok(snapshot)
@@ -323,7 +322,7 @@ where
             Err(crate::reconcile::Unlinked::Parent { below, .. }) if below == head => {
                 Ok((Stand::Diverged, None))
             }
-            Err(unlinked) => Err(self.unlinked(unlinked)),
+            Err(unlinked) => Err(self.fault(unlinked)),
         }
     }
 }

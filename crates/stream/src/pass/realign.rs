@@ -2,13 +2,14 @@
 
 use super::{Ended, Guard, Pass, Report};
 use crate::{
+    Error, Foreign,
     reconcile::{clamp, coherent},
     search::{Found, Search},
 };
 use std::collections::BTreeMap;
 use tidewatch_core::{
-    BlockRef, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView, Rule, Snapshot,
-    Source, Tier, TipSet, Watermarks,
+    BlockRef, Change, Conflict, Digest, Fault, Height, LocalView, Rule, Snapshot, Source, Tier,
+    TipSet, Watermarks,
 };
 
 /// What became of a view whose head is not known to be on the source's chain.
@@ -46,10 +47,7 @@ where
                 self.conflict(Conflict { ours, theirs: proposed }).await?;
                 Ok(Some(self.report(Ended::Conflicted, snapshot.clone())))
             }
-            None => {
-                let detail = format!("its tip {proposed} is below {finalized}, finalized here");
-                Err(self.fault(FaultKind::Behind, detail))
-            }
+            None => Err(self.fault(Error::Behind { tip: proposed, finalized })),
         }
     }
 
@@ -89,19 +87,14 @@ where
 
     /// An answer has another genesis under it. That this is another chain only the source itself can
     /// say: a single answer may as well be a lie, and a lie must not end a follower.
-    pub(super) async fn other_genesis(&mut self, theirs: impl std::fmt::Display) -> Fault {
+    pub(super) async fn other_genesis(&mut self, theirs: impl Into<Foreign>) -> Fault {
         self.cost.chain_info += 1;
-        let ours = self.chain_info.genesis;
+        let (ours, theirs) = (self.chain_info.genesis, theirs.into());
         match self.guard.wait(self.source.chain_info()).await {
             Ok(chain_info) if chain_info == *self.chain_info && Rule::OtherGenesis.kept() => {
-                let detail = format!("genesis is {ours}, also for the source, which sent {theirs}");
-                self.fault(FaultKind::WrongDigest, detail)
+                self.fault(Error::OtherGenesis { ours, theirs })
             }
-            Ok(_) => {
-                let detail =
-                    format!("genesis here is {ours}, the source has {theirs}: check its address");
-                self.fault(FaultKind::WrongChain, detail)
-            }
+            Ok(_) => self.fault(Error::WrongGenesis { ours, theirs }),
             Err(fault) => fault,
         }
     }
@@ -151,9 +144,7 @@ where
                 .map(|(height, ours)| (*height, ours.map(there)))
                 .collect();
             search.answer(&answers).map_err(|unanswered| {
-                let height = unanswered.0;
-                let detail = format!("no digest at {height}, below its own tip {proposed}");
-                self.fault(FaultKind::Missing, detail)
+                self.fault(Error::NoDigest { height: unanswered.0, tip: proposed })
             })?;
         }
     }
@@ -162,7 +153,7 @@ where
         let locators = self.view.locate(heights).await?;
         if locators.len() != heights.len() {
             let (got, want) = (locators.len(), heights.len());
-            return Err(FaultKind::Bug.fault("view", format!("{got} locators for {want} heights")));
+            return Err(Fault::new("view", Error::LocatorCount { got, want }));
         }
         Ok(locators)
     }
@@ -182,8 +173,7 @@ where
         let digests = self.guard.wait(self.source.digests(tip, heights)).await?;
         if digests.len() != heights.len() {
             let (got, want) = (digests.len(), heights.len());
-            let detail = format!("{got} digests for {want} heights");
-            return Err(self.fault(FaultKind::Malformed, detail));
+            return Err(self.fault(Error::DigestCount { got, want }));
         }
         Ok(digests)
     }
@@ -198,7 +188,7 @@ where
         let again = if Rule::SecondLook.kept() { self.snapshot().await? } else { first };
         match again.tips.block(Tier::Proposed) {
             Some(proposed) => Ok((again, proposed)),
-            None => Err(self.fault(FaultKind::Torn, "its proposed tip was there, and is gone")),
+            None => Err(self.fault(Error::NoProposed)),
         }
     }
 
@@ -222,13 +212,11 @@ where
         };
         let there = to.filter(|to| theirs == Some(to.digest) && to.height <= proposed.height);
         let Some(to) = there else {
-            let detail = format!("{ancestor} was on its chain, and is not on that of {proposed}");
-            return Err(self.fault(FaultKind::Torn, detail));
+            return Err(self.fault(Error::AncestorGone { ancestor, tip: proposed }));
         };
         let finalized = watermarks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
         if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
-            let detail = format!("its tip {proposed} is below {finalized}, finalized here");
-            return Err(self.fault(FaultKind::Behind, detail));
+            return Err(self.fault(Error::Behind { tip: proposed, finalized }));
         }
         let known = self.known(watermarks, &again.tips, &[]).await?;
         let watermarks = self.drop_above(watermarks, to, &coherent(&again.tips, &known)).await?;
@@ -249,7 +237,7 @@ where
             proposed
         } else {
             let digest = self.digest(proposed, below).await?;
-            let gone = || self.fault(FaultKind::Missing, format!("no digest at {below}"));
+            let gone = || self.fault(Error::NoBase { height: below });
             BlockRef::new(below, digest.ok_or_else(gone)?)
         };
         if to.height.get() == 0 && to != self.chain_info.genesis {
