@@ -13,7 +13,7 @@ use tidewatch_core::{
     Resume, ResumeError, Tier, TipSet, Watermarks,
 };
 use tidewatch_sim::scripted::chain::Chain;
-use tidewatch_store::Config;
+use tidewatch_store::{Config, Retention};
 
 /// A store that retains 40 events, and followed `chain` up to `height`, with two events per block.
 async fn followed(
@@ -23,7 +23,7 @@ async fn followed(
     height: u64,
 ) -> Disk {
     let config = Config {
-        retention: NZU64!(40),
+        retention: Retention::events(NZU64!(40)),
         partition: partition.into(),
         ..Config::new(chain.chain_info(), ())
     };

@@ -1,6 +1,6 @@
 //! The port to delivered blocks and to proofs.
 
-use crate::{BlockRef, Fault, Height, Tier, TierProof};
+use crate::{BlockRef, Fault, Height, Pin, Tier, TierProof};
 use std::{future::Future, num::NonZeroUsize};
 
 /// Why the archive does not have a block. Each means that the caller must do something else.
@@ -62,6 +62,11 @@ pub trait Archive: Clone + Send + Sync + 'static {
         to: BlockRef,
         max: NonZeroUsize,
     ) -> impl Future<Output = Result<Vec<Self::Block>, ArchiveError>> + Send;
+
+    /// Holds `block`, everything above it, and their proofs against trimming until the pin is dropped.
+    /// `name` is what the status lists it by. What was trimmed before does not come back: a read that
+    /// succeeds after the pin was made says that the block is held.
+    fn pin(&self, name: &str, block: BlockRef) -> Pin;
 
     /// The lowest stored proof of `tier` for `block` or a block above it; `None` if there is none.
     fn proof(

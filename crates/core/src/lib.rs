@@ -40,6 +40,7 @@ pub mod json;
 mod log;
 mod monitor;
 mod mutants;
+mod pin;
 mod reference;
 mod resume;
 mod source;
@@ -72,6 +73,7 @@ pub use monitor::{Monitor, State, Status};
 pub use mutants::Off;
 #[doc(hidden)]
 pub use mutants::Rule;
+pub use pin::{Pin, Pins};
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
 pub use resume::{Locators, Records, Resume, ResumeError, resume};
 pub use source::{ChainInfo, Limits, Snapshot, Source, TierProof, TierProofs};

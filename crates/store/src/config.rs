@@ -1,11 +1,9 @@
 //! Settings of a durable store.
 
+use crate::Retention;
 use commonware_utils::{NZU64, NZUsize};
 use std::num::{NonZeroU64, NonZeroUsize};
 use tidewatch_core::ChainInfo;
-
-/// Events that can be read back by default: at one block a second with two tiers moving, 6 hours.
-pub(crate) const RETENTION: NonZeroU64 = NZU64!(65_536);
 
 /// Settings of a [`Store`](crate::Store).
 #[derive(Clone, Debug)]
@@ -14,9 +12,10 @@ pub struct Config<C> {
     pub partition: String,
     /// The chain that is followed. A directory that holds another one is refused.
     pub chain_info: ChainInfo,
-    /// How many events can be read back. A consumer that falls further behind is told
-    /// [`TooOld`](tidewatch_core::LogError::TooOld).
-    pub retention: NonZeroU64,
+    /// What is kept. A consumer that falls further behind gets
+    /// [`TooOld`](tidewatch_core::LogError::TooOld). The default keeps 65,536 events (at one block a
+    /// second with two tiers moving, 6 hours), and every block and proof.
+    pub retention: Retention,
     /// Blocks in one file. Fewer make a restart read less (the last file is checked from its
     /// beginning), more keep fewer files open: a million blocks of the default are 62 sections.
     /// Counts for a new directory only; an old one keeps what it was made with.
@@ -35,7 +34,7 @@ impl<C> Config<C> {
         Self {
             partition: "tidewatch".into(),
             chain_info,
-            retention: RETENTION,
+            retention: Retention::default(),
             blocks_per_section: NZU64!(16_384),
             codec,
             page_cache_pages: NZUsize!(512),

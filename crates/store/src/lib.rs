@@ -28,6 +28,9 @@
 //!
 //! - *A run* is an unbroken stretch of delivered blocks. The first block, or one that leaves a gap
 //!   above the delivered one, starts a run and ends the one before, whose blocks are dropped.
+//! - *What is trimmed* is gone from below: the oldest files of events, blocks and proofs, as
+//!   [`Config::retention`] says. Digests of trimmed blocks stay, 32 bytes each, so that cursors are located
+//!   as before.
 //! - *Locators*: within the run, the digest at every height; also the block below its first, and, in
 //!   a view that was given no blocks, genesis and [anchors](#limits): announced tips, spread like
 //!   powers of two below the head.
@@ -64,6 +67,9 @@
 //! are: digests (made again from blocks), blocks that are gone and not finalized (a
 //! [`Pruned`](tidewatch_core::Event::Pruned) says so, and they are fetched again), and the end of
 //! the last commit (as after a crash). Lost blocks that are finalized, and anything else, are refused.
+//! Trimmed blocks are not lost ones: the height that they are trimmed up to is durable before the first
+//! file goes. Digests that are gone below that height cannot be made again: the run then starts at its oldest
+//! block, and cursors locate nothing below.
 //!
 //! A write that fails, or a commit that is dropped while it writes, closes the store: every later
 //! call says so with a [`Disk`](tidewatch_core::FaultKind::Disk) fault, until it is opened again.
@@ -74,15 +80,28 @@
 //!
 //! They delay nobody. A reader takes the published moment and reads beside the writer: it does not wait
 //! for a commit that is being synced, and a commit does not wait for it; the one exception is a read that
-//! meets a cut, which waits until the cut is made. A reader that falls behind the retention gets
-//! [`TooOld`](tidewatch_core::LogError::TooOld), with the point to start again from. A cursor of another
-//! server, or of a fork that is gone, is answered by content: see [`resume`](tidewatch_core::resume()).
+//! meets a cut, which waits until the cut is made.
+//!
+//! A consumer with a position holds the events that it has not acknowledged, up to
+//! [`Retention::unacknowledged_max`] events past the retention (by default none), after which they are
+//! trimmed anyway: [`forget`](tidewatch_core::Positions::forget) a consumer that is gone. One that falls
+//! further behind gets [`TooOld`](tidewatch_core::LogError::TooOld), with the point to start again from. A
+//! [pin](tidewatch_core::Archive::pin) holds blocks and proofs, without a limit, until it is dropped;
+//! what was trimmed is answered [`Trimmed`](tidewatch_core::ArchiveError::Trimmed), with the oldest height.
+//! [`Reader::retention`] shows the oldest of each, the pins, and the slowest consumer; the gauges
+//! `retention_*` show the same as of the last commit.
+//!
+//! A cursor of another server, or of a fork that is gone, is answered by content: see
+//! [`resume`](tidewatch_core::resume()).
 //!
 //! # Limits
 //!
 //! | what | bound |
 //! |---|---|
 //! | events that can be read | [`Config::retention`], by default 65,536; removed from disk 4,096 at a time |
+//! | blocks | [`Config::retention`], by default all; [`Config::blocks_per_section`] at a time, below finality and pins |
+//! | proofs of a tier | [`Config::retention`], by default all; 4,096 at a time, below finality and pins |
+//! | digests | all of the run |
 //! | records in one answer | 1,024 |
 //! | anchors without blocks | 64 |
 //! | blocks in one range | 1,024 |
@@ -90,14 +109,17 @@
 //! | contradictions kept as evidence | the first 64 |
 //! | open files | 3 for each [`Config::blocks_per_section`] blocks of the run, 2 for each 4,096 events, or proofs of a tier |
 //!
-//! Blocks and proofs of the run are kept for ever.
+//! A trim is a part of the commit that finds something to trim: what gets older without a commit stays.
+//! [`Memory`] keeps all blocks and proofs, and events by their number alone.
 //!
 //! # Cost
 //!
 //! A commit of blocks and tiers waits twice for the disk: once for the payload, all parts of it under
 //! way together (5 barriers, and 3 for each tier with a proof), and once for the events (3). A prune adds such a round
-//! for itself, and the cut. Publishing a moment waits for nothing: it takes snapshots of what changed. Memory is the page cache, a write buffer for each file being written, and about 1,024
-//! encoded blocks, whatever the size of the commit.
+//! for itself, and the cut; a commit that trims syncs the journal that it trims once more, and one small
+//! value where blocks go. Publishing a moment waits for nothing: it takes snapshots of what changed.
+//! Memory is the page cache, a write buffer for each file being written, and about 1,024 encoded blocks,
+//! whatever the size of the commit.
 //!
 //! A restart reads the last two sections of each journal and looks at each older file once: with a
 //! million blocks of 250 bytes behind it, it takes 0.1 to 0.2 s and 25 MB. The digests that the
@@ -115,6 +137,7 @@ mod known;
 mod limits;
 mod memory;
 mod records;
+mod retention;
 mod rules;
 mod store;
 mod waiters;
@@ -124,4 +147,5 @@ mod tests;
 
 pub use config::Config;
 pub use memory::{Memory, MemoryReader, MemoryWriter};
+pub use retention::{Keep, Retained, Retention, Slowest};
 pub use store::{Reader, Store, Writer};

@@ -1,9 +1,6 @@
 //! Bounds that both stores keep to.
 
-use std::{
-    num::{NonZeroU64, NonZeroUsize},
-    ops::Range,
-};
+use std::{num::NonZeroUsize, ops::Range};
 use tidewatch_core::{ChainInfo, Cursor, Fault, FaultKind, Height, LogError};
 
 /// Records that one read returns at most, whatever was asked for: about 0.7 MiB.
@@ -15,11 +12,12 @@ pub(crate) const CONSUMERS_MAX: usize = 256;
 /// Length limit of a consumer's name, in bytes.
 pub(crate) const NAME_MAX: usize = 128;
 
-/// The oldest event that can be read where the events `start..end` are kept. If older ones are gone,
-/// one is held back: its cursor is where a consumer that fell behind starts again.
-pub(crate) fn oldest(start: u64, end: u64, retention: NonZeroU64) -> u64 {
+/// The oldest event that can be read where the events `start..end` are in files, and those from `from`
+/// on are to stay. If older ones are gone, one is held back: its cursor is where a consumer that fell
+/// behind starts again.
+pub(crate) fn oldest(start: u64, end: u64, from: u64) -> u64 {
     let kept = if start == 0 { 0 } else { (start + 1).min(end) };
-    kept.max(end.saturating_sub(retention.get()))
+    kept.max(from.min(end))
 }
 
 /// The events that a read from `sequence` returns.

@@ -1,8 +1,8 @@
 //! The in-memory twin of the store: the same answers, nothing survives it.
 
 use crate::{
+    Retained, Slowest,
     anchors::Anchors,
-    config::RETENTION,
     evidence::Evidence,
     known::{Known, RunStart, known},
     limits,
@@ -10,7 +10,7 @@ use crate::{
     rules,
     waiters::Waiters,
 };
-use commonware_utils::sync::Mutex;
+use commonware_utils::{NZU64, sync::Mutex};
 use futures::FutureExt as _;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,8 +21,8 @@ use std::{
 };
 use tidewatch_core::{
     Archive, ArchiveError, Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog,
-    Fault, FaultKind, Height, History, LocalView, Locator, Locators, LogError, Positions, Record,
-    Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
+    Fault, FaultKind, Height, History, LocalView, Locator, Locators, LogError, Pin, Pins,
+    Positions, Record, Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
 };
 
 /// A local view, event log and archive in memory, for tests and for consumers that keep nothing. It
@@ -34,10 +34,11 @@ impl Memory {
     /// An empty view of the chain `chain_info`.
     #[expect(clippy::new_ret_no_self, reason = "its two halves are all that there is of it")]
     pub fn new<B: Block>(chain_info: ChainInfo) -> (MemoryWriter<B>, MemoryReader<B>) {
-        Self::with_retention(chain_info, RETENTION)
+        Self::with_retention(chain_info, NZU64!(65_536))
     }
 
-    /// An empty view that keeps `retention` events.
+    /// An empty view that keeps `retention` events, whatever consumers have acknowledged. Blocks and
+    /// proofs are all kept, with or without pins.
     pub fn with_retention<B: Block>(
         chain_info: ChainInfo,
         retention: NonZeroU64,
@@ -55,6 +56,7 @@ impl Memory {
             end: 0,
             consumers: BTreeMap::new(),
             evidence: Evidence::default(),
+            pins: Pins::default(),
             waiters: Waiters::default(),
         };
         let state = Arc::new(Mutex::new(state));
@@ -108,6 +110,7 @@ struct State<B> {
     end: u64,
     consumers: BTreeMap<String, Cursor>,
     evidence: Evidence,
+    pins: Pins,
     waiters: Waiters,
 }
 
@@ -143,7 +146,7 @@ impl<B: Block> State<B> {
     }
 
     fn oldest(&self) -> u64 {
-        limits::oldest(0, self.end, self.retention)
+        limits::oldest(0, self.end, self.end.saturating_sub(self.retention.get()))
     }
 
     fn apply(&mut self, change: Change<B>) -> Result<(), Fault> {
@@ -298,6 +301,21 @@ impl<B: Block> MemoryReader<B> {
         Ok(self.state.lock().evidence.conflicts().to_vec())
     }
 
+    /// What is held, and what holds it.
+    pub async fn retention(&self) -> Result<Retained, Fault> {
+        let state = self.state.lock();
+        let handled = state.consumers.iter().map(|(name, cursor)| (name, cursor.handled()));
+        let oldest = |proofs: &BTreeMap<Height, TierProof>| proofs.keys().next().copied();
+        Ok(Retained {
+            oldest_event: state.oldest(),
+            oldest_block: state.run.as_ref().map(|run| run.start.first),
+            oldest_proofs: state.proofs.each_ref().map(oldest),
+            pins: state.pins.list(),
+            slowest: Slowest::of(handled, state.end),
+            unacknowledged_max: 0,
+        })
+    }
+
     #[cfg(test)]
     pub(crate) fn parked(&self) -> usize {
         self.state.lock().waiters.parked()
@@ -382,6 +400,10 @@ impl<B: Block> Archive for MemoryReader<B> {
         }
         let mut above = state.proofs[tier.index()].range(block.height..);
         Ok(above.next().map(|(_, proof)| proof.clone()))
+    }
+
+    fn pin(&self, name: &str, block: BlockRef) -> Pin {
+        self.state.lock().pins.pin(name, block)
     }
 }
 

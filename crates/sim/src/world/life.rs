@@ -19,7 +19,7 @@ use std::{
 };
 use tidewatch_core::{ChainInfo, EventLog as _, Fault, FaultKind, LogError, Record, Source};
 use tidewatch_node::{Attachment, Config, Follower, Member, supervisor};
-use tidewatch_store::{Reader as LogReader, Store};
+use tidewatch_store::{Reader as LogReader, Retention, Store};
 use tidewatch_stream::{delivery, driver};
 
 pub(super) const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
@@ -149,7 +149,9 @@ impl World {
         nodes: Vec<Arc<Node<deterministic::Context>>>,
     ) -> Result<Process, Fault> {
         let config = tidewatch_store::Config {
-            retention: NonZeroU64::new(self.mix.retention).unwrap_or(NonZeroU64::MIN),
+            retention: Retention::events(
+                NonZeroU64::new(self.mix.retention).unwrap_or(NonZeroU64::MIN),
+            ),
             page_cache_pages: NZUsize!(16),
             ..tidewatch_store::Config::new(chain_info, ())
         };

@@ -13,23 +13,22 @@ use super::{
     layout::{Events, Layout},
     meta::{AsOf, Key, Meta, Run, Runs},
     moment::{Log, Moment, locate},
+    positions::Positions,
     proofs::ProofLog,
     run::OpenRun,
+    trim::{Floors, Gauges},
 };
 use crate::{
     anchors::Anchors,
     evidence::Evidence,
     known::RunStart,
-    limits,
     records::{Prunes, Stored},
+    retention::Files,
     rules,
 };
-use commonware_codec::Codec;
-use commonware_storage::{
-    Context,
-    journal::contiguous::{Contiguous as _, Many},
-};
-use std::{num::NonZeroU64, sync::Arc};
+use commonware_codec::{Codec, EncodeSize as _};
+use commonware_storage::{Context, journal::contiguous::Many};
+use std::sync::Arc;
 use tidewatch_core::{
     Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, Fault, Height, Locator, Rule,
     Tier, TierProof, Watermarks,
@@ -42,9 +41,14 @@ pub(super) struct Committer<E: Context> {
     pub(super) context: E,
     pub(super) layout: Layout,
     pub(super) chain_info: Arc<ChainInfo>,
-    pub(super) retention: NonZeroU64,
+    pub(super) positions: Arc<Positions<E>>,
+    pub(super) floors: Arc<Floors>,
+    pub(super) gauges: Gauges,
     pub(super) meta: Meta<E>,
     pub(super) events: Events<E>,
+    pub(super) event_files: Files,
+    /// The oldest event that can be read. It never moves back while the store is open.
+    pub(super) oldest: u64,
     /// One for each tier, in the order of [`Tier::ALL`].
     pub(super) proofs: Vec<ProofLog<E>>,
     pub(super) run: Option<OpenRun<E>>,
@@ -164,7 +168,7 @@ impl<E: Context> Committer<E> {
             self = self.start_run(start, log).await?;
         }
         if let Some(run) = self.run {
-            self.run = Some(run.append(blocks).await?);
+            self.run = Some(run.append(blocks, self.context.current()).await?);
         }
         Ok(self)
     }
@@ -184,7 +188,7 @@ impl<E: Context> Committer<E> {
 
     async fn keep_proof(mut self, tier: Tier, proof: Option<TierProof>) -> Result<Self, Fault> {
         let Some(proof) = proof else { return Ok(self) };
-        let proofs = self.proofs.remove(tier.index()).keep(&proof).await?;
+        let proofs = self.proofs.remove(tier.index()).keep(&proof, self.context.current()).await?;
         self.proofs.insert(tier.index(), proofs);
         Ok(self)
     }
@@ -238,7 +242,7 @@ impl<E: Context> Committer<E> {
         }
         let appended = self.events.append_many(Many::Flat(&self.pending)).await;
         (self.events, _) = appended.map_err(|error| Part::Events.failed(error))?;
-        self.pending.clear();
+        self.note_appended();
         if Rule::EventsSynced.kept() {
             let started = self.events.start_sync().await;
             let (events, handle) = started.map_err(|error| Part::Events.failed(error))?;
@@ -248,7 +252,7 @@ impl<E: Context> Committer<E> {
         self.publish(log).await?.tidy().await
     }
 
-    async fn publish(self, log: &Log<E>) -> Result<Self, Fault> {
+    pub(super) async fn publish(self, log: &Log<E>) -> Result<Self, Fault> {
         let (committer, moment) = self.moment().await?;
         log.publish(moment);
         Ok(committer)
@@ -272,27 +276,37 @@ impl<E: Context> Committer<E> {
             self.proofs.insert(tier, open);
             proofs.push(reader);
         }
-        let (oldest, end) = self.bounds();
+        self.oldest = self.oldest();
+        let mut oldest_proofs = [None; 4];
+        for (oldest, proofs) in oldest_proofs.iter_mut().zip(&self.proofs) {
+            *oldest = proofs.first;
+        }
         let moment = Moment {
             chain_info: self.chain_info.clone(),
             watermarks: self.watermarks,
-            oldest,
-            end,
+            oldest: self.oldest,
+            end: self.events.size(),
             events: reader,
             run,
             proofs,
+            oldest_proofs,
+            floors: self.floors.clone(),
             anchors: self.anchors.clone(),
             prunes: self.prunes.clone(),
             evidence: self.evidence.conflicts().into(),
             cuts: 0,
         };
+        let Layout { retention, .. } = &self.layout;
+        self.gauges.show(&moment, &self.positions, retention);
         Ok((self, moment))
     }
 
-    /// Sequence of the oldest event that can be read, and of the next to come.
-    fn bounds(&self) -> (u64, u64) {
-        let kept = self.events.bounds();
-        (limits::oldest(kept.start, kept.end, self.retention), kept.end)
+    /// What was pending is in the journal.
+    pub(super) fn note_appended(&mut self) {
+        let now = self.context.current();
+        for record in self.pending.drain(..) {
+            self.event_files.append(record.encode_size() as u64, now);
+        }
     }
 
     /// Work that durable events allow: the end of a retired run, a new copy of the anchors.
@@ -309,15 +323,6 @@ impl<E: Context> Committer<E> {
             self.anchors_at = sequence;
         }
         Ok(self)
-    }
-
-    /// Removes whole files of events that are past retention.
-    async fn trim(mut self, log: &Log<E>) -> Result<Self, Fault> {
-        let keep_from = self.bounds().0.saturating_sub(1);
-        let (events, trimmed) =
-            self.events.prune(keep_from).await.map_err(|error| Part::Events.failed(error))?;
-        self.events = events;
-        if trimmed { self.publish(log).await } else { Ok(self) }
     }
 
     pub(super) async fn keep_evidence(

@@ -1,7 +1,7 @@
 //! Where each part lies on disk, and the items of its journals.
 
 use super::fault::Part;
-use crate::{Config, records::Stored};
+use crate::{Config, Retention, records::Stored, retention::Files};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 use commonware_runtime::{
@@ -13,13 +13,16 @@ use commonware_storage::{
     journal::contiguous::{fixed, variable},
 };
 use commonware_utils::{NZU64, NZUsize};
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::{
+    num::{NonZeroU16, NonZeroU64, NonZeroUsize},
+    ops::Range,
+};
 use tidewatch_core::{BlockRef, Digest, Fault, Tier, TierProof};
 
 /// Events in one file: 1.2 MiB, all of it read at a restart if it is the last.
-const EVENTS_PER_SECTION: NonZeroU64 = NZU64!(4096);
+pub(super) const EVENTS_PER_SECTION: NonZeroU64 = NZU64!(4096);
 /// Proofs in one file: 1.2 MiB of BLS certificates.
-const PROOFS_PER_SECTION: NonZeroU64 = NZU64!(4096);
+pub(super) const PROOFS_PER_SECTION: NonZeroU64 = NZU64!(4096);
 /// One page fills one page of the disk, checksum included.
 const PAGE: NonZeroU16 = page_size(4096);
 /// Read at once when a file is checked at a restart.
@@ -41,6 +44,7 @@ pub(super) struct Layout {
     page_cache: CacheRef,
     write_buffer: NonZeroUsize,
     pub(super) blocks_per_section: NonZeroU64,
+    pub(super) retention: Retention,
 }
 
 impl Layout {
@@ -50,6 +54,7 @@ impl Layout {
             page_cache: CacheRef::from_pooler(pooler, PAGE, config.page_cache_pages),
             write_buffer: config.write_buffer_bytes,
             blocks_per_section: config.blocks_per_section,
+            retention: config.retention,
         }
     }
 
@@ -128,6 +133,71 @@ impl Layout {
             None => fixed::Journal::init(context, config).await,
         };
         journal.map_err(|error| Part::Digests.failed(error))
+    }
+
+    /// The files of a journal that is open, with the length of each on disk, where it counts.
+    async fn files<E: Context>(
+        &self,
+        context: &E,
+        part: Part,
+        partition: &str,
+        per_file: NonZeroU64,
+        (bounds, weighed): (Range<u64>, bool),
+    ) -> Result<Files, Fault> {
+        let mut bytes = Vec::new();
+        if weighed {
+            let partition = format!("{partition}_data");
+            let failed = |error: commonware_runtime::Error| part.failed(error);
+            let mut names = context.scan(&partition).await.map_err(failed)?;
+            names.sort();
+            for name in names {
+                bytes.push(context.open(&partition, &name).await.map_err(failed)?.1);
+            }
+        }
+        Ok(self.files_of(per_file, bounds, &bytes, context))
+    }
+
+    pub(super) fn files_of<E: Context>(
+        &self,
+        per_file: NonZeroU64,
+        bounds: Range<u64>,
+        bytes: &[u64],
+        context: &E,
+    ) -> Files {
+        Files::new(per_file, (bounds.start, bounds.end), bytes, context.current())
+    }
+
+    pub(super) async fn event_files<E: Context>(
+        &self,
+        context: &E,
+        bounds: Range<u64>,
+    ) -> Result<Files, Fault> {
+        let (partition, weighed) =
+            (self.partition(Part::Events), self.retention.events.bytes.is_some());
+        let bounds = (bounds, weighed);
+        self.files(context, Part::Events, &partition, EVENTS_PER_SECTION, bounds).await
+    }
+
+    pub(super) async fn block_files<E: Context>(
+        &self,
+        context: &E,
+        slot: u8,
+        bounds: Range<u64>,
+    ) -> Result<Files, Fault> {
+        let partition = self.slot(Part::Blocks, slot);
+        let bounds = (bounds, self.retention.blocks.bytes.is_some());
+        self.files(context, Part::Blocks, &partition, self.blocks_per_section, bounds).await
+    }
+
+    pub(super) async fn proof_files<E: Context>(
+        &self,
+        context: &E,
+        tier: Tier,
+        bounds: Range<u64>,
+    ) -> Result<Files, Fault> {
+        let partition = format!("{}-{tier}", self.partition(Part::Proofs));
+        let bounds = (bounds, self.retention.proofs.bytes.is_some());
+        self.files(context, Part::Proofs, &partition, PROOFS_PER_SECTION, bounds).await
     }
 
     fn slot(&self, part: Part, slot: u8) -> String {

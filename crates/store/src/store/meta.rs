@@ -26,6 +26,9 @@ pub(super) enum Key {
     Runs = 1,
     Anchors = 2,
     Evidence = 3,
+    /// The height that blocks were trimmed up to: where those below it are gone, nothing was lost. It
+    /// is durable before the first of them is removed.
+    Trimmed = 4,
 }
 
 /// What a directory was made for.

@@ -6,6 +6,7 @@
 //! | `open` | what a restart does |
 //! | `writer` | the local view: hands commits to the committer, closes the store where one fails |
 //! | `committer` | what a commit does, and in which order |
+//! | `trim` | the removal of what is past retention, at the end of a commit |
 //! | `run` | the blocks of one run and their digests |
 //! | `proofs` | the proofs of one tier |
 //! | `moment` | what readers see |
@@ -24,17 +25,18 @@ mod positions;
 mod proofs;
 mod reader;
 mod run;
+mod trim;
 mod writer;
 
-use crate::Config;
+use crate::{Config, Retention};
 use commonware_codec::Codec;
 use commonware_storage::Context;
-use fault::Part;
 use moment::Log;
 use positions::Positions;
 pub use reader::Reader;
 use std::sync::Arc;
 use tidewatch_core::{Block, ChainInfo, Fault};
+use trim::Floors;
 pub use writer::Writer;
 
 /// A durable local view, event log and archive: see the [crate] for what it promises.
@@ -60,10 +62,9 @@ impl Store {
         config: Config<B::Cfg>,
     ) -> Result<(Writer<E, B>, Reader<E, B>), Fault> {
         let (committer, log) = open::open::<E, B>(context, &config).await?;
-        let partition = committer.layout.partition(Part::Consumers);
-        let positions = Positions::open(committer.context.child("consumers"), partition).await?;
-        let Config { chain_info, codec, .. } = config;
-        let shared = Arc::new(Shared { chain_info, codec, positions, log });
+        let (positions, floors) = (committer.positions.clone(), committer.floors.clone());
+        let Config { chain_info, codec, retention, .. } = config;
+        let shared = Arc::new(Shared { chain_info, codec, positions, floors, retention, log });
         let writer = Writer { committer: Some(committer), shared: shared.clone() };
         Ok((writer, Reader { shared }))
     }
@@ -73,6 +74,8 @@ impl Store {
 struct Shared<E: Context, B: Block + Codec> {
     chain_info: ChainInfo,
     codec: B::Cfg,
-    positions: Positions<E>,
+    positions: Arc<Positions<E>>,
+    floors: Arc<Floors>,
+    retention: Retention,
     log: Log<E>,
 }

@@ -13,6 +13,7 @@ use super::{
     layout::{BlocksReader, DigestsReader, EventsReader, ProofsReader},
     proofs,
     run::{block_at, digests_at},
+    trim::Floors,
 };
 use crate::{
     anchors::Anchors,
@@ -43,6 +44,9 @@ pub(super) struct Moment<E: Context> {
     pub(super) run: Option<RunReader<E>>,
     /// In the order of [`Tier::ALL`].
     pub(super) proofs: Vec<Arc<ProofsReader<E>>>,
+    /// Heights of the oldest proofs.
+    pub(super) oldest_proofs: [Option<Height>; 4],
+    pub(super) floors: Arc<Floors>,
     pub(super) anchors: Arc<Anchors>,
     pub(super) prunes: Arc<Prunes>,
     pub(super) evidence: Arc<[Conflict]>,
@@ -203,7 +207,7 @@ impl<E: Context> Moment<E> {
         Ok(stored.iter().map(|stored| self.prunes.record(chain, stored, at)).collect())
     }
 
-    /// The run and the block of it at the height of `wanted`, which must be `wanted`.
+    /// The run, if it holds `wanted`.
     async fn on_chain(&self, wanted: BlockRef) -> Result<&RunReader<E>, ArchiveError> {
         let ours = self.watermarks.delivered;
         let delivered = ours.filter(|delivered| wanted.height <= delivered.height);
@@ -213,9 +217,22 @@ impl<E: Context> Moment<E> {
         let known = self.locate(&[wanted.height]).await?.into_iter().next().flatten();
         match known.filter(|known| known.height == wanted.height) {
             Some(ours) if ours != wanted => Err(ArchiveError::OffChain { wanted, ours }),
-            Some(_) if wanted.height >= run.start.first => Ok(run),
-            _ => Err(ArchiveError::Trimmed { wanted, oldest: run.start.first }),
+            Some(_) if wanted.height >= self.oldest_of(run) => Ok(run),
+            _ => Err(ArchiveError::Trimmed { wanted, oldest: self.oldest_of(run) }),
         }
+    }
+
+    /// The height of the oldest block of `run` that is held, and goes on to be held if it is pinned now:
+    /// what a trim has chosen is refused before it is removed.
+    fn oldest_of(&self, run: &RunReader<E>) -> Height {
+        let held = Height::new(run.blocks.bounds().start.max(self.floors.blocks()));
+        held.max(run.start.first)
+    }
+
+    /// The height of the oldest block that is held.
+    pub(super) fn oldest_block(&self) -> Option<Height> {
+        self.watermarks.delivered?;
+        self.run.as_ref().map(|run| self.oldest_of(run))
     }
 
     /// The delivered block `wanted`, checked against its digest.
@@ -277,7 +294,8 @@ impl<E: Context> Moment<E> {
         if let Some(ours) = known.filter(|known| known.height == block.height && *known != block) {
             return Err(ArchiveError::OffChain { wanted: block, ours });
         }
-        Ok(proofs::at_or_above(&*self.proofs[tier.index()], block.height).await?)
+        let from = self.floors.proofs(tier);
+        Ok(proofs::at_or_above(&*self.proofs[tier.index()], block.height, from).await?)
     }
 }
 

@@ -10,16 +10,19 @@ use super::{
     layout::{Events, Layout},
     meta::{AsOf, Header, Key, Meta, Runs},
     moment::{Log, in_place},
+    positions::Positions,
     proofs::ProofLog,
     run::OpenRun,
+    trim::{Floors, Gauges},
 };
 use crate::{
     Config,
     anchors::Anchors,
     known::RunStart,
     records::{PRUNES_MAX, Prunes, Stored},
+    rules,
 };
-use commonware_codec::Codec;
+use commonware_codec::{Codec, varint::UInt};
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
 use std::sync::Arc;
 use tidewatch_core::{
@@ -67,12 +70,21 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     for tier in Tier::ALL {
         // Proofs above the tip are of an event that did not become durable.
         let top = watermarks.tips.block(tier);
-        proofs.push(ProofLog::align(layout.proofs(&context, tier).await?, top).await?);
+        let journal = layout.proofs(&context, tier).await?;
+        let files = layout.proof_files(&context, tier, journal.bounds()).await?;
+        proofs.push(ProofLog::align(journal, files, top).await?);
     }
     let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
+    let consumers = layout.partition(Part::Consumers);
+    let positions = Positions::open(context.child("consumers"), consumers).await?;
+    let event_files = layout.event_files(&context, events.bounds()).await?;
     let mut committer = Committer {
         chain_info: Arc::new(config.chain_info.clone()),
-        retention: config.retention,
+        positions: Arc::new(positions),
+        floors: Arc::new(Floors::default()),
+        gauges: Gauges::new(&context.child("retention")),
+        event_files,
+        oldest: 0,
         retired: None,
         anchors: Arc::default(),
         anchors_at: 0,
@@ -195,20 +207,27 @@ impl<E: Context> Committer<E> {
         let start = run.run.start;
         let end = delivered.height.get().saturating_add(1).max(start.first.get());
         let mut run = run.cut(end).await?;
-        for (part, bounds) in
-            [(Part::Blocks, run.blocks.bounds()), (Part::Digests, run.digests.bounds())]
-        {
-            if bounds.start != start.first.get() {
-                let detail = format!(
-                    "the run starts at {}, where {} is the first",
-                    bounds.start, start.first
-                );
-                return Err(part.corrupt(bounds.start, detail));
-            }
+        let (first, held) = (start.first.get(), run.blocks.bounds().start);
+        let UInt(trimmed) = self.meta.get(Key::Trimmed)?.unwrap_or(UInt(0));
+        if held < first || held > trimmed.max(first) {
+            return Err(misplaced(Part::Blocks, held, start));
+        }
+        let digests = run.digests.bounds();
+        // The second is a restart that ended before the run was written down with its new start.
+        let lost = held > first && (digests.end < held || digests.start == held);
+        if !lost && digests.start != first {
+            return Err(misplaced(Part::Digests, digests.start, start));
+        }
+        if lost && digests.end < held {
+            run = run.restart_digests(&self.context, &self.layout, held).await?;
         }
         if run.digests.size() < run.end() {
             run = redo_digests::<E, B>(run, codec).await?;
         }
+        if lost && run.end() > held {
+            (self.meta, run) = start_later::<E, B>(self.meta, run, held, codec).await?;
+        }
+        let start = run.run.start;
         let have = run.end();
         run = run.cut(have).await?;
         if have < end {
@@ -260,9 +279,10 @@ impl<E: Context> Committer<E> {
         let depth = delivered.height.get() - to.height.get();
         self = self.record(Event::Pruned { to, depth, tips }).await?;
         let failed = |error| Part::Events.failed(error);
-        for record in std::mem::take(&mut self.pending) {
-            (self.events, _) = self.events.append(&record).await.map_err(failed)?;
+        for record in &self.pending {
+            (self.events, _) = self.events.append(record).await.map_err(failed)?;
         }
+        self.note_appended();
         self.events = self.events.sync().await.map_err(failed)?;
         Ok(self)
     }
@@ -295,6 +315,26 @@ impl<E: Context> Committer<E> {
         Arc::make_mut(&mut self.anchors).note_tips(&self.watermarks.tips);
         Ok(self)
     }
+}
+
+fn misplaced(part: Part, found: u64, start: RunStart) -> Fault {
+    let detail = format!("the run starts at {found}, where {} is the first", start.first);
+    part.corrupt(found, detail)
+}
+
+/// Digests of trimmed blocks are gone and cannot be made again: the run starts at `held`, its oldest block,
+/// from now on, and cursors locate nothing below.
+async fn start_later<E: Context, B: Block + Codec>(
+    meta: Meta<E>,
+    mut run: OpenRun<E>,
+    held: u64,
+    codec: &B::Cfg,
+) -> Result<(Meta<E>, OpenRun<E>), Fault> {
+    let oldest = run.block::<B>(held, codec).await?;
+    warn!(from = %run.run.start.first, to = held, "digests of trimmed blocks are gone");
+    run.run.start = RunStart { first: Height::new(held), base: rules::base_of(&oldest) };
+    let meta = meta.put(Key::Runs, &Runs(vec![run.run])).await?;
+    Ok((meta, run))
 }
 
 async fn digest_at<E: Context>(run: &OpenRun<E>, height: Height) -> Result<Digest, Fault> {

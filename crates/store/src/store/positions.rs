@@ -2,7 +2,7 @@
 //! one does not wait for a write.
 
 use super::fault::{Part, closed};
-use crate::limits;
+use crate::{Slowest, limits};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{DecodeExt as _, Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
@@ -24,6 +24,8 @@ pub(super) struct Positions<E: Context> {
     waiting: Mutex<BTreeMap<String, Option<Cursor>>>,
     /// What is durable; `None` once a write failed or was cut off.
     durable: Mutex<Option<BTreeMap<Digest, Bytes>>>,
+    /// Events that each consumer durably acknowledged, as far as its position can be read.
+    handled: Mutex<BTreeMap<String, u64>>,
 }
 
 impl<E: Context> Positions<E> {
@@ -33,7 +35,12 @@ impl<E: Context> Positions<E> {
         let disk = Disk::init(context, config).await;
         let disk = disk.map_err(|error| Part::Consumers.failed(error))?;
         let durable = copy(&disk);
+        // One that cannot be read holds no events: it is refused when its consumer asks for it.
+        let readable = durable.values().filter_map(|bytes| Position::decode(bytes.clone()).ok());
+        let handled = readable.map(|position| (position.consumer, position.cursor.handled()));
+        let handled = Mutex::new(handled.collect());
         Ok(Self {
+            handled,
             disk: AsyncMutex::new(Some(disk)),
             waiting: Mutex::default(),
             durable: Mutex::new(Some(durable)),
@@ -83,7 +90,12 @@ impl<E: Context> Positions<E> {
         if !waiting.is_empty() {
             let disk = slot.take().ok_or_else(closed)?;
             let cut_off = CutOff(Some(&self.durable));
+            let handled = |(name, cursor): (&String, &Option<Cursor>)| {
+                (name.clone(), cursor.as_ref().map(Cursor::handled))
+            };
+            let written: Vec<_> = waiting.iter().map(handled).collect();
             let disk = write(disk, waiting).await?;
+            self.note(&disk, written);
             cut_off.came_back(copy(&disk));
             *slot = Some(disk);
         }
@@ -92,6 +104,23 @@ impl<E: Context> Positions<E> {
             admit(disk, consumer)?;
         }
         Ok(had)
+    }
+
+    /// Follows what was written; what there was no room for has no position.
+    fn note(&self, disk: &Disk<E>, written: Vec<(String, Option<u64>)>) {
+        let mut all = self.handled.lock();
+        for (consumer, handled) in written {
+            match handled.filter(|_| disk.get(&key(&consumer)).is_some()) {
+                Some(handled) => drop(all.insert(consumer, handled)),
+                None => drop(all.remove(&consumer)),
+            }
+        }
+    }
+
+    /// The consumer that acknowledged the fewest of `end` events.
+    pub(super) fn slowest(&self, end: u64) -> Option<Slowest> {
+        let handled = self.handled.lock();
+        Slowest::of(handled.iter().map(|(consumer, handled)| (consumer, *handled)), end)
     }
 
     /// Fails every later call.

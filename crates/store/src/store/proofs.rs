@@ -2,39 +2,54 @@
 
 use super::{
     fault::Part,
-    layout::{Held, Proofs, ProofsReader},
+    layout::{Held, PROOFS_PER_SECTION, Proofs, ProofsReader},
+};
+use crate::{
+    Keep,
+    retention::{Files, file_start},
 };
 use commonware_runtime::Handle;
 use commonware_storage::{Context, journal::contiguous::Contiguous};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 use tidewatch_core::{BlockRef, Fault, Height, TierProof};
 
 /// The proofs of one tier, open for writing.
 pub(super) struct ProofLog<E: Context> {
     pub(super) journal: Proofs<E>,
+    /// The height of the first stored proof.
+    pub(super) first: Option<Height>,
     /// The block of the last stored proof.
     last: Option<BlockRef>,
     /// Whether something was appended since the last sync.
     dirty: bool,
     /// The last snapshot, until something changes.
     reader: Option<Arc<ProofsReader<E>>>,
+    files: Files,
 }
 
 impl<E: Context> ProofLog<E> {
     /// Takes `journal` over, without the proofs above `top`, the tier's tip: their event did not become
     /// durable.
-    pub(super) async fn align(journal: Proofs<E>, top: Option<BlockRef>) -> Result<Self, Fault> {
-        let opened = Self { journal, last: None, dirty: false, reader: None };
-        opened.cut(top).await
+    pub(super) async fn align(
+        journal: Proofs<E>,
+        files: Files,
+        top: Option<BlockRef>,
+    ) -> Result<Self, Fault> {
+        let (first, last, reader) = (None, None, None);
+        let opened = Self { journal, first, last, dirty: false, reader, files };
+        Ok(opened.cut(top).await?.find_first().await)
     }
 
     /// Keeps `proof`, unless one of its block or a block above it is kept.
-    pub(super) async fn keep(mut self, proof: &TierProof) -> Result<Self, Fault> {
+    pub(super) async fn keep(mut self, proof: &TierProof, now: SystemTime) -> Result<Self, Fault> {
         if self.last.is_some_and(|last| last.height >= proof.block.height) {
             return Ok(self);
         }
-        let appended = self.journal.append(&Held::of_proof(proof)).await;
+        let held = Held::of_proof(proof);
+        let appended = self.journal.append(&held).await;
         (self.journal, _) = appended.map_err(|error| Part::Proofs.failed(error))?;
+        self.files.append(held.0.len() as u64, now);
+        self.first = self.first.or(Some(proof.block.height));
         self.last = Some(proof.block);
         self.dirty = true;
         self.reader = None;
@@ -62,11 +77,53 @@ impl<E: Context> ProofLog<E> {
             let failed = |error| Part::Proofs.failed(error);
             self.journal = self.journal.rewind(keep).await.map_err(failed)?;
             self.journal = self.journal.sync().await.map_err(failed)?;
+            self.files.cut(keep);
+            if self.journal.bounds().is_empty() {
+                self.first = None;
+            }
             self.dirty = false;
             self.reader = None;
         }
         debug_assert!(top.is_none_or(|top| !self.stands_above(top)), "a proof above its tier");
         Ok(self)
+    }
+
+    /// What `limits` let be removed, of proofs of blocks below `held`: the position that whole files are
+    /// below, and the height of the last proof in them. The newest proof stays.
+    pub(super) async fn past(
+        &self,
+        limits: &Keep,
+        held: Height,
+        now: SystemTime,
+    ) -> Result<Option<(u64, Height)>, Fault> {
+        let bounds = self.journal.bounds();
+        let limit = self.files.limit(limits, now).min(bounds.end.saturating_sub(1));
+        if file_start(limit, PROOFS_PER_SECTION) <= bounds.start {
+            return Ok(None);
+        }
+        let limit = limit.min(below(&self.journal, held).await?);
+        let from = file_start(limit, PROOFS_PER_SECTION);
+        if from <= bounds.start {
+            return Ok(None);
+        }
+        let last = read(&self.journal, from - 1).await?;
+        Ok(Some((from, last.block.height)))
+    }
+
+    /// Removes the files of proofs that are wholly below `from`.
+    pub(super) async fn trim(mut self, from: u64) -> Result<Self, Fault> {
+        let trimmed = self.journal.prune(from).await;
+        (self.journal, _) = trimmed.map_err(|error| Part::Proofs.failed(error))?;
+        self.files.trim(self.journal.bounds().start);
+        self.reader = None;
+        Ok(self.find_first().await)
+    }
+
+    async fn find_first(mut self) -> Self {
+        // For the status alone: one that cannot be read is refused when it is asked for.
+        let first = read(&self.journal, self.journal.bounds().start).await;
+        self.first = first.ok().map(|proof| proof.block.height);
+        self
     }
 
     /// The block of the proof before the one at `end`.
@@ -106,7 +163,8 @@ impl<E: Context> ProofLog<E> {
     }
 }
 
-/// How many proofs there are of blocks below `height`: their heights rise, so it is a bisection.
+/// The position of the first proof of a block at or above `height`: their heights rise, so it is a
+/// bisection.
 async fn below(proofs: &impl Contiguous<Item = Held>, height: Height) -> Result<u64, Fault> {
     let bounds = proofs.bounds();
     let (mut low, mut high) = (bounds.start, bounds.end);
@@ -126,11 +184,12 @@ async fn read(proofs: &impl Contiguous<Item = Held>, at: u64) -> Result<TierProo
     held.into_proof().map_err(|error| Part::Proofs.corrupt(at, error))
 }
 
-/// The lowest proof of a block at or above `height`.
+/// The lowest proof of a block at or above `height`, among those from position `from` on.
 pub(super) async fn at_or_above(
     proofs: &impl Contiguous<Item = Held>,
     height: Height,
+    from: u64,
 ) -> Result<Option<TierProof>, Fault> {
-    let at = below(proofs, height).await?;
+    let at = below(proofs, height).await?.max(from.min(proofs.bounds().end));
     if at == proofs.bounds().end { Ok(None) } else { read(proofs, at).await.map(Some) }
 }

@@ -1,13 +1,13 @@
 //! The reading half: events, archive, positions, and where to go on from a cursor.
 
 use super::Shared;
-use crate::limits;
+use crate::{Retained, limits};
 use commonware_codec::Codec;
 use commonware_storage::Context;
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
     Archive, ArchiveError, Block, BlockRef, ChainInfo, Conflict, Cursor, EventLog, Fault, Height,
-    History, Locators as _, LogError, Positions, Record, Resume, ResumeError, Tier, TierProof,
+    History, Locators as _, LogError, Pin, Positions, Record, Resume, ResumeError, Tier, TierProof,
     Watermarks, resume,
 };
 
@@ -74,6 +74,20 @@ impl<E: Context, B: Block + Codec> Reader<E, B> {
         Ok(self.shared.log.moment()?.evidence.to_vec())
     }
 
+    /// What is held, and what holds it.
+    pub async fn retention(&self) -> Result<Retained, Fault> {
+        let Shared { log, positions, floors, retention, .. } = &*self.shared;
+        let moment = log.moment()?;
+        Ok(Retained {
+            oldest_event: moment.oldest,
+            oldest_block: moment.oldest_block(),
+            oldest_proofs: moment.oldest_proofs,
+            pins: floors.pins.list(),
+            slowest: positions.slowest(moment.end),
+            unacknowledged_max: retention.unacknowledged_max,
+        })
+    }
+
     #[cfg(test)]
     pub(crate) fn parked(&self) -> usize {
         self.shared.log.parked()
@@ -116,6 +130,10 @@ impl<E: Context, B: Block + Codec> Archive for Reader<E, B> {
 
     async fn proof(&self, tier: Tier, block: BlockRef) -> Result<Option<TierProof>, ArchiveError> {
         of_moment!(self.shared.log, |moment| moment.proof(tier, block).await)
+    }
+
+    fn pin(&self, name: &str, block: BlockRef) -> Pin {
+        self.shared.floors.pins.pin(name, block)
     }
 }
 

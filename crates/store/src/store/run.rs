@@ -6,6 +6,7 @@ use super::{
     meta::Run,
     moment::RunReader,
 };
+use crate::retention::Files;
 use commonware_codec::{Codec, Encode};
 use commonware_runtime::Handle;
 use commonware_storage::{
@@ -13,7 +14,7 @@ use commonware_storage::{
     journal::contiguous::{Contiguous, Many},
 };
 use futures::future::try_join;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 use tidewatch_core::{Block, Digest, Fault, Height};
 
 /// Blocks that are encoded at once: what bounds the memory of a large commit.
@@ -28,6 +29,8 @@ pub(super) struct OpenRun<E: Context> {
     dirty: bool,
     /// The last snapshot, until something changes.
     reader: Option<RunReader<E>>,
+    /// The files of the blocks.
+    pub(super) files: Files,
 }
 
 impl<E: Context> OpenRun<E> {
@@ -35,7 +38,8 @@ impl<E: Context> OpenRun<E> {
     pub(super) async fn open(context: &E, layout: &Layout, run: Run) -> Result<Self, Fault> {
         let blocks = layout.blocks(context, run.slot, None).await?;
         let digests = layout.digests(context, run.slot, None).await?;
-        Ok(Self { run, blocks, digests, dirty: false, reader: None })
+        let files = layout.block_files(context, run.slot, blocks.bounds()).await?;
+        Ok(Self { run, blocks, digests, dirty: false, reader: None, files })
     }
 
     /// Empties the slot of `run` and starts it.
@@ -43,7 +47,8 @@ impl<E: Context> OpenRun<E> {
         let first = Some(run.start.first.get());
         let blocks = layout.blocks(context, run.slot, first).await?;
         let digests = layout.digests(context, run.slot, first).await?;
-        Ok(Self { run, blocks, digests, dirty: false, reader: None })
+        let files = layout.files_of(layout.blocks_per_section, blocks.bounds(), &[], context);
+        Ok(Self { run, blocks, digests, dirty: false, reader: None, files })
     }
 
     /// The height of the next block.
@@ -56,14 +61,20 @@ impl<E: Context> OpenRun<E> {
         self.reader = None;
     }
 
-    pub(super) async fn append<B: Block + Encode>(mut self, blocks: &[B]) -> Result<Self, Fault> {
+    pub(super) async fn append<B: Block + Encode>(
+        mut self,
+        blocks: &[B],
+        now: SystemTime,
+    ) -> Result<Self, Fault> {
         for chunk in blocks.chunks(CHUNK) {
             let held: Vec<_> = chunk.iter().map(|block| Held(block.encode())).collect();
             let digests: Vec<_> = chunk.iter().map(|block| block.reference().digest).collect();
             let appended = self.blocks.append_many(Many::Flat(&held)).await;
             (self.blocks, _) = appended.map_err(|error| Part::Blocks.failed(error))?;
             self = self.append_digests(&digests).await?;
+            held.iter().for_each(|held| self.files.append(held.0.len() as u64, now));
         }
+        debug_assert_eq!(self.blocks.size(), self.digests.size(), "a digest for each block");
         Ok(self)
     }
 
@@ -80,6 +91,7 @@ impl<E: Context> OpenRun<E> {
         if self.blocks.size() > end {
             let cut = self.blocks.rewind(end).await;
             self.blocks = cut.map_err(|error| Part::Blocks.failed(error))?;
+            self.files.cut(end);
             self.changed();
         }
         if self.digests.size() > end {
@@ -117,6 +129,28 @@ impl<E: Context> OpenRun<E> {
         self.digests = self.digests.sync().await.map_err(|error| Part::Digests.failed(error))?;
         self.dirty = false;
         Ok(self)
+    }
+
+    /// Removes the files of blocks that are wholly below `from`. Digests stay: cursors are located by them.
+    pub(super) async fn trim(mut self, from: u64) -> Result<Self, Fault> {
+        let trimmed = self.blocks.prune(from).await;
+        (self.blocks, _) = trimmed.map_err(|error| Part::Blocks.failed(error))?;
+        self.files.trim(self.blocks.bounds().start);
+        self.reader = None;
+        Ok(self)
+    }
+
+    /// Empties the digests and starts them at height `at`.
+    pub(super) async fn restart_digests(
+        self,
+        context: &E,
+        layout: &Layout,
+        at: u64,
+    ) -> Result<Self, Fault> {
+        let Self { run, blocks, digests, dirty, files, .. } = self;
+        drop(digests);
+        let digests = layout.digests(context, run.slot, Some(at)).await?;
+        Ok(Self { run, blocks, digests, dirty, reader: None, files })
     }
 
     /// Removes the run from disk.

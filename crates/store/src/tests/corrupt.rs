@@ -6,7 +6,7 @@ use tidewatch_core::{
     Event, EventLog as _, FaultKind, Height, LocalView as _, LogError, Positions as _, Tier,
 };
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "tidewatch-meta",
     "tidewatch-consumers",
     "tidewatch-events_data",
@@ -17,14 +17,15 @@ const PARTS: [&str; 12] = [
     "tidewatch-proofs-finalized_offsets-metadata",
     "tidewatch-blocks-0_data",
     "tidewatch-blocks-0_offsets-blobs",
+    "tidewatch-blocks-0_offsets-metadata",
     "tidewatch-digests-0-blobs",
     "tidewatch-digests-0-metadata",
 ];
 
-type Files = Vec<(String, Vec<u8>, Vec<u8>)>;
+pub(super) type Files = Vec<(String, Vec<u8>, Vec<u8>)>;
 
 /// Everything on disk.
-async fn files(context: &deterministic::Context) -> Files {
+pub(super) async fn files(context: &deterministic::Context) -> Files {
     let mut files = Vec::new();
     for part in PARTS {
         for name in context.scan(part).await.unwrap_or_default() {
@@ -36,7 +37,7 @@ async fn files(context: &deterministic::Context) -> Files {
     files
 }
 
-async fn restore(context: &deterministic::Context, files: &Files) {
+pub(super) async fn restore(context: &deterministic::Context, files: &Files) {
     for part in PARTS {
         let _ = context.remove(part, None).await;
     }

@@ -10,9 +10,12 @@ mod restart;
 mod small_worlds;
 mod suite;
 mod tips_store;
+mod trim;
 mod world;
 
-use crate::{Config, Memory, MemoryReader, MemoryWriter, Reader, Store, Writer};
+use crate::{
+    Config, Memory, MemoryReader, MemoryWriter, Reader, Retained, Retention, Store, Writer,
+};
 use commonware_runtime::{Runner as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::NZUsize;
@@ -85,6 +88,7 @@ pub(crate) trait TwinReader: History + Archive<Block = TestBlock> {
     ) -> impl Future<Output = Result<Vec<Option<BlockRef>>, Fault>> + Send;
     fn evidence_kept(&self) -> Vec<Conflict>;
     fn readers_parked(&self) -> usize;
+    fn retained(&self) -> impl Future<Output = Retained> + Send;
 
     /// The block that the reader knows at `height`; `None` where it has none.
     async fn try_block_at(&self, height: u64) -> Result<Option<TestBlock>, Fault> {
@@ -135,6 +139,10 @@ macro_rules! twin_reader {
         fn readers_parked(&self) -> usize {
             self.parked()
         }
+
+        async fn retained(&self) -> Retained {
+            self.retention().await.unwrap()
+        }
     };
 }
 
@@ -173,7 +181,7 @@ pub(crate) async fn open_with<E: Context>(
 
 /// The `nth` store of a context, keeping so many events.
 pub(crate) async fn open_another<E: Context>(context: &E, events: u64, nth: u64) -> OnStore<E> {
-    let retention = NonZeroU64::new(events).unwrap();
+    let retention = Retention::events(NonZeroU64::new(events).unwrap());
     let config = Config { retention, partition: format!("store-{nth}"), ..config() };
     let context = context.child("store").with_attribute("nth", nth);
     Store::open(context, config).await.unwrap().into()

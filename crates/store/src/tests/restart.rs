@@ -4,7 +4,7 @@ use super::{
     ALL, OnStore, TwinReader as _, commit, config, disk::OnDisk, everything, known, open, run,
     try_open, world::*,
 };
-use crate::Config;
+use crate::{Config, Retention};
 use commonware_runtime::{Storage as _, Supervisor as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::NZUsize;
@@ -289,7 +289,7 @@ fn a_closed_store_refuses_everything_and_ends_every_wait() {
 #[test]
 fn events_past_retention_are_removed_from_disk_a_file_at_a_time() {
     run(|context| async move {
-        let retention = NonZeroU64::new(1_000).unwrap();
+        let retention = Retention::events(NonZeroU64::new(1_000).unwrap());
         let config = Config { retention, ..config() };
         let mut store = super::open_with(&context, config.clone()).await.unwrap();
         let chain = Chain::of(1);
