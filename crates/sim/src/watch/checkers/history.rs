@@ -91,7 +91,9 @@ fn is_still(kept: &Record, record: &Record) -> bool {
         && now.stands_at(&kept.watermarks)
         && now.locators().iter().all(|locator| {
             let deeper = before.locators().last().is_some_and(|last| locator.height < last.height);
-            deeper || before.locators().contains(locator)
+            // A view that lost its blocks to a deep prune knows genesis again with its next run.
+            let genesis = locator.height.get() == 0;
+            deeper || genesis || before.locators().contains(locator)
         })
 }
 
