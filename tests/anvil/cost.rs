@@ -44,7 +44,8 @@ fn catching_up_costs_a_request_a_batch() {
         caught_up(&node, &anvil).await;
         let batch = node.source.inner().limits().blocks_max.get() as u64;
         let work = node.work();
-        assert!(work.requests <= BLOCKS.div_ceil(batch) + 2, "{work:?}");
+        // Besides the ranges: the tips, and which chain it is, for the store's opener and for the driver.
+        assert!(work.requests <= BLOCKS.div_ceil(batch) + 3, "{work:?}");
         assert_is_chain(node, &anvil).await;
     });
 }

@@ -3,7 +3,7 @@
 use super::{assert_is_chain, caught_up, epoch, executable, prunes, stands_at, with_anvil};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{FaultKind, Source as _, State};
+use tidewatch_core::{FaultKind, Record, Source as _, State};
 use tidewatch_sources::ethereum::EthBlock;
 use tidewatch_store::{Config, Store};
 use tidewatch_tests::{
@@ -76,8 +76,11 @@ fn a_follower_that_restarts_goes_on_where_it_was_and_takes_in_what_it_missed() {
             let records = assert_is_chain(node, &anvil).await;
             let told: Vec<_> = prunes(&records).into_iter().map(|(_, depth)| depth).collect();
             assert_eq!(told, depths);
+            // A cursor is made when its record is read, and has fewer locators after a prune.
+            let place = |record: &Record| (record.event, record.watermarks, record.sequence());
             for record in reader.records() {
-                assert_eq!(Some(&record), records.get(record.sequence() as usize), "as in the log");
+                let logged = records.get(record.sequence() as usize).map(place);
+                assert_eq!(Some(place(&record)), logged, "as in the log");
             }
             anvil
         });

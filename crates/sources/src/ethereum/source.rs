@@ -97,7 +97,7 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
     }
 
     async fn chain_info(&self) -> Result<ChainInfo, Fault> {
-        self.headers.upstreams().chain_info().await
+        Box::pin(self.headers.upstreams().chain_info()).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
@@ -109,11 +109,11 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
         tip: BlockRef,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
-        self.headers.digests(tip, heights).await
+        Box::pin(self.headers.digests(tip, heights)).await
     }
 
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<EthBlock>, Fault> {
-        self.headers.blocks(tip, from).await
+        Box::pin(self.headers.blocks(tip, from)).await
     }
 
     fn doorbell(&self) -> Doorbell {

@@ -208,11 +208,11 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
         tip: BlockRef,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
-        self.headers.digests(tip, heights).await
+        Box::pin(self.headers.digests(tip, heights)).await
     }
 
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<EthBlock>, Fault> {
-        self.headers.blocks(tip, from).await
+        Box::pin(self.headers.blocks(tip, from)).await
     }
 
     fn doorbell(&self) -> Doorbell {

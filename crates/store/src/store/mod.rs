@@ -61,7 +61,8 @@ impl Store {
         context: E,
         config: Config<B::Cfg>,
     ) -> Result<(Writer<E, B>, Reader<E, B>), Fault> {
-        let (committer, log) = open::open::<E, B>(context, &config).await?;
+        // On the heap: a restart is a large future, and whoever opens a store holds it on the stack.
+        let (committer, log) = Box::pin(open::open::<E, B>(context, &config)).await?;
         let (positions, floors) = (committer.positions.clone(), committer.floors.clone());
         let Config { chain_info, codec, retention, .. } = config;
         let shared = Arc::new(Shared { chain_info, codec, positions, floors, retention, log });

@@ -57,6 +57,9 @@ struct Bounded<'a, E, M> {
     about: &'a str,
     stop: Stopping,
     deadline: Duration,
+    /// Whether an answer shows that the source is in contact. Which chain it is of, a source may know by
+    /// itself.
+    contact: bool,
 }
 
 impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
@@ -73,7 +76,7 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
                     return Err(Fault::new(self.about, Error::Stopped));
                 },
                 result = &mut call => {
-                    if result.is_ok() {
+                    if self.contact && result.is_ok() {
                         self.tracker.contact();
                     }
                     return result;
@@ -226,12 +229,13 @@ where
     /// One pass. Says how long to wait before the next one, or nothing when told to stop; fails only
     /// where the driver must end.
     async fn pass(&mut self, answers: &mut Vec<Answer>) -> Result<Option<Pause>, Fault> {
-        let guard = Bounded {
+        let mut guard = Bounded {
             context: &*self.context,
             tracker: &self.tracker,
             about: self.source.name(),
             stop: self.stop.clone(),
             deadline: self.config.deadline,
+            contact: false,
         };
         if !self.compared {
             let compared = guard.wait(self.source.chain_info()).await;
@@ -242,6 +246,7 @@ where
                 return self.settle(Err(fault), &[], Cost::default(), answers);
             }
         }
+        guard.contact = true;
         let mut pass = Pass::new(
             &*self.source,
             &mut self.view,
