@@ -6,7 +6,7 @@ use crate::{
     world::Truth,
 };
 use std::collections::BTreeMap;
-use tidewatch_core::{Record, Watermarks};
+use tidewatch_core::{Locator, Record, Watermarks};
 
 /// Folding the events yields the watermarks of the view.
 #[derive(Default)]
@@ -82,19 +82,19 @@ impl Checker for Replay {
 }
 
 /// Whether `record` is the event that was recorded as `kept`. Its cursor is made when it is read: of an event
-/// that a prune or a new run has followed, it may hold fewer locators; deeper ones may fit in their place.
+/// that a prune or a new run has followed, other heights may be known to be of its chain. At a height that
+/// both cursors name, they name one block.
 fn is_still(kept: &Record, record: &Record) -> bool {
     let (before, now) = (&kept.cursor, &record.cursor);
+    let agree = |locator: &Locator| {
+        let named = now.locators().iter().find(|other| other.height == locator.height);
+        named.is_none_or(|named| named == locator)
+    };
     kept.event == record.event
         && kept.watermarks == record.watermarks
         && before.handled() == now.handled()
         && now.stands_at(&kept.watermarks)
-        && now.locators().iter().all(|locator| {
-            let deeper = before.locators().last().is_some_and(|last| locator.height < last.height);
-            // A view that lost its blocks to a deep prune knows genesis again with its next run.
-            let genesis = locator.height.get() == 0;
-            deeper || genesis || before.locators().contains(locator)
-        })
+        && before.locators().iter().all(agree)
 }
 
 /// A commit that returned survives every crash, and so does every event that a consumer received.
