@@ -1,7 +1,8 @@
 //! Regression tests for bugs that other followers had, one file for each.
 //!
 //! `README.md` lists the entries and their coverage. Tests that need sockets are in `network.rs`.
-
+// The futures of a certified follower, a driver in it and a pass in that nest deep.
+#![recursion_limit = "256"]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
