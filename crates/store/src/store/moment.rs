@@ -195,6 +195,15 @@ impl<E: Context> Moment<E> {
         Ok(self.finish(stored, &positions).await?)
     }
 
+    /// What is stored of event `sequence`, as it was read; `None` where it is not kept.
+    async fn stored(&self, sequence: u64) -> Result<Option<Stored>, Fault> {
+        if !self.events.bounds().contains(&sequence) {
+            return Ok(None);
+        }
+        let read = self.events.read(sequence).await;
+        read.map(Some).map_err(|error| Part::Events.unreadable(sequence, &error))
+    }
+
     /// `stored`, which was read at `positions`, with cursors: one read of digests for all of them.
     async fn finish(&self, stored: Vec<Stored>, positions: &[u64]) -> Result<Vec<Record>, Fault> {
         for (stored, at) in stored.iter().zip(positions) {
@@ -324,20 +333,12 @@ impl<E: Context> Records for Moment<E> {
     }
 
     async fn record(&self, sequence: u64) -> Result<Option<Record>, Fault> {
-        if !self.events.bounds().contains(&sequence) {
-            return Ok(None);
-        }
-        let read = self.events.read(sequence).await;
-        let stored = read.map_err(|error| Part::Events.unreadable(sequence, &error))?;
+        let Some(stored) = self.stored(sequence).await? else { return Ok(None) };
         Ok(self.finish(vec![stored], &[sequence]).await?.pop())
     }
 
     async fn watermarks_after(&self, sequence: u64) -> Result<Option<Watermarks>, Fault> {
-        if !self.events.bounds().contains(&sequence) {
-            return Ok(None);
-        }
-        let read = self.events.read(sequence).await;
-        let stored = read.map_err(|error| Part::Events.unreadable(sequence, &error))?;
+        let Some(stored) = self.stored(sequence).await? else { return Ok(None) };
         in_place(&stored, sequence)?;
         Ok(Some(stored.watermarks))
     }
