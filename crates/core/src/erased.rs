@@ -115,6 +115,7 @@ trait DynSource: Send + Sync {
     fn blocks(&self, tip: BlockRef, from: Height) -> Answer<'_, Vec<AnyBlock>>;
     fn doorbell(&self) -> Doorbell;
     fn durable(&self, watermarks: &Watermarks);
+    fn judged(&self, verdict: Result<(), &Fault>);
 }
 
 impl<S: Source<Block: Encode>> DynSource for S {
@@ -155,6 +156,10 @@ impl<S: Source<Block: Encode>> DynSource for S {
 
     fn durable(&self, watermarks: &Watermarks) {
         Source::durable(self, watermarks);
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        Source::judged(self, verdict);
     }
 }
 
@@ -216,6 +221,10 @@ impl Source for AnySource {
 
     fn durable(&self, watermarks: &Watermarks) {
         self.0.durable(watermarks);
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.0.judged(verdict);
     }
 }
 

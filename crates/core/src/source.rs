@@ -148,4 +148,10 @@ pub trait Source: Send + Sync + 'static {
     /// commit. A source that must not forget a block before it is durable somewhere else releases it
     /// here. Returns at once.
     fn durable(&self, _watermarks: &Watermarks) {}
+
+    /// Notified after each pass whether the view could use what this source answered: `Ok`, or the fault
+    /// that kept it from taking all of it in, which may be one that this source returned. A source over several
+    /// upstreams lets the one that gave these answers rest, and asks another. Not called for a pass that
+    /// ended because the source could not be asked. Returns at once.
+    fn judged(&self, _verdict: Result<(), &Fault>) {}
 }

@@ -164,6 +164,7 @@ pub struct World {
     ringer: tidewatch_core::Bell,
     calls: Vec<Call>,
     durable: Vec<Watermarks>,
+    judged: Vec<Result<(), Fault>>,
     before: Vec<(Kind, usize, Hook)>,
     after: Vec<(Kind, usize, Hook)>,
     answers: Vec<(Kind, usize, Answer)>,
@@ -222,6 +223,7 @@ impl ScriptedSource {
             ringer: tidewatch_core::Bell::new(),
             calls: Vec::new(),
             durable: Vec::new(),
+            judged: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
             answers: Vec::new(),
@@ -242,6 +244,11 @@ impl ScriptedSource {
     /// Every call so far, in order.
     pub fn calls(&self) -> Vec<Call> {
         self.0.lock().calls.clone()
+    }
+
+    /// What was said of its answers after each pass, in order.
+    pub fn judged(&self) -> Vec<Result<(), Fault>> {
+        self.0.lock().judged.clone()
     }
 
     /// What it was notified of as durable so far, in order.
@@ -416,5 +423,9 @@ impl Source for ScriptedSource {
 
     fn durable(&self, watermarks: &Watermarks) {
         self.0.lock().durable.push(*watermarks);
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.0.lock().judged.push(verdict.map_err(Clone::clone));
     }
 }

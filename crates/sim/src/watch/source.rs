@@ -114,4 +114,8 @@ impl<E: Clock, S: Source<Block = TestBlock>> Source for Spied<E, S> {
     fn durable(&self, watermarks: &Watermarks) {
         self.inner.durable(watermarks);
     }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.inner.judged(verdict);
+    }
 }

@@ -288,6 +288,9 @@ where
         for answer in answers.drain(..) {
             let _ = answer.send(ended.clone()); // The caller may have left.
         }
+        if let Some(verdict) = verdict(&ended, faults) {
+            self.source.judged(verdict);
+        }
         let (poll, pace) = (self.config.poll, self.config.pace);
         match ended {
             Ok(ended) => {
@@ -334,6 +337,19 @@ where
 
     fn start(self) -> Handle<Result<(), Fault>> {
         Self::start(self)
+    }
+}
+
+/// What a pass says of the source's answers, if anything: whether the view could use all of them.
+fn verdict<'a>(
+    ended: &'a Result<Ended, Fault>,
+    faults: &'a [Fault],
+) -> Option<Result<(), &'a Fault>> {
+    match ended {
+        Ok(_) => Some(faults.last().map_or(Ok(()), Err)),
+        Err(fault) => {
+            matches!(fault.severity(), Severity::Behind | Severity::Invalid).then_some(Err(fault))
+        }
     }
 }
 

@@ -43,6 +43,26 @@ fn a_stop_in_the_middle_of_a_commit_completes_it_and_drops_the_rest() {
     });
 }
 
+#[test]
+fn a_source_is_told_after_each_pass_whether_the_view_could_use_its_answers() {
+    simulate(|context| async move {
+        let source = at_45();
+        source.answer(Kind::Snapshot, 1, Answer::Fault(FaultKind::Unreachable));
+        let ladder = Chain::new('a', 45).tips([10, 0, 0, 20]);
+        source.answer(Kind::Snapshot, 2, Answer::Tips(Box::new(ladder)));
+        source.answer(Kind::Blocks, 1, Answer::Blocks(Vec::new()));
+        let driver = Running::new(&context, &source, Config::default());
+        while source.judged().len() < 3 {
+            driver.sleep(secs(1)).await;
+        }
+        let kinds: Vec<_> =
+            source.judged().iter().map(|verdict| verdict.clone().map_err(|it| it.kind)).collect();
+        let (broken, missing) = (FaultKind::LadderBroken, FaultKind::Missing);
+        assert_eq!(kinds[..3], [Err(broken), Err(missing), Ok(())]);
+        driver.stop().await;
+    });
+}
+
 /// RP-5
 #[test]
 fn a_stop_ends_a_wait_on_the_source_and_whoever_waits_is_told() {
