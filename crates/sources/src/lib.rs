@@ -14,6 +14,8 @@
 pub mod alto;
 #[cfg(feature = "aztec")]
 pub mod aztec;
+#[cfg(any(feature = "alto", feature = "rpc"))]
+mod error;
 #[cfg(feature = "ethereum")]
 pub mod ethereum;
 #[cfg(feature = "optimism")]
@@ -25,3 +27,6 @@ pub mod rpc;
 mod tls;
 #[cfg(any(feature = "alto", feature = "rpc"))]
 mod words;
+
+#[cfg(any(feature = "alto", feature = "rpc"))]
+pub use error::Error;

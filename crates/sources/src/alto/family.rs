@@ -1,15 +1,18 @@
 //! Alto in the registry.
 
 use super::{
-    AltoBlock, CertificateMode, Config, Endpoint, HttpTransport, Scheme, StandardScheme, VrfScheme,
-    open, public_key,
+    AltoBlock, AltoError, CertificateMode, Config, Endpoint, HttpTransport, Scheme, StandardScheme,
+    VrfScheme, open, public_key,
 };
-use crate::registry::{Family, Opened, Refused, Target, all, required};
+use crate::{
+    error::fault,
+    registry::{Family, Opened, Refused, Target, all, required},
+};
 use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::Transport as _;
-use tidewatch_core::{AnySource, BlockDecoder, Fault, FaultKind, Monitor, Running, within};
+use tidewatch_core::{AnySource, BlockDecoder, Fault, Monitor, Running, within};
 
 /// Chains that are followed by alto indexers.
 pub(crate) const FAMILY: Family = Family {
@@ -90,10 +93,9 @@ async fn probe(clock: &impl Clock, endpoints: &[HttpTransport]) -> Result<(), Ve
 }
 
 async fn probe_one(clock: &impl Clock, endpoint: &HttpTransport) -> Result<(), Fault> {
-    within(clock, PROBE_LIMIT, endpoint.probe()).await.unwrap_or_else(|| {
-        let detail = format_args!("no answer within {PROBE_LIMIT:?}");
-        Err(FaultKind::Timeout.fault(endpoint.name(), detail))
-    })
+    within(clock, PROBE_LIMIT, endpoint.probe())
+        .await
+        .unwrap_or_else(|| Err(fault(endpoint.name(), AltoError::NoAnswer { limit: PROBE_LIMIT })))
 }
 
 #[cfg(test)]

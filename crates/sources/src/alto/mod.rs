@@ -41,6 +41,7 @@
 
 mod block;
 mod endpoint;
+mod error;
 mod family;
 mod transport;
 
@@ -49,20 +50,22 @@ mod tests;
 
 pub use block::AltoBlock;
 pub use endpoint::{Endpoint, EndpointError};
+pub use error::AltoError;
 pub(crate) use family::FAMILY;
 pub use transport::{HttpFeed, HttpTransport};
 
 pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};
 
+use crate::error::fault;
 use alto_types::{EPOCH, Identity, NAMESPACE};
-use commonware_codec::{DecodeExt as _, FixedSize};
+use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_formatting::hex;
 use commonware_runtime::{Clock, Metrics, Spawner};
 use rand::CryptoRng;
 use std::sync::Arc;
 use tidewatch_certified::{CertifiedSource, Failover, OneEpoch, Parts, Upstream};
-use tidewatch_core::{ChainId, Fault, FaultKind, Monitor};
+use tidewatch_core::{ChainId, Fault, Monitor};
 
 /// Payload allowance of a block where nobody says how large the network's blocks are: that of the
 /// indexer.
@@ -128,7 +131,7 @@ where
 {
     let key = public_key(identity)?;
     let [first, others @ ..] = endpoints else {
-        return Err(FaultKind::InvalidConfig.fault("alto", "there is no endpoint to follow"));
+        return Err(fault("alto", AltoError::NoEndpoint));
     };
     // A silent endpoint must leave time for the others within the deadline of one request.
     let mut each = config.clone();
@@ -136,8 +139,7 @@ where
     let connect = |endpoint: &Endpoint| {
         if endpoint.mode() != S::MODE {
             let (theirs, ours) = (endpoint.mode().as_str(), S::MODE.as_str());
-            let detail = format!("the endpoint is of mode {theirs}, it was opened as {ours}");
-            return Err(FaultKind::InvalidConfig.fault(endpoint.to_string(), detail));
+            return Err(fault(endpoint.to_string(), AltoError::OtherMode { theirs, ours }));
         }
         HttpTransport::new(endpoint, &each)
     };
@@ -159,14 +161,7 @@ where
 ///
 /// `Setting`, with what to do about it.
 pub fn public_key(identity: &[u8]) -> Result<Identity, Fault> {
-    Identity::decode(identity).map_err(|error| {
-        let detail = format!(
-            "the identity is not a group public key ({error}): it is {} bytes in hex, as `deploy` \
-             printed it for the validators and the indexer was started with",
-            Identity::SIZE
-        );
-        FaultKind::InvalidConfig.fault("alto", detail)
-    })
+    Identity::decode(identity).map_err(|error| fault("alto", AltoError::NotAKey(error)))
 }
 
 /// Names the chain of the validators that hold `identity`, certified in `mode`: the first 16 bytes of the

@@ -1,13 +1,16 @@
 //! What a node is asked, and what is believed of its answers.
 
 use super::{
-    Field, Header, Tree,
+    AztecError, Field, Header, Tree,
     block::{Sealed, Wire},
     tips,
 };
-use crate::rpc::{Answer, Call, Handshake, RpcError, read};
+use crate::{
+    error::fault,
+    rpc::{Answer, Call, Handshake, NodeError, RpcError, read},
+};
 use serde_json::json;
-use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, FaultKind, TipSet};
+use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, TipSet};
 
 /// The code of a refusal of parameters.
 const REFUSED: i32 = -32701;
@@ -46,18 +49,17 @@ pub(super) fn chain(chain_id: u64, version: u64) -> ChainId {
 /// Which chain the answers to [`handshake`] are of.
 fn read_identity(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
     let [chain_id, version, genesis] = answers else {
-        let detail = format_args!("{} answers to 3 calls", answers.len());
-        return Err(FaultKind::Malformed.fault(name, detail));
+        return Err(fault(name, NodeError::ShortAnswers { got: answers.len(), want: 3 }));
     };
-    let number = |what: &str, answer| {
+    let number = |what: &'static str, answer| {
         let number: Field = read(name, &what, answer)?;
-        let larger = || FaultKind::Malformed.fault(name, format_args!("{what} is {number}"));
+        let larger = || fault(name, AztecError::Number { what, number });
         number.to_u64().ok_or_else(larger)
     };
     let chain = chain(number("the chain id", chain_id)?, number("the version", version)?);
     match read_header(name, 0, genesis)? {
         Some(header) => Ok(ChainInfo { id: chain, genesis: header.reference() }),
-        None => Err(FaultKind::Unavailable.fault(name, "it has no header at height 0")),
+        None => Err(fault(name, AztecError::NoGenesis)),
     }
 }
 
@@ -80,8 +82,7 @@ pub(super) fn read_header(
     let header: Option<Header> = read(name, &what, answer)?;
     match header {
         Some(header) if header.number != height => {
-            let detail = format_args!("{what} is that of block {}", header.number);
-            Err(FaultKind::WrongPosition.fault(name, detail))
+            Err(fault(name, AztecError::OtherHeader { want: height, got: header.number }))
         }
         header => Ok(header),
     }
@@ -97,20 +98,19 @@ pub(super) fn read_blocks(
 ) -> Result<Vec<Sealed>, Fault> {
     let wires: Vec<Wire> = read(name, &format_args!("what it sent from {first} up"), answer)?;
     if wires.len() > count {
-        let detail = format_args!("{} blocks from {first}, of {count} at the most", wires.len());
-        return Err(FaultKind::Oversized.fault(name, detail));
+        let error = AztecError::TooManyBlocks { got: wires.len(), first, max: count };
+        return Err(fault(name, error));
     }
     let mut blocks: Vec<Sealed> = Vec::with_capacity(wires.len());
     for (wire, want) in wires.into_iter().zip(first..) {
         let header = &wire.header;
         if header.number != want {
-            let detail = format_args!("block {} where {want} was asked for", header.number);
-            return Err(FaultKind::WrongPosition.fault(name, detail));
+            return Err(fault(name, AztecError::OtherHeight { want, got: header.number }));
         }
         let theirs = self::chain(header.chain_id, header.version);
         if theirs != *chain {
-            let detail = format_args!("block {want} is of chain {theirs}, followed is {chain}");
-            return Err(FaultKind::WrongPosition.fault(name, detail));
+            let error = AztecError::OtherChain { height: want, theirs, ours: chain.clone() };
+            return Err(fault(name, error));
         }
         let block = Sealed::from(wire);
         if let Some(below) = blocks.last().filter(|below| !below.is_parent_of(&block)) {
@@ -123,12 +123,8 @@ pub(super) fn read_blocks(
 
 /// `block` does not stand on the archive `below`, which the block before it left.
 pub(super) fn not_linked(name: &str, block: &Sealed, below: Tree) -> Fault {
-    let (theirs, height) = (block.header.last_archive, block.header.number);
-    let detail = format_args!(
-        "block {height} stands on the archive {} of {} leaves, the block before it leaves {} of {}",
-        theirs.root, theirs.next, below.root, below.next
-    );
-    FaultKind::NotLinked.fault(name, detail)
+    let (stands, height) = (block.header.last_archive, block.header.number);
+    fault(name, AztecError::NotLinked { height, stands, below })
 }
 
 /// How many blocks a node gives at once, if `error` is its refusal to give more.

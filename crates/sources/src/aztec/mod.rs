@@ -60,6 +60,7 @@
 
 mod block;
 mod calls;
+mod error;
 mod family;
 mod field;
 mod header;
@@ -71,6 +72,7 @@ mod tips;
 mod tests;
 
 pub use block::AztecBlock;
+pub use error::AztecError;
 pub(crate) use family::FAMILY;
 pub use field::Field;
 pub use header::{Header, Tree};

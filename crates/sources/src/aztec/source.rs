@@ -6,7 +6,10 @@ use super::{
     calls::{self, handshake},
     memory::{Bound, Memory, Range},
 };
-use crate::rpc::{Answer, Config, Rpc, Steady, Upstreams, Work};
+use crate::{
+    error::fault,
+    rpc::{Answer, Config, NodeError, Rpc, Steady, Upstreams, Work},
+};
 use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{
@@ -133,13 +136,13 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         asked.extend([tip.height.get(), 0].map(calls::header));
         asked.extend(blocks.map(|range| calls::blocks(range.first, range.count)));
         let answers = self.upstreams.ask(&asked).await?;
-        let (answers, besides) = answers.split_at_checked(heights.len()).ok_or_else(short)?;
+        let split = answers.split_at_checked(heights.len());
+        let (answers, besides) = split.ok_or_else(|| short(&answers, asked.len()))?;
         if !self.is_bound(tip, first(besides)?)? {
             self.memory.lock().forget();
-            let detail = format_args!("{tip} is no longer on the node's chain");
-            return Err(self.upstreams.refuse(FaultKind::Torn.fault(self.name(), detail)));
+            return Err(self.upstreams.refuse(fault(self.name(), NodeError::LeftTip { tip })));
         }
-        let genesis = besides.get(1).ok_or_else(short)?;
+        let genesis = besides.get(1).ok_or_else(|| short(besides, 2))?;
         let genesis = self.believe(calls::read_header(self.name(), 0, genesis))?;
         let genesis = genesis.map(|header| header.reference());
         if genesis != self.upstreams.genesis() {
@@ -247,12 +250,12 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
     }
 }
 
-fn short() -> Fault {
-    FaultKind::Bug.fault("aztec", "fewer answers than calls")
+fn short(answers: &[Answer], want: usize) -> Fault {
+    fault("aztec", NodeError::ShortAnswers { got: answers.len(), want })
 }
 
 fn first(answers: &[Answer]) -> Result<&Answer, Fault> {
-    answers.first().ok_or_else(short)
+    answers.first().ok_or_else(|| short(answers, 1))
 }
 
 impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {

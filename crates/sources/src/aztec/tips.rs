@@ -1,10 +1,9 @@
 //! Tips, as a node writes them.
 
-use super::{Field, header::number};
+use super::{AztecError, Field, header::number};
+use crate::error::fault;
 use serde::Deserialize;
-use tidewatch_core::{
-    BlockRef, CheckpointRef, Digest, Fault, FaultKind, Height, Tier, Tip, TipSet,
-};
+use tidewatch_core::{BlockRef, CheckpointRef, Digest, Fault, Height, Tier, Tip, TipSet};
 
 /// How every node names the block at height 0, whatever its header is: the constant
 /// `GENESIS_BLOCK_HEADER_HASH`.
@@ -49,9 +48,8 @@ impl Wire {
             match named.number {
                 0 if digest == genesis.digest || digest.0 == GENESIS => Ok(genesis),
                 0 => {
-                    let detail =
-                        format_args!("at height 0 it has {}, genesis is {genesis}", named.hash);
-                    Err(FaultKind::WrongDigest.fault(name, detail))
+                    let named = named.hash;
+                    Err(fault(name, AztecError::OtherGenesis { named, genesis }))
                 }
                 number => Ok(BlockRef::new(Height::new(number), digest)),
             }

@@ -22,7 +22,7 @@ pub struct EthBlock {
 /// A header that is longer than any should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a header of {0} bytes, more than {HEADER_MAX}")]
-pub(crate) struct TooLong(usize);
+pub struct TooLong(usize);
 
 impl EthBlock {
     /// The block with `header`, hashed.

@@ -1,11 +1,14 @@
 //! The chain of an execution node, header by header.
 
 use super::{EthBlock, wire::By};
-use crate::rpc::{Answer, Recent, Rpc, Upstreams};
+use crate::{
+    error::fault,
+    rpc::{Answer, NodeError, Recent, Rpc, Upstreams},
+};
 use commonware_runtime::Clock;
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
-use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Limits};
+use tidewatch_core::{Block as _, BlockRef, Digest, Fault, Height, Limits};
 
 /// Digests that one question may name. The search of a pass goes by powers of that.
 const DIGESTS_MAX: usize = 64;
@@ -86,8 +89,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         let asked: Vec<_> = unknown.iter().copied().chain([Height::zero()]).collect();
         let Some(mut blocks) = self.under(tip, &asked).await? else {
             self.recent.lock().forget();
-            let detail = format_args!("{tip} is no longer on the node's chain");
-            return Err(self.upstreams.refuse(FaultKind::Torn.fault(self.name(), detail)));
+            return Err(self.upstreams.refuse(fault(self.name(), NodeError::LeftTip { tip })));
         };
         self.begins(blocks.pop().flatten()).await?;
         let found: BTreeMap<_, _> = unknown.into_iter().zip(blocks).collect();

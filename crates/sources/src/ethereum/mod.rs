@@ -40,6 +40,7 @@
 //! `wrong_digest`.
 
 mod block;
+mod error;
 mod family;
 pub(crate) mod headers;
 mod source;
@@ -48,9 +49,11 @@ pub(crate) mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use block::EthBlock;
+pub use block::{EthBlock, TooLong};
+pub use error::EthereumError;
 pub(crate) use family::FAMILY;
 pub use source::EthereumSource;
+pub use wire::By;
 
 use crate::rpc::{Config, Endpoint, EndpointError, Node};
 use commonware_runtime::{Clock, Metrics};

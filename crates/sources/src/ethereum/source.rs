@@ -1,16 +1,19 @@
 //! An execution node as a source.
 
 use super::{
-    EthBlock,
+    EthBlock, EthereumError,
     headers::Headers,
     wire::{By, handshake},
 };
-use crate::rpc::{Config, Rpc, Steady, Upstreams, Work};
+use crate::{
+    error::fault,
+    rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
+};
 use commonware_runtime::{Clock, Metrics};
 use std::{fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, CheckpointRef, Digest, Doorbell, Fault, FaultKind, Height,
-    Ladder, Limits, Monitor, Snapshot, Source, Tier, Tip, TipSet,
+    Block as _, BlockRef, ChainInfo, CheckpointRef, Digest, Doorbell, Fault, Height, Ladder,
+    Limits, Monitor, Snapshot, Source, Tier, Tip, TipSet,
 };
 
 /// An Ethereum chain, followed from execution nodes. See the [module](crate::ethereum).
@@ -53,10 +56,11 @@ impl<E: Clock, R: Rpc> EthereumSource<E, R> {
     async fn take(&self) -> Result<Snapshot, Fault> {
         let blocks = self.headers.ask(&["latest", "safe", "finalized"].map(By::Tag)).await?;
         let [latest, safe, finalized] = &blocks[..] else {
-            return Err(FaultKind::Bug.fault(self.name(), "three tags have three answers"));
+            let error = NodeError::ShortAnswers { got: blocks.len(), want: 3 };
+            return Err(fault(self.name(), error));
         };
         let Some(latest) = latest else {
-            let fault = FaultKind::Missing.fault(self.name(), "the node has no latest block");
+            let fault = fault(self.name(), EthereumError::NoLatest);
             return Err(self.headers.upstreams().refuse(fault));
         };
         let tips = tips(latest.reference(), reference(safe), reference(finalized));

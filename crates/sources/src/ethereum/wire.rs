@@ -1,15 +1,18 @@
 //! What a node says of its blocks, read and checked.
 
-use super::EthBlock;
-use crate::rpc::{Answer, Call, Handshake, RpcError, read};
+use super::{EthBlock, EthereumError};
+use crate::{
+    error::fault,
+    rpc::{Answer, Call, Handshake, NodeError, RpcError, read},
+};
 use alloy_primitives::U64;
 use alloy_rpc_types_eth::Header as RpcHeader;
 use serde_json::{Value, json};
-use tidewatch_core::{Block as _, ChainId, ChainInfo, Digest, Fault, FaultKind, Height};
+use tidewatch_core::{Block as _, ChainId, ChainInfo, Digest, Fault, Height};
 
 /// How a block is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
+pub enum By {
     /// By the name of a tier.
     Tag(&'static str),
     /// By its height, on the node's canonical chain.
@@ -46,22 +49,17 @@ impl By {
             return Ok(None);
         };
         let block = EthBlock::seal(inner);
-        let block = block.map_err(|error| FaultKind::Oversized.fault(name, error))?;
+        let block = block.map_err(|error| fault(name, EthereumError::TooLong(error)))?;
         let got = block.reference();
         let claimed = Digest(hash.0);
         if got.digest != claimed {
-            let detail = format_args!(
-                "{self} is said to be {claimed}, and its header hashes to {}: a lie, or a chain whose \
-                 headers have other fields than Ethereum's",
-                got.digest
-            );
-            return Err(FaultKind::WrongDigest.fault(name, detail));
+            let error = EthereumError::WrongHash { by: self, claimed, computed: got.digest };
+            return Err(fault(name, error));
         }
         if let Self::Height(height) = self
             && got.height != height
         {
-            let detail = format_args!("{self} was asked for, {got} came");
-            return Err(FaultKind::WrongPosition.fault(name, detail));
+            return Err(fault(name, EthereumError::OtherHeight { by: self, got }));
         }
         Ok(Some(block))
     }
@@ -92,19 +90,18 @@ pub(crate) fn handshake() -> Handshake {
 /// Which chain an execution node is of: its chain id, and its block at height 0.
 fn chain_info(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
     let [id, genesis] = answers else {
-        return Err(FaultKind::Bug.fault(name, "two calls have two answers"));
+        return Err(fault(name, NodeError::ShortAnswers { got: answers.len(), want: 2 }));
     };
     let id: U64 = read(name, &"the chain id", id)?;
     let genesis = By::Height(Height::zero()).read(name, genesis)?;
-    let genesis = genesis.ok_or_else(|| {
-        FaultKind::Missing.fault(name, "the node does not have the block at height 0")
-    })?;
+    let genesis = genesis.ok_or_else(|| fault(name, EthereumError::NoGenesis))?;
     Ok(ChainInfo { id: chain_id("eth", id.to(), name)?, genesis: genesis.reference() })
 }
 
 /// Names a chain by its family and its number.
 pub(crate) fn chain_id(family: &str, id: u64, name: &str) -> Result<ChainId, Fault> {
-    ChainId::new(format!("{family}:{id}")).map_err(|error| FaultKind::Bug.fault(name, error))
+    let named = ChainId::new(format!("{family}:{id}"));
+    named.map_err(|error| fault(name, EthereumError::Name(error.to_string())))
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@
 //! A head that merely has a number is never taken for a block.
 
 mod address;
+mod error;
 mod family;
 mod heads;
 mod source;
@@ -53,16 +54,20 @@ mod wire;
 mod tests;
 
 pub use address::{Address, AddressError};
+pub use error::OptimismError;
 pub(crate) use family::FAMILY;
 pub use heads::{Checkpointed, Heads, Proposed};
 pub use source::OptimismSource;
 
 pub use crate::ethereum::EthBlock;
 
-use crate::rpc::{Config, Node};
+use crate::{
+    error::fault,
+    rpc::{Config, Node},
+};
 use commonware_runtime::{Clock, Metrics};
 use std::sync::Arc;
-use tidewatch_core::{Fault, FaultKind, Monitor};
+use tidewatch_core::{Fault, Monitor};
 
 /// What these addresses begin with.
 const PREFIX: &str = "op";
@@ -82,8 +87,7 @@ pub fn open<E: Clock + Metrics>(
 ) -> Result<OptimismSource<E, Node<E>>, Fault> {
     let heads = addresses.first().map(Address::heads).unwrap_or_default();
     if let Some(other) = addresses.iter().find(|address| address.heads() != heads) {
-        let detail = "it chooses other heads than the first address: let all choose the same";
-        return Err(FaultKind::InvalidConfig.fault(other.to_string(), detail));
+        return Err(fault(other.to_string(), OptimismError::OtherHeads));
     }
     let nodes = addresses.iter().map(|address| {
         let node = Node::new(context.child("rollup"), address.node(), config)?;

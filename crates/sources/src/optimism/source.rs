@@ -1,24 +1,26 @@
 //! A rollup node, with its execution node, as a source.
 
 use super::{
+    OptimismError,
     heads::Heads,
     standing::{Standing, standing},
     wire::{SyncStatus, handshake, read_status, sync_status},
 };
 use crate::{
+    error::fault,
     ethereum::{
         EthBlock,
         headers::Headers,
         wire::{By, handshake as execution_handshake},
     },
-    rpc::{Config, Rpc, Steady, Upstreams, Work},
+    rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
 };
 use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
-    Block as _, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits,
-    Monitor, Snapshot, Source, Tier, TipSet,
+    Block as _, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Monitor,
+    Snapshot, Source, Tier, TipSet,
 };
 
 /// Blocks that are asked for under a new tip which does not stand on the one before: a search for where
@@ -84,7 +86,8 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
     async fn take(&self) -> Result<Snapshot, Fault> {
         let answers = self.nodes.ask(&[sync_status()]).await?;
         let [answer] = &answers[..] else {
-            return Err(FaultKind::Bug.fault(&self.name, "one call has one answer"));
+            let error = NodeError::ShortAnswers { got: answers.len(), want: 1 };
+            return Err(fault(&self.name, error));
         };
         let status = read_status(self.nodes.name(), answer);
         let status = status.map_err(|fault| self.nodes.refuse(fault))?;
@@ -140,24 +143,16 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
 
     fn judge(&self, head: BlockRef, standing: Standing) -> Result<(), Fault> {
         let execution = self.headers.upstreams();
-        let (kind, detail) = match standing {
+        let error = match standing {
             Standing::Agree | Standing::Behind => return Ok(()),
-            Standing::Ahead => {
-                (FaultKind::Behind, format!("the execution node has yet to come to {head}"))
-            }
-            Standing::Diverged(at) => {
-                let detail =
-                    format!("the rollup node has {head}, the execution node {at} at that height");
-                (FaultKind::Torn, detail)
-            }
-            Standing::Unknown => {
-                (FaultKind::Missing, format!("the execution node has no block at {head}"))
-            }
+            Standing::Ahead => OptimismError::Ahead { head },
+            Standing::Diverged(at) => OptimismError::Diverged { head, at },
+            Standing::Unknown => OptimismError::Hole { head },
         };
         // Which of the two is wrong cannot be told: where there are others, others are asked next.
         self.nodes.move_on();
         execution.move_on();
-        Err(execution.refuse(kind.fault(&self.name, detail)))
+        Err(execution.refuse(fault(&self.name, error)))
     }
 }
 
@@ -190,13 +185,13 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
         if number(&rollup) == number(&execution) && first == Some(rollup.genesis) {
             return Ok(ChainInfo { id: rollup.id, genesis: execution.genesis });
         }
-        let there = first.map_or("no block".into(), |block| block.to_string());
-        let detail = format!(
-            "the rollup node is of {} beginning at {}, the execution node of {} with {there} there: \
-             check the address after el=",
-            rollup.id, rollup.genesis, execution.id
-        );
-        Err(FaultKind::WrongChain.fault(&self.name, detail))
+        let error = OptimismError::OtherExecution {
+            rollup: rollup.id,
+            begins: rollup.genesis,
+            execution: execution.id,
+            there: first,
+        };
+        Err(fault(&self.name, error))
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {

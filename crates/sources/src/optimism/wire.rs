@@ -1,12 +1,13 @@
 //! What a rollup node says, read.
 
 use crate::{
+    error::fault,
     ethereum::wire::chain_id,
-    rpc::{Answer, Call, Handshake, read},
+    rpc::{Answer, Call, Handshake, NodeError, read},
 };
 use alloy_primitives::B256;
 use serde::Deserialize;
-use tidewatch_core::{BlockRef, ChainInfo, Digest, Fault, FaultKind, Height};
+use tidewatch_core::{BlockRef, ChainInfo, Digest, Fault, Height};
 
 /// A block of L1 as a rollup node names it. Numbers are JSON numbers, here and below.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -68,7 +69,7 @@ fn chain_info(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
         genesis: Genesis,
     }
     let [config] = answers else {
-        return Err(FaultKind::Bug.fault(name, "one call has one answer"));
+        return Err(fault(name, NodeError::ShortAnswers { got: answers.len(), want: 1 }));
     };
     let config: RollupConfig = read(name, &"the rollup's configuration", config)?;
     let L2Id { hash, number } = config.genesis.l2;

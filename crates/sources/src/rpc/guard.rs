@@ -3,6 +3,7 @@
 //! The client sees a JSON-RPC answer or nothing: by itself it would drop the body of an answer whose
 //! status is not a success, where nodes say what was wrong, and call an HTML page a parse error.
 
+use super::NodeError;
 use crate::words::excerpt;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -15,22 +16,24 @@ use jsonrpsee::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::task::{Context, Poll};
-use tidewatch_core::FaultKind;
 use tower::{Layer, Service};
 
 /// Why an answer was not let through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
+#[error("{error}")]
 pub(super) struct Refused {
-    pub(super) kind: FaultKind,
-    pub(super) detail: String,
+    pub(super) error: NodeError,
     /// The request as a whole was too much: a smaller one may be answered.
     pub(super) too_many: bool,
 }
 
 impl Refused {
-    fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), too_many: false }
+    const fn new(error: NodeError) -> Self {
+        Self { error, too_many: false }
+    }
+
+    fn status(status: StatusCode) -> Self {
+        Self::new(NodeError::Status { status: status.to_string() })
     }
 
     fn too_many(self) -> Self {
@@ -82,15 +85,13 @@ pub(super) fn admit(
 ) -> Result<Bytes, Refused> {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let detail = format!("{status}: check user, password and key in the address");
-            return Err(Refused::new(FaultKind::Unavailable, detail));
+            return Err(Refused::new(NodeError::Denied { status: status.to_string() }));
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            let detail = format!("{status}: the node's request limit is reached");
-            return Err(Refused::new(FaultKind::Unavailable, detail));
+            return Err(Refused::new(NodeError::Limited { status: status.to_string() }));
         }
         StatusCode::PAYLOAD_TOO_LARGE => {
-            return Err(Refused::new(FaultKind::Unavailable, status.to_string()).too_many());
+            return Err(Refused::status(status).too_many());
         }
         _ => {}
     }
@@ -100,10 +101,9 @@ pub(super) fn admit(
         _ if status.is_success() => {
             let content = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
             let content = content.map_or_else(|| "no content type".into(), excerpt);
-            let detail = format!("{content} instead of JSON: {}", excerpt(&body));
-            Err(Refused::new(FaultKind::UnexpectedContent, detail))
+            Err(Refused::new(NodeError::NotJson { content, shown: excerpt(&body) }))
         }
-        _ => Err(Refused::new(FaultKind::Unavailable, status.to_string())),
+        _ => Err(Refused::status(status)),
     }
 }
 
@@ -111,9 +111,9 @@ fn malformed(status: StatusCode, error: &serde_json::Error) -> Refused {
     if status.is_success() {
         // The error may repeat what it is about, at any length.
         let error = excerpt(error.to_string().as_bytes());
-        Refused::new(FaultKind::Malformed, format!("the answer is not JSON-RPC: {error}"))
+        Refused::new(NodeError::NotJsonRpc(error))
     } else {
-        Refused::new(FaultKind::Unavailable, status.to_string())
+        Refused::status(status)
     }
 }
 
@@ -121,8 +121,8 @@ fn one(status: StatusCode, body: Bytes) -> Result<Bytes, Refused> {
     let reply: Reply<'_> = serde_json::from_slice(&body).map_err(|e| malformed(status, &e))?;
     if let (None, Some(error)) = (reply.id, reply.error) {
         // About the request, not about a call in it. Most often it was too large a batch.
-        let detail = format!("{status}: {}", excerpt(error.get().as_bytes()));
-        return Err(Refused::new(FaultKind::Unavailable, detail).too_many());
+        let (status, said) = (status.to_string(), excerpt(error.get().as_bytes()));
+        return Err(Refused::new(NodeError::Request { status, said }).too_many());
     }
     if reply.is_whole() {
         return Ok(body);
@@ -143,7 +143,7 @@ fn many(status: StatusCode, body: Bytes) -> Result<Bytes, Refused> {
 fn mended(answer: &impl Serialize) -> Result<Bytes, Refused> {
     serde_json::to_vec(answer)
         .map(Bytes::from)
-        .map_err(|error| Refused::new(FaultKind::Bug, error.to_string()))
+        .map_err(|error| Refused::new(NodeError::Params(error.to_string())))
 }
 
 /// Puts the guard around a client's connections. `answer_max` is in bytes.
@@ -187,8 +187,8 @@ where
             let (parts, body) = answer.await?.into_parts();
             let body = Limited::new(body, answer_max).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    let detail = format!("an answer of more than {answer_max} bytes");
-                    return stopped(Refused::new(FaultKind::Oversized, detail).too_many());
+                    let error = NodeError::TooLarge { max: answer_max };
+                    return stopped(Refused::new(error).too_many());
                 }
                 TransportError::Http(HttpError::Stream(error))
             })?;
@@ -205,6 +205,7 @@ fn stopped(refused: Refused) -> TransportError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidewatch_core::FaultKind;
 
     fn admit(status: u16, content: &str, body: &str) -> Result<String, Refused> {
         let mut headers = HeaderMap::new();
@@ -262,7 +263,11 @@ mod tests {
         ];
         for (status, content, body, kind, too_many) in table {
             let refused = admit(status, content, body).expect_err(body);
-            assert_eq!((refused.kind, refused.too_many), (kind, too_many), "{status} {body}");
+            assert_eq!(
+                (refused.error.kind(), refused.too_many),
+                (kind, too_many),
+                "{status} {body}"
+            );
         }
     }
 
@@ -270,7 +275,8 @@ mod tests {
     fn what_is_shown_of_a_page_is_short_and_printable() {
         let page = format!("<html>\u{1b}[2J{}", "x".repeat(10_000));
         let refused = admit(200, "text/html", &page).unwrap_err();
-        assert!(refused.detail.len() < 200, "{}", refused.detail.len());
-        assert!(refused.detail.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
+        let detail = refused.to_string();
+        assert!(detail.len() < 200, "{}", detail.len());
+        assert!(detail.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
     }
 }

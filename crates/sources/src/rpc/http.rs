@@ -1,10 +1,11 @@
 //! Requests over HTTP.
 
 use super::{
-    Answer, Call, Config, Endpoint, Rpc, RpcError, Unanswered,
+    Answer, Call, Config, Endpoint, NodeError, Rpc, RpcError, Unanswered,
     guard::{Guard, GuardLayer, Refused},
 };
 use crate::{
+    error::fault,
     tls,
     words::{causes, excerpt},
 };
@@ -23,7 +24,7 @@ use jsonrpsee::{
 };
 use serde_json::value::{RawValue, to_raw_value};
 use std::fmt;
-use tidewatch_core::{Fault, FaultKind};
+use tidewatch_core::Fault;
 use tower::ServiceBuilder;
 
 type Client = HttpClient<RpcLogger<RpcService<Guard<HttpBackend>>>>;
@@ -48,7 +49,6 @@ impl HttpRpc {
     /// `Setting`: no client can be made for such an address, or no TLS can be set up.
     pub fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
-        let setting = |detail: &dyn fmt::Display| FaultKind::InvalidConfig.fault(&name, detail);
         let guard = GuardLayer { answer_max: config.answer_max };
         let mut builder = jsonrpsee::http_client::HttpClientBuilder::default()
             .request_timeout(config.request_timeout)
@@ -56,13 +56,11 @@ impl HttpRpc {
             .max_response_size(config.answer_max)
             .set_http_middleware(ServiceBuilder::new().layer(guard));
         if endpoint.is_secure() {
-            let tls = tls::config().map_err(|error| setting(&error))?;
+            let tls = tls::config().map_err(|error| fault(&name, NodeError::Tls(error)))?;
             builder = builder.with_custom_cert_store(tls);
         }
-        let client = builder.build(endpoint.url()).map_err(|_| {
-            // What the client says of an address may repeat it.
-            setting(&"no client can be made for this address: check it")
-        })?;
+        let client = builder.build(endpoint.url());
+        let client = client.map_err(|_| fault(&name, NodeError::Address))?;
         Ok(Self { name, client })
     }
 }
@@ -88,7 +86,7 @@ pub(super) async fn ask(
         return match client.request::<Box<RawValue>, _>(call.method, params).await {
             Ok(result) => Ok(vec![Ok(result)]),
             Err(Error::Call(error)) => Ok(vec![Err(rpc_error(&error))]),
-            Err(error) => Err(Unanswered::Fault(refused(name, &error).0)),
+            Err(error) => Err(Unanswered::Fault(fault(name, refused(&error).0))),
         };
     }
     let mut batch = BatchRequestBuilder::<'static>::new();
@@ -96,12 +94,13 @@ pub(super) async fn ask(
         let params = params(name, call).map_err(Unanswered::Fault)?;
         // Only parameters that are no JSON are refused here.
         let inserted = batch.insert(call.method, params);
-        inserted.map_err(|error| Unanswered::Fault(FaultKind::Bug.fault(name, error)))?;
+        inserted.map_err(|error| Unanswered::Fault(unwritten(name, &error)))?;
     }
     let answers: BoxFuture<'_, Result<BatchResponse<'static, Box<RawValue>>, Error>> =
         Box::pin(client.batch_request(batch));
     let answers = answers.await.map_err(|error| {
-        let (fault, too_many) = refused(name, &error);
+        let (error, too_many) = refused(&error);
+        let fault = fault(name, error);
         if too_many { Unanswered::TooMany(fault) } else { Unanswered::Fault(fault) }
     })?;
     whole(name, calls.len(), answers)
@@ -117,17 +116,17 @@ fn whole(
         answers.into_iter().map(|answer| answer.map_err(|error| rpc_error(&error))).collect();
     let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
     if let Some(error) = errors().find(|error| error.is_too_large()) {
-        return Err(Unanswered::TooMany(FaultKind::Unavailable.fault(name, error)));
+        return Err(Unanswered::TooMany(fault(name, NodeError::Batch(error.clone()))));
     }
     if answers.len() == calls && !errors().any(RpcError::is_nothing) {
         return Ok(answers);
     }
     // Some nodes answer a batch that is too large with one error in place of the first answer.
     if let Some(error) = errors().find(|error| !error.is_nothing()) {
-        return Err(Unanswered::TooMany(FaultKind::Unavailable.fault(name, error)));
+        return Err(Unanswered::TooMany(fault(name, NodeError::Batch(error.clone()))));
     }
-    let detail = format_args!("{} answers to {calls} calls in one batch", answers.len());
-    Err(Unanswered::Fault(FaultKind::Malformed.fault(name, detail)))
+    let error = NodeError::AnswerCount { got: answers.len(), want: calls };
+    Err(Unanswered::Fault(fault(name, error)))
 }
 
 /// Parameters as they are, an empty list included: the client leaves that out, and not every node takes a
@@ -141,8 +140,12 @@ impl ToRpcParams for Params {
 }
 
 fn params(name: &str, call: &Call) -> Result<Params, Fault> {
-    let params = to_raw_value(&call.params).map_err(|error| FaultKind::Bug.fault(name, error))?;
+    let params = to_raw_value(&call.params).map_err(|error| unwritten(name, &error))?;
     Ok(Params(params))
+}
+
+fn unwritten(name: &str, error: &serde_json::Error) -> Fault {
+    fault(name, NodeError::Params(error.to_string()))
 }
 
 impl RpcError {
@@ -161,40 +164,27 @@ pub(super) fn rpc_error(error: &ErrorObject<'_>) -> RpcError {
     RpcError { code: error.code(), message: excerpt(error.message().as_bytes()) }
 }
 
-/// The fault that an error of the client is, and whether fewer calls may do better.
-pub(super) fn refused(name: &str, error: &Error) -> (Fault, bool) {
-    let fault = |kind: FaultKind, detail: &dyn fmt::Display| kind.fault(name, detail);
+/// What an error of the client means, and whether fewer calls may do better.
+pub(super) fn refused(error: &Error) -> (NodeError, bool) {
+    let shown = |error: &dyn fmt::Display| excerpt(error.to_string().as_bytes());
     match error {
-        Error::RequestTimeout => {
-            (fault(FaultKind::Timeout, &"no answer within the deadline"), true)
-        }
+        Error::RequestTimeout => (NodeError::Late, true),
         // A batch that is answered by one object: the node takes none, or not of that size.
-        Error::ParseError(error) => {
-            (fault(FaultKind::Malformed, &excerpt(error.to_string().as_bytes())), true)
-        }
-        Error::InvalidRequestId(error) => {
-            (fault(FaultKind::Malformed, &excerpt(error.to_string().as_bytes())), false)
-        }
+        Error::ParseError(error) => (NodeError::Unreadable(shown(error)), true),
+        Error::InvalidRequestId(error) => (NodeError::Unreadable(shown(error)), false),
         Error::Transport(error) => match error.downcast_ref() {
             Some(TransportError::Http(HttpError::Stream(error))) => {
                 match error.downcast_ref::<Refused>() {
-                    Some(refused) => (fault(refused.kind, refused), refused.too_many),
-                    None => (fault(FaultKind::Unreachable, &causes(&**error)), false),
+                    Some(refused) => (refused.error.clone(), refused.too_many),
+                    None => (NodeError::Unreachable(causes(&**error)), false),
                 }
             }
-            Some(TransportError::Http(HttpError::TooLarge)) => {
-                (fault(FaultKind::Oversized, &"the answer is too large"), true)
-            }
+            Some(TransportError::Http(HttpError::TooLarge)) => (NodeError::Oversized, true),
             // The address is part of no other message of the transport.
-            Some(TransportError::Url(_)) => {
-                (fault(FaultKind::InvalidConfig, &"a wrong address"), false)
-            }
-            _ => (fault(FaultKind::Unreachable, &causes(&**error)), false),
+            Some(TransportError::Url(_)) => (NodeError::Address, false),
+            _ => (NodeError::Unreachable(causes(&**error)), false),
         },
-        Error::RestartNeeded(error) => {
-            let error = excerpt(error.to_string().as_bytes());
-            (fault(FaultKind::Unreachable, &format_args!("the connection was lost: {error}")), true)
-        }
-        error => (fault(FaultKind::Unreachable, &excerpt(error.to_string().as_bytes())), false),
+        Error::RestartNeeded(error) => (NodeError::Lost(shown(error)), true),
+        error => (NodeError::Unreachable(shown(error)), false),
     }
 }

@@ -15,6 +15,7 @@
 //! | file | what |
 //! |---|---|
 //! | `endpoint` | addresses, with what is secret in them |
+//! | `error` | why a node was refused |
 //! | `http`, `guard` | requests over HTTP, and what is refused of their answers before they are parsed |
 //! | `ws` | requests over a WebSocket, and the heads that it pushes as doorbell |
 //! | `upstreams` | several endpoints as one: who is asked, how often, and until when |
@@ -28,6 +29,7 @@
 mod budget;
 mod config;
 mod endpoint;
+mod error;
 mod guard;
 mod http;
 mod metrics;
@@ -42,6 +44,7 @@ mod tests;
 
 pub use config::Config;
 pub use endpoint::{Endpoint, EndpointError};
+pub use error::NodeError;
 pub use http::HttpRpc;
 pub use metrics::Work;
 pub use node::Node;
@@ -50,11 +53,11 @@ pub(crate) use steady::Steady;
 pub(crate) use upstreams::{Handshake, Upstreams};
 pub use ws::WsRpc;
 
-use crate::words::excerpt;
+use crate::{error::fault, words::excerpt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use std::{fmt, future::Future};
-use tidewatch_core::{Doorbell, Fault, FaultKind};
+use tidewatch_core::{Doorbell, Fault};
 
 /// One call of a method.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,8 +139,10 @@ pub(crate) fn read<T: DeserializeOwned>(
             // The error may repeat what it is about, at any length.
             let error = excerpt(error.to_string().as_bytes());
             let shown = excerpt(raw.get().as_bytes());
-            FaultKind::Malformed.fault(name, format_args!("{what} is not one ({error}): {shown}"))
+            fault(name, NodeError::NotOne { what: what.to_string(), error, shown })
         }),
-        Err(error) => Err(FaultKind::Unavailable.fault(name, format_args!("{what}: {error}"))),
+        Err(error) => {
+            Err(fault(name, NodeError::Call { what: what.to_string(), error: error.clone() }))
+        }
     }
 }

@@ -5,12 +5,13 @@
 //! tells a node that lags from a chain that became shorter, but that the first does not last. Both are
 //! looked at again before they are given out; a pass would tell its consumers to drop blocks.
 
-use super::{Config, Rpc, Upstreams};
+use super::{Config, NodeError, Rpc, Upstreams};
+use crate::error::fault;
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::future::BoxFuture;
 use std::time::Duration;
-use tidewatch_core::{BlockRef, Fault, FaultKind, Ladder, Snapshot, Tier, TipSet};
+use tidewatch_core::{BlockRef, Fault, Ladder, Snapshot, Tier, TipSet};
 use tracing::debug;
 
 /// What a snapshot looks like beside the one before.
@@ -65,21 +66,20 @@ impl Steady {
         loop {
             let snapshot = take().await?;
             if let Some(tip) = snapshot.tips.unfollowable() {
-                let detail = format_args!("no block can be as high as its tip {tip}");
-                let fault = FaultKind::WrongPosition.fault(upstreams.name(), detail);
-                return Err(upstreams.refuse(fault));
+                let error = NodeError::TooHigh { tip };
+                return Err(upstreams.refuse(fault(upstreams.name(), error)));
             }
             let before = *self.before.lock();
             match look(before, &snapshot.tips, self.ladder) {
                 Look::Torn if torn < self.torn_max => {
                     torn += 1;
-                    let fault = FaultKind::Torn.fault(upstreams.name(), "tips of two moments");
+                    let fault = fault(upstreams.name(), NodeError::TwoMoments);
                     let fault = upstreams.refuse(fault);
                     debug!(%fault, torn, "asking again");
                 }
                 Look::Lower if lower < self.lower_max => {
                     lower += 1;
-                    let fault = FaultKind::Behind.fault(upstreams.name(), "a tip below the last");
+                    let fault = fault(upstreams.name(), NodeError::Lower);
                     let fault = upstreams.refuse(fault);
                     debug!(%fault, lower, "asking again");
                     upstreams.move_on();

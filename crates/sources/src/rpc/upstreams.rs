@@ -18,7 +18,10 @@
 //! | requests in a second | [`Config::requests_per_second`]; what is beyond them waits |
 //! | calls in a batch | [`Config::batch_max`], halved when the endpoint refuses, doubled after a while |
 
-use super::{Answer, Call, Config, Rpc, Unanswered, Work, budget::Budget, metrics::Metrics};
+use super::{
+    Answer, Call, Config, NodeError, Rpc, Unanswered, Work, budget::Budget, metrics::Metrics,
+};
+use crate::error::fault;
 use commonware_runtime::{Clock, Metrics as Register};
 use commonware_utils::sync::Mutex;
 use std::{
@@ -106,7 +109,7 @@ impl<E: Clock + Register, R: Rpc> Upstreams<E, R> {
         config: &Config,
     ) -> Result<Self, Fault> {
         if members.is_empty() {
-            return Err(FaultKind::InvalidConfig.fault("source", "there is no endpoint to follow"));
+            return Err(fault("source", NodeError::NoEndpoint));
         }
         let names: Vec<_> = members.iter().map(|rpc| rpc.name().to_owned()).collect();
         let metrics = Metrics::new(&context, monitor);
@@ -177,9 +180,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         if let Err(fault) = self.ask(&[]).await {
             return fault;
         }
-        let theirs = theirs.map_or("no block".into(), |block| block.to_string());
-        let detail = format_args!("{theirs} is where the chain begins, in this answer alone");
-        self.refuse(FaultKind::Torn.fault(&self.name, detail))
+        self.refuse(fault(&self.name, NodeError::OtherStart { theirs }))
     }
 
     /// Lets the endpoint rest that was asked last, where there is another one.
@@ -205,7 +206,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
                 self.says(self.first()).await
             }
             (Err(fault), _) => Err(fault),
-            (Ok(_), None) => Err(FaultKind::Bug.fault(&self.name, "nobody said which chain it is")),
+            (Ok(_), None) => Err(fault(&self.name, NodeError::NoChainInfo)),
         }
     }
 
@@ -240,7 +241,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
                 }
             }
         }
-        Err(failed.unwrap_or_else(|| FaultKind::Bug.fault(&self.name, "no endpoint")))
+        Err(failed.unwrap_or_else(|| fault(&self.name, NodeError::NoEndpoint)))
     }
 
     async fn ask_member(&self, at: usize, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
@@ -261,11 +262,8 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             member.standing.lock().greeted = true;
             return Ok(());
         }
-        let detail = format_args!(
-            "it is of chain {} with genesis {}, what is followed is {} with genesis {}",
-            theirs.id, theirs.genesis, ours.id, ours.genesis
-        );
-        Err(self.failed(at, FaultKind::WrongChain.fault(member.rpc.name(), detail)))
+        let error = NodeError::OtherChain { ours, theirs };
+        Err(self.failed(at, fault(member.rpc.name(), error)))
     }
 
     /// Which chain the endpoint says that it is of.
@@ -288,9 +286,8 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
                     answers.extend(got);
                 }
                 Ok(got) => {
-                    let detail = format_args!("{} answers to {} calls", got.len(), batch.len());
-                    let fault = FaultKind::Malformed.fault(member.rpc.name(), detail);
-                    return Err(self.failed(at, fault));
+                    let error = NodeError::AnswerCount { got: got.len(), want: batch.len() };
+                    return Err(self.failed(at, fault(member.rpc.name(), error)));
                 }
                 Err(Unanswered::TooMany(fault)) if batch.len() > 1 => {
                     let batch = member.standing.lock().refused(batch.len());
@@ -321,8 +318,8 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         let unheard = Unheard { upstreams: self, at: Some(at) };
         let answers = within(&self.context, self.timeout, rpc.send(calls)).await;
         let answers = answers.unwrap_or_else(|| {
-            let detail = format_args!("no answer within {:?}", self.timeout);
-            Err(Unanswered::TooMany(FaultKind::Timeout.fault(rpc.name(), detail)))
+            let error = NodeError::NoAnswer { limit: self.timeout };
+            Err(Unanswered::TooMany(fault(rpc.name(), error)))
         });
         unheard.heard();
         answers

@@ -1,10 +1,10 @@
 //! Requests over a WebSocket, and the heads that a node pushes over it.
 
 use super::{
-    Answer, Call, Config, Endpoint, Rpc, Unanswered,
+    Answer, Call, Config, Endpoint, NodeError, Rpc, Unanswered,
     http::{ask, refused},
 };
-use crate::tls;
+use crate::{error::fault, tls};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::stream::unfold;
@@ -16,7 +16,7 @@ use jsonrpsee::{
 use rand::{SeedableRng as _, rngs::SmallRng};
 use serde_json::value::RawValue;
 use std::{fmt, sync::Arc, time::Duration};
-use tidewatch_core::{Backoff, Doorbell, Fault, FaultKind};
+use tidewatch_core::{Backoff, Doorbell, Fault};
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::debug;
 
@@ -61,7 +61,7 @@ impl<E: Clock> WsRpc<E> {
     pub fn new(context: E, endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
         let tls = endpoint.is_secure().then(tls::config).transpose();
-        let tls = tls.map_err(|error| FaultKind::InvalidConfig.fault(&name, error))?;
+        let tls = tls.map_err(|error| fault(&name, NodeError::Tls(error)))?;
         let backoff = Mutex::new(Backoff::new(config.backoff_base, config.backoff_cap));
         let (endpoint, config, client) = (endpoint.clone(), config.clone(), Default::default());
         Ok(Self(Arc::new(Connection { name, context, endpoint, config, tls, client, backoff })))
@@ -90,8 +90,7 @@ impl<E: Clock> Connection<E> {
         }
         let client = builder.build(self.endpoint.url()).await;
         let client = client.map_err(|error| {
-            let fault = refused(&self.name, &error).0;
-            FaultKind::Unreachable.fault(fault.about, fault.detail)
+            fault(&self.name, NodeError::Unreachable(refused(&error).0.to_string()))
         })?;
         let client = Arc::new(client);
         *slot = Some(client.clone());
@@ -102,7 +101,7 @@ impl<E: Clock> Connection<E> {
         let client = self.client().await?;
         let subscribed =
             client.subscribe("eth_subscribe", rpc_params!["newHeads"], "eth_unsubscribe");
-        subscribed.await.map_err(|error: Error| refused(&self.name, &error).0)
+        subscribed.await.map_err(|error: Error| fault(&self.name, refused(&error).0))
     }
 
     /// Waits for the next head in `heads`, or for a subscription where there is none.

@@ -1,11 +1,11 @@
 //! Pushes over a WebSocket.
 
 use super::http::detached;
-use crate::words::excerpt;
+use crate::{alto::AltoError, error::fault, words::excerpt};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use tidewatch_certified::{Feed, Push};
-use tidewatch_core::{Fault, FaultKind};
+use tidewatch_core::Fault;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
@@ -28,9 +28,9 @@ impl HttpFeed {
     }
 
     /// Closes the socket: what follows an error of the protocol cannot be told from noise.
-    fn close(&mut self, kind: FaultKind, detail: impl std::fmt::Display) -> Fault {
+    fn close(&mut self, error: AltoError) -> Fault {
         self.socket = None;
-        kind.fault(&self.name, detail)
+        fault(&self.name, error)
     }
 }
 
@@ -38,28 +38,22 @@ impl Feed for HttpFeed {
     async fn next(&mut self) -> Result<Push, Fault> {
         loop {
             let Some(socket) = &mut self.socket else {
-                return Err(self.close(FaultKind::Unreachable, "the push connection is closed"));
+                return Err(self.close(AltoError::Closed));
             };
             return match socket.next().await {
-                Some(Ok(Message::Binary(frame))) => unframe(detached(&frame))
-                    .map_err(|why| FaultKind::Malformed.fault(&self.name, why)),
+                Some(Ok(Message::Binary(frame))) => {
+                    unframe(detached(&frame)).map_err(|error| fault(&self.name, error))
+                }
                 Some(Ok(Message::Text(text))) => {
                     let shown = excerpt(text.as_bytes());
-                    let detail = format_args!("a pushed text instead of a frame: {shown}");
-                    Err(FaultKind::UnexpectedContent.fault(&self.name, detail))
+                    Err(fault(&self.name, AltoError::Text { shown }))
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                Some(Ok(Message::Close(_))) | None => {
-                    Err(self
-                        .close(FaultKind::Unreachable, "the indexer closed the push connection"))
-                }
+                Some(Ok(Message::Close(_))) | None => Err(self.close(AltoError::ClosedByPeer)),
                 Some(Err(Error::Capacity(error))) => {
-                    Err(self.close(FaultKind::Oversized, format_args!("a pushed frame: {error}")))
+                    Err(self.close(AltoError::FrameTooLarge(error.to_string())))
                 }
-                Some(Err(error)) => {
-                    let detail = format_args!("the push connection was lost: {error}");
-                    Err(self.close(FaultKind::Unreachable, detail))
-                }
+                Some(Err(error)) => Err(self.close(AltoError::Lost(error.to_string()))),
             };
         }
     }
@@ -70,16 +64,16 @@ const NOTARIZATION: u8 = alto_types::Kind::Notarization as u8;
 const FINALIZATION: u8 = alto_types::Kind::Finalization as u8;
 
 /// Takes the kind off a frame.
-pub(in crate::alto) fn unframe(mut frame: Bytes) -> Result<Push, String> {
+pub(in crate::alto) fn unframe(mut frame: Bytes) -> Result<Push, AltoError> {
     if frame.is_empty() {
-        return Err("an empty frame".into());
+        return Err(AltoError::EmptyFrame);
     }
     let body = frame.split_off(1);
     match frame[0] {
         SEED => Ok(Push::Irrelevant),
         NOTARIZATION => Ok(Push::Notarization(body)),
         FINALIZATION => Ok(Push::Finalization(body)),
-        kind => Err(format!("a frame of unknown kind {kind} and {} bytes", body.len())),
+        kind => Err(AltoError::UnknownFrame { kind, bytes: body.len() }),
     }
 }
 
@@ -93,13 +87,14 @@ mod tests {
         for kind in 0..=u8::MAX {
             let frame = Bytes::from([&[kind][..], &body].concat());
             match kind {
-                0 => assert_eq!(unframe(frame), Ok(Push::Irrelevant)),
-                1 => assert_eq!(unframe(frame), Ok(Push::Notarization(body.clone()))),
-                2 => assert_eq!(unframe(frame), Ok(Push::Finalization(body.clone()))),
-                _ => assert!(unframe(frame).unwrap_err().contains(&kind.to_string())),
+                0 => assert_eq!(unframe(frame).unwrap(), Push::Irrelevant),
+                1 => assert_eq!(unframe(frame).unwrap(), Push::Notarization(body.clone())),
+                2 => assert_eq!(unframe(frame).unwrap(), Push::Finalization(body.clone())),
+                _ => assert!(unframe(frame).unwrap_err().to_string().contains(&kind.to_string())),
             }
         }
-        assert_eq!(unframe(Bytes::new()), Err("an empty frame".into()));
-        assert_eq!(unframe(Bytes::from_static(&[2])), Ok(Push::Finalization(Bytes::new())));
+        assert!(matches!(unframe(Bytes::new()), Err(AltoError::EmptyFrame)));
+        let empty = unframe(Bytes::from_static(&[2])).unwrap();
+        assert_eq!(empty, Push::Finalization(Bytes::new()));
     }
 }

@@ -2,7 +2,8 @@
 
 use super::HttpFeed;
 use crate::{
-    alto::{Config, Endpoint},
+    alto::{AltoError, Config, Endpoint},
+    error::fault,
     tls,
     words::{causes, excerpt},
 };
@@ -15,7 +16,7 @@ use reqwest::{
 };
 use std::{fmt, sync::Arc, time::Duration};
 use tidewatch_certified::{Key, Transport};
-use tidewatch_core::{Fault, FaultKind};
+use tidewatch_core::Fault;
 use tokio_tungstenite::{
     Connector, connect_async_tls_with_config,
     tungstenite::{self, client::IntoClientRequest as _, protocol::WebSocketConfig},
@@ -47,7 +48,7 @@ impl HttpTransport {
     /// Sets up for `endpoint`. Does not connect yet.
     pub(in crate::alto) fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
-        let setting = |detail: &dyn fmt::Display| FaultKind::InvalidConfig.fault(&name, detail);
+        let setting = |detail: String| fault(&name, AltoError::Setup(detail));
         let limits = &config.certified;
         let mut builder = Client::builder()
             .no_proxy()
@@ -59,14 +60,14 @@ impl HttpTransport {
             .pool_idle_timeout(IDLE);
         let mut connector = Connector::Plain;
         if endpoint.is_secure() {
-            let tls = tls::config().map_err(|error| setting(&error))?;
+            let tls = tls::config().map_err(setting)?;
             connector = Connector::Rustls(Arc::new(tls.clone()));
             builder = builder.use_preconfigured_tls(tls);
         }
-        let client = builder.build().map_err(|error| setting(&causes(&error)))?;
+        let client = builder.build().map_err(|error| setting(causes(&error)))?;
         // The client makes the header from user and password of a URL; the WebSocket needs it as well.
         let request = client.get(endpoint.url().clone()).build();
-        let mut request = request.map_err(|error| setting(&causes(&error.without_url())))?;
+        let mut request = request.map_err(|error| setting(causes(&error.without_url())))?;
         let authorization = request.headers_mut().remove(AUTHORIZATION);
         let base = request.url().as_str().trim_end_matches('/').to_owned();
         let block_max = usize::try_from(config.block_size_max).unwrap_or(usize::MAX);
@@ -82,10 +83,7 @@ impl HttpTransport {
     pub async fn probe(&self) -> Result<(), Fault> {
         match self.get("/health").await? {
             Some(_) => Ok(()),
-            None => {
-                let detail = "answers, but has no /health as an indexer has";
-                Err(FaultKind::UnexpectedContent.fault(&self.name, detail))
-            }
+            None => Err(fault(&self.name, AltoError::NoHealth)),
         }
     }
 
@@ -113,15 +111,15 @@ impl HttpTransport {
                 }
                 _ => "",
             };
-            return Err(FaultKind::Unavailable.fault(&self.name, format_args!("{status}{hint}")));
+            let status = status.to_string();
+            return Err(fault(&self.name, AltoError::Status { status, hint }));
         }
         let content = content_type(response.headers());
         let body = self.bytes(response).await?;
         // No encoding of a certificate or a block of this chain starts like this: epochs come first.
         if content.starts_with("text/html") || body.first() == Some(&b'<') {
             let shown = excerpt(&body);
-            let detail = format_args!("{content} instead of a block: {shown}");
-            return Err(FaultKind::UnexpectedContent.fault(&self.name, detail));
+            return Err(fault(&self.name, AltoError::NotABlock { content, shown }));
         }
         Ok(Some(body))
     }
@@ -147,13 +145,13 @@ impl HttpTransport {
     }
 
     fn oversized(&self) -> Fault {
-        let detail = format_args!("an answer of more than {} bytes", self.answer_max);
-        FaultKind::Oversized.fault(&self.name, detail)
+        fault(&self.name, AltoError::TooLarge { max: self.answer_max })
     }
 
     fn failed(&self, error: reqwest::Error) -> Fault {
-        let kind = if error.is_timeout() { FaultKind::Timeout } else { FaultKind::Unreachable };
-        kind.fault(&self.name, causes(&error.without_url()))
+        let late = error.is_timeout();
+        let error = causes(&error.without_url());
+        fault(&self.name, AltoError::Request { error, late })
     }
 
     fn websocket(
@@ -187,11 +185,8 @@ impl Transport for HttpTransport {
 
     async fn listen(&self) -> Result<HttpFeed, Fault> {
         let unreachable = |error: &tungstenite::Error| {
-            let kind = match error {
-                tungstenite::Error::Http(_) => FaultKind::Unavailable,
-                _ => FaultKind::Unreachable,
-            };
-            kind.fault(&self.name, format_args!("no push connection: {error}"))
+            let refused = matches!(error, tungstenite::Error::Http(_));
+            fault(&self.name, AltoError::NoPush { error: error.to_string(), refused })
         };
         let request = self.websocket().map_err(|error| unreachable(&error))?;
         let message_max = self.answer_max.saturating_add(1);

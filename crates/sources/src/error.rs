@@ -1,0 +1,54 @@
+//! Why an address, an answer or a connection was refused.
+//!
+//! Each family has an enum of its own beside the code that refuses; this one covers them all, so that
+//! whoever embeds several families looks in one place.
+
+use tidewatch_core::{Fault, FaultKind, Reason};
+
+/// Everything that this crate refuses or fails with, with the values that disagree. Inside a [`Fault`],
+/// [`Fault::reason`] gives it back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of a node that answers JSON-RPC, whatever its chain.
+    #[cfg(feature = "rpc")]
+    #[error(transparent)]
+    Node(#[from] crate::rpc::NodeError),
+    /// Of an execution node.
+    #[cfg(feature = "ethereum")]
+    #[error(transparent)]
+    Ethereum(#[from] crate::ethereum::EthereumError),
+    /// Of a rollup node, or of the two nodes of a rollup beside each other.
+    #[cfg(feature = "optimism")]
+    #[error(transparent)]
+    Optimism(#[from] crate::optimism::OptimismError),
+    /// Of an Aztec node.
+    #[cfg(feature = "aztec")]
+    #[error(transparent)]
+    Aztec(#[from] crate::aztec::AztecError),
+    /// Of an indexer of alto.
+    #[cfg(feature = "alto")]
+    #[error(transparent)]
+    Alto(#[from] crate::alto::AltoError),
+}
+
+impl Reason for Error {
+    fn kind(&self) -> FaultKind {
+        match self {
+            #[cfg(feature = "rpc")]
+            Self::Node(error) => error.kind(),
+            #[cfg(feature = "ethereum")]
+            Self::Ethereum(error) => error.kind(),
+            #[cfg(feature = "optimism")]
+            Self::Optimism(error) => error.kind(),
+            #[cfg(feature = "aztec")]
+            Self::Aztec(error) => error.kind(),
+            #[cfg(feature = "alto")]
+            Self::Alto(error) => error.kind(),
+        }
+    }
+}
+
+/// The fault of `about`, which must not contain credentials, for this reason.
+pub(crate) fn fault(about: impl Into<String>, error: impl Into<Error>) -> Fault {
+    Fault::new(about, error.into())
+}
