@@ -132,6 +132,7 @@
 
 mod anchors;
 mod config;
+mod error;
 mod evidence;
 mod known;
 mod limits;
@@ -146,6 +147,7 @@ mod waiters;
 mod tests;
 
 pub use config::Config;
+pub use error::{Breach, Damage, Error, Part};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use retention::{Keep, Retained, Retention, Slowest};
 pub use store::{Reader, Store, Writer};

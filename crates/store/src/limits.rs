@@ -1,7 +1,8 @@
 //! Bounds that both stores keep to.
 
+use crate::Error;
 use std::{num::NonZeroUsize, ops::Range};
-use tidewatch_core::{ChainInfo, Cursor, Fault, FaultKind, Height, LogError};
+use tidewatch_core::{ChainInfo, Cursor, Fault, Height, LogError};
 
 /// Records that one read returns at most, whatever was asked for: about 0.7 MiB.
 pub(crate) const READ_MAX: u64 = 1024;
@@ -53,17 +54,15 @@ pub(crate) fn acknowledgement(
     end: u64,
 ) -> Result<(), Fault> {
     if consumer.is_empty() || consumer.len() > NAME_MAX {
-        let detail = format!("a consumer's name must have 1 to {NAME_MAX} bytes");
-        return Err(FaultKind::InvalidConfig.fault(consumer, detail));
+        return Err(Fault::new(consumer, Error::ConsumerName { max: NAME_MAX }));
     }
     if !cursor.is_of(&chain_info.id) {
-        let detail = format!("acknowledged a cursor of another chain than {}", chain_info.id);
-        return Err(FaultKind::WrongChain.fault(consumer, detail));
+        let chain = chain_info.id.clone();
+        return Err(Fault::new(consumer, Error::ForeignCursor { chain }));
     }
     if cursor.handled() > end {
         let handled = cursor.handled();
-        let detail = format!("acknowledged {handled} events of a log that has {end}");
-        return Err(FaultKind::Bug.fault(consumer, detail));
+        return Err(Fault::new(consumer, Error::CursorAhead { handled, end }));
     }
     Ok(())
 }
@@ -73,7 +72,5 @@ pub(crate) fn consumers(consumer: &str, known: bool, count: usize) -> Result<(),
     if known || count < CONSUMERS_MAX {
         return Ok(());
     }
-    let detail =
-        format!("{CONSUMERS_MAX} consumers have positions already: forget one, or reuse its name");
-    Err(FaultKind::InvalidConfig.fault(consumer, detail))
+    Err(Fault::new(consumer, Error::TooManyConsumers { max: CONSUMERS_MAX }))
 }

@@ -1,7 +1,7 @@
 //! The in-memory twin of the store: the same answers, nothing survives it.
 
 use crate::{
-    Retained, Slowest,
+    Error, Retained, Slowest,
     anchors::Anchors,
     evidence::Evidence,
     known::{Known, RunStart, known},
@@ -21,8 +21,8 @@ use std::{
 };
 use tidewatch_core::{
     Archive, ArchiveError, Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog,
-    Fault, FaultKind, Height, History, LocalView, Locator, Locators, LogError, Pin, Pins,
-    Positions, Record, Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
+    Fault, Height, History, LocalView, Locator, Locators, LogError, Pin, Pins, Positions, Record,
+    Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
 };
 
 /// A local view, event log and archive in memory, for tests and for consumers that keep nothing. It
@@ -337,7 +337,7 @@ impl<B: Block> EventLog for MemoryReader<B> {
             }
             state.waiters.park(sequence)
         };
-        parked.await.map_err(|_| FaultKind::Stopped.fault("store", "the log is gone").into())
+        parked.await.map_err(|_| Fault::from(Error::Gone).into())
     }
 }
 
@@ -412,7 +412,7 @@ impl<B: Block> History for MemoryReader<B> {
         let state = self.state.lock();
         // Under one lock, so that all of it is of one moment; nothing in memory is waited for.
         let resumed = resume(&*state, &*state, cursor).now_or_never();
-        resumed.unwrap_or_else(|| Err(FaultKind::Bug.fault("store", "memory waited").into()))
+        resumed.unwrap_or_else(|| Err(Fault::from(Error::MemoryWaited).into()))
     }
 }
 

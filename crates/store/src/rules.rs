@@ -1,10 +1,11 @@
 //! What a view takes in and what it refuses: the invariants of the stream, checked at the door.
 //!
-//! Pure decisions over values. A driver that keeps to the pass never meets [`FaultKind::Bug`] here.
+//! Pure decisions over values. A driver that keeps to the pass never meets a [`Breach`].
 
+use crate::{Breach, Error};
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Change, Event, Fault, FaultKind, HEIGHT_LIMIT, Height, Rule, Tier,
-    TierProof, Tip, TipSet, Watermarks,
+    Block, BlockRef, ChainInfo, Change, Event, Fault, HEIGHT_LIMIT, Height, Rule, Tier, TierProof,
+    Tip, TipSet, Watermarks,
 };
 
 /// The height at which `change` names a block that the view may know already.
@@ -38,7 +39,7 @@ pub(crate) fn check<B: Block>(
             tip_is_ours(ours, *tier, *tip)?;
         }
     }
-    change.event(watermarks).ok_or_else(|| bug("no blocks in a change of blocks"))
+    change.event(watermarks).ok_or_else(|| Breach::NoBlocks.into())
 }
 
 /// Whether `first` starts a run of its own: it does not stand on what was delivered last.
@@ -54,7 +55,7 @@ pub(crate) fn base_of<B: Block>(first: &B) -> Option<BlockRef> {
 
 fn proof_is_of(tier: Tier, tip: Tip, proof: Option<&TierProof>) -> Result<(), Fault> {
     if proof.is_some_and(|proof| proof.block != tip.block) {
-        return Err(bug(format!("a proof of another block came with {tier} tip {}", tip.block)));
+        return Err(Breach::OtherProof { tier, tip: tip.block }.into());
     }
     Ok(())
 }
@@ -62,16 +63,9 @@ fn proof_is_of(tier: Tier, tip: Tip, proof: Option<&TierProof>) -> Result<(), Fa
 /// Refuses a tip beside the block that the view holds at its height.
 fn tip_is_ours(ours: Option<BlockRef>, tier: Tier, tip: Tip) -> Result<(), Fault> {
     match ours.filter(|ours| *ours != tip.block && Rule::OwnChain.kept()) {
-        Some(ours) => Err(FaultKind::Torn.fault(
-            "store",
-            format!("{tier} tip {} is not on the delivered chain, which has {ours}", tip.block),
-        )),
+        Some(ours) => Err(Error::OffChain { tier, tip: tip.block, ours }.into()),
         None => Ok(()),
     }
-}
-
-fn bug(detail: impl std::fmt::Display) -> Fault {
-    FaultKind::Bug.fault("store", detail)
 }
 
 fn blocks_link<B: Block>(
@@ -79,11 +73,11 @@ fn blocks_link<B: Block>(
     watermarks: &Watermarks,
     blocks: &[B],
 ) -> Result<(), Fault> {
-    let Some(first) = blocks.first() else { return Err(bug("no blocks in a change of blocks")) };
+    let Some(first) = blocks.first() else { return Err(Breach::NoBlocks.into()) };
     let at = first.reference();
     let mut below = match watermarks.delivered {
         Some(delivered) if at.height <= delivered.height => {
-            return Err(bug(format!("block {at} is not above the delivered block {delivered}")));
+            return Err(Breach::NotAbove { block: at, delivered }.into());
         }
         Some(delivered) if !starts_run(watermarks, at.height) => Some(delivered),
         _ => base_of(first).map(|base| {
@@ -91,7 +85,7 @@ fn blocks_link<B: Block>(
         }),
     };
     if at.height == chain_info.genesis.height && at != chain_info.genesis {
-        return Err(bug(format!("block {at} is not the genesis block {}", chain_info.genesis)));
+        return Err(Breach::OtherGenesis { block: at, genesis: chain_info.genesis }.into());
     }
     for block in blocks {
         let at = block.reference();
@@ -99,15 +93,12 @@ fn blocks_link<B: Block>(
         if let Some(below) = below
             && (at.height.previous() != Some(below.height) || !links(below))
         {
-            return Err(bug(format!(
-                "block {at} with parent {} does not stand on {below}",
-                block.parent()
-            )));
+            return Err(Breach::Unlinked { block: at, parent: block.parent(), below }.into());
         }
         below = Some(at);
     }
     if below.is_some_and(|last| last.height >= HEIGHT_LIMIT) {
-        return Err(bug(format!("a block at or above height {HEIGHT_LIMIT}")));
+        return Err(Breach::TooHigh.into());
     }
     Ok(())
 }
@@ -119,19 +110,19 @@ fn pruned_is_below(
     tips: &TipSet,
 ) -> Result<(), Fault> {
     if watermarks.head().is_none_or(|head| to.height > head.height) {
-        return Err(bug(format!("a prune to {to}, which is above the head")));
+        return Err(Breach::PruneUp { to }.into());
     }
     if let Some(ours) = ours.filter(|ours| *ours != to) {
-        return Err(bug(format!("a prune to {to}, where this view has {ours}")));
+        return Err(Breach::PruneBeside { to, ours }.into());
     }
     if tips.version() < watermarks.tips.version() {
-        return Err(bug(format!("a prune to {to} with tips older than the announced ones")));
+        return Err(Breach::PruneOlder { to }.into());
     }
     let bounded = Rule::Clamp.kept() && Rule::Floor.kept();
     for tier in Tier::ALL {
         let above = |tip: &BlockRef| tip.height > to.height && bounded;
         if let Some(tip) = tips.block(tier).filter(above) {
-            return Err(bug(format!("a prune to {to} leaves the {tier} tip at {tip}")));
+            return Err(Breach::PruneBelow { to, tier, tip }.into());
         }
     }
     if let Some(finalized) = watermarks.tips.block(Tier::Finalized) {
@@ -139,7 +130,7 @@ fn pruned_is_below(
         if after.is_none_or(|after| !keeps_finalized(finalized, after))
             || (!keeps_finalized(finalized, to) && Rule::Floor.kept())
         {
-            return Err(bug(format!("a prune to {to} takes back finalized {finalized}")));
+            return Err(Breach::PruneFinalized { to, finalized }.into());
         }
     }
     Ok(())
@@ -148,17 +139,16 @@ fn pruned_is_below(
 fn tier_may_move(watermarks: &Watermarks, tier: Tier, tip: Tip, back: bool) -> Result<(), Fault> {
     let to = tip.block;
     if let Some(delivered) = watermarks.delivered.filter(|delivered| to.height > delivered.height) {
-        return Err(bug(format!("{tier} tip {to} is above the delivered block {delivered}")));
+        return Err(Breach::TipAbove { tier, tip: to, delivered }.into());
     }
     let Some(from) = watermarks.tips.block(tier) else { return Ok(()) };
     let held = tier == Tier::Finalized && Rule::Finality.kept();
     if held && (back || !keeps_finalized(from, to)) {
-        return Err(bug(format!("finalized moves from {from} to {to}")));
+        return Err(Breach::Finalized { from, to }.into());
     }
     let wrong_way = if back { to.height > from.height } else { to.height < from.height };
     if wrong_way && Rule::Back.kept() {
-        let said = if back { "back" } else { "up" };
-        return Err(bug(format!("{tier} moves {said} from {from} to {to}")));
+        return Err(Breach::WrongWay { tier, back, from, to }.into());
     }
     Ok(())
 }

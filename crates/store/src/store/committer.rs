@@ -9,7 +9,6 @@
 //! write failed or was cut off, and nobody knows what the disk holds until it is opened again.
 
 use super::{
-    fault::Part,
     layout::{Events, Layout},
     meta::{AsOf, Key, Meta, Run, Runs},
     moment::{Log, Moment, locate},
@@ -19,6 +18,7 @@ use super::{
     trim::{Floors, Gauges},
 };
 use crate::{
+    Part,
     anchors::Anchors,
     evidence::Evidence,
     known::RunStart,

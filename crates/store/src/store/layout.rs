@@ -1,7 +1,6 @@
 //! Where each part lies on disk, and the items of its journals.
 
-use super::fault::Part;
-use crate::{Config, Retention, records::Stored, retention::Files};
+use crate::{Config, Part, Retention, records::Stored, retention::Files};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write};
 use commonware_runtime::{

@@ -4,8 +4,7 @@
 //! to the disk brings back the older one; nothing here is believed without a look at the events, so
 //! the older one is either still right or refused.
 
-use super::fault::Part;
-use crate::known::RunStart;
+use crate::{Error as StoreError, Part, known::RunStart};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{
     DecodeExt as _, Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write, varint::UInt,
@@ -13,7 +12,7 @@ use commonware_codec::{
 use commonware_storage::{Context, metadata};
 use commonware_utils::sequence::U64;
 use std::num::NonZeroU64;
-use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, FaultKind, Height};
+use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, Height};
 
 /// Of the directory as a whole. A change of anything stored is a change of this.
 const FORMAT: u8 = 2;
@@ -75,18 +74,7 @@ impl<E: Context> Meta<E> {
             self.0.get(&U64::new(Key::Header as u64)).and_then(|bytes| bytes.first())
             && *found != FORMAT
         {
-            let detail = if *found < FORMAT {
-                format!(
-                    "the data directory has format {found}, written by an earlier version; this \
-                     one reads format {FORMAT}: name another directory, or move this one aside"
-                )
-            } else {
-                format!(
-                    "the data directory has format {found}, written by a later version; this one \
-                     reads format {FORMAT}: use the version that wrote it, or name another directory"
-                )
-            };
-            return Err(FaultKind::InvalidConfig.fault("store", detail));
+            return Err(StoreError::Format { found: *found, reads: FORMAT }.into());
         }
         self.get(Key::Header)
     }

@@ -16,7 +16,6 @@
 //! | `fault` | storage errors as faults that name part and position |
 
 mod committer;
-mod fault;
 mod layout;
 mod meta;
 mod moment;

@@ -9,14 +9,15 @@
 //! reader that finds one announced after it has read throws its answer away and reads the next moment.
 
 use super::{
-    fault::{Part, closed},
     layout::{BlocksReader, DigestsReader, EventsReader, ProofsReader},
     proofs,
     run::{block_at, digests_at},
     trim::Floors,
 };
 use crate::{
+    Damage, Part,
     anchors::Anchors,
+    error::closed,
     known::{Known, RunStart, known},
     limits,
     records::{Prunes, Stored},
@@ -191,7 +192,7 @@ impl<E: Context> Moment<E> {
             return Ok(Vec::new());
         }
         let read = self.events.read_many(&positions).await;
-        let stored = read.map_err(|error| Part::Events.unreadable(from, &error))?;
+        let stored = read.map_err(|error| Part::Events.unreadable(from, error))?;
         Ok(self.finish(stored, &positions).await?)
     }
 
@@ -201,7 +202,7 @@ impl<E: Context> Moment<E> {
             return Ok(None);
         }
         let read = self.events.read(sequence).await;
-        read.map(Some).map_err(|error| Part::Events.unreadable(sequence, &error))
+        read.map(Some).map_err(|error| Part::Events.unreadable(sequence, error))
     }
 
     /// `stored`, which was read at `positions`, with cursors: one read of digests for all of them.
@@ -257,7 +258,7 @@ impl<E: Context> Moment<E> {
         if found == wanted {
             Ok(block)
         } else {
-            Err(Part::Blocks.corrupt(at, format!("holds block {found}")).into())
+            Err(Part::Blocks.corrupt(at, Damage::OtherBlock(found)).into())
         }
     }
 
@@ -272,7 +273,7 @@ impl<E: Context> Moment<E> {
         self.on_chain(to).await?;
         let positions: Vec<_> = limits::range(from.height, to.height, max).collect();
         let read = run.blocks.read_many(&positions).await;
-        let held = read.map_err(|error| Part::Blocks.unreadable(from.height.get(), &error))?;
+        let held = read.map_err(|error| Part::Blocks.unreadable(from.height.get(), error))?;
         let mut blocks = Vec::with_capacity(held.len());
         let mut below: Option<BlockRef> = None;
         for (held, at) in held.into_iter().zip(positions) {
@@ -281,7 +282,7 @@ impl<E: Context> Moment<E> {
             let found = block.reference();
             let linked = below.map_or(found == from, |below| block.parent() == below.digest);
             if found.height.get() != at || !linked {
-                return Err(Part::Blocks.corrupt(at, format!("holds block {found}")).into());
+                return Err(Part::Blocks.corrupt(at, Damage::OtherBlock(found)).into());
             }
             below = Some(found);
             blocks.push(block);
@@ -349,5 +350,5 @@ pub(super) fn in_place(stored: &Stored, at: u64) -> Result<(), Fault> {
     if stored.sequence == at {
         return Ok(());
     }
-    Err(Part::Events.corrupt(at, format!("the record is that of event {}", stored.sequence)))
+    Err(Part::Events.corrupt(at, Damage::OtherEvent(stored.sequence)))
 }

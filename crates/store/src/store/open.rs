@@ -6,7 +6,6 @@
 
 use super::{
     committer::{ANCHORS_EVERY, Committer},
-    fault::Part,
     layout::{Events, Layout},
     meta::{AsOf, Header, Key, Meta, Runs},
     moment::{Log, in_place},
@@ -16,7 +15,7 @@ use super::{
     trim::{Floors, Gauges},
 };
 use crate::{
-    Config,
+    Config, Damage, Error, Part,
     anchors::Anchors,
     known::RunStart,
     records::{PRUNES_MAX, Prunes, Stored},
@@ -26,7 +25,7 @@ use commonware_codec::{Codec, varint::UInt};
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
 use std::sync::Arc;
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Digest, Event, Fault, FaultKind, Height, Rule, Tier, Watermarks,
+    Block, BlockRef, ChainInfo, Digest, Event, Fault, Height, Rule, Tier, Watermarks,
 };
 use tracing::{info, warn};
 
@@ -54,7 +53,7 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     let meta = match known {
         Some(_) => meta,
         None if last.is_some() => {
-            return Err(Part::Meta.corrupt(0, "the header is gone, and events are there"));
+            return Err(Part::Meta.corrupt(0, Damage::NoHeader));
         }
         None => {
             let chain_info = config.chain_info.clone();
@@ -112,28 +111,21 @@ fn same_chain(found: &ChainInfo, wanted: &ChainInfo) -> Result<(), Fault> {
     if found == wanted {
         return Ok(());
     }
-    let name =
-        |chain_info: &ChainInfo| format!("{} with genesis {}", chain_info.id, chain_info.genesis);
-    let detail = format!(
-        "the data directory belongs to {}, the source to {}: use another directory",
-        name(found),
-        name(wanted)
-    );
-    Err(FaultKind::WrongChain.fault("store", detail))
+    Err(Error::WrongChain { found: found.clone(), wanted: wanted.clone() }.into())
 }
 
 async fn last_record<E: Context>(events: &Events<E>) -> Result<Option<Stored>, Fault> {
     let bounds = events.bounds();
     let Some(at) = bounds.end.checked_sub(1) else { return Ok(None) };
     if bounds.is_empty() {
-        return Err(Part::Events.corrupt(at, "the last event is gone"));
+        return Err(Part::Events.corrupt(at, Damage::NoLastEvent));
     }
     stored_at(events, at).await.map(Some)
 }
 
 async fn stored_at<E: Context>(events: &Events<E>, at: u64) -> Result<Stored, Fault> {
     let read = events.read(at).await;
-    let stored = read.map_err(|error| Part::Events.unreadable(at, &error))?;
+    let stored = read.map_err(|error| Part::Events.unreadable(at, error))?;
     in_place(&stored, at)?;
     Ok(stored)
 }
@@ -156,10 +148,10 @@ async fn known_prunes<E: Context>(
         }
         let stored = stored_at(events, at).await?;
         let Event::Pruned { to, .. } = stored.event else {
-            return Err(Part::Events.corrupt(at, "a later record says that it is a prune"));
+            return Err(Part::Events.corrupt(at, Damage::NotAPrune));
         };
         if stored.pruned.is_some_and(|before| before >= at) {
-            return Err(Part::Events.corrupt(at, "the prune before it is after it"));
+            return Err(Part::Events.corrupt(at, Damage::PruneOrder));
         }
         found.push((at, to.height));
         next = stored.pruned;
@@ -201,8 +193,7 @@ impl<E: Context> Committer<E> {
     async fn align_run<B: Block + Codec>(mut self, codec: &B::Cfg) -> Result<Self, Fault> {
         let Some(delivered) = self.watermarks.delivered else { return Ok(self) };
         let Some(run) = self.run else {
-            let detail = format!("the start of the run that {delivered} belongs to is gone");
-            return Err(Part::Meta.corrupt(Key::Runs as u64, detail));
+            return Err(Part::Meta.corrupt(Key::Runs as u64, Damage::NoRun(delivered)));
         };
         let start = run.run.start;
         let end = delivered.height.get().saturating_add(1).max(start.first.get());
@@ -236,8 +227,8 @@ impl<E: Context> Committer<E> {
         if delivered.height >= start.first {
             let found = digest_at(&run, delivered.height).await?;
             if found != delivered.digest {
-                let detail = format!("holds {found}, the last event says {}", delivered.digest);
-                return Err(Part::Digests.corrupt(delivered.height.get(), detail));
+                let damage = Damage::OtherDigest { found, delivered: delivered.digest };
+                return Err(Part::Digests.corrupt(delivered.height.get(), damage));
             }
         }
         self.run = Some(run);
@@ -252,7 +243,6 @@ impl<E: Context> Committer<E> {
         delivered: BlockRef,
         start: RunStart,
     ) -> Result<Self, Fault> {
-        let gone = format!("blocks up to {delivered} were delivered, those from here up are gone");
         let to = match (have.checked_sub(1), &self.run) {
             (Some(last), Some(run)) if have > start.first.get() => {
                 let height = Height::new(last);
@@ -264,12 +254,9 @@ impl<E: Context> Committer<E> {
         let Some(to) =
             to.filter(|to| finalized.is_none_or(|finalized| finalized.height <= to.height))
         else {
-            let detail = format!(
-                "{gone}, and one of them is finalized: restore the directory, or start a new one"
-            );
-            return Err(Part::Blocks.corrupt(have, detail));
+            return Err(Part::Blocks.corrupt(have, Damage::FinalizedGone { delivered }));
         };
-        warn!(%to, "{gone}: pruning to fetch them again");
+        warn!(%delivered, from = have, %to, "delivered blocks are gone: pruning to fetch them again");
         let mut tips = self.watermarks.tips;
         for tier in Tier::ALL {
             if tips.block(tier).is_some_and(|tip| tip.height > to.height) {
@@ -318,8 +305,7 @@ impl<E: Context> Committer<E> {
 }
 
 fn misplaced(part: Part, found: u64, start: RunStart) -> Fault {
-    let detail = format!("the run starts at {found}, where {} is the first", start.first);
-    part.corrupt(found, detail)
+    part.corrupt(found, Damage::RunStart { found, first: start.first })
 }
 
 /// Digests of trimmed blocks are gone and cannot be made again: the run starts at `held`, its oldest block,
@@ -339,7 +325,7 @@ async fn start_later<E: Context, B: Block + Codec>(
 
 async fn digest_at<E: Context>(run: &OpenRun<E>, height: Height) -> Result<Digest, Fault> {
     let at = height.get();
-    run.digests.read(at).await.map_err(|error| Part::Digests.unreadable(at, &error))
+    run.digests.read(at).await.map_err(|error| Part::Digests.unreadable(at, error))
 }
 
 /// Makes digests that are gone again, from the blocks.

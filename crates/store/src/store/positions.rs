@@ -1,8 +1,7 @@
 //! Durable positions of consumers, beside the log: storing one does not wait for a commit, and loading
 //! one does not wait for a write.
 
-use super::fault::{Part, closed};
-use crate::{Slowest, limits};
+use crate::{Damage, Part, Slowest, error::closed, limits};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{DecodeExt as _, Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
@@ -56,7 +55,7 @@ impl<E: Context> Positions<E> {
         if position.consumer == consumer {
             Ok(Some(position.cursor))
         } else {
-            Err(corrupt(consumer, "the position of another consumer"))
+            Err(Part::Consumers.corrupt(0, Damage::OtherConsumer(consumer.into())))
         }
     }
 
@@ -187,12 +186,11 @@ fn key(consumer: &str) -> Digest {
     Sha256::hash(&[consumer.as_bytes()])
 }
 
-fn corrupt(consumer: &str, why: impl std::fmt::Display) -> Fault {
-    Part::Consumers.corrupt(0, format!("{consumer}: {why}"))
-}
-
 fn decode(consumer: &str, bytes: &Bytes) -> Result<Position, Fault> {
-    Position::decode(bytes.clone()).map_err(|error| corrupt(consumer, error))
+    let position = Position::decode(bytes.clone());
+    position.map_err(|error| {
+        Part::Consumers.corrupt(0, Damage::Position { consumer: consumer.into(), error })
+    })
 }
 
 struct Position {

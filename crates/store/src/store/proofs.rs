@@ -1,11 +1,8 @@
 //! The proofs of one tier, in rising order of the blocks that they prove.
 
-use super::{
-    fault::Part,
-    layout::{Held, PROOFS_PER_SECTION, Proofs, ProofsReader},
-};
+use super::layout::{Held, PROOFS_PER_SECTION, Proofs, ProofsReader};
 use crate::{
-    Keep,
+    Keep, Part,
     retention::{Files, file_start},
 };
 use commonware_runtime::Handle;
@@ -180,7 +177,7 @@ async fn below(proofs: &impl Contiguous<Item = Held>, height: Height) -> Result<
 }
 
 async fn read(proofs: &impl Contiguous<Item = Held>, at: u64) -> Result<TierProof, Fault> {
-    let held = proofs.read(at).await.map_err(|error| Part::Proofs.unreadable(at, &error))?;
+    let held = proofs.read(at).await.map_err(|error| Part::Proofs.unreadable(at, error))?;
     held.into_proof().map_err(|error| Part::Proofs.corrupt(at, error))
 }
 

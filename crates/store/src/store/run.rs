@@ -1,12 +1,11 @@
 //! The blocks of one run on disk, and their digests beside them.
 
 use super::{
-    fault::Part,
     layout::{Blocks, Digests, Held, Layout},
     meta::Run,
     moment::RunReader,
 };
-use crate::retention::Files;
+use crate::{Damage, Part, retention::Files};
 use commonware_codec::{Codec, Encode};
 use commonware_runtime::Handle;
 use commonware_storage::{
@@ -194,11 +193,11 @@ pub(super) async fn block_at<B: Block + Codec>(
     at: u64,
     codec: &B::Cfg,
 ) -> Result<B, Fault> {
-    let held = blocks.read(at).await.map_err(|error| Part::Blocks.unreadable(at, &error))?;
+    let held = blocks.read(at).await.map_err(|error| Part::Blocks.unreadable(at, error))?;
     let block = B::decode_cfg(held.0, codec).map_err(|error| Part::Blocks.corrupt(at, error))?;
     let found = block.reference();
     if found.height.get() != at {
-        return Err(Part::Blocks.corrupt(at, format!("holds block {found}")));
+        return Err(Part::Blocks.corrupt(at, Damage::OtherBlock(found)));
     }
     Ok(block)
 }
@@ -211,5 +210,5 @@ pub(super) async fn digests_at(
     let Some(lowest) = heights.first() else { return Ok(Vec::new()) };
     let positions: Vec<_> = heights.iter().map(|height| height.get()).collect();
     let read = digests.read_many(&positions).await;
-    read.map_err(|error| Part::Digests.unreadable(lowest.get(), &error))
+    read.map_err(|error| Part::Digests.unreadable(lowest.get(), error))
 }

@@ -6,14 +6,13 @@
 
 use super::{
     committer::Committer,
-    fault::Part,
     layout::EVENTS_PER_SECTION,
     meta::Key,
     moment::{Log, Moment},
     positions::Positions,
 };
 use crate::{
-    Retention, limits,
+    Part, Retention, limits,
     retention::{events_from, file_start, held_from},
 };
 use commonware_codec::varint::UInt;

@@ -1,6 +1,7 @@
 //! The local view: hands commits to the committer, and closes the store where one does not come back.
 
-use super::{Shared, committer::Committer, fault::closed, moment::Log};
+use super::{Shared, committer::Committer, moment::Log};
+use crate::error::closed;
 use commonware_codec::Codec;
 use commonware_storage::Context;
 use std::{fmt, sync::Arc};
