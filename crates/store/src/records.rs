@@ -2,8 +2,9 @@
 //!
 //! A cursor names digests at powers of two below the head that the event left. In a view of blocks they
 //! are looked up in the chain that is there when the record is read. That chain may have replaced the
-//! record's own since, above the lowest block that a later prune went down to; so only heights at or
-//! below it are looked up, or below what the record itself says is finalized. A view without blocks has
+//! record's own since, from the lowest block that a later prune went down to (which is of the new chain,
+//! where it lies below everything that the view knew): only heights below that are looked up, or up to what
+//! the record itself says is finalized. A view without blocks has
 //! nothing to look up later: there the locators are kept with the event.
 
 use bytes::{Buf, BufMut};
@@ -80,7 +81,7 @@ impl Prunes {
         }
         let later = self.lowest.iter().find(|(sequence, _)| *sequence > record.sequence);
         later.map_or(Some(Height::new(u64::MAX)), |(_, target)| {
-            record.finalized().max(Some(*target))
+            record.finalized().max(target.previous())
         })
     }
 
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_trusts_the_chain_up_to_the_lowest_later_prune() {
+    fn a_record_trusts_the_chain_below_the_lowest_later_prune() {
         let mut prunes = Prunes::since(100);
         for (sequence, to) in [(110, 50), (120, 80), (130, 70), (140, 90)] {
             prunes.note(sequence, Height::new(to));
@@ -187,12 +188,12 @@ mod tests {
         for (sequence, finalized, expected) in [
             (98, None, None),
             (98, Some(3), Some(3)),
-            (99, None, Some(50)),
-            (109, Some(3), Some(50)),
+            (99, None, Some(49)),
+            (109, Some(3), Some(49)),
             (109, Some(60), Some(60)),
-            (110, None, Some(70)),
-            (120, None, Some(70)),
-            (130, None, Some(90)),
+            (110, None, Some(69)),
+            (120, None, Some(69)),
+            (130, None, Some(89)),
             (140, None, Some(u64::MAX)),
             (150, Some(3), Some(u64::MAX)),
         ] {
@@ -212,9 +213,9 @@ mod tests {
         for sequence in 0..3_000 {
             let lowest = all.iter().filter(|(at, _)| *at > sequence).map(|(_, to)| *to).min();
             let trusted = prunes.trusted(&stored(sequence, None)).unwrap().get();
-            assert!(trusted <= lowest.unwrap_or(u64::MAX), "event {sequence}");
+            assert!(lowest.is_none_or(|lowest| trusted < lowest), "event {sequence}");
         }
         let newest = prunes.trusted(&stored(2_985, None)).unwrap().get();
-        assert_eq!(Some(newest), all.last().map(|(_, to)| *to));
+        assert_eq!(Some(newest), all.last().map(|(_, to)| *to - 1));
     }
 }

@@ -8,7 +8,8 @@ use std::{
     fmt,
 };
 use tidewatch_core::{
-    Bell, Block as _, BlockRef, CheckpointRef, Digest, Doorbell, Height, Ladder, Tier, Tip, TipSet,
+    Bell, Block as _, BlockRef, CheckpointRef, Digest, Doorbell, Height, Ladder, Locator, Tier,
+    Tip, TipSet,
 };
 
 /// Number of past states that are kept.
@@ -180,6 +181,16 @@ impl Truth {
             at = BlockRef::new(height, made.parent);
         }
         at == low
+    }
+
+    /// Whether `locator` is of the chain that ends in `head`; `None` where that chain is not known down to there.
+    pub fn locates(&self, head: BlockRef, locator: &Locator) -> Option<bool> {
+        let mut at = head;
+        while at.height > locator.height {
+            let made = self.made.get(&at.digest)?;
+            at = BlockRef::new(at.height.previous()?, made.parent);
+        }
+        Some(locator.is(&at))
     }
 
     /// Makes one random move: the chain grows, is reorged above the finalized tip, gets shorter, or only

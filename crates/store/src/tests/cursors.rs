@@ -9,6 +9,7 @@ use tidewatch_core::{
 twins! {
     a_cursor_of_this_log_is_resumed_exactly,
     a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start,
+    the_cursor_of_an_older_event_names_no_block_that_its_chain_never_had,
     five_bad_cursors_get_five_answers,
     the_restart_point_can_be_resumed_from,
     a_cursor_of_a_shorter_fork_is_led_over_the_ancestor,
@@ -82,6 +83,23 @@ async fn a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start<S: Twin>
         .await;
     let (_, bridge, _) = forked(store.resume(&cursor).await.unwrap());
     assert_leads(&cursor, &bridge, &store.watermarks().await.unwrap());
+}
+
+/// A prune below everything that the view knew goes to a block of the other chain.
+async fn the_cursor_of_an_older_event_names_no_block_that_its_chain_never_had<S: Twin>(
+    open: impl AsyncFn(u64) -> S,
+) {
+    let (mut store, chain) = (open(ALL).await, Chain::of(20));
+    commit(&mut store, vec![chain.blocks(8, 10)]).await;
+    let fork = chain.forked(4, 16, 1);
+    commit(&mut store, vec![fork.prune(&Watermarks::none(), 6)]).await;
+    commit(&mut store, vec![fork.blocks(7, 20)]).await;
+    for record in everything(&store).await {
+        let chain = if record.sequence() == 0 { &chain } else { &fork };
+        for locator in record.cursor.locators() {
+            assert!(locator.is(&chain.at(locator.height.get())), "{:?}: {locator:?}", record.event);
+        }
+    }
 }
 
 async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S) {

@@ -6,7 +6,7 @@ use crate::{
     world::Truth,
 };
 use std::collections::BTreeMap;
-use tidewatch_core::{Locator, Record, Watermarks};
+use tidewatch_core::{Record, Watermarks};
 
 /// Folding the events yields the watermarks of the view.
 #[derive(Default)]
@@ -81,20 +81,25 @@ impl Checker for Replay {
     }
 }
 
-/// Whether `record` is the event that was recorded as `kept`. Its cursor is made when it is read: of an event
-/// that a prune or a new run has followed, other heights may be known to be of its chain. At a height that
-/// both cursors name, they name one block.
-fn is_still(kept: &Record, record: &Record) -> bool {
+/// Why `record` is not the event that was recorded as `kept`. Its cursor is made when it is read, so it may hold
+/// other locators than before: each of those is of the chain that the event's head ends. (What was recorded may be
+/// a lie of the source's, in a view without blocks.)
+fn differs(kept: &Record, record: &Record, truth: &Truth) -> Option<String> {
     let (before, now) = (&kept.cursor, &record.cursor);
-    let agree = |locator: &Locator| {
-        let named = now.locators().iter().find(|other| other.height == locator.height);
-        named.is_none_or(|named| named == locator)
-    };
-    kept.event == record.event
+    let same = kept.event == record.event
         && kept.watermarks == record.watermarks
         && before.handled() == now.handled()
-        && now.stands_at(&kept.watermarks)
-        && before.locators().iter().all(agree)
+        && now.stands_at(&kept.watermarks);
+    if !same {
+        return Some(format!("event {} differs from the recorded one", kept.sequence()));
+    }
+    let head = now.head()?;
+    let mut added = now.locators().iter().filter(|locator| !before.locators().contains(locator));
+    let other = added.find(|locator| truth.locates(head, locator) == Some(false))?;
+    let (sequence, other) = (kept.sequence(), other.height);
+    Some(format!(
+        "event {sequence} leads to {head}, its cursor names another chain's block {other}"
+    ))
 }
 
 /// A commit that returned survives every crash, and so does every event that a consumer received.
@@ -108,16 +113,12 @@ impl Checker for Durability {
         "durability"
     }
 
-    fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
+    fn see(&mut self, observation: &Observation, truth: &Truth) -> Result<(), String> {
         match observation {
             Observation::Recorded(records) => self.keep(records),
             Observation::Handled { records, .. } | Observation::NotHandled { records, .. } => {
                 for record in records {
-                    let kept = self.records.get(&record.sequence());
-                    if kept.is_some_and(|kept| !is_still(kept, record)) {
-                        let sequence = record.sequence();
-                        return Err(format!("event {sequence} differs from the recorded one"));
-                    }
+                    self.compare(record, truth)?;
                 }
             }
             Observation::Opened { records, .. } => {
@@ -129,10 +130,7 @@ impl Checker for Durability {
                     ));
                 }
                 for record in records {
-                    let sequence = record.sequence();
-                    if self.records.get(&sequence).is_some_and(|kept| !is_still(kept, record)) {
-                        return Err(format!("event {sequence} differs from the recorded one"));
-                    }
+                    self.compare(record, truth)?;
                 }
                 self.keep(records);
             }
@@ -143,6 +141,11 @@ impl Checker for Durability {
 }
 
 impl Durability {
+    fn compare(&self, record: &Record, truth: &Truth) -> Result<(), String> {
+        let kept = self.records.get(&record.sequence());
+        kept.and_then(|kept| differs(kept, record, truth)).map_or(Ok(()), Err)
+    }
+
     fn keep(&mut self, records: &[Record]) {
         self.records.extend(records.iter().map(|record| (record.sequence(), record.clone())));
     }
