@@ -23,7 +23,7 @@ fn undecodable() -> Push {
 fn one_undecodable_frame_among_a_thousand_is_one_count_and_no_lost_event() {
     simulate(|context| async move {
         let chain = Chain::new('a', 40);
-        let endpoint = Endpoint::new(&context, &chain, 0);
+        let endpoint = Endpoint::new(&context, &chain, 1);
         let followed = Followed::start(&context, endpoint.clone(), patient()).await;
         context.sleep(secs(1)).await;
         for frame in 1..=1_000 {

@@ -130,6 +130,12 @@ pub enum Error {
         /// The tip.
         tip: BlockRef,
     },
+    /// The upstream answers, and has no certificate: that shows neither a chain nor where it stands.
+    #[error(
+        "it answers, but no finalization and no notarization of this chain was seen yet: is it an \
+         indexer of this network, and has the network started?"
+    )]
+    NothingVerified,
     /// The upstream does not have a block that the chain names.
     #[error("there is no block {name}")]
     NoBlock {
@@ -220,7 +226,7 @@ impl Reason for Error {
             | Self::NoAnswer { .. }
             | Self::NoConnection { .. }
             | Self::Silence { .. } => FaultKind::Timeout,
-            Self::Overloaded { .. } => FaultKind::Unavailable,
+            Self::Overloaded { .. } | Self::NothingVerified => FaultKind::Unavailable,
             Self::Stopped { .. } => FaultKind::Stopped,
             Self::NoEndpoint => FaultKind::Bug,
         }

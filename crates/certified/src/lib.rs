@@ -27,7 +27,8 @@
 //! [`Ladder::Certified`](tidewatch_core::Ladder::Certified). Finalized is the block of the newest
 //! finalization certificate. Proposed is the newest notarized or finalized block whose ancestors down to
 //! the finalized block are available. Checkpointed and proven are not known here. Before the first
-//! finalization both tiers are at genesis.
+//! finalization the finalized tier is at genesis, once a notarization verified. Before any certificate
+//! verified there is no snapshot but a fault (`Unavailable`): a server that has nothing is not a chain.
 //!
 //! # Limits
 //!

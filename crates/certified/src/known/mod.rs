@@ -267,8 +267,10 @@ pub(crate) struct Link {
     pub(crate) generation: u64,
     /// Whether it is open.
     pub(crate) open: bool,
-    /// When it last brought a certificate that verified.
+    /// When it last brought a certificate that verified and was not pushed before.
     pub(crate) event: Option<SystemTime>,
+    /// The newest certificate that any connection so far brought, by round and kind.
+    pub(crate) pushed: Option<(Round, CertificateKind)>,
 }
 
 impl Link {

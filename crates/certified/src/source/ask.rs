@@ -53,7 +53,7 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let config = Config::default();
         let now = at(100);
-        let open = Link { generation: 2, open: true, event: None };
+        let open = Link { generation: 2, open: true, ..Link::default() };
         let pushing = Link { event: Some(at(95)), ..open };
         let future = Link { event: Some(at(200)), ..open };
         let silent = Link { event: Some(at(80)), ..open };

@@ -17,6 +17,9 @@
 //! come. In between memory answers. An answer from before what was verified is counted and ignored: the
 //! tips of this source never go back below a certificate.
 //!
+//! As long as no certificate verified there is no snapshot, but a fault: every endpoint can say that it has
+//! nothing, and genesis is known here without one.
+//!
 //! A notarization that fails, or whose ancestors cannot be had, never holds up finality: the proposed
 //! tip is then the next best one, at worst the finalized tip.
 //!

@@ -24,6 +24,8 @@ where
         if plan != Plan::Remember {
             self.asked.lock().attempted = Some(self.requests.clock.current());
             match self.ask().await {
+                // Nobody who has nothing is remembered as an answer.
+                Ok(()) if self.shared.known.lock().newest().is_none() => {}
                 Ok(()) => {
                     let now = self.requests.clock.current();
                     self.asked.lock().answered = Some((now, link.generation));
@@ -39,7 +41,7 @@ where
                 .metrics
                 .refused(Fault::finality_conflict(self.metrics.name(), conflict)));
         }
-        Ok(self.compose().await)
+        self.compose().await
     }
 
     /// Whether the chain went on into an epoch that is not in our table yet, beyond tips that we have
@@ -95,25 +97,27 @@ where
         Ok(())
     }
 
-    /// Makes a snapshot of what is known.
-    async fn compose(&self) -> Snapshot {
+    /// Makes a snapshot of what is known. Genesis alone is none: we know it without anybody's answer.
+    async fn compose(&self) -> Result<Snapshot, Fault> {
         let finalized = self.shared.known.lock().finalized().cloned();
         let genesis = self.verifier.genesis();
         let base = finalized.as_ref().map_or_else(|| genesis.name(), |tip| tip.block().name());
         let proposed = self.proposed(base).await;
+        if proposed.is_none() && finalized.is_none() {
+            return Err(self.metrics.reject(Error::NothingVerified));
+        }
         let tip = proposed.as_ref().map_or(base, |tip| tip.block().name());
         let proof = finalized.as_ref().map(|finalized| TierProof {
             block: finalized.block.reference(),
             bytes: finalized.proof.clone(),
         });
-        Snapshot {
+        Ok(Snapshot {
             tips: TipSet::unknown().with(Tier::Proposed, *tip).with(Tier::Finalized, *base),
             proofs: proof.map_or_else(TierProofs::none, |proof| {
                 TierProofs::none().with(Tier::Finalized, proof)
             }),
-            // Genesis has no time of its own to be late by.
             time_ms: proposed.or(finalized).and_then(|tip| tip.block.time_ms()),
-        }
+        })
     }
 
     /// The newest notarized block whose ancestry down to `base` is at hand.

@@ -51,6 +51,17 @@ impl Ahead {
     }
 }
 
+/// What a push was good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// Nothing: it was of no use, old news, or pushed before.
+    Nothing,
+    /// It verifies and was not pushed before, but an answer had brought it: pushes arrive.
+    Alive,
+    /// It moved a tip.
+    Moved,
+}
+
 /// Opens push connections to one endpoint, and takes in what they bring.
 pub(super) struct Connection<T, X: Epochs, B: CertifiedBlock> {
     transport: Arc<T>,
@@ -135,12 +146,14 @@ impl<T: Transport, X: Epochs, B: CertifiedBlock> Connection<T, X, B> {
                 Err(fault) => Err(fault),
             };
             match taken {
-                Ok(false) => {}
-                Ok(true) => {
+                Ok(Taken::Nothing) => {}
+                Ok(taken @ (Taken::Alive | Taken::Moved)) => {
                     self.event(clock.current());
                     deadline = silent();
                     (refused, ahead) = (0, Ahead::default());
-                    backoff.succeed();
+                    if taken == Taken::Moved {
+                        backoff.succeed();
+                    }
                 }
                 Err(fault) if fault.kind == FaultKind::UnknownEpoch => {
                     ahead.pushed(self.finalized());
@@ -168,26 +181,37 @@ impl<T: Transport, X: Epochs, B: CertifiedBlock> Connection<T, X, B> {
         self.shared.link.lock().event = Some(now);
     }
 
-    /// Takes one push in. Returns whether it was a certificate that verifies and is not stale.
-    async fn take(&self, push: Push) -> Result<bool, Fault> {
+    /// Takes one push in.
+    async fn take(&self, push: Push) -> Result<Taken, Fault> {
         let (kind, bytes) = match push {
             Push::Finalization(bytes) => (CertificateKind::Finalized, bytes),
             Push::Notarization(bytes) => (CertificateKind::Notarized, bytes),
-            Push::Irrelevant => return Ok(false),
+            Push::Irrelevant => return Ok(Taken::Nothing),
         };
         let claim = self.verifier.claim(kind, bytes)?;
         let relevance = self.shared.known.lock().judge(kind, claim.round(), claim.reference());
         if relevance == Relevance::Stale {
             self.metrics.stale();
-            return Ok(false);
+            return Ok(Taken::Nothing);
         }
-        // One that an answer brought first costs no signature check, and shows that pushes arrive.
+        // One that an answer brought first costs no signature check.
         let certified = self.verifier.check(claim, Check::Push).await?;
+        let pushed = (certified.round, certified.kind);
         let outcome = self.shared.known.lock().take(certified);
+        let repeated = {
+            let mut link = self.shared.link.lock();
+            let repeated = link.pushed.is_some_and(|newest| pushed <= newest);
+            link.pushed = link.pushed.max(Some(pushed));
+            repeated
+        };
         if outcome != Outcome::Unchanged {
             self.metrics.pushed();
             self.shared.ring();
         }
-        Ok(true)
+        Ok(match outcome {
+            Outcome::Moved => Taken::Moved,
+            Outcome::Conflicts | Outcome::Unchanged if repeated => Taken::Nothing,
+            Outcome::Conflicts | Outcome::Unchanged => Taken::Alive,
+        })
     }
 }

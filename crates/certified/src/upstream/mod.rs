@@ -26,7 +26,7 @@
 //! There is never more than one: a feed is dropped, and so closed, before the next one is opened. A
 //! refused frame is counted and leaves the connection open; `refused_frames_max` of them in a row close it.
 //! A connection that brings nothing new that verifies for `silence` is replaced, whatever else it brings:
-//! answers to pings are no sign of life.
+//! answers to pings are no sign of life, nor is a certificate that was pushed before.
 //!
 //! # Unknown epochs
 //!
@@ -39,8 +39,9 @@
 //!
 //! The wait before attempt `n` lies between half and the whole of `backoff_base * 2^n`, at most
 //! `backoff_cap`: followers that lost one endpoint at the same moment come back spread over half of it.
-//! Only a certificate that verifies resets the count. A handshake proves nothing: an endpoint that accepts
-//! and hangs up is retried less and less often.
+//! Only a certificate that moves a tip resets the count. A handshake proves nothing, and a certificate that
+//! is known already can be repeated by anybody: an endpoint that accepts, says no more than that and hangs
+//! up is retried less and less often.
 //!
 //! # Cost
 //!

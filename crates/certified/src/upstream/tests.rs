@@ -43,7 +43,7 @@ fn a_pushed_certificate_that_verifies_counts_at_once() {
         let pushes = transport.accept();
         let _handle = upstream.start();
         bell.rung().await;
-        source.snapshot().await.unwrap();
+        source.snapshot().await.expect_err("nothing verified yet");
         for (push, finalized, proposed) in [
             (Push::Notarization(chain.certified(CertificateKind::Notarized, 1)), 0, 1),
             (finalization(&chain, 1), 1, 1),
@@ -68,7 +68,7 @@ fn a_quiet_endpoint_is_caught_up_with_after_every_reconnection() {
         let first = transport.accept();
         let _handle = upstream.start();
         bell.rung().await;
-        source.snapshot().await.unwrap();
+        source.snapshot().await.expect_err("nothing verified yet");
         // The endpoint goes on while nobody is connected, and never pushes again.
         let _second = transport.accept();
         transport.rescript(honest(&chain, 7));
@@ -125,6 +125,41 @@ fn a_handshake_does_not_reset_the_back_off_and_a_verified_event_does() {
             context.sleep(Duration::from_millis(10)).await;
         }
         assert_waits(&transport.listens(), &[500, 1_000, 2_000, 4_000, 8_000, 500]);
+    });
+}
+
+#[test]
+fn an_endpoint_that_repeats_a_known_certificate_and_hangs_up_is_retried_less_and_less_often() {
+    run(|context| async move {
+        let (chain, transport, _source, upstream, _) = world(&context, Config::default());
+        for _ in 0..2_000 {
+            let pushes = transport.accept();
+            pushes.send(Ok(finalization(&chain, 1))).await.unwrap();
+        }
+        let _handle = upstream.start();
+        context.sleep(Duration::from_secs(590)).await;
+        let listens = transport.listens();
+        // The first one moved a tip. From then on 0.5, 1, 2, 4, 8, 16 and 20 seconds at the most.
+        assert!((30..=65).contains(&listens.len()), "{} attempts in ten minutes", listens.len());
+        assert_waits(&listens[..8], &[500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000]);
+    });
+}
+
+/// What an answer brought first shows that pushes arrive, once: repeated, it shows nothing.
+#[test]
+fn a_connection_that_repeats_one_certificate_is_silent() {
+    run(|context| async move {
+        let (chain, transport, source, upstream, recorder) = world(&context, Config::default());
+        let pushes = transport.accept();
+        let _second = transport.accept();
+        let _handle = upstream.start();
+        for _ in 0..15 {
+            let _ = pushes.send(Ok(finalization(&chain, 1))).await;
+            context.sleep(SECOND).await;
+        }
+        assert_eq!((transport.listens().len(), pushes.is_closed()), (2, true));
+        assert_eq!((source.work().silences, source.work().checks_total()), (1, 1));
+        assert_eq!(recorder.kinds(), [FaultKind::Timeout]);
     });
 }
 
@@ -191,8 +226,7 @@ fn an_hour_of_bad_frames_opens_one_socket_at_a_time_and_moves_nothing() {
         }
         assert_eq!(transport.open().max, 1);
         assert_eq!(source.work().checks_total(), 0);
-        let tips = source.snapshot().await.unwrap().tips;
-        assert_eq!(tips.block(Tier::Finalized), Some(chain.reference(0)));
+        assert_eq!(source.snapshot().await.unwrap_err().kind, FaultKind::Unavailable);
     });
 }
 

@@ -8,19 +8,53 @@ use commonware_runtime::Clock as _;
 use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Severity, TierProof, TierProofs};
 
 #[test]
-fn before_the_first_finalization_both_tiers_are_at_genesis() {
+fn a_server_that_has_nothing_is_not_a_chain() {
     run(|context| async move {
         let chain = Chain::new(0);
         let (source, transport, _) = source(&context, Config::default(), honest(&chain, 0));
+        for _ in 0..3 {
+            let fault = source.snapshot().await.unwrap_err();
+            assert_eq!(
+                (fault.kind, fault.severity()),
+                (FaultKind::Unavailable, Severity::Transient)
+            );
+            assert!(fault.detail.contains("indexer of this network"), "{fault}");
+            let mut calls = transport.calls();
+            calls.sort();
+            assert_eq!(calls, [Key::LatestFinalization, Key::LatestNotarization]);
+        }
+        assert_eq!(source.chain_info().await.unwrap().genesis, chain.reference(0));
+        transport.rescript(honest(&Chain::new(2), 2));
+        assert_eq!(tips(&source).await, at(&Chain::new(2), 2, 2), "and then it has");
+    });
+}
+
+/// An open push connection is no answer either, and the tip is asked for until there is one.
+#[test]
+fn a_server_that_takes_subscriptions_and_has_nothing_is_not_a_chain() {
+    run(|context| async move {
+        let transport = Arc::new(Scripted::new(&context, |_| Answer::Missing));
+        let (source, upstream, _) = follow(&context, &transport, Config::default());
+        let _pushes = transport.accept();
+        let _handle = upstream.start();
+        source.doorbell().rung().await;
+        for _ in 0..2 {
+            assert_eq!(source.snapshot().await.unwrap_err().kind, FaultKind::Unavailable);
+            assert_eq!(transport.calls().len(), 2);
+        }
+    });
+}
+
+#[test]
+fn before_the_first_finalization_the_finalized_tier_is_at_genesis() {
+    run(|context| async move {
+        let chain = Chain::new(2);
+        let (source, _, _) = source(&context, Config::default(), honest(&chain, 0));
         let snapshot = source.snapshot().await.unwrap();
-        assert_eq!(both(snapshot.tips), at(&chain, 0, 0));
-        assert_eq!((snapshot.proofs, snapshot.time_ms), (TierProofs::none(), None));
+        assert_eq!(both(snapshot.tips), at(&chain, 2, 0));
+        assert_eq!((snapshot.proofs, snapshot.time_ms), (TierProofs::none(), Some(200)));
         assert_eq!(snapshot.tips.block(Tier::Proven), None);
         assert_eq!(snapshot.tips.block(Tier::Checkpointed), None);
-        let mut calls = transport.calls();
-        calls.sort();
-        assert_eq!(calls, [Key::LatestFinalization, Key::LatestNotarization]);
-        assert_eq!(source.chain_info().await.unwrap().genesis, chain.reference(0));
     });
 }
 

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use commonware_codec::Encode as _;
 use futures::{SinkExt as _, StreamExt as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tidewatch_core::{Height, Source as _, Tier};
+use tidewatch_core::{Doorbell, Height, Source, Tier};
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
 /// What a server does with each push connection in turn, starting over after the last.
@@ -63,6 +63,18 @@ fn frame(kind: u8, body: &[u8]) -> Message {
     Message::Binary([&[kind], body].concat().into())
 }
 
+/// Waits until a push has finalized `height`; before, nothing is verified.
+async fn until_final(source: &impl Source, bell: &mut Doorbell, height: u64) {
+    loop {
+        match source.snapshot().await.map(|snapshot| snapshot.tips.block(Tier::Finalized)) {
+            Ok(Some(block)) if block.height == Height::new(height) => return,
+            Ok(other) => panic!("finalized {other:?}"),
+            Err(fault) => assert_eq!(fault.kind, FaultKind::Unavailable),
+        }
+        bell.rung().await;
+    }
+}
+
 #[test]
 fn bad_frames_are_refused_each_by_its_reason_and_the_connection_goes_on() {
     run(|context| async move {
@@ -88,12 +100,7 @@ fn bad_frames_are_refused_each_by_its_reason_and_the_connection_goes_on() {
         let (source, upstream, recorder) = standard(&context, address);
         let mut bell = source.doorbell();
         let _handle = upstream.start();
-        bell.rung().await;
-        let mut tips = source.snapshot().await.expect("a snapshot").tips;
-        while tips.block(Tier::Finalized).map(|block| block.height) != Some(Height::new(2)) {
-            bell.rung().await;
-            tips = source.snapshot().await.expect("a snapshot").tips;
-        }
+        until_final(&source, &mut bell, 2).await;
         let refusals = source.work().refusals;
         assert_eq!(refusals["malformed"], 3, "empty, of no kind, cut off");
         let invalid = refusals.get("invalid_certificate").copied().unwrap_or_default();
@@ -116,11 +123,7 @@ fn a_dropped_or_oversized_push_connection_is_replaced_one_at_a_time() {
         let (source, upstream, recorder) = standard(&context, address);
         let mut bell = source.doorbell();
         let handle = upstream.start();
-        let mut tips = source.snapshot().await.expect("a snapshot").tips;
-        while tips.block(Tier::Finalized).map(|block| block.height) != Some(Height::new(1)) {
-            bell.rung().await;
-            tips = source.snapshot().await.expect("a snapshot").tips;
-        }
+        until_final(&source, &mut bell, 1).await;
         assert_eq!(sockets.accepted.load(Ordering::SeqCst), 4);
         assert_eq!(sockets.open.load(Ordering::SeqCst), 1);
         use FaultKind::{Oversized, Unreachable};
@@ -134,7 +137,7 @@ fn a_dropped_or_oversized_push_connection_is_replaced_one_at_a_time() {
 }
 
 #[test]
-fn an_indexer_that_answers_without_pushes_is_still_followed_by_asking() {
+fn a_server_that_answers_404_to_everything_is_not_a_chain() {
     run(|context| async move {
         let address = answering(&context, answer("404 Not Found", "text/plain", b"")).await;
         let (source, upstream, recorder) = standard(&context, address);
@@ -143,10 +146,8 @@ fn an_indexer_that_answers_without_pushes_is_still_followed_by_asking() {
             ::tokio::task::yield_now().await;
         }
         assert!(recorder.kinds().iter().all(|kind| *kind == FaultKind::Unavailable));
-        let tips = source.snapshot().await.expect("a snapshot").tips;
-        assert_eq!(
-            tips.block(Tier::Finalized),
-            Some(source.chain_info().await.expect("known").genesis)
-        );
+        let fault = source.snapshot().await.expect_err("it has nothing");
+        assert_eq!(fault.kind, FaultKind::Unavailable);
+        assert!(fault.detail.contains("indexer of this network"), "{fault}");
     });
 }
