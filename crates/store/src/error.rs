@@ -394,38 +394,40 @@ fn runtime_kind(error: &RuntimeError) -> FaultKind {
     }
 }
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::new("store", error)
+impl Error {
+    /// The fault of a store that reports this.
+    pub(crate) fn fault(self) -> Fault {
+        Fault::new("store", self)
     }
 }
 
-impl From<Breach> for Fault {
-    fn from(breach: Breach) -> Self {
-        Error::Breach(breach).into()
+impl Breach {
+    /// The fault of a store that was given such a change.
+    pub(crate) fn fault(self) -> Fault {
+        Error::Breach(self).fault()
     }
 }
 
 impl Part {
     /// What is on disk at `position` of this part is not what was written there.
     pub(crate) fn corrupt(self, position: u64, damage: impl Into<Damage>) -> Fault {
-        Error::Corrupt { part: self, position, damage: damage.into() }.into()
+        Error::Corrupt { part: self, position, damage: damage.into() }.fault()
     }
 
     /// An error while opening or writing this part.
     pub(crate) fn failed(self, error: impl Into<journal::Error>) -> Fault {
-        Error::Storage { part: self, position: None, error: error.into() }.into()
+        Error::Storage { part: self, position: None, error: error.into() }.fault()
     }
 
     /// An error of a read at `position` of this part.
     pub(crate) fn unreadable(self, position: u64, error: journal::Error) -> Fault {
-        Error::Storage { part: self, position: Some(position), error }.into()
+        Error::Storage { part: self, position: Some(position), error }.fault()
     }
 }
 
 /// What every call gets once a write has failed.
 pub(crate) fn closed() -> Fault {
-    Error::Closed.into()
+    Error::Closed.fault()
 }
 
 #[cfg(test)]

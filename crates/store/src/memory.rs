@@ -337,7 +337,7 @@ impl<B: Block> EventLog for MemoryReader<B> {
             }
             state.waiters.park(sequence)
         };
-        parked.await.map_err(|_| Fault::from(Error::Gone).into())
+        parked.await.map_err(|_| Error::Gone.fault().into())
     }
 }
 
@@ -412,7 +412,7 @@ impl<B: Block> History for MemoryReader<B> {
         let state = self.state.lock();
         // Under one lock, so that all of it is of one moment; nothing in memory is waited for.
         let resumed = resume(&*state, &*state, cursor).now_or_never();
-        resumed.unwrap_or_else(|| Err(Fault::from(Error::MemoryWaited).into()))
+        resumed.unwrap_or_else(|| Err(Error::MemoryWaited.fault().into()))
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn check<B: Block>(
             tip_is_ours(ours, *tier, *tip)?;
         }
     }
-    change.event(watermarks).ok_or_else(|| Breach::NoBlocks.into())
+    change.event(watermarks).ok_or_else(|| Breach::NoBlocks.fault())
 }
 
 /// Whether `first` starts a run of its own: it does not stand on what was delivered last.
@@ -55,7 +55,7 @@ pub(crate) fn base_of<B: Block>(first: &B) -> Option<BlockRef> {
 
 fn proof_is_of(tier: Tier, tip: Tip, proof: Option<&TierProof>) -> Result<(), Fault> {
     if proof.is_some_and(|proof| proof.block != tip.block) {
-        return Err(Breach::OtherProof { tier, tip: tip.block }.into());
+        return Err(Breach::OtherProof { tier, tip: tip.block }.fault());
     }
     Ok(())
 }
@@ -63,7 +63,7 @@ fn proof_is_of(tier: Tier, tip: Tip, proof: Option<&TierProof>) -> Result<(), Fa
 /// Refuses a tip beside the block that the view holds at its height.
 fn tip_is_ours(ours: Option<BlockRef>, tier: Tier, tip: Tip) -> Result<(), Fault> {
     match ours.filter(|ours| *ours != tip.block && Rule::OwnChain.kept()) {
-        Some(ours) => Err(Error::OffChain { tier, tip: tip.block, ours }.into()),
+        Some(ours) => Err(Error::OffChain { tier, tip: tip.block, ours }.fault()),
         None => Ok(()),
     }
 }
@@ -73,11 +73,11 @@ fn blocks_link<B: Block>(
     watermarks: &Watermarks,
     blocks: &[B],
 ) -> Result<(), Fault> {
-    let Some(first) = blocks.first() else { return Err(Breach::NoBlocks.into()) };
+    let Some(first) = blocks.first() else { return Err(Breach::NoBlocks.fault()) };
     let at = first.reference();
     let mut below = match watermarks.delivered {
         Some(delivered) if at.height <= delivered.height => {
-            return Err(Breach::NotAbove { block: at, delivered }.into());
+            return Err(Breach::NotAbove { block: at, delivered }.fault());
         }
         Some(delivered) if !starts_run(watermarks, at.height) => Some(delivered),
         _ => base_of(first).map(|base| {
@@ -85,7 +85,7 @@ fn blocks_link<B: Block>(
         }),
     };
     if at.height == chain_info.genesis.height && at != chain_info.genesis {
-        return Err(Breach::OtherGenesis { block: at, genesis: chain_info.genesis }.into());
+        return Err(Breach::OtherGenesis { block: at, genesis: chain_info.genesis }.fault());
     }
     for block in blocks {
         let at = block.reference();
@@ -93,12 +93,12 @@ fn blocks_link<B: Block>(
         if let Some(below) = below
             && (at.height.previous() != Some(below.height) || !links(below))
         {
-            return Err(Breach::Unlinked { block: at, parent: block.parent(), below }.into());
+            return Err(Breach::Unlinked { block: at, parent: block.parent(), below }.fault());
         }
         below = Some(at);
     }
     if below.is_some_and(|last| last.height >= HEIGHT_LIMIT) {
-        return Err(Breach::TooHigh.into());
+        return Err(Breach::TooHigh.fault());
     }
     Ok(())
 }
@@ -110,19 +110,19 @@ fn pruned_is_below(
     tips: &TipSet,
 ) -> Result<(), Fault> {
     if watermarks.head().is_none_or(|head| to.height > head.height) {
-        return Err(Breach::PruneUp { to }.into());
+        return Err(Breach::PruneUp { to }.fault());
     }
     if let Some(ours) = ours.filter(|ours| *ours != to) {
-        return Err(Breach::PruneBeside { to, ours }.into());
+        return Err(Breach::PruneBeside { to, ours }.fault());
     }
     if tips.version() < watermarks.tips.version() {
-        return Err(Breach::PruneOlder { to }.into());
+        return Err(Breach::PruneOlder { to }.fault());
     }
     let bounded = Rule::Clamp.kept() && Rule::Floor.kept();
     for tier in Tier::ALL {
         let above = |tip: &BlockRef| tip.height > to.height && bounded;
         if let Some(tip) = tips.block(tier).filter(above) {
-            return Err(Breach::PruneBelow { to, tier, tip }.into());
+            return Err(Breach::PruneBelow { to, tier, tip }.fault());
         }
     }
     if let Some(finalized) = watermarks.tips.block(Tier::Finalized) {
@@ -130,7 +130,7 @@ fn pruned_is_below(
         if after.is_none_or(|after| !keeps_finalized(finalized, after))
             || (!keeps_finalized(finalized, to) && Rule::Floor.kept())
         {
-            return Err(Breach::PruneFinalized { to, finalized }.into());
+            return Err(Breach::PruneFinalized { to, finalized }.fault());
         }
     }
     Ok(())
@@ -139,16 +139,16 @@ fn pruned_is_below(
 fn tier_may_move(watermarks: &Watermarks, tier: Tier, tip: Tip, back: bool) -> Result<(), Fault> {
     let to = tip.block;
     if let Some(delivered) = watermarks.delivered.filter(|delivered| to.height > delivered.height) {
-        return Err(Breach::TipAbove { tier, tip: to, delivered }.into());
+        return Err(Breach::TipAbove { tier, tip: to, delivered }.fault());
     }
     let Some(from) = watermarks.tips.block(tier) else { return Ok(()) };
     let held = tier == Tier::Finalized && Rule::Finality.kept();
     if held && (back || !keeps_finalized(from, to)) {
-        return Err(Breach::Finalized { from, to }.into());
+        return Err(Breach::Finalized { from, to }.fault());
     }
     let wrong_way = if back { to.height > from.height } else { to.height < from.height };
     if wrong_way && Rule::Back.kept() {
-        return Err(Breach::WrongWay { tier, back, from, to }.into());
+        return Err(Breach::WrongWay { tier, back, from, to }.fault());
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ impl<E: Context> Meta<E> {
             self.0.get(&U64::new(Key::Header as u64)).and_then(|bytes| bytes.first())
             && *found != FORMAT
         {
-            return Err(StoreError::Format { found: *found, reads: FORMAT }.into());
+            return Err(StoreError::Format { found: *found, reads: FORMAT }.fault());
         }
         self.get(Key::Header)
     }

@@ -111,7 +111,7 @@ fn same_chain(found: &ChainInfo, wanted: &ChainInfo) -> Result<(), Fault> {
     if found == wanted {
         return Ok(());
     }
-    Err(Error::WrongChain { found: found.clone(), wanted: wanted.clone() }.into())
+    Err(Error::WrongChain { found: found.clone(), wanted: wanted.clone() }.fault())
 }
 
 async fn last_record<E: Context>(events: &Events<E>) -> Result<Option<Stored>, Fault> {
