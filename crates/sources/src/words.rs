@@ -1,4 +1,4 @@
-//! What strangers said, in words that may be shown.
+//! What strangers said, in words that may be shown and units that are ours.
 
 /// Bytes of an unexpected answer that are shown.
 const EXCERPT: usize = 80;
@@ -17,4 +17,42 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A block's time in milliseconds since the Unix epoch.
+///
+/// Chains count in seconds, most of them; some in milliseconds, and a few in smaller units. Seconds reach
+/// the first bound in the year 5138, and milliseconds passed it in 1973: no chain of either kind is on the
+/// other side of it. Each smaller unit is a thousand times further.
+#[cfg_attr(not(feature = "rpc"), allow(dead_code, reason = "its certificates carry no time"))]
+pub(crate) const fn milliseconds(time: u64) -> u64 {
+    const SECONDS: u64 = 100_000_000_000;
+    match time {
+        0..SECONDS => time * 1_000,
+        SECONDS..100_000_000_000_000 => time,
+        100_000_000_000_000..100_000_000_000_000_000 => time / 1_000,
+        _ => time / 1_000_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_in_milliseconds_whatever_unit_it_came_in() {
+        let table = [
+            (0, 0),
+            (1_438_269_988, 1_438_269_988_000),
+            (99_999_999_999, 99_999_999_999_000),
+            (100_000_000_000, 100_000_000_000),
+            (1_764_106_000_123, 1_764_106_000_123),
+            (1_764_106_000_123_456, 1_764_106_000_123),
+            (1_764_106_000_123_456_789, 1_764_106_000_123),
+            (u64::MAX, 18_446_744_073_709),
+        ];
+        for (time, want) in table {
+            assert_eq!(milliseconds(time), want, "{time}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn blocks(first: u64, count: usize) -> Call {
 pub(super) fn handshake() -> Handshake {
     let call = |method| Call::new(method, Vec::new());
     let calls = vec![call("node_getChainId"), call("node_getVersion"), header(0)];
-    Handshake { calls, read: read_identity }
+    Handshake { calls, read: read_identity, same: ChainInfo::eq }
 }
 
 /// Names the chain of a rollup: the chain that it lives on, and its version.

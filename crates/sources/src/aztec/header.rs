@@ -1,6 +1,7 @@
 //! A block's header, and the hash that names it.
 
 use super::field::{Field, poseidon2};
+use crate::words::milliseconds;
 use bytes::{Buf, BufMut};
 use commonware_codec::{Error, FixedSize, Read, ReadExt as _, Write};
 use serde::{Deserialize, Deserializer};
@@ -124,9 +125,9 @@ impl Header {
         Height::new(self.number)
     }
 
-    /// The block's own time, in milliseconds since the Unix epoch, as far as a number can say it.
-    pub const fn time_ms(&self) -> Option<u64> {
-        self.timestamp.checked_mul(1_000)
+    /// The block's own time, in milliseconds since the Unix epoch.
+    pub const fn time_ms(&self) -> u64 {
+        milliseconds(self.timestamp)
     }
 }
 

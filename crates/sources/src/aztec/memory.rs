@@ -75,13 +75,13 @@ impl Memory {
 
     /// The time of `tip`, where its header was seen.
     pub(super) fn time_ms(&self, tip: BlockRef) -> Option<u64> {
-        let block = || self.recent.get(&tip.digest)?.time_ms();
+        let block = || Some(self.recent.get(&tip.digest)?.time_ms());
         self.time_ms.filter(|(at, _)| *at == tip).map(|(_, time)| time).or_else(block)
     }
 
     /// The header of `tip` was seen.
     pub(super) fn see_tip(&mut self, tip: BlockRef, header: &Header) {
-        self.time_ms = header.time_ms().map(|time| (tip, time));
+        self.time_ms = Some((tip, header.time_ms()));
     }
 
     /// The digest at `height` of the chain under `tip`, if it is known.

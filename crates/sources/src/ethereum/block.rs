@@ -1,38 +1,50 @@
 //! A block of an Ethereum chain: its header.
 
+use super::form::Form;
+use crate::words::milliseconds;
 use alloy_consensus::Header;
 use alloy_primitives::{B256, keccak256};
-use alloy_rlp::{Decodable as _, Encodable as _};
-use bytes::{Buf, BufMut};
+use alloy_rlp::Encodable as _;
+use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{EncodeSize, Error, RangeCfg, Read, Write};
 use std::{ops::Deref, sync::Arc};
 use tidewatch_core::{Block, BlockRef, Digest, Height};
 
 /// The longest header, in bytes of RLP. On the largest chains one is below 1 KiB; some put lists of
 /// validators into it.
-const HEADER_MAX: usize = 64 * 1024;
+pub(super) const HEADER_MAX: usize = 64 * 1024;
 
 /// A block of an Ethereum chain as a follower needs it: the header, with its hash computed here.
+///
+/// Chains whose hashes follow another rule than Ethereum's have other fields as well. Those that
+/// [`header`](Self::header) has no place for are at their defaults there, and kept all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EthBlock {
     header: Arc<Header>,
     hash: B256,
+    /// What hashes to `hash`, where that is not the RLP of `header`.
+    preimage: Option<Bytes>,
 }
 
 /// A header that is longer than any should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a header of {0} bytes, more than {HEADER_MAX}")]
-pub struct TooLong(usize);
+pub struct TooLong(pub(super) usize);
 
 impl EthBlock {
-    /// The block with `header`, hashed.
-    pub(crate) fn seal(header: Header) -> Result<Self, TooLong> {
-        let length = header.length();
-        if length > HEADER_MAX {
-            return Err(TooLong(length));
+    /// The block with `header`, hashed as blocks of that form are.
+    pub(super) fn seal(form: &Form, header: Header) -> Result<Self, TooLong> {
+        let preimage = form.encode(&header);
+        if preimage.len() > HEADER_MAX {
+            return Err(TooLong(preimage.len()));
         }
-        let hash = header.hash_slow();
-        Ok(Self { header: Arc::new(header), hash })
+        Ok(Self::new(form, header, preimage.into()))
+    }
+
+    fn new(form: &Form, header: Header, preimage: Bytes) -> Self {
+        let hash = keccak256(&preimage);
+        let preimage = (*form != Form::Ethereum).then_some(preimage);
+        Self { header: Arc::new(header), hash, preimage }
     }
 
     /// The header.
@@ -40,9 +52,9 @@ impl EthBlock {
         &self.header
     }
 
-    /// Its time, in milliseconds since the Unix epoch.
+    /// Its time, in milliseconds since the Unix epoch, whatever unit its chain counts in.
     pub fn time_ms(&self) -> u64 {
-        self.header.timestamp.saturating_mul(1_000)
+        milliseconds(self.header.timestamp)
     }
 }
 
@@ -64,16 +76,19 @@ impl Block for EthBlock {
     }
 }
 
-/// The header's RLP, with its length before it.
+/// What hashes to its digest, with the length of that before it: on Ethereum the header's RLP.
 impl Write for EthBlock {
     fn write(&self, buf: &mut impl BufMut) {
-        alloy_rlp::encode(&*self.header).write(buf);
+        match &self.preimage {
+            Some(preimage) => preimage.write(buf),
+            None => alloy_rlp::encode(&*self.header).write(buf),
+        }
     }
 }
 
 impl EncodeSize for EthBlock {
     fn encode_size(&self) -> usize {
-        let length = self.header.length();
+        let length = self.preimage.as_ref().map_or_else(|| self.header.length(), Bytes::len);
         length.encode_size() + length
     }
 }
@@ -83,14 +98,9 @@ impl Read for EthBlock {
 
     fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
         let bytes = Vec::<u8>::read_cfg(buf, &(RangeCfg::new(..=HEADER_MAX), ()))?;
-        let mut rest = bytes.as_slice();
-        let header = Header::decode(&mut rest)
-            .map_err(|_| Error::Invalid("EthBlock", "not the RLP of a header"))?;
-        // A header has one encoding: of another one the hash would be another's.
-        if !rest.is_empty() || alloy_rlp::encode(&header) != bytes {
-            return Err(Error::Invalid("EthBlock", "not the only encoding of its header"));
-        }
-        Ok(Self { header: Arc::new(header), hash: keccak256(&bytes) })
+        let (form, header) = Form::decode(&bytes)
+            .ok_or(Error::Invalid("EthBlock", "not the one encoding of a header"))?;
+        Ok(Self::new(&form, header, bytes.into()))
     }
 }
 
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn its_reference_is_computed_and_survives_the_disk() {
-        let block = EthBlock::seal(header()).unwrap();
+        let block = EthBlock::seal(&Form::Ethereum, header()).unwrap();
         let digest = Digest(header().hash_slow().0);
         assert_eq!(block.reference(), BlockRef::new(Height::new(7), digest));
         assert_eq!((block.parent(), block.time_ms()), (Digest([3; 32]), 1_700_000_000_000));
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn its_format_is_frozen() {
-        let bytes = EthBlock::seal(header()).unwrap().encode();
+        let bytes = EthBlock::seal(&Form::Ethereum, header()).unwrap().encode();
         let hash = format!("{:x}", keccak256(&bytes));
         assert_eq!(format!("{} {}", bytes.len(), &hash[..16]), "503 04c11f40b1271ee7");
     }
@@ -139,6 +149,7 @@ mod tests {
             assert!(EthBlock::decode(Encode::encode(&bytes)).is_err(), "{bytes:?}");
         }
         let extra_data = vec![0; HEADER_MAX].into();
-        assert!(EthBlock::seal(Header { extra_data, ..header() }).is_err());
+        let long = Header { extra_data, ..header() };
+        assert!(EthBlock::seal(&Form::Ethereum, long).is_err());
     }
 }

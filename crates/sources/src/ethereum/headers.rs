@@ -1,6 +1,10 @@
 //! The chain of an execution node, header by header.
 
-use super::{EthBlock, wire::By};
+use super::{
+    EthBlock, EthereumError,
+    history::{Histories, Search},
+    wire::{By, NO_GENESIS, read_genesis},
+};
 use crate::{
     error::fault,
     rpc::{Answer, NodeError, Recent, Rpc, Upstreams},
@@ -13,10 +17,14 @@ use tidewatch_core::{Block as _, BlockRef, Digest, Fault, Height, Limits};
 /// Digests that one question may name. The search of a pass goes by powers of that.
 const DIGESTS_MAX: usize = 64;
 
+/// What a node said of one block: that it has it, that it has none, or something that cannot be.
+pub(crate) type Found = Result<Option<EthBlock>, Fault>;
+
 /// Headers of a chain, from execution nodes. What was fetched and verified lately is not fetched again.
 pub(crate) struct Headers<E: Clock, R> {
     upstreams: Upstreams<E, R>,
     recent: Mutex<Recent<EthBlock>>,
+    histories: Mutex<Histories>,
 }
 
 impl<E: Clock, R> fmt::Debug for Headers<E, R> {
@@ -27,7 +35,8 @@ impl<E: Clock, R> fmt::Debug for Headers<E, R> {
 
 impl<E: Clock, R: Rpc> Headers<E, R> {
     pub(crate) fn new(upstreams: Upstreams<E, R>, recent_max: NonZeroUsize) -> Self {
-        Self { upstreams, recent: Mutex::new(Recent::new(recent_max.get())) }
+        let recent = Mutex::new(Recent::new(recent_max.get()));
+        Self { upstreams, recent, histories: Mutex::default() }
     }
 
     pub(crate) const fn upstreams(&self) -> &Upstreams<E, R> {
@@ -46,16 +55,37 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         Limits { digests_max, blocks_max: without(1).unwrap_or(NonZeroUsize::MIN) }
     }
 
-    /// Asks for blocks, and keeps those that verify. `None` where the node has none.
-    pub(crate) async fn ask(&self, wanted: &[By]) -> Result<Vec<Option<EthBlock>>, Fault> {
+    /// Asks for blocks, and keeps those that verify. `None` where the node has none. One that is refused
+    /// costs the others nothing: what its fault means is for the caller, who counts it.
+    pub(crate) async fn ask(&self, wanted: &[By]) -> Result<Vec<Found>, Fault> {
         let calls: Vec<_> = wanted.iter().map(|by| by.call()).collect();
         let answers: Vec<Answer> = self.upstreams.ask(&calls).await?;
-        let blocks = wanted.iter().zip(&answers).map(|(by, answer)| by.read(self.name(), answer));
-        let blocks = blocks.collect::<Result<Vec<_>, _>>();
-        let blocks = blocks.map_err(|fault| self.upstreams.refuse(fault))?;
+        Ok(self.read(wanted, &answers))
+    }
+
+    /// The same, and with it whether height 0 is as it was.
+    pub(crate) async fn ask_from_genesis(&self, wanted: &[By]) -> Result<Vec<Found>, Fault> {
+        let genesis = By::Height(Height::zero());
+        let calls: Vec<_> = wanted.iter().chain([&genesis]).map(|by| by.call()).collect();
+        let answers: Vec<Answer> = self.upstreams.ask(&calls).await?;
+        let (answers, genesis) = answers.split_at(wanted.len().min(answers.len()));
+        if let [genesis, ..] = genesis {
+            self.begins(genesis).await?;
+        }
+        Ok(self.read(wanted, answers))
+    }
+
+    fn read(&self, wanted: &[By], answers: &[Answer]) -> Vec<Found> {
+        let blocks = wanted.iter().zip(answers).map(|(by, answer)| by.read(self.name(), answer));
+        let blocks: Vec<_> = blocks.collect();
         let mut recent = self.recent.lock();
-        blocks.iter().flatten().for_each(|block| recent.keep(block.clone()));
-        Ok(blocks)
+        blocks.iter().flatten().flatten().for_each(|block| recent.keep(block.clone()));
+        blocks
+    }
+
+    /// The block in an answer that nothing goes on without.
+    pub(crate) fn need(&self, found: Found) -> Result<Option<EthBlock>, Fault> {
+        found.map_err(|fault| self.upstreams.refuse(fault))
     }
 
     /// The digests at `heights` of the chain that ends in `tip`.
@@ -71,12 +101,21 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         tip: BlockRef,
         heights: &[Height],
     ) -> Result<Vec<Option<Digest>>, Fault> {
+        // Of the block at height 0 nothing but its name matters, which every answer below confirms.
+        let genesis = self.upstreams.genesis().map(|genesis| genesis.digest);
         // What has to be asked anyway also brings the blocks of digests that are known: they are what is
         // downloaded next.
         let (mut digests, unknown): (Vec<_>, Vec<_>) = {
             let mut recent = self.recent.lock();
-            let digests = heights.iter().map(|height| recent.digest(tip, *height)).collect();
-            let below = heights.iter().copied().filter(|height| *height <= tip.height);
+            let digest = |height: &Height| match height.get() {
+                0 => genesis.or_else(|| recent.digest(tip, *height)),
+                _ => recent.digest(tip, *height),
+            };
+            let digests = heights.iter().map(digest).collect();
+            let below = heights
+                .iter()
+                .copied()
+                .filter(|height| *height <= tip.height && (height.get() > 0 || genesis.is_none()));
             (digests, below.filter(|height| recent.range(*height, tip, 1).is_empty()).collect())
         };
         let missing = |digests: &[Option<Digest>]| {
@@ -86,12 +125,12 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         if !missing(&digests) {
             return Ok(digests);
         }
-        let asked: Vec<_> = unknown.iter().copied().chain([Height::zero()]).collect();
-        let Some(mut blocks) = self.under(tip, &asked).await? else {
+        let Some(found) = self.under(tip, &unknown, true).await? else {
             self.recent.lock().forget();
             return Err(self.upstreams.refuse(fault(self.name(), NodeError::LeftTip { tip })));
         };
-        self.begins(blocks.pop().flatten()).await?;
+        let blocks = found.into_iter().map(|found| self.need(found));
+        let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
         let found: BTreeMap<_, _> = unknown.into_iter().zip(blocks).collect();
         for (height, digest) in heights.iter().zip(&mut digests) {
             let block = found.get(height).and_then(Option::as_ref);
@@ -100,11 +139,17 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         Ok(digests)
     }
 
-    /// Makes sure that the block at height 0 is the one that it was.
-    pub(crate) async fn begins(&self, with: Option<EthBlock>) -> Result<(), Fault> {
-        let theirs = with.map(|block| block.reference());
-        if theirs == self.upstreams.genesis() {
+    /// Makes sure that the block at height 0 is the one that it was. A node that does not have it says
+    /// once more which chain it is of.
+    async fn begins(&self, answer: &Answer) -> Result<(), Fault> {
+        let theirs = read_genesis(self.name(), answer);
+        let theirs = theirs.map_err(|fault| self.upstreams.refuse(fault))?;
+        let ours = self.upstreams.genesis();
+        if theirs == ours {
             return Ok(());
+        }
+        if theirs.is_none() || ours == Some(NO_GENESIS) {
+            return self.upstreams.greet_again().await;
         }
         self.recent.lock().forget();
         Err(self.upstreams.doubt(theirs).await)
@@ -126,11 +171,33 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         };
         let unknown = heights.iter().zip(&slots).filter(|(_, known)| known.is_none());
         let unknown: Vec<_> = unknown.map(|(height, _)| *height).collect();
-        let Some(fetched) = self.under(tip, &unknown).await? else {
+        let endpoint = self.upstreams.current();
+        let (asked_again, unknown) = {
+            let histories = self.histories.lock();
+            if let Some(begins) = histories.begins(self.upstreams.context(), endpoint, from) {
+                return Err(self.history_begins(from, begins));
+            }
+            let again = histories.is_known(endpoint, from);
+            // One block answers whether it has them by now.
+            (again, if again { vec![from] } else { unknown })
+        };
+        let Some(fetched) = self.under(tip, &unknown, false).await? else {
             return Ok(Vec::new());
         };
+        if matches!(fetched.first(), Some(Ok(None))) && unknown.first() == Some(&from) {
+            return Err(self.find_history(tip, from).await?);
+        }
+        if asked_again {
+            self.histories.lock().forget(self.upstreams.current());
+        }
+        let mut refused = None;
         let empty = slots.iter_mut().filter(|slot| slot.is_none());
-        empty.zip(fetched).for_each(|(slot, block)| *slot = block);
+        for (slot, found) in empty.zip(fetched) {
+            match found {
+                Ok(block) => *slot = block,
+                Err(fault) => refused = refused.or(Some(fault)),
+            }
+        }
         let mut range: Vec<EthBlock> = Vec::new();
         for block in slots.into_iter().map_while(|slot| slot) {
             if range.last().is_some_and(|below| below.reference().digest != block.parent()) {
@@ -138,36 +205,78 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
             }
             range.push(block);
         }
+        // One bad block costs what stands on it. What is below it is an answer; the next question begins
+        // with the bad one.
+        if let (true, Some(fault)) = (range.is_empty(), refused) {
+            return Err(self.upstreams.refuse(fault));
+        }
         // The node may have refused so long a range just now. What was fetched is remembered.
         range.truncate(self.limits().blocks_max.get());
         Ok(range)
     }
 
-    /// The blocks at `heights` of the chain under `tip`; nothing if the node has another block at the
-    /// tip's height by now. That it has none at some height is bound to the tip as well: a node that
-    /// lags, or another one behind the same address, has none where there is one.
+    /// The fault of a node without the block at `from` of the chain under `tip`: where its blocks begin.
+    async fn find_history(&self, tip: BlockRef, from: Height) -> Result<Fault, Fault> {
+        let mut search = Search::new(from, tip.height);
+        let begins = loop {
+            if let Some(begins) = search.begins() {
+                break begins;
+            }
+            let question = search.question(self.limits().blocks_max.get());
+            let Some(found) = self.under(tip, &question, false).await? else {
+                return Ok(self.upstreams.refuse(fault(self.name(), NodeError::LeftTip { tip })));
+            };
+            // What is there and wrong is there.
+            let there = found.iter().map(|found| !matches!(found, Ok(None)));
+            search.answer(question.into_iter().zip(there));
+        };
+        let endpoint = self.upstreams.current();
+        self.histories.lock().learn(self.upstreams.context(), endpoint, begins);
+        Ok(self.history_begins(from, begins))
+    }
+
+    fn history_begins(&self, from: Height, begins: Height) -> Fault {
+        let error = EthereumError::HistoryBegins { from, begins };
+        self.upstreams.refuse(fault(self.name(), error))
+    }
+
+    /// What the node has at `heights` of the chain under `tip`; nothing if it has another block at the
+    /// tip's height by now. That it has none at some height is bound to the tip as well: a node that lags,
+    /// or another one behind the same address, has none where there is one. With `from_genesis`, the block
+    /// at height 0 is bound too.
     async fn under(
         &self,
         tip: BlockRef,
         heights: &[Height],
-    ) -> Result<Option<Vec<Option<EthBlock>>>, Fault> {
+        from_genesis: bool,
+    ) -> Result<Option<Vec<Found>>, Fault> {
         let mut wanted: Vec<_> = heights.iter().copied().map(By::Height).collect();
         let bound = heights.iter().position(|height| *height == tip.height);
         let bound = bound.unwrap_or_else(|| {
             wanted.push(By::Height(tip.height));
             heights.len()
         });
-        let mut blocks = self.ask(&wanted).await?;
-        let top = blocks.get(bound).and_then(Option::as_ref);
-        if top.is_none_or(|block| block.reference() != tip) {
+        let mut found = if from_genesis {
+            self.ask_from_genesis(&wanted).await?
+        } else {
+            self.ask(&wanted).await?
+        };
+        if bound >= found.len() {
             return Ok(None);
         }
-        blocks.truncate(heights.len());
+        let top = self.need(found.swap_remove(bound))?;
+        let Some(top) = top.filter(|top| top.reference() == tip) else { return Ok(None) };
+        if bound < heights.len() {
+            found.push(Ok(Some(top)));
+            let last = found.len() - 1;
+            found.swap(bound, last);
+        }
+        found.truncate(heights.len());
         let mut recent = self.recent.lock();
-        for block in blocks.iter().flatten() {
+        for block in found.iter().flatten().flatten() {
             let BlockRef { height, digest } = block.reference();
             recent.add(tip, height, digest);
         }
-        Ok(Some(blocks))
+        Ok(Some(found))
     }
 }

@@ -14,8 +14,8 @@
 //! | proven | | |
 //! | finalized | `finalized` | the finalized block itself |
 //!
-//! A node without a tag (before the merge, on a network without a beacon chain) has no such tier. No
-//! depth is ever taken for finality.
+//! A node without a tag (before the merge, on a network without a beacon chain) has no such tier: whatever
+//! is answered for `safe` or `finalized` costs that tier alone. No depth is ever taken for finality.
 //!
 //! # What is asked
 //!
@@ -36,13 +36,27 @@
 //!
 //! # Chains that this follows
 //!
-//! Those whose headers hash as Ethereum's do. A chain with header fields of its own is refused with
-//! `wrong_digest`.
+//! Those whose headers hash as Ethereum's do, and those that differ by a rule of `form`: AuRa's seal, Celo
+//! until it became a rollup, Avalanche, Istanbul's seals. A block that follows no known rule is refused with
+//! `wrong_digest`, by its height and by the fields that are not known; what is below it is delivered.
+//!
+//! The block at height 0 only names the chain. It is called as the node calls it, whatever its header is. A
+//! node that does not have it follows all the same, from the tip or from a height that it has; the chain is
+//! then known by its number alone.
+//!
+//! # Nodes without history
+//!
+//! Where a node's blocks begin is found in a few requests, once `blocks` asks for one that is missing, and
+//! the fault says where to start instead. The node is not asked again for such a block before 5 seconds, a
+//! time that doubles up to 5 minutes.
 
 mod block;
 mod error;
 mod family;
+mod form;
 pub(crate) mod headers;
+mod history;
+mod json;
 mod source;
 pub(crate) mod wire;
 
@@ -52,6 +66,7 @@ pub(crate) mod tests;
 pub use block::{EthBlock, TooLong};
 pub use error::EthereumError;
 pub(crate) use family::FAMILY;
+pub use json::Fields;
 pub use source::EthereumSource;
 pub use wire::By;
 

@@ -2,24 +2,35 @@
 
 use super::{
     EthBlock, EthereumError,
-    headers::Headers,
+    headers::{Found, Headers},
     wire::{By, handshake},
 };
 use crate::{
-    error::fault,
+    error::{Error, fault},
     rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
 };
 use commonware_runtime::{Clock, Metrics};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 use tidewatch_core::{
     Block as _, BlockRef, ChainInfo, CheckpointRef, Digest, Doorbell, Fault, Height, Ladder,
     Limits, Monitor, Snapshot, Source, Tier, Tip, TipSet,
 };
 
+/// Snapshots for which `latest` is asked for by itself, after a node refused it together with other tags.
+const ALONE: u32 = 64;
+
 /// An Ethereum chain, followed from execution nodes. See the [module](crate::ethereum).
 pub struct EthereumSource<E: Clock, R> {
     headers: Headers<E, R>,
     steady: Steady,
+    /// Snapshots left of those.
+    alone: AtomicU32,
 }
 
 impl<E: Clock, R> fmt::Debug for EthereumSource<E, R> {
@@ -43,7 +54,8 @@ impl<E: Clock + Metrics, R: Rpc> EthereumSource<E, R> {
     ) -> Result<Self, Fault> {
         let upstreams = Upstreams::new(context, nodes, handshake(), monitor, config)?;
         let headers = Headers::new(upstreams, config.recent_max);
-        Ok(Self { headers, steady: Steady::new(Ladder::Rollup, config) })
+        let steady = Steady::new(Ladder::Rollup, config);
+        Ok(Self { headers, steady, alone: AtomicU32::default() })
     }
 }
 
@@ -54,22 +66,68 @@ impl<E: Clock, R: Rpc> EthereumSource<E, R> {
     }
 
     async fn take(&self) -> Result<Snapshot, Fault> {
-        let blocks = self.headers.ask(&["latest", "safe", "finalized"].map(By::Tag)).await?;
-        let [latest, safe, finalized] = &blocks[..] else {
-            let error = NodeError::ShortAnswers { got: blocks.len(), want: 3 };
-            return Err(fault(self.name(), error));
+        let upstreams = self.headers.upstreams();
+        let mut answers = self.tags().await?.into_iter();
+        // Whatever is wrong with another tier, the proposed tip is not withheld for it.
+        let mut next = || answers.next().unwrap_or(Ok(None));
+        let latest = next().map_err(|fault| upstreams.refuse(fault))?;
+        let mut tier = || match next() {
+            Ok(block) => block.as_ref().map(EthBlock::reference),
+            Err(fault) => {
+                upstreams.absorb(fault);
+                None
+            }
         };
+        let (safe, finalized) = (tier(), tier());
         let Some(latest) = latest else {
             let fault = fault(self.name(), EthereumError::NoLatest);
-            return Err(self.headers.upstreams().refuse(fault));
+            return Err(upstreams.refuse(fault));
         };
-        let tips = tips(latest.reference(), reference(safe), reference(finalized));
+        let tips = tips(latest.reference(), safe, finalized);
         Ok(Snapshot { time_ms: Some(latest.time_ms()), ..tips.into() })
+    }
+
+    /// The blocks of `latest`, `safe` and `finalized`, as far as they were answered. Some nodes refuse the
+    /// whole request for a tag in it: `latest` is asked for by itself then, for a while.
+    async fn tags(&self) -> Result<Vec<Found>, Fault> {
+        let tags = ["latest", "safe", "finalized"].map(By::Tag);
+        let step = |alone: u32| alone.checked_sub(1);
+        if self.alone.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok() {
+            return self.headers.ask(&tags[..1]).await;
+        }
+        let all = self.headers.ask(&tags).await;
+        if !may_be_for_the_tags(&all) {
+            let absent = matches!(all.as_deref(), Ok([Ok(Some(_)), Ok(None), Ok(None)]));
+            if absent && self.headers.upstreams().batch_max() < tags.len() {
+                // Refused together, they were asked for one by one.
+                self.alone.store(ALONE, Ordering::Relaxed);
+            }
+            return all;
+        }
+        let alone = self.headers.ask(&tags[..1]).await?;
+        if matches!(alone.first(), Some(Ok(Some(_)))) {
+            self.alone.store(ALONE, Ordering::Relaxed);
+        }
+        Ok(alone)
     }
 }
 
-fn reference(block: &Option<EthBlock>) -> Option<BlockRef> {
-    block.as_ref().map(EthBlock::reference)
+/// Whether `latest` was not answered, and may be without the other tags.
+fn may_be_for_the_tags(all: &Result<Vec<Found>, Fault>) -> bool {
+    match all.as_deref() {
+        Ok([Ok(None), ..]) => true,
+        Ok([Err(fault), ..]) | Err(fault) => is_about_the_request(fault),
+        Ok(_) => false,
+    }
+}
+
+/// Whether a node refused a request, or a call of it, for what is in it, and not because it takes none now.
+fn is_about_the_request(fault: &Fault) -> bool {
+    match fault.reason::<Error>() {
+        Some(Error::Node(NodeError::Request { .. } | NodeError::Batch(_))) => true,
+        Some(Error::Node(NodeError::Call { error, .. })) => !error.is_limit(),
+        _ => false,
+    }
 }
 
 /// Every tier from its own tag. An execution node names no epochs: the checkpoint of a block that is

@@ -1,14 +1,17 @@
 //! What a node says of its blocks, read and checked.
 
-use super::{EthBlock, EthereumError};
+use super::{
+    EthBlock, EthereumError, TooLong,
+    block::HEADER_MAX,
+    json::{Fields, Json, Named},
+};
 use crate::{
     error::fault,
     rpc::{Answer, Call, Handshake, NodeError, RpcError, read},
 };
 use alloy_primitives::U64;
-use alloy_rpc_types_eth::Header as RpcHeader;
 use serde_json::{Value, json};
-use tidewatch_core::{Block as _, ChainId, ChainInfo, Digest, Fault, Height};
+use tidewatch_core::{Block as _, BlockRef, ChainId, ChainInfo, Digest, Fault, Height};
 
 /// How a block is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +44,27 @@ impl By {
     /// The block in `answer`, hashed and checked against what was asked for; `None` if the node does not
     /// have it.
     pub(crate) fn read(self, name: &str, answer: &Answer) -> Result<Option<EthBlock>, Fault> {
-        if matches!(answer, Err(error) if is_absent(error)) {
+        if self.is_absent(answer) {
             return Ok(None);
         }
-        let Some(RpcHeader { hash, inner, .. }) = read::<Option<RpcHeader>>(name, &self, answer)?
-        else {
-            return Ok(None);
-        };
-        let block = EthBlock::seal(inner);
-        let block = block.map_err(|error| fault(name, EthereumError::TooLong(error)))?;
+        let Some(json) = read::<Option<Json>>(name, &self, answer)? else { return Ok(None) };
+        let too_long = |long| fault(name, EthereumError::TooLong { by: self, long });
+        if json.extra_len() > HEADER_MAX {
+            return Err(too_long(TooLong(json.extra_len())));
+        }
+        let (form, header) = json.verified().map_err(|ethereum| {
+            let (by, claimed) = (self, Digest(json.hash.0));
+            let fields = answer.as_ref().map(|raw| Fields::unknown(raw.get())).unwrap_or_default();
+            let error = match ethereum {
+                Some(computed) => {
+                    EthereumError::WrongHash { by, claimed, computed: Digest(computed.0), fields }
+                }
+                None => EthereumError::NoRule { by, claimed, fields },
+            };
+            fault(name, error)
+        })?;
+        let block = EthBlock::seal(&form, header).map_err(too_long)?;
         let got = block.reference();
-        let claimed = Digest(hash.0);
-        if got.digest != claimed {
-            let error = EthereumError::WrongHash { by: self, claimed, computed: got.digest };
-            return Err(fault(name, error));
-        }
         if let Self::Height(height) = self
             && got.height != height
         {
@@ -63,28 +72,77 @@ impl By {
         }
         Ok(Some(block))
     }
+
+    /// Whether the answer says that the node does not have the block.
+    ///
+    /// For a tag, every error does: nodes that do not know it say so in many ways, most of them by a code
+    /// that means something else. There is no third tag to be had instead, and `latest` is always known.
+    fn is_absent(self, answer: &Answer) -> bool {
+        let Err(error) = answer else { return false };
+        match self {
+            Self::Tag("latest") | Self::Height(_) => is_absent(error),
+            Self::Tag(_) => true,
+        }
+    }
 }
 
-/// Whether an error says that the node does not have the block, or does not know the tag.
+/// Whether an error says that the node does not have the block: that there is none, or that it was
+/// dropped with the history that it is part of.
 fn is_absent(error: &RpcError) -> bool {
     const UNKNOWN_BLOCK: i32 = -39001;
     const INVALID_PARAMS: i32 = -32602;
-    const SERVER: i32 = -32000;
-    let words = ["not found", "unknown block", "header for hash", "not available yet"];
+    const NOT_FOUND: i32 = -32001;
+    const PRUNED: i32 = 4444;
+    const INTERNAL: i32 = -32603;
+    let words = [
+        "not found",
+        "unknown block",
+        "header for hash",
+        "not available",
+        "unavailable",
+        "pruned",
+        "history",
+        "historical",
+        "first available",
+        "earliest",
+    ];
     match error.code {
-        UNKNOWN_BLOCK | INVALID_PARAMS => true,
-        SERVER => {
+        UNKNOWN_BLOCK | INVALID_PARAMS | NOT_FOUND | PRUNED => true,
+        INTERNAL => false,
+        _ if error.is_limit() => false,
+        _ => {
             let message = error.message.to_ascii_lowercase();
             words.iter().any(|word| message.contains(word))
         }
-        _ => false,
     }
 }
+
+/// The block at height 0 as the node calls it; `None` if it does not have it.
+///
+/// Its header is not hashed: that of some chains follows no rule of the blocks above it, and nothing that
+/// is followed stands on more of it than its name.
+pub(crate) fn read_genesis(name: &str, answer: &Answer) -> Result<Option<BlockRef>, Fault> {
+    let by = By::Height(Height::zero());
+    if by.is_absent(answer) {
+        return Ok(None);
+    }
+    let Some(named) = read::<Option<Named>>(name, &by, answer)? else { return Ok(None) };
+    let got = BlockRef::new(Height::new(named.number.to()), Digest(named.hash.0));
+    if got.height != Height::zero() {
+        return Err(fault(name, EthereumError::OtherHeight { by, got }));
+    }
+    Ok(Some(got))
+}
+
+/// What stands for the block at height 0 of a chain whose node does not have it: a node that was made from
+/// a snapshot, or that dropped its history. No block hashes to it.
+pub(crate) const NO_GENESIS: BlockRef = BlockRef::new(Height::zero(), Digest([0; 32]));
 
 /// What an execution node is asked first.
 pub(crate) fn handshake() -> Handshake {
     let genesis = By::Height(Height::zero()).call();
-    Handshake { calls: vec![Call::new("eth_chainId", vec![]), genesis], read: chain_info }
+    let calls = vec![Call::new("eth_chainId", vec![]), genesis];
+    Handshake { calls, read: chain_info, same }
 }
 
 /// Which chain an execution node is of: its chain id, and its block at height 0.
@@ -93,15 +151,24 @@ fn chain_info(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
         return Err(fault(name, NodeError::ShortAnswers { got: answers.len(), want: 2 }));
     };
     let id: U64 = read(name, &"the chain id", id)?;
-    let genesis = By::Height(Height::zero()).read(name, genesis)?;
-    let genesis = genesis.ok_or_else(|| fault(name, EthereumError::NoGenesis))?;
-    Ok(ChainInfo { id: chain_id("eth", id.to(), name)?, genesis: genesis.reference() })
+    let genesis = read_genesis(name, genesis)?.unwrap_or(NO_GENESIS);
+    Ok(ChainInfo { id: chain_id("eth", id.to(), name)?, genesis })
+}
+
+/// One chain has one chain id, and one block at height 0 where both nodes have it.
+fn same(ours: &ChainInfo, theirs: &ChainInfo) -> bool {
+    let known = |chain_info: &ChainInfo| chain_info.genesis != NO_GENESIS;
+    ours.id == theirs.id && (ours.genesis == theirs.genesis || !(known(ours) && known(theirs)))
 }
 
 /// Names a chain by its family and its number.
 pub(crate) fn chain_id(family: &str, id: u64, name: &str) -> Result<ChainId, Fault> {
-    let named = ChainId::new(format!("{family}:{id}"));
-    named.map_err(|error| fault(name, EthereumError::Name(error.to_string())))
+    chain_name(&format!("{family}:{id}"), name)
+}
+
+/// A chain's name of these characters.
+pub(crate) fn chain_name(text: &str, name: &str) -> Result<ChainId, Fault> {
+    ChainId::new(text).map_err(|error| fault(name, EthereumError::Name(error.to_string())))
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ pub fn open<E: Clock + Metrics>(
     }
     let nodes = addresses.iter().map(|address| {
         let node = Node::new(context.child("rollup"), address.node(), config)?;
-        Ok((node, Node::new(context.child("execution"), address.execution(), config)?))
+        Ok::<_, Fault>((node, Node::new(context.child("execution"), address.execution(), config)?))
     });
     let (nodes, execution) = nodes.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     OptimismSource::new(context, nodes, execution, heads, monitor, config)

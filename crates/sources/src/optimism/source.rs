@@ -1,19 +1,20 @@
 //! A rollup node, with its execution node, as a source.
 
 use super::{
-    OptimismError,
+    OptimismError, PREFIX,
     heads::Heads,
     standing::{Standing, standing},
-    wire::{SyncStatus, handshake, read_status, sync_status},
+    wire::{SyncStatus, handshake, number, read_status, sync_status},
 };
 use crate::{
     error::fault,
     ethereum::{
         EthBlock,
         headers::Headers,
-        wire::{By, handshake as execution_handshake},
+        wire::{By, chain_name, handshake as execution_handshake},
     },
     rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
+    words::milliseconds,
 };
 use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
@@ -93,7 +94,7 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
         let status = status.map_err(|fault| self.nodes.refuse(fault))?;
         let tips = self.heads.tips(&status);
         self.agree(&tips, &status).await?;
-        let time_ms = self.heads.proposed(&status).map(|head| head.timestamp.saturating_mul(1_000));
+        let time_ms = self.heads.proposed(&status).map(|head| milliseconds(head.timestamp));
         Ok(Snapshot { time_ms, ..tips.into() })
     }
 
@@ -111,9 +112,12 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
             let heights: BTreeSet<_> = moved.iter().map(|block| block.height).collect();
             let mut wanted = vec![By::Tag("latest")];
             wanted.extend(heights.union(&below).copied().map(By::Height));
-            wanted.push(By::Height(Height::zero()));
-            let mut blocks = self.headers.ask(&wanted).await?;
-            self.headers.begins(blocks.pop().flatten()).await?;
+            let found = self.headers.ask_from_genesis(&wanted).await?;
+            // Blocks that were asked for on the side cost nothing where they are refused.
+            let needed = |by: &By| !matches!(by, By::Height(at) if !heights.contains(at));
+            let blocks = wanted.iter().zip(found).filter(|(by, _)| needed(by));
+            let blocks = blocks.map(|(_, found)| self.headers.need(found));
+            let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
             let found = || blocks.iter().flatten().map(EthBlock::reference);
             let top = blocks.first().and_then(Option::as_ref).map(|top| top.reference().height);
             for head in moved {
@@ -177,13 +181,14 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
     async fn chain_info(&self) -> Result<ChainInfo, Fault> {
         let rollup = self.nodes.chain_info().await?;
         let execution = self.headers.upstreams().chain_info().await?;
-        let first = self.headers.ask(&[By::Height(rollup.genesis.height)]).await?.pop().flatten();
+        let mut first = self.headers.ask(&[By::Height(rollup.genesis.height)]).await?;
+        let first = first.pop().map(|found| self.headers.need(found)).transpose()?.flatten();
         let first = first.map(|block| block.reference());
-        let number = |chain_info: &ChainInfo| {
-            chain_info.id.as_str().split_once(':').map(|(_, number)| number.to_owned())
-        };
-        if number(&rollup) == number(&execution) && first == Some(rollup.genesis) {
-            return Ok(ChainInfo { id: rollup.id, genesis: execution.genesis });
+        let theirs = number(&execution).unwrap_or_default();
+        let agree = number(&rollup).is_none_or(|ours| ours == theirs);
+        if agree && first == Some(rollup.genesis) {
+            let id = chain_name(&format!("{PREFIX}:{theirs}"), &self.name)?;
+            return Ok(ChainInfo { id, genesis: execution.genesis });
         }
         let error = OptimismError::OtherExecution {
             rollup: rollup.id,

@@ -40,7 +40,7 @@ mod upstreams;
 mod ws;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use config::Config;
 pub use endpoint::{Endpoint, EndpointError};
@@ -83,6 +83,24 @@ pub struct RpcError {
     pub code: i32,
     /// The words, cut to a bound and printable.
     pub message: String,
+}
+
+impl RpcError {
+    /// Whether the node refuses because it was asked too often, or for too much, and not for what it was
+    /// asked for.
+    #[cfg_attr(
+        not(feature = "ethereum"),
+        allow(dead_code, reason = "others take every error alike")
+    )]
+    pub(crate) fn is_limit(&self) -> bool {
+        const LIMIT_EXCEEDED: i32 = -32005;
+        const TOO_MANY_REQUESTS: i32 = 429;
+        let message = || self.message.to_ascii_lowercase();
+        matches!(self.code, LIMIT_EXCEEDED | TOO_MANY_REQUESTS)
+            || ["rate limit", "too many requests", "limit exceeded", "count exceeded"]
+                .iter()
+                .any(|words| message().contains(words))
+    }
 }
 
 /// What one call was answered: the result as it came, which is `null` where a node leaves it out.

@@ -51,6 +51,9 @@ pub(crate) struct Handshake {
     pub(crate) calls: Vec<Call>,
     /// Reads their answers. The first argument names the endpoint.
     pub(crate) read: fn(&str, &[Answer]) -> Result<ChainInfo, Fault>,
+    /// Whether two endpoints that name their chain like this are of one chain. An endpoint need not know
+    /// everything that another one says.
+    pub(crate) same: fn(&ChainInfo, &ChainInfo) -> bool,
 }
 
 /// What is remembered of one endpoint.
@@ -166,6 +169,15 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         self.metrics.refused(fault)
     }
 
+    /// The place of the endpoint that is asked first now.
+    #[cfg_attr(
+        not(feature = "ethereum"),
+        allow(dead_code, reason = "others remember nothing of one")
+    )]
+    pub(crate) fn current(&self) -> usize {
+        self.first()
+    }
+
     /// The block that the chain begins with, once an endpoint said so.
     pub(crate) fn genesis(&self) -> Option<BlockRef> {
         self.chain_info.lock().as_ref().map(|chain_info| chain_info.genesis)
@@ -176,11 +188,27 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     ///
     /// Returns `WrongChain` if no endpoint is of the chain that was followed so far.
     pub(crate) async fn doubt(&self, theirs: Option<BlockRef>) -> Fault {
-        self.members[self.first()].standing.lock().greeted = false;
-        if let Err(fault) = self.ask(&[]).await {
-            return fault;
+        match self.greet_again().await {
+            Ok(()) => self.refuse(fault(&self.name, NodeError::OtherStart { theirs })),
+            Err(fault) => fault,
         }
-        self.refuse(fault(&self.name, NodeError::OtherStart { theirs }))
+    }
+
+    /// Asks the endpoint that was asked last which chain it is of.
+    ///
+    /// # Errors
+    ///
+    /// `WrongChain` if no endpoint is of the chain that was followed so far.
+    pub(crate) async fn greet_again(&self) -> Result<(), Fault> {
+        self.members[self.first()].standing.lock().greeted = false;
+        self.ask(&[]).await.map(drop)
+    }
+
+    /// A fault of whatever was answered last that costs nobody the rest of the answer: counted, and
+    /// reported.
+    pub(crate) fn absorb(&self, fault: Fault) {
+        let fault = self.refuse(fault);
+        self.metrics.absorbed(&fault);
     }
 
     /// Lets the endpoint rest that was asked last, where there is another one.
@@ -256,9 +284,10 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     async fn greet(&self, at: usize) -> Result<(), Fault> {
         let theirs = self.says(at).await?;
         let ours = self.chain_info.lock().get_or_insert_with(|| theirs.clone()).clone();
-        let theirs = if theirs == ours { theirs } else { self.says(at).await? };
+        let same = self.handshake.same;
+        let theirs = if same(&ours, &theirs) { theirs } else { self.says(at).await? };
         let member = &self.members[at];
-        if theirs == ours {
+        if same(&ours, &theirs) {
             member.standing.lock().greeted = true;
             return Ok(());
         }

@@ -177,15 +177,20 @@ impl Run {
     }
 }
 
-/// Why no endpoint of `server`s told which chain it is of.
+/// Why no endpoint of `server`s told which chain it is of. Nobody whose server answered is told to start it.
 fn unreachable(faults: &[Fault], server: &str) -> Problem {
     if let [fault] = faults
         && fault.severity() == Severity::Config
     {
         return Problem::from(fault.clone());
     }
+    let silent = |fault: &Fault| matches!(fault.kind, FaultKind::Unreachable | FaultKind::Timeout);
+    let reached = faults.iter().any(|fault| !silent(fault));
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    Problem::unreachable(faults.join("; "), server)
+    match faults.join("; ") {
+        faults if reached => Problem::unusable(faults, server),
+        faults => Problem::unreachable(faults, server),
+    }
 }
 
 /// Resolves if the devnet ends although nobody stopped it.

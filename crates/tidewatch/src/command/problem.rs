@@ -38,6 +38,12 @@ impl Problem {
             .hint(format!("start the {server}, or check the address that it listens on{trust}"))
     }
 
+    /// A server answered, and not so that it can be followed.
+    pub(crate) fn unusable(refused: impl fmt::Display, server: &str) -> Self {
+        Self::failure(format!("cannot follow the source: {refused}"))
+            .hint(format!("check the address: no {server} of a chain that can be followed answers"))
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

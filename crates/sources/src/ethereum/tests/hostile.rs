@@ -5,7 +5,7 @@ use crate::rpc::{Answer, Call, Config, RpcError, Unanswered};
 use alloy_rpc_types_eth::Header as RpcHeader;
 use commonware_runtime::Supervisor as _;
 use serde_json::{Value, json, value::to_raw_value};
-use tidewatch_core::{Fault, FaultKind, Height, Source as _};
+use tidewatch_core::{Block, Fault, FaultKind, Height, Source as _};
 
 fn raw(value: &Value) -> Answer {
     Ok(to_raw_value(value).unwrap())
@@ -67,8 +67,12 @@ fn a_header_that_is_not_the_one_asked_for_is_refused_by_what_is_wrong_with_it() 
             let heights = [5, 6, 7, 8].map(Height::new);
             let digests = follower.source.digests(node.tip(), &heights).await.unwrap_err();
             assert_eq!(digests.kind, kind, "{case}: {digests}");
-            let blocks = follower.source.blocks(node.tip(), Height::new(5)).await.unwrap_err();
+            let below = follower.source.blocks(node.tip(), Height::new(5)).await.unwrap();
+            let below: Vec<_> = below.iter().map(Block::reference).collect();
+            assert_eq!(below, [node.at(5), node.at(6)], "{case}: it costs no other block");
+            let blocks = follower.source.blocks(node.tip(), Height::new(7)).await.unwrap_err();
             assert_eq!(blocks.kind, kind, "{case}: {blocks}");
+            assert!(blocks.detail.contains("block 7"), "{case}: {blocks}");
             assert_eq!(follower.source.work().refusals.get(kind.as_str()), Some(&2), "{case}");
             // Nothing of it is remembered.
             node.change(|world| world.tamper = None);
@@ -128,7 +132,11 @@ async fn snapshot_fault(node: &Node, answer: Result<Vec<Answer>, Unanswered>) ->
     let context = node.context();
     let source = over(context, vec![node.clone()], &Config::default());
     source.chain_info().await.unwrap();
-    node.tamper(move |_, _| answer.clone());
+    node.tamper(move |calls, _| {
+        let mut answers = answer.clone()?;
+        answers.truncate(calls.len());
+        Ok(answers)
+    });
     let fault = source.snapshot().await.unwrap_err();
     node.change(|world| world.tamper = None);
     fault

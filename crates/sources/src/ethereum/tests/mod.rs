@@ -3,10 +3,11 @@
 mod cost;
 mod hostile;
 pub(crate) mod node;
+mod nodes;
 mod several;
 
 use super::{EthBlock, EthereumSource};
-use crate::rpc::Config;
+use crate::rpc::{Config, Rpc};
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
 use node::Node;
@@ -46,7 +47,7 @@ pub(crate) trait Asks {
     fn requests(&self) -> u64;
 }
 
-impl Asks for Scripted {
+impl<E: commonware_runtime::Clock, R: Rpc> Asks for EthereumSource<E, R> {
     fn requests(&self) -> u64 {
         self.work().requests
     }
@@ -57,16 +58,21 @@ pub(crate) struct Follower<S> {
     pub(crate) source: S,
     pub(crate) view: MemoryWriter<EthBlock>,
     chain_info: ChainInfo,
+    start: Start,
 }
 
 impl<S: Source<Block = EthBlock> + Asks> Follower<S> {
     pub(crate) async fn start(source: S) -> Self {
+        Self::start_at(Start::Genesis, source).await
+    }
+
+    pub(crate) async fn start_at(start: Start, source: S) -> Self {
         let chain_info = source.chain_info().await.unwrap();
-        Self { view: Memory::new(chain_info.clone()).0, source, chain_info }
+        Self { view: Memory::new(chain_info.clone()).0, source, chain_info, start }
     }
 
     async fn run(&mut self) -> Result<Report, Fault> {
-        let mode = Mode::Blocks { start: Start::Genesis, skip_finalized: false };
+        let mode = Mode::Blocks { start: self.start, skip_finalized: false };
         let (source, chain_info) = (&self.source, &self.chain_info);
         Pass::new(source, &mut self.view, chain_info, mode, Unguarded, &()).run().await
     }

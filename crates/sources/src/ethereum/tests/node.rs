@@ -19,10 +19,14 @@ pub(crate) type Tamper =
 pub(crate) struct World {
     pub(crate) id: u64,
     pub(crate) canonical: Vec<Header>,
+    /// What it says of height 0, where that is not the header there.
+    genesis: Option<Value>,
     blocks: HashMap<B256, Header>,
     pub(crate) safe: Option<u64>,
     pub(crate) finalized: Option<u64>,
     forks: u64,
+    /// Between two blocks, in the chain's own unit.
+    pub(crate) step: u64,
     /// Calls that it takes in one batch.
     pub(crate) batch_max: usize,
     pub(crate) tamper: Option<Tamper>,
@@ -47,27 +51,12 @@ pub(crate) fn reference(header: &Header) -> BlockRef {
 impl Node {
     /// A chain of genesis and `blocks` more.
     pub(crate) fn new(context: Context, name: &str, id: u64, blocks: u64) -> Self {
-        let genesis = Header { gas_limit: id, timestamp: 1_700_000_000, ..Header::default() };
-        let world = World {
-            id,
-            blocks: HashMap::from([(genesis.hash_slow(), genesis.clone())]),
-            canonical: vec![genesis],
-            safe: Some(0),
-            finalized: Some(0),
-            forks: 0,
-            batch_max: usize::MAX,
-            tamper: None,
-            latency: Duration::from_millis(1),
-            requests: Vec::new(),
-        };
-        let node = Self {
+        Self {
             context: Arc::new(context),
             name: name.into(),
-            world: Arc::new(Mutex::new(world)),
+            world: Arc::new(Mutex::new(World::new(id, blocks))),
             bell: Arc::default(),
-        };
-        node.change(|world| world.extend(blocks));
-        node
+        }
     }
 
     /// Another node of the same chain as it is now, which then goes its own way.
@@ -103,7 +92,7 @@ impl Node {
     /// What it answers if nobody tampers.
     pub(crate) fn truth(&self, calls: &[Call]) -> Vec<Answer> {
         let world = self.world.lock();
-        calls.iter().map(|call| world.answer(call)).collect()
+        calls.iter().map(|call| world.answer(call.method, &call.params)).collect()
     }
 
     pub(crate) fn context(&self) -> &Context {
@@ -124,13 +113,42 @@ impl Node {
 }
 
 impl World {
+    /// Genesis and `blocks` more.
+    pub(crate) fn new(id: u64, blocks: u64) -> Self {
+        Self::on(None, id, blocks)
+    }
+
+    /// A chain whose block at height 0 is `genesis` as a node says it, and `blocks` more.
+    pub(crate) fn on(genesis: Option<Value>, id: u64, blocks: u64) -> Self {
+        let first = Header { gas_limit: id, timestamp: 1_700_000_000, ..Header::default() };
+        let mut world = Self {
+            id,
+            genesis,
+            blocks: HashMap::from([(first.hash_slow(), first.clone())]),
+            canonical: vec![first],
+            safe: Some(0),
+            finalized: Some(0),
+            forks: 0,
+            step: 12,
+            batch_max: usize::MAX,
+            tamper: None,
+            latency: Duration::from_millis(1),
+            requests: Vec::new(),
+        };
+        world.extend(blocks);
+        world
+    }
+
     pub(crate) fn extend(&mut self, blocks: u64) {
         for _ in 0..blocks {
             let below = self.canonical.last().unwrap();
+            let genesis = self.genesis.as_ref().filter(|_| below.number == 0);
+            let genesis =
+                genesis.map(|block| serde_json::from_value(block["hash"].clone()).unwrap());
             let header = Header {
                 number: below.number + 1,
-                parent_hash: below.hash_slow(),
-                timestamp: below.timestamp + 12,
+                parent_hash: genesis.unwrap_or_else(|| below.hash_slow()),
+                timestamp: below.timestamp + self.step,
                 // Forks differ in something.
                 nonce: self.forks.to_be_bytes().into(),
                 gas_limit: self.id,
@@ -155,7 +173,7 @@ impl World {
         self.canonical.len() as u64 - 1
     }
 
-    fn answer(&self, call: &Call) -> Answer {
+    pub(crate) fn answer(&self, method: &str, params: &[Value]) -> Answer {
         let block = |header: Option<&Header>| {
             let Some(header) = header else { return Value::Null };
             let mut block = serde_json::to_value(RpcHeader::new(header.clone())).unwrap();
@@ -164,12 +182,13 @@ impl World {
             block
         };
         let at = |height: Option<u64>| self.canonical.get(height? as usize);
-        let value = match (call.method, call.params.first()) {
+        let value = match (method, params.first()) {
             ("eth_chainId", None) => json!(U64::from(self.id)),
             ("eth_getBlockByNumber", Some(tag)) => match tag.as_str().unwrap() {
                 "latest" => block(self.canonical.last()),
                 "safe" => block(at(self.safe)),
                 "finalized" => block(at(self.finalized)),
+                "0x0" if self.genesis.is_some() => self.genesis.clone().unwrap(),
                 number => {
                     let height = u64::from_str_radix(&number[2..], 16).unwrap();
                     block(at(Some(height)))

@@ -6,6 +6,7 @@
 )]
 
 mod http;
+pub(crate) mod script;
 mod secrets;
 mod ws;
 
@@ -18,7 +19,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use tidewatch_core::FaultKind;
 
 /// Runs on tokio: there are sockets here.
-fn run<F: Future>(test: impl FnOnce(tokio::Context) -> F) -> F::Output {
+pub(crate) fn run<F: Future>(test: impl FnOnce(tokio::Context) -> F) -> F::Output {
     tokio::Runner::default().start(test)
 }
 

@@ -44,6 +44,7 @@ fn what_is_secret_in_an_address_is_in_no_log_fault_or_metric() {
                     read: |name, _| {
                         Err(tidewatch_core::FaultKind::Malformed.fault(name, "no chain_info"))
                     },
+                    same: tidewatch_core::ChainInfo::eq,
                 };
                 let context = context.child("upstreams");
                 let config = Config::default();

@@ -1,0 +1,253 @@
+//! A header as nodes write it in JSON.
+
+use super::form::{Avalanche, Form, unsealed};
+use crate::words::excerpt;
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U64, U256, keccak256};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use std::fmt;
+
+/// Fields that are named in one fault at the most.
+const NAMED_MAX: usize = 8;
+
+/// A header with all fields that any form has. Everything else in the answer is skipped while it is read,
+/// the transactions above all.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Json {
+    pub(super) hash: B256,
+    parent_hash: B256,
+    sha3_uncles: Option<B256>,
+    miner: Address,
+    state_root: B256,
+    transactions_root: B256,
+    receipts_root: B256,
+    logs_bloom: Bloom,
+    difficulty: Option<U256>,
+    pub(super) number: U64,
+    gas_limit: Option<U64>,
+    gas_used: U64,
+    timestamp: U64,
+    extra_data: Bytes,
+    mix_hash: Option<B256>,
+    nonce: Option<B64>,
+    base_fee_per_gas: Option<U64>,
+    withdrawals_root: Option<B256>,
+    blob_gas_used: Option<U64>,
+    excess_blob_gas: Option<U64>,
+    parent_beacon_block_root: Option<B256>,
+    requests_hash: Option<B256>,
+    block_access_list_hash: Option<B256>,
+    slot_number: Option<U64>,
+    /// AuRa, as Nethermind names it, and as Erigon does.
+    step: Option<U64>,
+    signature: Option<Bytes>,
+    aura_step: Option<U64>,
+    aura_seal: Option<Bytes>,
+    /// Avalanche.
+    ext_data_hash: Option<B256>,
+    ext_data_gas_used: Option<U256>,
+    block_gas_cost: Option<U256>,
+    timestamp_milliseconds: Option<U64>,
+    min_delay_excess: Option<U64>,
+}
+
+/// What a block is called by a node, whatever its header is.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Named {
+    pub(super) hash: B256,
+    pub(super) number: U64,
+}
+
+impl Json {
+    /// How long the extra data is, in bytes. Of the fields, it alone has no length of its own.
+    pub(super) fn extra_len(&self) -> usize {
+        self.extra_data.len()
+    }
+
+    /// The header that hashes to what the node calls it, with its form.
+    ///
+    /// # Errors
+    ///
+    /// The hash that it has by Ethereum's rule; `None` where it lacks a field of that.
+    pub(super) fn verified(&self) -> Result<(Form, Header), Option<B256>> {
+        let mut ethereum = None;
+        for (form, header) in self.candidates() {
+            let hash = keccak256(form.encode(&header));
+            if hash == self.hash {
+                return Ok((form, header));
+            }
+            if form == Form::Ethereum {
+                ethereum.get_or_insert(hash);
+            }
+        }
+        Err(ethereum)
+    }
+
+    /// What the header may be, the most likely first.
+    fn candidates(&self) -> impl Iterator<Item = (Form, Header)> + '_ {
+        let sealed = |form: Option<Form>| {
+            let header = self.header();
+            let unsealed = || {
+                let extra_data = unsealed(&self.extra_data, self.mix_hash)?;
+                Some(Header { extra_data, ..self.header() })
+            };
+            let headers = [Some(header), unsealed()];
+            headers.into_iter().flatten().filter_map(move |header| Some((form.clone()?, header)))
+        };
+        let forms = [Self::ethereum, Self::aura, Self::avalanche, Self::celo];
+        forms.into_iter().flat_map(move |form| sealed(form(self)))
+    }
+
+    fn ethereum(&self) -> Option<Form> {
+        self.whole().then_some(())?;
+        (self.mix_hash.is_some() && self.nonce.is_some()).then_some(Form::Ethereum)
+    }
+
+    fn aura(&self) -> Option<Form> {
+        self.whole().then_some(())?;
+        let step = self.step.or(self.aura_step)?.to();
+        let signature = self.signature.clone().or_else(|| self.aura_seal.clone())?;
+        Some(Form::Aura { step, signature })
+    }
+
+    fn avalanche(&self) -> Option<Form> {
+        self.whole().then_some(())?;
+        Some(Form::Avalanche(Avalanche {
+            ext_data_hash: self.ext_data_hash?,
+            ext_data_gas_used: self.ext_data_gas_used,
+            block_gas_cost: self.block_gas_cost,
+            timestamp_ms: self.timestamp_milliseconds.map(|field| field.to()),
+            min_delay_excess: self.min_delay_excess.map(|field| field.to()),
+        }))
+    }
+
+    fn celo(&self) -> Option<Form> {
+        Some(Form::Celo)
+    }
+
+    /// It has the fields that all forms but Celo's begin with.
+    const fn whole(&self) -> bool {
+        self.sha3_uncles.is_some() && self.difficulty.is_some() && self.gas_limit.is_some()
+    }
+
+    fn header(&self) -> Header {
+        let quantity = |field: Option<U64>| field.map(|field| field.to());
+        Header {
+            parent_hash: self.parent_hash,
+            ommers_hash: self.sha3_uncles.unwrap_or_default(),
+            beneficiary: self.miner,
+            state_root: self.state_root,
+            transactions_root: self.transactions_root,
+            receipts_root: self.receipts_root,
+            logs_bloom: self.logs_bloom,
+            difficulty: self.difficulty.unwrap_or_default(),
+            number: self.number.to(),
+            gas_limit: quantity(self.gas_limit).unwrap_or_default(),
+            gas_used: self.gas_used.to(),
+            timestamp: self.timestamp.to(),
+            extra_data: self.extra_data.clone(),
+            mix_hash: self.mix_hash.unwrap_or_default(),
+            nonce: self.nonce.unwrap_or_default(),
+            base_fee_per_gas: quantity(self.base_fee_per_gas),
+            withdrawals_root: self.withdrawals_root,
+            blob_gas_used: quantity(self.blob_gas_used),
+            excess_blob_gas: quantity(self.excess_blob_gas),
+            parent_beacon_block_root: self.parent_beacon_block_root,
+            requests_hash: self.requests_hash,
+            block_access_list_hash: self.block_access_list_hash,
+            slot_number: quantity(self.slot_number),
+        }
+    }
+}
+
+/// Fields that nodes add to the header in their answers and that no header has: the block's body, and what
+/// follows from the header.
+const BESIDES: &[&str] =
+    &["author", "calls", "size", "totalDifficulty", "transactions", "uncles", "withdrawals"];
+
+/// Names of fields that no header known here has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(Vec<String>);
+
+impl Fields {
+    /// Of the object that `json` is.
+    pub(super) fn unknown(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return write!(f, "by a rule that is not known here");
+        }
+        write!(f, "with fields that are not known here ({})", self.0.join(", "))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    map.next_value::<IgnoredAny>()?;
+                    let known = KNOWN.contains(&&*name) || BESIDES.contains(&&*name);
+                    if !known && fields.0.len() < NAMED_MAX {
+                        fields.0.push(excerpt(name.as_bytes()));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+/// The fields of [`Json`].
+const KNOWN: &[&str] = &[
+    "hash",
+    "parentHash",
+    "sha3Uncles",
+    "miner",
+    "stateRoot",
+    "transactionsRoot",
+    "receiptsRoot",
+    "logsBloom",
+    "difficulty",
+    "number",
+    "gasLimit",
+    "gasUsed",
+    "timestamp",
+    "extraData",
+    "mixHash",
+    "nonce",
+    "baseFeePerGas",
+    "withdrawalsRoot",
+    "blobGasUsed",
+    "excessBlobGas",
+    "parentBeaconBlockRoot",
+    "requestsHash",
+    "blockAccessListHash",
+    "slotNumber",
+    "step",
+    "signature",
+    "auraStep",
+    "auraSeal",
+    "extDataHash",
+    "extDataGasUsed",
+    "blockGasCost",
+    "timestampMilliseconds",
+    "minDelayExcess",
+];
