@@ -31,13 +31,14 @@ pub enum Event {
         /// Where it stands now.
         tip: Tip,
     },
-    /// Everything above `to` must be dropped. The one undo message.
+    /// Everything above `to` must be dropped, and every tier stands where `tips` says. The one undo message.
     Pruned {
         /// The highest block that survives.
         to: BlockRef,
         /// How many delivered blocks were dropped; 0 where blocks are not delivered.
         depth: u64,
-        /// All tiers after it, each clamped in the same step.
+        /// All tiers after it, clamped in the same step. A tier at or below `to` may have moved back too;
+        /// no [`Regressed`](Self::Regressed) follows that says so.
         tips: TipSet,
     },
 }

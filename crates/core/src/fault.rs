@@ -71,6 +71,8 @@ fault_kinds! {
     Behind = "behind", Behind;
     /// A response does not match its snapshot: the source moved in between.
     Torn = "torn", Behind;
+    /// The upstream goes back and forth between two forks.
+    Flapping = "flapping", Behind;
     /// A certificate of an epoch whose scheme is not known yet: it can be neither accepted nor rejected.
     UnknownEpoch = "unknown_epoch", Behind;
 

@@ -11,9 +11,12 @@
 //! {"event":"pruned","to":BLOCK,"depth":3,"tips":{"proposed":TIP or null,...},"cursor":"..."}
 //! {"event":"fault","kind":"...","source":"...","detail":"..."}
 //! {"event":"status","state":"live","lag":0,"source_height":9 or null}
+//! {"event":"status","state":"lagging","lag":1,"source_height":9,"cause":"missing"}
 //! ```
 
-use crate::{BlockRef, CheckpointRef, Cursor, Digest, Event, Fault, Status, Tier, Tip, TipSet};
+use crate::{
+    BlockRef, Cause, CheckpointRef, Cursor, Digest, Event, Fault, Status, Tier, Tip, TipSet,
+};
 use serde::{Serialize, Serializer};
 
 /// One line: an event with the cursor after it, a fault, or a status.
@@ -42,7 +45,7 @@ pub enum Line<'a> {
         to: Block,
         /// How many delivered blocks were dropped.
         depth: u64,
-        /// All tiers after the prune.
+        /// All tiers after the prune, those at or below `to` as well: nothing else says that they moved.
         tips: Tips,
         /// The position after this event.
         cursor: String,
@@ -64,6 +67,9 @@ pub enum Line<'a> {
         lag: u64,
         /// The height of the source's proposed tip, as last seen.
         source_height: Option<u64>,
+        /// The public name of what keeps the state from being live, where more is known than the state.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
     },
 }
 
@@ -95,7 +101,8 @@ impl<'a> From<&'a Fault> for Line<'a> {
 impl From<&Status> for Line<'_> {
     fn from(status: &Status) -> Self {
         let source_height = status.source_height.map(|height| height.get());
-        Self::Status { state: status.state.as_str(), lag: status.lag, source_height }
+        let cause = status.cause.map(Cause::as_str);
+        Self::Status { state: status.state.as_str(), lag: status.lag, source_height, cause }
     }
 }
 
@@ -272,10 +279,14 @@ mod tests {
             lag: 7,
             source_height,
             tip_age_ms: Some(1),
+            cause: None,
         };
         let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":9}"#;
         assert_eq!(line(&(&status(Some(Height::new(9)))).into()), want);
         let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":null}"#;
         assert_eq!(line(&(&status(None)).into()), want);
+        let status = Status { cause: Some(Cause::TipAhead), ..status(None) };
+        let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":null,"cause":"tip_ahead"}"#;
+        assert_eq!(line(&(&status).into()), want);
     }
 }

@@ -67,7 +67,7 @@ pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
 pub use head::{Head, HeadSender, Heads};
 pub use log::{EventLog, History, LogError, Positions};
-pub use monitor::{Monitor, State, Status};
+pub use monitor::{Cause, Monitor, State, Status};
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 pub use mutants::Off;

@@ -1,6 +1,6 @@
 //! The port to those who watch over a driver: operators, dashboards, health checks.
 
-use crate::{Fault, Height, Snapshot, Watermarks};
+use crate::{Fault, FaultKind, Height, Snapshot, Watermarks};
 use std::fmt;
 
 /// Whether what a driver says about the tip can be relied on, and if not, why not.
@@ -54,12 +54,45 @@ pub struct Status {
     pub source_height: Option<Height>,
     /// The age of that tip by its own time, in milliseconds, where blocks carry one.
     pub tip_age_ms: Option<u64>,
+    /// What keeps the state from being `Live`, where that is more than the figures above say.
+    pub cause: Option<Cause>,
+}
+
+/// Why a driver does not get on, or what it says cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The last pass did not take in everything: the fault that it ended or went on with.
+    Fault(FaultKind),
+    /// The tip's time lies ahead of this machine's clock by more than a tip may be old.
+    TipAhead,
+    /// The same, after this machine's clock was set back.
+    ClockSetBack,
+    /// The driver has ended: nothing is known any more.
+    Ended,
+}
+
+impl Cause {
+    /// Name in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fault(kind) => kind.as_str(),
+            Self::TipAhead => "tip_ahead",
+            Self::ClockSetBack => "clock_set_back",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Status {
     /// Nothing was seen of the source.
     pub const fn unknown() -> Self {
-        Self { state: State::Blind, lag: 0, source_height: None, tip_age_ms: None }
+        Self { state: State::Blind, lag: 0, source_height: None, tip_age_ms: None, cause: None }
     }
 }
 

@@ -22,6 +22,18 @@ pub enum Rule {
     Clamp,
     /// The tips of a prune were read after the divergence was found.
     SecondLook,
+    /// What contradicts finality is looked at twice before it is evidence.
+    Confirm,
+    /// A source that goes back and forth between two forks is not followed.
+    Flapping,
+    /// A snapshot without a proposed tip is no contact.
+    NoTip,
+    /// A tier that the source does not know holds up no other.
+    Unknown,
+    /// A tip that lies ahead of the clock is not fresh.
+    TipAhead,
+    /// The status turns whatever is awaited.
+    Awaited,
     /// Two blocks at one height are equal only if their digests are.
     Digest,
     /// A digest that the source does not return is not a mismatch.

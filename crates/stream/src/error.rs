@@ -111,9 +111,23 @@ pub enum Error {
         /// How many were asked for.
         want: usize,
     },
-    /// The second look has no proposed tip.
-    #[error("its proposed tip was there, and is gone")]
+    /// A snapshot without a proposed tip.
+    #[error("it names no proposed tip")]
     NoProposed,
+    /// An answer contradicted what is finalized here, the second look does not.
+    #[error("one answer contradicted {ours}, finalized here; that of its tip {tip} does not")]
+    Unconfirmed {
+        /// The finalized block here.
+        ours: BlockRef,
+        /// The tip of the second look.
+        tip: BlockRef,
+    },
+    /// The source goes back and forth between two forks.
+    #[error("it goes back and forth between two forks: staying on {head}")]
+    Flapping {
+        /// Where the view stays.
+        head: BlockRef,
+    },
     /// The second look is at a chain without the ancestor that the search found.
     #[error("{ancestor} was on its chain, and is not on that of {tip}")]
     AncestorGone {
@@ -190,9 +204,11 @@ impl Reason for Error {
             Self::Unlinked(Unlinked::Parent { .. }) => FaultKind::NotLinked,
             Self::TooManyBlocks { .. } => FaultKind::Oversized,
             Self::OffTip { .. }
-            | Self::NoProposed
             | Self::AncestorGone { .. }
+            | Self::Unconfirmed { .. }
             | Self::Misfit { .. } => FaultKind::Torn,
+            Self::NoProposed => FaultKind::Unavailable,
+            Self::Flapping { .. } => FaultKind::Flapping,
             Self::Behind { .. } => FaultKind::Behind,
             Self::OtherGenesis { .. } => FaultKind::WrongDigest,
             Self::WrongGenesis { .. } | Self::WrongChain { .. } => FaultKind::WrongChain,

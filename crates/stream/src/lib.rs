@@ -20,6 +20,7 @@
 pub mod delivery;
 pub mod driver;
 mod error;
+mod flapping;
 pub mod pass;
 pub mod reconcile;
 pub mod search;
@@ -31,6 +32,7 @@ mod tests;
 pub use delivery::Delivery;
 pub use driver::{Driver, Mailbox, Stopped};
 pub use error::{Error, Foreign};
+pub use flapping::Forks;
 pub use pass::{Cost, Ended, Guard, Mode, Pass, Report, Start, Unguarded};
 pub use status::{Contact, Thresholds, assess};
 pub use tidewatch_core::{Stopper, Stopping};

@@ -187,6 +187,15 @@ impl Situation<'_> {
         Rule::OwnChain.kept() && self.known[tier.index()].is_some_and(other)
     }
 
+    /// Where a tier that the source does not know has to stand for the others to move: it is at least as
+    /// high as the highest of those that the ladder puts below it. Finality is never concluded so.
+    fn implied(&self, tier: Tier, below: Option<Tip>) -> Option<Move> {
+        let (ours, tip) = (self.watermarks.tips.block(tier)?, below?);
+        let unknown = self.source.get(tier).is_none() && tier != Tier::Finalized;
+        let lifted = unknown && tip.block.height > ours.height && Rule::Unknown.kept();
+        lifted.then_some(Move { direction: Direction::Up, tier, tip })
+    }
+
     fn conflict(&self) -> Option<Conflict> {
         let ours = self.watermarks.tips.block(Tier::Finalized)?;
         let theirs = self.source.block(Tier::Finalized)?;
@@ -225,25 +234,29 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
     let mut result = Moves { conflict: situation.conflict(), ..Moves::default() };
     let mut ups = Vec::new();
     let mut backs = Vec::new();
-    for tier in situation.ladder.tiers() {
-        let Some(step) = situation.step(tier) else { continue };
-        if !situation.given(step.tip.block.height) {
-            continue;
-        }
-        let held = tier == Tier::Finalized
-            && Rule::Finality.kept()
-            && (step.direction == Direction::Back || result.conflict.is_some());
-        if held {
-            continue; // An older answer of the same chain is only old; another chain's is a conflict.
-        }
-        if situation.foreign(tier, step.tip.block) {
+    // The highest of the tiers below the one at hand, as they will stand.
+    let mut below: Option<Tip> = None;
+    for tier in situation.ladder.tiers().into_iter().rev() {
+        let step = situation.step(tier).or_else(|| situation.implied(tier, below));
+        let step = step.filter(|step| {
+            let held = tier == Tier::Finalized
+                && Rule::Finality.kept()
+                && (step.direction == Direction::Back || result.conflict.is_some());
+            // An older answer of the same chain is only old; another chain's is a conflict.
+            situation.given(step.tip.block.height) && !held
+        });
+        let foreign = step.filter(|step| situation.foreign(tier, step.tip.block));
+        if let Some(step) = foreign {
             result.withheld.push((tier, step.tip.block));
-            continue;
         }
-        match step.direction {
-            Direction::Back => backs.insert(0, step),
-            Direction::Up => ups.push(step),
+        let step = step.filter(|_| foreign.is_none());
+        match step {
+            Some(step) if step.direction == Direction::Back => backs.push(step),
+            Some(step) => ups.insert(0, step),
+            None => {}
         }
+        let stands = step.map(|step| step.tip).or(situation.watermarks.tips.get(tier));
+        below = below.into_iter().chain(stands).max_by_key(|tip| tip.block.height);
     }
     let mut tips = situation.watermarks.tips;
     for step in backs.into_iter().chain(ups) {

@@ -1,14 +1,15 @@
 //! Whether what is said about the tip can be relied on: a function of what was seen, and when.
 
 use std::time::Duration;
-use tidewatch_core::State;
+use tidewatch_core::{Rule, State};
 
 /// What [`assess`] calls fresh, and small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
     /// Without contact for longer, the state is `Blind`.
     pub contact: Duration,
-    /// With a tip that is older by its own time, the state is `Stale`.
+    /// With a tip that is older by its own time, or further ahead of this machine's clock, the state is
+    /// `Stale`.
     pub tip_age: Duration,
     /// With more blocks to go, the state is not `Live`.
     pub lag: u64,
@@ -37,6 +38,8 @@ pub struct Contact {
     pub lag: u64,
     /// The age of the source's tip by its own time, where blocks carry one.
     pub tip_age: Option<Duration>,
+    /// How far that time lies ahead of this machine's clock.
+    pub tip_ahead: Duration,
     /// A pass has ended since the start: before that, nothing is known of what there is to take in.
     pub settled: bool,
     /// The last pass took in everything that its snapshot named.
@@ -59,7 +62,9 @@ pub fn assess(thresholds: &Thresholds, contact: &Contact) -> State {
     if contact.lag > thresholds.lag || (contact.lag > 0 && !contact.complete) {
         return State::Lagging;
     }
-    if contact.tip_age.is_some_and(|age| age > thresholds.tip_age) {
+    // A time that has not come yet says nothing about how old the tip is.
+    let ahead = contact.tip_ahead > thresholds.tip_age && Rule::TipAhead.kept();
+    if ahead || contact.tip_age.is_some_and(|age| age > thresholds.tip_age) {
         return State::Stale;
     }
     if !contact.complete {
@@ -79,6 +84,7 @@ mod tests {
             since: Some(Duration::ZERO),
             lag: 0,
             tip_age: Some(Duration::ZERO),
+            tip_ahead: Duration::ZERO,
             settled: true,
             complete: true,
             conflicted: false,
@@ -96,6 +102,8 @@ mod tests {
             (Contact { lag: 1, complete: false, ..live }, State::Lagging),
             (Contact { complete: false, ..live }, State::Lagging),
             (Contact { tip_age: Some(Duration::from_secs(61)), ..live }, State::Stale),
+            (Contact { tip_ahead: Duration::from_secs(60), ..live }, State::Live),
+            (Contact { tip_ahead: Duration::from_secs(61), ..live }, State::Stale),
         ];
         for (contact, state) in table {
             assert_eq!(assess(&thresholds, &contact), state, "{contact:?}");

@@ -6,14 +6,13 @@ use super::{
     metrics::Metrics,
     tracker::Tracker,
 };
-use crate::{Cost, Ended, Error, Guard, Pass};
+use crate::{Cost, Ended, Error, Forks, Guard, Pass};
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::{select, select_loop};
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
 use futures::{
     FutureExt as _,
     future::{BoxFuture, pending},
-    pin_mut,
 };
 use rand::Rng;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -39,6 +38,7 @@ pub struct Driver<E: Spawner + Clock, S, V, M> {
     compared: bool,
     tracker: Tracker<E, M>,
     backoff: Backoff,
+    forks: Forks,
 }
 
 impl<E: Spawner + Clock, S, V, M> std::fmt::Debug for Driver<E, S, V, M> {
@@ -50,7 +50,7 @@ impl<E: Spawner + Clock, S, V, M> std::fmt::Debug for Driver<E, S, V, M> {
     }
 }
 
-/// Ends a wait on the source by deadline and by stop, and keeps the status up to date meanwhile.
+/// Ends a wait on the source by deadline and by stop.
 struct Bounded<'a, E, M> {
     context: &'a E,
     tracker: &'a Tracker<E, M>,
@@ -69,24 +69,36 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
     ) -> Result<T, Fault> {
         // Measured by sleeping: the wall clock may be set back meanwhile.
         let deadline = self.context.sleep(Rule::Deadline.bounds(self.deadline));
-        pin_mut!(call, deadline);
-        loop {
-            select! {
-                () = self.stop.stopped() => {
-                    return Err(Fault::new(self.about, Error::Stopped));
-                },
-                result = &mut call => {
-                    if self.contact && result.is_ok() {
-                        self.tracker.contact();
-                    }
-                    return result;
-                },
-                () = &mut deadline => {
-                    self.tracker.refresh();
-                    return Err(Fault::new(self.about, Error::NoAnswer { limit: self.deadline }));
-                },
-                () = self.tracker.turn() => {},
-            }
+        select! {
+            () = self.stop.stopped() => Err(Fault::new(self.about, Error::Stopped)),
+            result = call => {
+                if self.contact && result.is_ok() {
+                    self.tracker.contact();
+                }
+                result
+            },
+            () = deadline => {
+                self.tracker.refresh();
+                Err(Fault::new(self.about, Error::NoAnswer { limit: self.deadline }))
+            },
+        }
+    }
+}
+
+/// The outcome of `work`, with the status kept up to date meanwhile, whatever it awaits: a source, or a disk
+/// that does not answer.
+async fn turning<E: Clock, M: Monitor, T>(
+    // A pass is large: on the heap it does not add to whatever holds the driver.
+    tracker: &Tracker<E, M>,
+    mut work: BoxFuture<'_, T>,
+) -> T {
+    if !Rule::Awaited.kept() {
+        return work.await;
+    }
+    loop {
+        select! {
+            result = &mut work => return result,
+            () = tracker.turn() => {},
         }
     }
 }
@@ -153,6 +165,7 @@ where
             compared: false,
             tracker,
             backoff,
+            forks: Forks::default(),
         };
         (driver, mailbox)
     }
@@ -163,7 +176,13 @@ where
     }
 
     async fn run(mut self) -> Result<(), Fault> {
-        let (stop, held) = self.stop.with_runtime(&*self.context);
+        let ended = self.follow().await;
+        self.tracker.over();
+        ended
+    }
+
+    async fn follow(&mut self) -> Result<(), Fault> {
+        let (stop, held) = self.stop.clone().with_runtime(&*self.context);
         self.stop = stop;
         let watermarks = self.view.watermarks().await?;
         self.source.durable(&watermarks);
@@ -238,7 +257,8 @@ where
             contact: false,
         };
         if !self.compared {
-            let compared = guard.wait(self.source.chain_info()).await;
+            let compared =
+                turning(&self.tracker, guard.wait(self.source.chain_info()).boxed()).await;
             let compared =
                 compared.and_then(|theirs| same_chain(&*self.source, &self.chain_info, &theirs));
             self.compared = compared.is_ok();
@@ -254,8 +274,9 @@ where
             self.config.mode,
             guard,
             &self.tracker,
-        );
-        let result = pass.run().await;
+        )
+        .remembering(&mut self.forks);
+        let result = turning(&self.tracker, pass.run().boxed()).await;
         let cost = pass.cost();
         let side = pass.faults().to_vec();
         let (ended, faults) = match result {
@@ -296,7 +317,10 @@ where
             Ok(ended) => {
                 self.backoff.succeed();
                 let conflicted = ended == Ended::Conflicted && Rule::Conflicted.kept();
-                self.tracker.ended(!conflicted, Some(conflicted));
+                let fault = faults.last().map(|fault| fault.kind);
+                let fault = fault.filter(|_| Rule::Conflicted.kept());
+                // What was withheld leaves it open whether a conflict has passed.
+                self.tracker.ended(fault, (conflicted || fault.is_none()).then_some(conflicted));
                 debug!(?ended, calls = cost.total(), "pass ended");
                 Ok(Some(Pause { wait: poll, pace }))
             }
@@ -306,7 +330,7 @@ where
                 if fault.conflict.is_some() {
                     self.tracker.contradicted();
                 }
-                self.tracker.ended(false, None);
+                self.tracker.ended(Some(fault.kind), None);
                 match fault.severity() {
                     Severity::Corrupt | Severity::Config | Severity::Bug => Err(fault),
                     Severity::Behind => Ok(Some(Pause { wait: poll, pace })),

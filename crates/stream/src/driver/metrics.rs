@@ -7,7 +7,7 @@ use commonware_runtime::{
         Counter, EncodeLabelSet, Gauge, GaugeExt as _, Histogram, MetricsExt as _, Registered, raw,
     },
 };
-use tidewatch_core::{Fault, State, Status, Tier, Watermarks};
+use tidewatch_core::{BlockRef, Fault, State, Status, Tier, Watermarks};
 
 /// One label, named for what it holds.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -53,7 +53,7 @@ impl Metrics {
             prunes: context.counter("prunes", "Prunes: one for each reorg"),
             depths: context.histogram(
                 "prune_depth_blocks",
-                "Delivered blocks that one prune dropped",
+                "Blocks by which the head went back at a prune",
                 DEPTHS,
             ),
         }
@@ -80,14 +80,13 @@ impl Metrics {
     }
 
     pub(super) fn moved(&self, before: &Watermarks, watermarks: &Watermarks) {
-        let height =
-            |watermarks: &Watermarks| watermarks.delivered.map_or(0, |block| block.height.get());
-        let (from, to) = (height(before), height(watermarks));
+        let height = |block: BlockRef| block.height.get();
+        let (from, to) = (before.head().map_or(0, height), watermarks.head().map_or(0, height));
         if to < from {
             self.prunes.inc();
             self.depths.observe((from - to) as f64);
         }
-        let _ = self.delivered.try_set(to);
+        let _ = self.delivered.try_set(watermarks.delivered.map_or(0, height));
         for tier in Tier::ALL {
             if let Some(block) = watermarks.tips.block(tier) {
                 let gauge = self.tips.get_or_create(&label(tier.as_str()));

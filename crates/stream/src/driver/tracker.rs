@@ -10,7 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{
-    Fault, HeadSender, Height, Monitor, Rule, Snapshot, Status, Tier, TipSet, Watermarks,
+    Cause, Fault, FaultKind, HeadSender, Height, Monitor, Rule, Snapshot, Status, Tier, TipSet,
+    Watermarks,
 };
 
 #[derive(Default)]
@@ -28,6 +29,23 @@ struct Seen {
     conflicted: bool,
     /// The source has proved a conflict: that does not pass.
     contradicted: bool,
+    /// The fault that the last pass ended or went on with.
+    fault: Option<FaultKind>,
+    /// When something was remembered last.
+    latest: Option<SystemTime>,
+    /// This machine's clock was set back, and the tip's time has been ahead of it since.
+    set_back: bool,
+    /// The driver has ended.
+    over: bool,
+}
+
+impl Seen {
+    /// The clock says `now`, which it returns.
+    fn at(&mut self, now: SystemTime) -> SystemTime {
+        self.set_back |= self.latest.is_some_and(|latest| latest > now);
+        self.latest = Some(now);
+        now
+    }
 }
 
 /// Stands between a pass and the driver's monitor: passes everything on, counts it, and adds the
@@ -56,20 +74,28 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         &self.metrics
     }
 
-    /// A pass ended: whether it took in everything that it saw.
-    pub(super) fn ended(&self, complete: bool, conflicted: Option<bool>) {
+    /// A pass ended: with which fault, if it did not take in everything that it saw.
+    pub(super) fn ended(&self, fault: Option<FaultKind>, conflicted: Option<bool>) {
         {
             let mut seen = self.seen.lock();
             seen.settled = true;
-            seen.complete = complete;
+            seen.complete = fault.is_none();
+            seen.fault = fault;
             seen.conflicted = conflicted.unwrap_or(seen.conflicted);
         }
         self.refresh();
     }
 
+    /// The driver ends: whatever was said last is not true for long.
+    pub(super) fn over(&self) {
+        self.seen.lock().over = true;
+        self.refresh();
+    }
+
     /// The source answered.
     pub(super) fn contact(&self) {
-        self.seen.lock().contact = Some(self.clock.current());
+        let mut seen = self.seen.lock();
+        seen.contact = Some(seen.at(self.clock.current()));
     }
 
     /// The source proved a contradiction of what is finalized: two certificates that both verify. No
@@ -93,6 +119,8 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
     fn until_turn(&self) -> Option<Duration> {
         /// What is exactly as old as a threshold is not older.
         const TICK: Duration = Duration::from_millis(1);
+        /// A machine that was suspended, or whose clock was moved, sleeps on for no longer than this.
+        const LOOK_AGAIN: Duration = Duration::from_secs(5);
         let (seen, now) = self.look();
         let Thresholds { contact, tip_age, .. } = self.thresholds;
         [(seen.contact, contact), (seen.named, contact), (seen.tip_time, tip_age)]
@@ -104,12 +132,15 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
                 Some(left.min(limit)).filter(|left| !left.is_zero())
             })
             .min()
+            .map(|left| left.min(LOOK_AGAIN))
     }
 
     /// What is remembered, and the time. A clock that was set back makes no contact younger than now.
     fn look(&self) -> (impl Deref<Target = Seen> + '_, SystemTime) {
         let now = self.clock.current();
         let mut seen = self.seen.lock();
+        seen.at(now);
+        seen.set_back &= seen.tip_time.is_some_and(|time| time > now);
         seen.contact = seen.contact.map(|contact| contact.min(now));
         seen.named = seen.named.map(|named| named.min(now));
         (seen, now)
@@ -124,21 +155,32 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
             let tip = seen.source_height.filter(|_| Rule::Lag.kept());
             let lag = tip.map_or(0, |height| height.get().saturating_sub(head));
             let tip_age = seen.tip_time.map(age);
+            let ahead = seen.tip_time.and_then(|time| time.duration_since(now).ok());
+            let tip_ahead = ahead.unwrap_or(Duration::ZERO);
             // A lag that is measured against an old tip is no reason to say `Live`.
             let named = seen.named.is_some_and(|at| age(at) <= self.thresholds.contact);
             let contact = Contact {
-                since: seen.contact.map(age),
+                since: seen.contact.filter(|_| !seen.over).map(age),
                 lag,
                 tip_age,
+                tip_ahead,
                 settled: seen.settled && named,
                 complete: seen.complete,
                 conflicted: seen.conflicted || seen.contradicted,
+            };
+            let odd = tip_ahead > self.thresholds.tip_age;
+            let cause = match (seen.over, seen.fault) {
+                (true, _) => Some(Cause::Ended),
+                (false, Some(kind)) => Some(Cause::Fault(kind)),
+                (false, None) if odd && seen.set_back => Some(Cause::ClockSetBack),
+                (false, None) => odd.then_some(Cause::TipAhead),
             };
             let status = Status {
                 state: assess(&self.thresholds, &contact),
                 lag,
                 source_height: seen.source_height,
                 tip_age_ms: tip_age.and_then(|age| u64::try_from(age.as_millis()).ok()),
+                cause,
             };
             (status, seen.watermarks, seen.tips)
         };
@@ -154,7 +196,7 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
     fn snapshot(&self, snapshot: &Snapshot) {
         {
             let mut seen = self.seen.lock();
-            let now = Some(self.clock.current());
+            let now = Some(seen.at(self.clock.current()));
             (seen.contact, seen.named) = (now, now);
             seen.tips = snapshot.tips;
             seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);

@@ -6,7 +6,8 @@ use crate::{
     reconcile::{Direction, Move, Moves, Situation, moves},
 };
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Fault, LocalView, Snapshot, Source, Tier, TipSet, Watermarks,
+    Block as _, BlockRef, Change, Conflict, Fault, LocalView, Rule, Snapshot, Source, Tier, TipSet,
+    Watermarks,
 };
 
 impl<S, V, G> Pass<'_, S, V, G>
@@ -56,14 +57,29 @@ where
         for (tier, block) in decided.withheld {
             self.faults.push(self.fault(Error::Misfit { tier, block }));
         }
-        let ended = match decided.conflict {
-            Some(conflict) => {
-                self.conflict(conflict).await?;
-                Ended::Conflicted
-            }
-            None => Ended::Complete,
+        let Some(conflict) = decided.conflict else {
+            return Ok(self.report(Ended::Complete, snapshot));
         };
-        Ok(self.report(ended, snapshot))
+        if self.said_again(conflict).await? {
+            self.conflict(conflict).await?;
+            return Ok(self.report(Ended::Conflicted, snapshot));
+        }
+        let Conflict { ours, theirs } = conflict;
+        self.faults.push(self.fault(Error::Unconfirmed { ours, tip: theirs }));
+        Ok(self.report(Ended::Complete, snapshot))
+    }
+
+    /// Whether a second look says the same of finalized. Where this pass has taken its second look already,
+    /// that is for the next one.
+    async fn said_again(&mut self, conflict: Conflict) -> Result<bool, Fault> {
+        if !Rule::Confirm.kept() {
+            return Ok(true);
+        }
+        if self.cost.tip > 1 {
+            return Ok(false);
+        }
+        let again = self.snapshot().await?;
+        Ok(again.tips.block(Tier::Finalized) == Some(conflict.theirs))
     }
 
     /// The view's own blocks at the heights of the source's tips, where it knows them, with `last`
@@ -85,8 +101,7 @@ where
             else {
                 continue;
             };
-            let buried = finalized.is_some_and(|finalized| theirs.height < finalized.height);
-            if buried && tier != Tier::Finalized {
+            if finalized.is_some_and(|finalized| theirs.height < finalized.height) {
                 continue;
             }
             let within = start.and_then(|start| theirs.height.get().checked_sub(start.get()));

@@ -86,7 +86,7 @@ where
                 view.commit(vec![Change::Blocks(blocks)]).await?;
                 source.durable(&watermarks);
                 monitor.moved(&watermarks);
-                Ok(())
+                Ok::<_, Fault>(())
             };
             // Fetching goes on while the disk is busy.
             let (committed, fetched) = join(commit, fetch(source, &self.guard, tip, from)).await;

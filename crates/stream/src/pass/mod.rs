@@ -32,10 +32,16 @@
 //! | digest unknown at the source, at or below its tip | `Missing`, nothing is pruned |
 //! | genesis differs, and the source says that it is of another chain | `WrongChain`, no event |
 //! | genesis differs, and the source says that it is of this chain | `WrongDigest`, no event |
-//! | divergence reaches below local finalized | prune to finalized at the deepest, `FinalityConflict` with evidence, nothing is appended; again on every pass |
+//! | divergence reaches below local finalized, at both looks | prune to finalized at the deepest, `FinalityConflict` with evidence, nothing is appended; again on every pass |
+//! | divergence reaches below local finalized, at one look | `Torn`, no event and no evidence |
+//! | genesis differs below a divergence from finalized, or below a tip that is lower | as where genesis differs |
+//! | snapshot without a proposed tip | `Unavailable`, no event |
+//! | second snapshot stands on the view's head | nothing is pruned |
+//! | source goes back to a fork that was left, again and again | `Flapping`, the view stays where it is |
 //! | source is shorter than everything that the view knows | prune to its tip |
 //! | source proves a contradiction of finalized by itself | `FinalityConflict` with evidence, no event |
-//! | source contradicts finalized, but not on the proposed chain | `FinalityConflict`, finalized is held, the other tiers go on |
+//! | source contradicts finalized, but not on the proposed chain, at both looks | `FinalityConflict`, finalized is held, the other tiers go on |
+//! | a tier above others is not known to the source any more | it is announced where the highest of those stands, which it cannot be below |
 //! | divergence reaches below everything that the view knows | prune to the block under that, as the source has it |
 //! | source moves between the two snapshots of a prune | the second one counts; if it lacks the ancestor, `Torn` and the next pass |
 //! | source moves away from the tip that digests are asked for | it refuses with `Torn`; nothing is pruned |
@@ -71,7 +77,7 @@ mod realign;
 pub use config::{Mode, Start};
 pub use guard::{Guard, Unguarded};
 
-use crate::Error;
+use crate::{Error, Forks};
 use realign::Realigned;
 use tidewatch_core::{
     BlockRef, ChainInfo, Change, Fault, Height, LocalView, Monitor, Rule, Snapshot, Source, Tier,
@@ -128,6 +134,7 @@ pub struct Pass<'a, S, V, G> {
     mode: Mode,
     guard: G,
     monitor: &'a dyn Monitor,
+    forks: Option<&'a mut Forks>,
     cost: Cost,
     faults: Vec<Fault>,
 }
@@ -167,7 +174,25 @@ where
         monitor: &'a dyn Monitor,
     ) -> Self {
         let cost = Cost { tip: 0, reorg: 0, download: 0, chain_info: 0 };
-        Self { source, view, chain_info, mode, guard, monitor, cost, faults: Vec::new() }
+        Self {
+            source,
+            view,
+            chain_info,
+            mode,
+            guard,
+            monitor,
+            forks: None,
+            cost,
+            faults: Vec::new(),
+        }
+    }
+
+    /// The same, refusing to follow a source that goes back and forth between two forks. `forks` is what
+    /// passes before this one found of that; without it every reorg is followed.
+    #[must_use]
+    pub const fn remembering(mut self, forks: &'a mut Forks) -> Self {
+        self.forks = Some(forks);
+        self
     }
 
     /// Source calls so far.
@@ -200,6 +225,9 @@ where
     }
 
     async fn attempt(&mut self) -> Result<Report, Fault> {
+        if let Some(forks) = self.forks.as_deref_mut() {
+            forks.begin();
+        }
         let snapshot = self.snapshot().await?;
         let watermarks = self.view.watermarks().await?;
         self.check_mode(&watermarks, &snapshot.tips)?;
@@ -207,6 +235,7 @@ where
             return Ok(self.report(Ended::Quiet, snapshot));
         };
         if self.is_quiet(&watermarks, &snapshot.tips, proposed) {
+            self.agree();
             return Ok(self.report(Ended::Quiet, snapshot));
         }
         if let Some(report) = self.behind(&watermarks, &snapshot, proposed).await? {
@@ -215,7 +244,10 @@ where
         let baseline = watermarks.tips.block(Tier::Proposed);
         let (stand, ahead) = self.stand(&watermarks, &snapshot).await?;
         let (snapshot, watermarks, ahead) = match stand {
-            Stand::Extends => (snapshot, watermarks, ahead),
+            Stand::Extends => {
+                self.agree();
+                (snapshot, watermarks, ahead)
+            }
             Stand::Diverged => match self.realign(&watermarks, snapshot).await? {
                 Realigned::Aligned(snapshot, watermarks) => (snapshot, watermarks, None),
                 Realigned::Conflicted(snapshot) => {
@@ -249,6 +281,13 @@ where
         Fault::new(self.source.name(), error.into())
     }
 
+    /// The source is on the fork of the view's head.
+    pub(super) const fn agree(&mut self) {
+        if let Some(forks) = &mut self.forks {
+            forks.agree();
+        }
+    }
+
     /// One read of the source's tips, refused if it contradicts itself or nothing could follow it.
     async fn snapshot(&mut self) -> Result<Snapshot, Fault> {
         self.cost.tip += 1;
@@ -258,6 +297,10 @@ where
         }
         match snapshot.tips.check(self.source.ladder()) {
             Err(broken) if Rule::Order.kept() => Err(self.fault(broken)),
+            // A node that has just started and knows nothing yet is no news of the chain.
+            _ if snapshot.tips.block(Tier::Proposed).is_none() && Rule::NoTip.kept() => {
+                Err(self.fault(Error::NoProposed))
+            }
             _ => {
                 self.monitor.snapshot(&snapshot);
                 Ok(snapshot)

@@ -6,7 +6,7 @@ use crate::{
     reconcile::{clamp, coherent},
     search::{Found, Search},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tidewatch_core::{
     BlockRef, Change, Conflict, Digest, Fault, Height, LocalView, Rule, Snapshot, Source, Tier,
     TipSet, Watermarks,
@@ -40,15 +40,80 @@ where
         if proposed.height >= finalized.height {
             return Ok(None);
         }
-        let ours = self.locator(proposed.height).await?;
-        match ours.filter(|ours| ours.height == proposed.height && *ours != proposed) {
-            Some(ours) if ours.height.get() == 0 => Err(self.other_genesis(proposed).await),
-            Some(ours) => {
-                self.conflict(Conflict { ours, theirs: proposed }).await?;
-                Ok(Some(self.report(Ended::Conflicted, snapshot.clone())))
-            }
-            None => Err(self.fault(Error::Behind { tip: proposed, finalized })),
+        let ours = self.final_at(watermarks, proposed.height).await?;
+        if ours == Some(proposed) {
+            return Err(self.fault(Error::Behind { tip: proposed, finalized }));
         }
+        self.same_network(proposed).await?;
+        if ours.is_none() {
+            return Err(self.fault(Error::Behind { tip: proposed, finalized }));
+        }
+        let (again, proposed) = self.look_again(snapshot.clone()).await?;
+        if proposed.height >= finalized.height {
+            return Err(self.fault(Error::Unconfirmed { ours: finalized, tip: proposed }));
+        }
+        match self.final_at(watermarks, proposed.height).await? {
+            Some(ours) if ours != proposed => {
+                self.conflict(Conflict { ours, theirs: proposed }).await?;
+                Ok(Some(self.report(Ended::Conflicted, again)))
+            }
+            _ => Err(self.fault(Error::Behind { tip: proposed, finalized })),
+        }
+    }
+
+    /// The block at `height`, at or below finalized, that is final here: a delivered one stands under the
+    /// finalized block. What a view without blocks was told of down there was never linked to it.
+    async fn final_at(
+        &self,
+        watermarks: &Watermarks,
+        height: Height,
+    ) -> Result<Option<BlockRef>, Fault> {
+        if height.get() == 0 {
+            return Ok(Some(self.chain_info.genesis));
+        }
+        if watermarks.delivered.is_none() {
+            let finalized = watermarks.tips.block(Tier::Finalized);
+            return Ok(finalized.filter(|finalized| finalized.height == height));
+        }
+        Ok(self.locator(height).await?.filter(|ours| ours.height == height))
+    }
+
+    /// Refuses a source on whose chain another genesis is, also where it says so only here.
+    async fn same_network(&mut self, tip: BlockRef) -> Result<(), Fault> {
+        let zero = Height::zero();
+        let theirs =
+            if tip.height == zero { Some(tip.digest) } else { self.digest(tip, zero).await? };
+        match theirs.map(|digest| BlockRef::new(zero, digest)) {
+            Some(theirs) if theirs != self.chain_info.genesis => {
+                Err(self.other_genesis(theirs).await)
+            }
+            _ => Ok(()), // A node that has no old blocks any more cannot say.
+        }
+    }
+
+    /// A second look at what contradicts `ours`, which is finalized here: one wrong answer is no evidence.
+    /// Returns what the source says the second time, if that contradicts it too.
+    async fn confirm(
+        &mut self,
+        first: Snapshot,
+        ours: BlockRef,
+    ) -> Result<(Snapshot, BlockRef), Fault> {
+        if !Rule::Confirm.kept() {
+            let theirs = first.tips.block(Tier::Proposed).unwrap_or(ours);
+            return Ok((first, theirs));
+        }
+        let (again, proposed) = self.look_again(first).await?;
+        if proposed.height < ours.height {
+            return Err(self.fault(Error::Behind { tip: proposed, finalized: ours }));
+        }
+        let Some(theirs) = self.digest(proposed, ours.height).await? else {
+            return Err(self.fault(Error::NoDigest { height: ours.height, tip: proposed }));
+        };
+        if theirs == ours.digest {
+            return Err(self.fault(Error::Unconfirmed { ours, tip: proposed }));
+        }
+        self.same_network(proposed).await?;
+        Ok((again, BlockRef::new(ours.height, theirs)))
     }
 
     /// Finds the ancestor and prunes to it.
@@ -64,19 +129,21 @@ where
         let top = head.height.min(proposed.height);
         match self.search(watermarks, proposed, top).await? {
             Found::Ancestor(ancestor) if ancestor == head => {
+                self.agree();
                 Ok(Realigned::Aligned(snapshot, *watermarks))
             }
             Found::Ancestor(ancestor) => self.prune(watermarks, snapshot, ancestor).await,
             Found::FloorDiffers { ours, theirs } if ours.height.get() == 0 => {
                 Err(self.other_genesis(theirs).await)
             }
-            Found::FloorDiffers { ours, theirs } => {
+            Found::FloorDiffers { ours, .. } => {
+                let (again, theirs) = self.confirm(snapshot, ours).await?;
                 self.conflict(Conflict { ours, theirs }).await?;
                 if head.height > ours.height {
                     // Whatever the source says of its tiers is of a chain that is not ours.
                     self.drop_above(watermarks, ours, &TipSet::unknown()).await?;
                 }
-                Ok(Realigned::Conflicted(snapshot))
+                Ok(Realigned::Conflicted(again))
             }
             Found::Nothing { lowest } => {
                 let below = lowest.and_then(|(ours, _)| ours.height.previous());
@@ -201,23 +268,23 @@ where
         ancestor: BlockRef,
     ) -> Result<Realigned, Fault> {
         let (again, proposed) = self.look_again(first).await?;
-        let (to, theirs) = match proposed.height.cmp(&ancestor.height) {
-            std::cmp::Ordering::Less => {
-                (self.locator(proposed.height).await?, Some(proposed.digest))
-            }
-            std::cmp::Ordering::Equal => (Some(ancestor), Some(proposed.digest)),
-            std::cmp::Ordering::Greater => {
-                (Some(ancestor), self.digest(proposed, ancestor.height).await?)
-            }
+        let chain = self.second_chain(watermarks, proposed, ancestor.height).await?;
+        if chain.has(watermarks.head()) {
+            self.agree();
+            return Ok(Realigned::Aligned(again, *watermarks));
+        }
+        let to = match proposed.height.cmp(&ancestor.height) {
+            std::cmp::Ordering::Less => self.locator(proposed.height).await?,
+            _ => Some(ancestor),
         };
-        let there = to.filter(|to| theirs == Some(to.digest) && to.height <= proposed.height);
-        let Some(to) = there else {
+        let Some(to) = to.filter(|to| chain.has(Some(*to))) else {
             return Err(self.fault(Error::AncestorGone { ancestor, tip: proposed }));
         };
         let finalized = watermarks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
         if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
             return Err(self.fault(Error::Behind { tip: proposed, finalized }));
         }
+        self.leave(watermarks, &chain, to.height)?;
         let known = self.known(watermarks, &again.tips, &[]).await?;
         let watermarks = self.drop_above(watermarks, to, &coherent(&again.tips, &known)).await?;
         Ok(Realigned::Aligned(again, watermarks))
@@ -233,18 +300,56 @@ where
         below: Height,
     ) -> Result<Realigned, Fault> {
         let (again, proposed) = self.look_again(first).await?;
-        let to = if proposed.height <= below {
-            proposed
-        } else {
-            let digest = self.digest(proposed, below).await?;
-            let gone = || self.fault(Error::NoBase { height: below });
-            BlockRef::new(below, digest.ok_or_else(gone)?)
+        let chain = self.second_chain(watermarks, proposed, below).await?;
+        if chain.has(watermarks.head()) {
+            self.agree();
+            return Ok(Realigned::Aligned(again, *watermarks));
+        }
+        let below = below.min(proposed.height);
+        let Some(to) = chain.at(below) else {
+            return Err(self.fault(Error::NoBase { height: below }));
         };
         if to.height.get() == 0 && to != self.chain_info.genesis {
             return Err(self.other_genesis(to).await);
         }
+        self.leave(watermarks, &chain, to.height)?;
         let watermarks = self.drop_above(watermarks, to, &again.tips).await?;
         Ok(Realigned::Aligned(again, watermarks))
+    }
+
+    /// What the source has at the second look: under `tip`, at `height`, at the view's head, and where
+    /// heads were left lately, in one question.
+    async fn second_chain(
+        &mut self,
+        watermarks: &Watermarks,
+        tip: BlockRef,
+        height: Height,
+    ) -> Result<Blocks, Fault> {
+        let head = watermarks.head().map(|head| head.height);
+        let left = self.forks.iter().flat_map(|forks| forks.heights(tip.height));
+        let mut wanted: Vec<_> = std::iter::once(height).chain(head).chain(left).collect();
+        wanted.retain(|height| *height < tip.height);
+        let mut seen = BTreeSet::new();
+        wanted.retain(|height| seen.insert(*height));
+        // Where a question names few heights, whether the source flaps is not asked.
+        wanted.truncate(self.source.limits().digests_max.get());
+        let mut blocks = BTreeMap::from([(tip.height, tip.digest)]);
+        if !wanted.is_empty() {
+            let theirs = self.digests(tip, &wanted).await?;
+            blocks.extend(wanted.into_iter().zip(theirs).filter_map(|(at, it)| Some((at, it?))));
+        }
+        Ok(Blocks(blocks))
+    }
+
+    /// Leaves the view's head for `chain` by a prune to `to`, unless the source has done that to and fro too often.
+    fn leave(&mut self, watermarks: &Watermarks, chain: &Blocks, to: Height) -> Result<(), Fault> {
+        let (Some(forks), Some(head)) = (self.forks.as_deref_mut(), watermarks.head()) else {
+            return Ok(());
+        };
+        if forks.leave(head, to, |left| chain.has(Some(*left))) || !Rule::Flapping.kept() {
+            return Ok(());
+        }
+        Err(self.fault(Error::Flapping { head }))
     }
 
     /// Prunes to `to` and clamps the tiers, in one step.
@@ -256,6 +361,20 @@ where
     ) -> Result<Watermarks, Fault> {
         let tips = clamp(self.source.ladder(), &watermarks.tips, source, to);
         self.commit(vec![Change::Pruned { to, tips }]).await
+    }
+}
+
+/// Blocks of the source's chain, as far as it was asked.
+struct Blocks(BTreeMap<Height, Digest>);
+
+impl Blocks {
+    fn at(&self, height: Height) -> Option<BlockRef> {
+        self.0.get(&height).map(|digest| BlockRef::new(height, *digest))
+    }
+
+    /// Whether `block` is one of them.
+    fn has(&self, block: Option<BlockRef>) -> bool {
+        block.is_some_and(|block| self.at(block.height) == Some(block))
     }
 }
 

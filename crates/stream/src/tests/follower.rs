@@ -6,7 +6,7 @@ use super::{
     view::Watched,
     words::watermarks_words,
 };
-use crate::{Cost, Mode, Pass, Report, Start, Unguarded};
+use crate::{Cost, Forks, Mode, Pass, Report, Start, Unguarded};
 use futures::executor::block_on;
 use tidewatch_core::{ChainInfo, Fault, FaultKind, Height, Ladder};
 
@@ -95,11 +95,17 @@ impl Follower {
         panic!("never quiet, at {}", self.stands());
     }
 
-    /// One pass.
+    /// One pass, of which none before it is known.
     pub(crate) fn pass(&mut self) -> Outcome {
+        self.pass_remembering(&mut Forks::default())
+    }
+
+    /// One pass, after those that left `forks`.
+    pub(crate) fn pass_remembering(&mut self, forks: &mut Forks) -> Outcome {
         let (events, calls) = (self.view.words().len(), self.source.calls().len());
         let mut pass =
-            Pass::new(&self.source, &mut self.view, &self.chain_info, self.mode, Unguarded, &());
+            Pass::new(&self.source, &mut self.view, &self.chain_info, self.mode, Unguarded, &())
+                .remembering(forks);
         let result = block_on(pass.run());
         let cost = pass.cost();
         let outcome = Outcome {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `chain`, `source`, `view`, `words` of `tidewatch_sim::scripted`, and `follower` | the doubles: chains that link, a source that can be told what to do, a view that checks every event, events in words |
 //! | `blocks`, `tips_only` | the published cases of a stream with and without blocks (`BS-*`) |
+//! | `conflicts` | what contradicts finality, tiers that became unknown, sources that go to and fro |
 //! | `gaps`, `situations` | the seven gaps, the extra cases (`X-*`), and sources that fail or lie |
 //! | `small_worlds` | every decision in every small world |
 //! | `interleavings` | every path through a small world of passes, and through one of a delivery: sources, commits, consumers and processes that move, fail and die between any two steps |
@@ -48,6 +49,7 @@
 //! | skip finalized, a local digest is missing | `gaps::gap_g_a_view_with_holes_recovers_from_a_reorg_by_itself` |
 
 mod blocks;
+mod conflicts;
 pub(crate) mod follower;
 mod gaps;
 mod interleavings;

@@ -161,6 +161,7 @@ mod tests {
                 lag: 0,
                 source_height: Some(Height::new(12)),
                 tip_age_ms: Some(1_250),
+                cause: None,
             }),
             reorgs: 1,
             ..Seen::default()

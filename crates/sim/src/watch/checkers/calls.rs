@@ -6,14 +6,15 @@ use crate::{
     world::Truth,
 };
 use std::time::Duration;
+use tidewatch_core::Tier;
 
 /// The number of calls to the source is within the budget of the situation.
 ///
 /// A pass starts with a snapshot, followed by a read of the view's watermarks. The budget of a pass:
 ///
 /// - two snapshots;
-/// - requests for digests: the gallop, the bisection of the interval it found, and one check of the
-///   ancestor;
+/// - requests for digests: the gallop, the bisection of the interval it found, and two to check the
+///   ancestor, or what contradicts finality and whether that is of this network;
 /// - one range for each range committed, and three more: one that did not link, one that is being
 ///   committed, and one that is prefetched.
 pub(super) struct Budget {
@@ -21,7 +22,8 @@ pub(super) struct Budget {
     /// Whether a snapshot was the last call.
     fresh: bool,
     snapshots: u64,
-    /// Snapshots since the last pass began that the source answered with tips in their order.
+    /// Snapshots since the last pass began that the source answered with a proposed tip, and with tips in
+    /// their order.
     looks: u64,
     digests: u64,
     ranges: u64,
@@ -107,7 +109,9 @@ impl Checker for Budget {
                 self.snapshots = self.snapshots.saturating_sub(1);
             }
             Observation::Answered { answer: Answer::Snapshot(snapshot), .. } => {
-                self.looks += u64::from(snapshot.tips.check(self.rules.ladder).is_ok());
+                // One without a proposed tip is refused, and ends its pass before the view is read.
+                let told = snapshot.tips.block(Tier::Proposed).is_some();
+                self.looks += u64::from(told && snapshot.tips.check(self.rules.ladder).is_ok());
             }
             Observation::WatermarksRead(_) if self.fresh => {
                 // The newest one begins this pass; before it the last pass looked again at most once.

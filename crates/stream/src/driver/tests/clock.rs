@@ -2,6 +2,7 @@
 
 use super::{Running, millis, secs, simulate};
 use crate::{
+    Thresholds,
     driver::Config,
     tests::{
         chain::Chain,
@@ -10,7 +11,7 @@ use crate::{
     },
 };
 use commonware_runtime::{Supervisor as _, deterministic};
-use tidewatch_core::{FaultKind, Ladder, State};
+use tidewatch_core::{Cause, FaultKind, Ladder, State};
 use tidewatch_sim::host::{Host, Trouble};
 
 /// By how much it is set back, in milliseconds.
@@ -48,6 +49,42 @@ fn the_next_pass_is_not_put_off() {
         trouble.jump(BACK);
         running.sleep(millis(1_100)).await;
         assert_eq!(running.passes(), 2);
+        running.stop().await;
+    });
+}
+
+/// A stuck source under a clock that was set back: its last tip is never again as old as it is.
+#[test]
+fn a_tip_from_before_the_clock_was_set_back_is_not_fresh_and_the_clock_is_named() {
+    simulate(|context| async move {
+        let (running, trouble) = start(&context, Config::default());
+        running.source.change(|world| world.snapshot.time_ms = Some(2_000));
+        running.sleep(secs(2)).await;
+        assert_eq!(running.state(), Some(State::Live));
+        trouble.jump(3_600_000);
+        running.source.change(|world| world.snapshot.time_ms = Some(3_602_000));
+        running.sleep(secs(2)).await;
+        assert_eq!(running.state(), Some(State::Live));
+        trouble.jump(BACK);
+        running.sleep(secs(2)).await;
+        let last = running.monitor.last.lock().unwrap();
+        assert_eq!((last.state, last.cause), (State::Stale, Some(Cause::ClockSetBack)));
+        running.stop().await;
+    });
+}
+
+/// After a suspend no timer has gone on, and the clock has.
+#[test]
+fn a_threshold_that_passed_while_the_machine_was_suspended_turns_the_status_at_once() {
+    simulate(|context| async move {
+        let config = Config { poll: secs(600), deadline: secs(600), ..Config::default() };
+        let contact = Thresholds { contact: secs(300), ..config.thresholds };
+        let (running, trouble) = start(&context, Config { thresholds: contact, ..config });
+        running.sleep(secs(1)).await;
+        assert_eq!(running.state(), Some(State::Live));
+        trouble.jump(3_600_000);
+        running.sleep(secs(6)).await;
+        assert_eq!(running.state(), Some(State::Blind));
         running.stop().await;
     });
 }

@@ -8,9 +8,9 @@ use crate::{
         source::{Answer, Kind, ScriptedSource},
     },
 };
-use commonware_runtime::Metrics as _;
+use commonware_runtime::{Metrics as _, Supervisor as _};
 use std::time::{Duration, SystemTime};
-use tidewatch_core::{Conflict, FaultKind, State};
+use tidewatch_core::{Cause, Conflict, FaultKind, State};
 
 /// When `state` was first said.
 fn said(driver: &Running, state: State) -> Duration {
@@ -139,6 +139,116 @@ fn a_known_gap_is_not_live_however_small() {
         driver.sleep(secs(5)).await;
         let last = driver.monitor.last.lock().unwrap();
         assert_eq!((last.state, last.lag), (State::Lagging, 1));
+        driver.stop().await;
+    });
+}
+
+/// A node that has just started names no tip: what was known before stands.
+#[test]
+fn a_source_that_names_no_tip_is_not_live_and_clears_no_conflict() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [9, 0, 0, 5]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        source.stand(&chain.fork(4, 'b', 12), [12, 0, 0, 5]);
+        driver.sleep(secs(5)).await;
+        assert_eq!(driver.state(), Some(State::Conflicted));
+        source.change(|world| world.tips = tidewatch_core::TipSet::unknown());
+        driver.sleep(secs(5)).await;
+        assert_eq!(driver.state(), Some(State::Conflicted));
+        driver.stop().await;
+
+        let source = ScriptedSource::new(&chain, [0; 4]);
+        let driver = Running::new(&context.child("restarted"), &source, Config::default());
+        driver.sleep(secs(60)).await;
+        let last = driver.monitor.last.lock().unwrap();
+        assert_ne!(last.state, State::Live);
+        assert_eq!(last.cause, Some(Cause::Fault(FaultKind::Unavailable)));
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn a_tip_from_the_future_is_not_fresh_and_the_status_says_so() {
+    simulate(|context| async move {
+        let source = ScriptedSource::new(&Chain::new('a', 9), [9, 0, 0, 5]);
+        // Milliseconds where seconds were meant, for one.
+        source.change(|world| world.snapshot.time_ms = Some(1_700_000_000_000_000));
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        let last = driver.monitor.last.lock().unwrap();
+        assert_eq!((last.state, last.cause), (State::Stale, Some(Cause::TipAhead)));
+        source.change(|world| world.snapshot.time_ms = Some(30_000));
+        driver.sleep(secs(2)).await;
+        assert_eq!(driver.state(), Some(State::Live), "what lies less ahead is a clock's business");
+        driver.stop().await;
+    });
+}
+
+/// A disk that does not answer: nothing is heard of the source meanwhile, and nobody says `Live`.
+#[test]
+fn a_commit_that_hangs_is_not_live_for_longer_than_contact_lasts() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [8, 0, 0, 0]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        assert_eq!(driver.state(), Some(State::Live));
+        let gate = driver.view.hold(1);
+        source.stand(&chain, [9, 0, 0, 0]);
+        driver.sleep(secs(18)).await;
+        assert_eq!(driver.state(), Some(State::Blind));
+        gate.open();
+        driver.sleep(secs(2)).await;
+        assert_eq!(driver.state(), Some(State::Live));
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn the_last_word_of_a_driver_that_ended_is_not_live() {
+    simulate(|context| async move {
+        let source = ScriptedSource::new(&Chain::new('a', 9), [9, 0, 0, 0]);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        assert_eq!(driver.state(), Some(State::Live));
+        let (monitor, heads) = (driver.monitor.clone(), driver.mailbox.heads());
+        driver.stop().await;
+        let last = monitor.last.lock().unwrap();
+        assert_eq!((last.state, last.cause), (State::Blind, Some(Cause::Ended)));
+        assert_eq!(heads.current().status, last);
+    });
+}
+
+#[test]
+fn a_pass_that_withheld_a_tier_is_not_live_and_says_why() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [9, 0, 0, 0]);
+        let other = chain.fork(4, 'b', 9);
+        let tips = chain.tips([9, 0, 0, 0]).with(tidewatch_core::Tier::Proven, other.checkpoint(6));
+        source.change(|world| world.tips = tips);
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(secs(2)).await;
+        let last = driver.monitor.last.lock().unwrap();
+        assert_eq!((last.state, last.cause), (State::Lagging, Some(Cause::Fault(FaultKind::Torn))));
+        driver.stop().await;
+    });
+}
+
+#[test]
+fn a_prune_of_a_view_without_blocks_is_counted() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 45);
+        let source = ScriptedSource::new(&chain, [45, 0, 0, 30]);
+        let config = Config { mode: crate::Mode::TipsOnly, ..Config::default() };
+        let driver = Running::new(&context, &source, config);
+        driver.sleep(millis(500)).await;
+        source.stand(&chain.fork(43, 'b', 46), [46, 0, 0, 30]);
+        driver.sleep(secs(2)).await;
+        let text = context.encode();
+        assert!(text.contains("driver_prunes_total 1"), "{text}");
         driver.stop().await;
     });
 }
