@@ -162,6 +162,18 @@ fn a_node_that_is_not_there_or_no_such_node_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn nobody_whose_node_answered_is_told_to_start_it() {
+    let node = Node::serve_without_aztec(ID, 9).address;
+    let data = tempfile::tempdir().unwrap();
+    let output = following(&format!("aztec+http://{node}"), data.path()).start().end(END);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for words in ["cannot follow the source", "version 4", "check the address"] {
+        assert!(output.errors.contains(words), "{words}: {}", output.errors);
+    }
+    assert!(!output.errors.contains("start the"), "{}", output.errors);
+}
+
+#[test]
 fn a_signal_ends_it_cleanly() {
     let node = Node::serve(ID, 9);
     for (_, source) in addresses(&node) {

@@ -3,13 +3,16 @@
 use super::{
     AztecError, Field, Header, Tree,
     block::{Sealed, Wire},
+    names::is_unknown,
     tips,
 };
 use crate::{
     error::fault,
-    rpc::{Answer, Call, Handshake, NodeError, RpcError, read},
+    rpc::{self, Answer, Call, Handshake, NodeError, RpcError},
 };
-use serde_json::json;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{json, value::RawValue};
+use std::fmt;
 use tidewatch_core::{BlockRef, ChainId, ChainInfo, Fault, TipSet};
 
 /// The code of a refusal of parameters.
@@ -72,6 +75,27 @@ pub(super) fn read_tips(
     read::<tips::Wire>(name, &"what it calls its tips", answer)?.read(name, genesis)
 }
 
+/// The result of one call; see [`rpc::read`].
+fn read<T: DeserializeOwned>(
+    name: &str,
+    what: &dyn fmt::Display,
+    answer: &Answer,
+) -> Result<T, Fault> {
+    match answer {
+        Err(error) if is_unknown(error) => {
+            let error = error.clone();
+            Err(fault(name, AztecError::UnknownMethod { what: what.to_string(), error }))
+        }
+        answer => rpc::read(name, what, answer),
+    }
+}
+
+/// A block, of which the header is read.
+#[derive(Deserialize)]
+struct Whole {
+    header: Header,
+}
+
 /// The header at `height`; `None` where the node has none.
 pub(super) fn read_header(
     name: &str,
@@ -79,7 +103,11 @@ pub(super) fn read_header(
     answer: &Answer,
 ) -> Result<Option<Header>, Fault> {
     let what = format_args!("the header at height {height}");
-    let header: Option<Header> = read(name, &what, answer)?;
+    // A node that has no headers by themselves answers with the block.
+    let header = match read::<Option<Header>>(name, &what, answer) {
+        Ok(header) => header,
+        Err(fault) => Some(read::<Whole>(name, &what, answer).map_err(|_| fault)?.header),
+    };
     match header {
         Some(header) if header.number != height => {
             Err(fault(name, AztecError::OtherHeader { want: height, got: header.number }))
@@ -89,36 +117,52 @@ pub(super) fn read_header(
 }
 
 /// The blocks of `chain` from `first`, at most `count`: hashed, consecutive, each standing on the one
-/// before it.
+/// before it. They end before one that cannot be, with what is wrong with it.
 pub(super) fn read_blocks(
     name: &str,
     chain: &ChainId,
     (first, count): (u64, usize),
     answer: &Answer,
-) -> Result<Vec<Sealed>, Fault> {
-    let wires: Vec<Wire> = read(name, &format_args!("what it sent from {first} up"), answer)?;
-    if wires.len() > count {
-        let error = AztecError::TooManyBlocks { got: wires.len(), first, max: count };
+) -> Result<(Vec<Sealed>, Option<Fault>), Fault> {
+    let answers: Vec<Box<RawValue>> =
+        read(name, &format_args!("what it sent from {first} up"), answer)?;
+    if answers.len() > count {
+        let error = AztecError::TooManyBlocks { got: answers.len(), first, max: count };
         return Err(fault(name, error));
     }
-    let mut blocks: Vec<Sealed> = Vec::with_capacity(wires.len());
-    for (wire, want) in wires.into_iter().zip(first..) {
-        let header = &wire.header;
-        if header.number != want {
-            return Err(fault(name, AztecError::OtherHeight { want, got: header.number }));
+    let mut blocks: Vec<Sealed> = Vec::with_capacity(answers.len());
+    for (answer, want) in answers.into_iter().zip(first..) {
+        match read_block(name, chain, want, blocks.last(), answer) {
+            Ok(block) => blocks.push(block),
+            Err(fault) => return Ok((blocks, Some(fault))),
         }
-        let theirs = self::chain(header.chain_id, header.version);
-        if theirs != *chain {
-            let error = AztecError::OtherChain { height: want, theirs, ours: chain.clone() };
-            return Err(fault(name, error));
-        }
-        let block = Sealed::from(wire);
-        if let Some(below) = blocks.last().filter(|below| !below.is_parent_of(&block)) {
-            return Err(not_linked(name, &block, below.archive));
-        }
-        blocks.push(block);
     }
-    Ok(blocks)
+    Ok((blocks, None))
+}
+
+/// The block of `chain` at height `want`, which stands on `below`.
+fn read_block(
+    name: &str,
+    chain: &ChainId,
+    want: u64,
+    below: Option<&Sealed>,
+    answer: Box<RawValue>,
+) -> Result<Sealed, Fault> {
+    let wire: Wire = read(name, &format_args!("block {want}"), &Ok(answer))?;
+    let header = &wire.header;
+    if header.number != want {
+        return Err(fault(name, AztecError::OtherHeight { want, got: header.number }));
+    }
+    let theirs = self::chain(header.chain_id, header.version);
+    if theirs != *chain {
+        let error = AztecError::OtherChain { height: want, theirs, ours: chain.clone() };
+        return Err(fault(name, error));
+    }
+    let block = Sealed::from(wire);
+    match below.filter(|below| !below.is_parent_of(&block)) {
+        Some(below) => Err(not_linked(name, &block, below.archive)),
+        None => Ok(block),
+    }
 }
 
 /// `block` does not stand on the archive `below`, which the block before it left.

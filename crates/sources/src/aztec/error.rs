@@ -1,6 +1,7 @@
 //! Why an answer of an Aztec node was refused.
 
 use super::{Field, Tree};
+use crate::rpc::RpcError;
 use tidewatch_core::{BlockRef, ChainId, FaultKind};
 
 /// What is refused of an Aztec node's answers.
@@ -17,6 +18,17 @@ pub enum AztecError {
     /// The node lacks the header that names its chain.
     #[error("it has no header at height 0")]
     NoGenesis,
+    /// A method that the node knows by none of its names.
+    #[error(
+        "{what}: {error}: followed are nodes of version 4, and those of version 5 and later, which have \
+         getChainTips, getBlock and getBlocks under node_ or aztec_"
+    )]
+    UnknownMethod {
+        /// What was asked for.
+        what: String,
+        /// What the node said.
+        error: RpcError,
+    },
     /// The header of another block than was asked for.
     #[error("the header at height {want} is that of block {got}")]
     OtherHeader {
@@ -80,7 +92,7 @@ impl AztecError {
     pub(crate) const fn kind(&self) -> FaultKind {
         match self {
             Self::Number { .. } => FaultKind::Malformed,
-            Self::NoGenesis => FaultKind::Unavailable,
+            Self::NoGenesis | Self::UnknownMethod { .. } => FaultKind::Unavailable,
             Self::OtherHeader { .. } | Self::OtherHeight { .. } | Self::OtherChain { .. } => {
                 FaultKind::WrongPosition
             }

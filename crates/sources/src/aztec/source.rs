@@ -5,6 +5,7 @@ use super::{
     block::Sealed,
     calls::{self, handshake},
     memory::{Bound, Memory, Range},
+    names::Renamed,
 };
 use crate::{
     error::fault,
@@ -43,7 +44,7 @@ const BELOW: usize = 4;
 
 /// An Aztec chain, followed from its nodes. See the [module](crate::aztec).
 pub struct AztecSource<E: Clock, R> {
-    upstreams: Upstreams<E, R>,
+    upstreams: Upstreams<E, Renamed<R>>,
     memory: Mutex<Memory>,
     chain_info: Mutex<Option<ChainInfo>>,
     /// Blocks that the nodes give at once.
@@ -70,6 +71,7 @@ impl<E: Clock + Metrics, R: Rpc> AztecSource<E, R> {
         monitor: Arc<dyn Monitor>,
         config: &Config,
     ) -> Result<Self, Fault> {
+        let nodes = nodes.into_iter().map(Renamed::new).collect();
         Ok(Self {
             upstreams: Upstreams::new(context, nodes, handshake(), monitor, config)?,
             memory: Mutex::new(Memory::new(config.recent_max.get().max(RECENT_MIN))),
@@ -156,7 +158,7 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         let digests = self.believe(read.collect::<Result<Vec<_>, Fault>>())?;
         if let (Some(range), Some(answer)) = (blocks, besides.get(2)) {
             // A node that does not give them is asked again, by whoever needs them.
-            if let Ok(run) = self.believe(self.read_run(range, answer).await) {
+            if let Ok((run, _)) = self.believe(self.read_run(range, answer).await) {
                 self.memory.lock().keep(run);
             }
         }
@@ -168,7 +170,12 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
         Ok(digests)
     }
 
-    async fn read_run(&self, range: Range, answer: &Answer) -> Result<Vec<Sealed>, Fault> {
+    /// The blocks of a range, and what is wrong with the one that would follow them, if anything is.
+    async fn read_run(
+        &self,
+        range: Range,
+        answer: &Answer,
+    ) -> Result<(Vec<Sealed>, Option<Fault>), Fault> {
         let ChainInfo { id: chain, .. } = self.known().await?;
         calls::read_blocks(self.name(), &chain, (range.first, range.count), answer)
     }
@@ -210,7 +217,11 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
                 self.limit.fetch_min(limit, Ordering::Relaxed);
                 continue;
             }
-            let run = self.believe(self.read_run(range, answer).await)?;
+            let (run, refused) = self.believe(self.read_run(range, answer).await)?;
+            // One bad block costs what stands on it. What is below it is an answer, if that was asked for.
+            if let Some(fault) = refused.filter(|_| range.first + run.len() as u64 <= from.get()) {
+                return self.believe(Err(fault));
+            }
             return self.take_in(tip, range, run, answers.get(1)).await;
         }
     }

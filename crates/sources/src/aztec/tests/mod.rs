@@ -3,6 +3,7 @@
 mod conformance;
 mod cost;
 mod hostile;
+mod names;
 mod node;
 mod recorded;
 mod values;

@@ -142,6 +142,11 @@ impl Node {
         self.0.lock().requests.len()
     }
 
+    /// What it answers a call if nobody tampers.
+    pub(super) fn truth(&self, call: &Call) -> Answer {
+        self.0.lock().result(call).map(|value| to_raw_value(&value).unwrap())
+    }
+
     /// The calls since the last time, request by request, by method.
     pub(super) fn take_requests(&self) -> Vec<Vec<Call>> {
         std::mem::take(&mut self.0.lock().requests)

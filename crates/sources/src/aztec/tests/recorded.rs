@@ -113,7 +113,7 @@ fn every_recorded_header_hashes_to_what_the_chains_own_library_says() {
 fn a_recorded_range_is_the_recorded_headers_and_the_archives_between_them() {
     let blocks = answer("node_getBlocks", &[json!(1), json!(2)]);
     let chain = ChainId::new("aztec:31337:344372055").unwrap();
-    let blocks = read_blocks("node", &chain, (1, 2), &blocks).unwrap();
+    let blocks = read_blocks("node", &chain, (1, 2), &blocks).unwrap().0;
     let digests: Vec<_> = blocks.iter().map(Sealed::reference).collect();
     assert_eq!(digests, [1, 2].map(|height| BlockRef::new(Height::new(height), digest(height))));
     assert_eq!(blocks[1].archive, header(3).last_archive);
@@ -142,7 +142,7 @@ fn what_the_node_does_not_have_or_refuses_is_understood() {
     let above = answer("node_getBlockHeader", &[json!(9999)]);
     assert_eq!(read_header("node", 9999, &above), Ok(None));
     let past = answer("node_getBlocks", &[json!(5), json!(5)]);
-    assert_eq!(read_blocks("node", &chain, (5, 5), &past), Ok(Vec::new()));
+    assert_eq!(read_blocks("node", &chain, (5, 5), &past), Ok((Vec::new(), None)));
     let refused = answer("node_getBlocks", &[json!(1), json!(1000)]);
     assert_eq!(learned_limit(refused.as_ref().unwrap_err()), Some(50));
     let fault = read_blocks("node", &chain, (1, 1000), &refused).unwrap_err();

@@ -248,7 +248,7 @@ async fn run_of(length: u64) -> Vec<Sealed> {
     let call = crate::aztec::calls::blocks(1, length as usize);
     let answer = node.send(&[call]).await.unwrap().remove(0);
     let chain = ChainId::new("aztec:31337:344372055").unwrap();
-    read_blocks("node", &chain, (1, length as usize), &answer).unwrap()
+    read_blocks("node", &chain, (1, length as usize), &answer).unwrap().0
 }
 
 #[test]

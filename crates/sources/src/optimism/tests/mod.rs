@@ -1,6 +1,7 @@
 //! The source over a scripted rollup node and a scripted execution node, in the deterministic runtime.
 
 mod node;
+mod nodes;
 
 use super::{Heads, OptimismSource, wire::SyncStatus};
 use crate::{
