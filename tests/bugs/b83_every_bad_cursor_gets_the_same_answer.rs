@@ -41,7 +41,7 @@ async fn last(log: &Disk) -> Record {
 }
 
 #[test]
-fn five_cursors_get_five_answers_at_once() {
+fn each_cursor_gets_an_answer_of_its_own_at_once() {
     simulate(|context| async move {
         let chain = Chain::new('a', 100);
         let at_one = {
@@ -51,9 +51,16 @@ fn five_cursors_get_five_answers_at_once() {
         let ahead = last(&followed(&context, "ahead", &chain, 80).await).await.cursor;
         let fork = chain.fork(41, 'b', 48);
         let forked = last(&followed(&context, "fork", &fork, 48).await).await.cursor;
-        let ours = followed(&context, "ours", &chain, 50).await;
-
+        let mut ours = followed(&context, "ours", &chain, 50).await;
         let text = last(&ours).await.cursor.to_string();
+        ours.commit(vec![announced(Tier::Finalized, chain.at(46))]).await.unwrap();
+
+        let tips =
+            TipSet::unknown().with(Tier::Proposed, fork.at(48)).with(Tier::Finalized, fork.at(45));
+        let watermarks = Watermarks { delivered: Some(fork.at(48)), tips };
+        let final_elsewhere =
+            Cursor::new(&chain.chain_info().id, 96, &watermarks, &[fork.at(47), fork.at(40)]);
+
         let forged = format!("{}x{}", &text[..40], &text[41..]);
         let watermarks = Watermarks { delivered: Some(chain.at(50)), tips: TipSet::unknown() };
         let other = Cursor::new(&ChainId::new("test:2").unwrap(), 50, &watermarks, &[]);
@@ -68,7 +75,8 @@ fn five_cursors_get_five_answers_at_once() {
             ("forged", forged),
             ("of another chain", other.to_string()),
             ("from the future", ahead.to_string()),
-            ("pruned", at_one.to_string()),
+            ("of events that are gone", at_one.to_string()),
+            ("final on another fork", final_elsewhere.to_string()),
             ("of another fork", forked.to_string()),
         ] {
             let answer = answer(&text).await;
@@ -80,7 +88,11 @@ fn five_cursors_get_five_answers_at_once() {
                 ("from the future", Err(ResumeError::Ahead { theirs, ours })) => {
                     (*theirs, *ours) == (Some(chain.at(80)), Some(chain.at(50)))
                 }
-                ("pruned", Err(ResumeError::TooOld { restart })) => {
+                ("of events that are gone", Ok(Resume::Forked { ancestor, bridge, .. })) => {
+                    let blocks = Event::Blocks { from: chain.at(2), to: chain.at(50) };
+                    (*ancestor, bridge[0].event) == (chain.at(1), blocks)
+                }
+                ("final on another fork", Err(ResumeError::TooOld { restart })) => {
                     let resumed = ours.resume(restart).await;
                     assert_eq!(resumed, Ok(Resume::Exact { next: restart.handled() }));
                     true
@@ -97,7 +109,7 @@ fn five_cursors_get_five_answers_at_once() {
             assert!(expected, "{case}: {answer:?}");
             answers.insert(case);
         }
-        assert_eq!(answers.len(), 5);
+        assert_eq!(answers.len(), 6);
         let took = context.current().duration_since(started).unwrap();
         assert!(took < millis(100), "{took:?}");
     });

@@ -1,6 +1,6 @@
 //! The port to those who read events.
 
-use crate::{Fault, FaultKind, Record};
+use crate::{BlockRef, Cursor, Fault, FaultKind, Reason, Record};
 use commonware_utils::acknowledgement::{Acknowledgement as _, Exact};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{
@@ -77,15 +77,40 @@ pub trait Consumer: Send + 'static {
     /// Names the consumer's durable position. Two consumers of one log have two names.
     fn name(&self) -> &str;
 
-    /// Takes in `records`: never empty, consecutive. The acknowledgement covers all of them.
+    /// Takes in `records`: never empty. The acknowledgement covers all of them.
+    ///
+    /// They are consecutive, or they are a bridge: events that are in no log and lead on from the consumer's
+    /// position where the log cannot. All records of a bridge have one sequence, that of the event that it
+    /// leads to, so that they are taken in together or not at all.
     fn handle(&mut self, records: &[Record]) -> impl Future<Output = Result<Ack, Fault>> + Send;
 
-    /// The events between this consumer's position and `oldest` are no longer kept. A consumer that
-    /// can start again drops what it has and takes [`Record::watermarks`] of `oldest`, which include that
-    /// event; what follows comes after it. By default it refuses, which ends its delivery.
+    /// Neither the events between this consumer's position and `oldest` nor their blocks are kept, so that
+    /// no bridge leads over the gap. A consumer that can start again drops what it has and takes
+    /// [`Record::watermarks`] of `oldest`, which include that event; what follows comes after it. By default
+    /// it refuses with [`LeftBehind`], which ends its delivery.
     fn restart(&mut self, oldest: &Record) -> impl Future<Output = Result<(), Fault>> + Send {
-        let detail = format!("events before {} are no longer kept: start again", oldest.sequence());
-        let fault = FaultKind::TooOld.fault(self.name(), detail);
+        let (stands, restart) = (oldest.watermarks.head(), oldest.cursor.clone());
+        let fault = Fault::new(self.name(), LeftBehind { stands, restart });
         async { Err(fault) }
+    }
+}
+
+/// What a consumer needs next is no longer kept, and it does not start again by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the events after its position are no longer kept, nor their blocks: what is kept begins after {}, \
+     start again from cursor {restart}",
+    .stands.map_or_else(|| "no block".into(), |block| format!("block {block}"))
+)]
+pub struct LeftBehind {
+    /// The head where the history that is kept begins.
+    pub stands: Option<BlockRef>,
+    /// The position to start again from.
+    pub restart: Cursor,
+}
+
+impl Reason for LeftBehind {
+    fn kind(&self) -> FaultKind {
+        FaultKind::TooOld
     }
 }

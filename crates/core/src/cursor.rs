@@ -17,7 +17,7 @@
 //! A cursor is not authenticated. Its blocks are only compared with the server's own, so a forged cursor
 //! can only harm the consumer that presents it.
 
-use crate::{BlockRef, ChainId, Digest, Height, Tier, Watermarks};
+use crate::{BlockRef, ChainId, Digest, Height, Tier, TipSet, Watermarks};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, Read, ReadExt, Write, varint::UInt};
@@ -197,6 +197,31 @@ impl Cursor {
     pub fn stands_at(&self, watermarks: &Watermarks) -> bool {
         self.delivered == watermarks.delivered
             && Tier::ALL.iter().all(|tier| self.block(*tier) == watermarks.tips.block(*tier))
+    }
+
+    /// Where the consumer stands. The cursor does not keep checkpoints, and the version of the tip set
+    /// is that of a new one.
+    pub fn watermarks(&self) -> Watermarks {
+        let mut tips = TipSet::unknown();
+        for tier in Tier::ALL {
+            tips.set(tier, self.block(tier).map(Into::into));
+        }
+        Watermarks { delivered: self.delivered, tips }
+    }
+
+    /// The position of a new consumer of the same chain.
+    #[must_use]
+    pub const fn restarted(&self) -> Self {
+        let Self { chain, .. } = *self;
+        Self { chain, handled: 0, delivered: None, tips: [None; 4], locators: Vec::new() }
+    }
+
+    /// The same standing in a history of which `handled` events were handled.
+    #[must_use]
+    pub fn counted(mut self, handled: u64) -> Self {
+        self.handled = handled;
+        while self.encode_size() > BYTES_MAX && self.locators.pop().is_some() {}
+        self
     }
 
     fn proposed_is_delivered(&self) -> bool {

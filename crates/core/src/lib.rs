@@ -58,7 +58,7 @@ pub use archive::{Archive, ArchiveError};
 pub use backoff::Backoff;
 pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
-pub use consumer::{Ack, Acknowledgement, Canceled, Consumer, Waiter};
+pub use consumer::{Ack, Acknowledgement, Canceled, Consumer, LeftBehind, Waiter};
 pub use cursor::{CURSOR_TEXT_MAX, Cursor, Locator, Malformed};
 pub use deadline::within;
 pub use doorbell::{Bell, Doorbell};

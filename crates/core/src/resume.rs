@@ -5,17 +5,22 @@
 //!               │ yes
 //!               ▼
 //!            is its event kept, and does it leave off where the cursor stands? ──yes──▶ Exact
-//!               │ no
+//!               │ no: past retention, of another log, or of a fork; from here on only content counts
 //!               ▼
-//!            is its event past retention? ──yes──▶ TooOld, with the oldest cursor to start from
-//!               │ no: of another log, or of a fork; from here on only content counts
-//!               ▼
-//!            further on than this log, and not seen to be on another fork? ──yes──▶ Ahead
+//!            further on than this log, not seen to be on another fork, and not of fewer events than
+//!            are past retention here? ──yes──▶ Ahead
 //!               │ no
 //!               ▼
 //!            highest common block ──none, or below what it holds finalized──▶ TooOld
-//!               └──▶ Forked, with the bridge from the cursor to here
+//!               │
+//!               ▼
+//!            are the blocks above it held? ──no──▶ TooOld, with the oldest cursor to start from
+//!               └─yes─▶ Forked, with the bridge from the cursor to here
 //! ```
+//!
+//! Events that are no longer kept cost nobody a block: who fell behind them gets the bridge, like somebody
+//! from another log. Only where the blocks are gone too, or where no event leads from one to the other, is
+//! the answer [`TooOld`](ResumeError::TooOld).
 //!
 //! A cursor is only ever compared. Missing knowledge never counts as agreement: where this log cannot
 //! tell, the ancestor lies deeper, never higher.
@@ -39,14 +44,15 @@ pub enum ResumeError {
         ours: ChainId,
     },
     /// A cursor from further on than this log has come: try again later, or elsewhere.
-    #[error("the cursor is ahead: it stands on block {theirs:?}, this log on {ours:?}")]
+    #[error("the cursor is ahead: it stands on {}, this log on {}", named(.theirs), named(.ours))]
     Ahead {
         /// Where the cursor stands.
         theirs: Option<BlockRef>,
         /// Where this log stands.
         ours: Option<BlockRef>,
     },
-    /// The history between the cursor and what is kept is gone: start again from `restart`.
+    /// What is kept does not lead on from the cursor: the blocks above it are no longer held, or this chain
+    /// took another way below what the cursor has finalized. Start again from `restart`.
     #[error("the history after the cursor is no longer kept: start again from {restart}")]
     TooOld {
         /// A cursor that can be resumed from.
@@ -57,6 +63,10 @@ pub enum ResumeError {
     Fault(#[from] Fault),
 }
 
+fn named(block: &Option<BlockRef>) -> String {
+    block.map_or_else(|| "no block".into(), |block| format!("block {block}"))
+}
+
 /// How a consumer goes on from its cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resume {
@@ -65,10 +75,10 @@ pub enum Resume {
         /// Sequence of the first event that the consumer has not handled.
         next: u64,
     },
-    /// The cursor is of another log, or of a fork that is gone: handle `bridge` first, which leads
-    /// from the cursor to where this log stands, then read on from `next`.
+    /// The cursor is of another log, of a fork that is gone, or of events that are no longer kept: handle
+    /// `bridge` first, which leads from the cursor to where this log stands, then read on from `next`.
     Forked {
-        /// The highest block that both sides have.
+        /// The highest block that both sides have; genesis for a cursor that stands on no block.
         ancestor: BlockRef,
         /// Events that are in no log: a prune where one is needed, blocks, tiers.
         bridge: Vec<Record>,
@@ -87,6 +97,12 @@ pub trait Locators: Sync {
 
     /// The height of the first delivered block whose digest is known; `None` without blocks.
     fn first(&self) -> Option<Height>;
+
+    /// The height of the oldest delivered block that is held: a bridge does not announce blocks that were
+    /// trimmed. By default none was.
+    fn oldest_block(&self) -> Option<Height> {
+        self.first()
+    }
 
     /// For each height, the highest block that is known at or below it: see
     /// [`LocalView::locate`](crate::LocalView::locate).
@@ -134,13 +150,11 @@ pub async fn resume(
     }
     let Range { start: oldest, end } = records.bounds();
     let handled = cursor.handled();
-    if handled < oldest {
-        return Err(too_old(locators, records).await?);
-    }
-    if handled == 0 && cursor.stands_at(&Watermarks::none()) {
+    if handled == 0 && oldest == 0 && cursor.stands_at(&Watermarks::none()) {
         return Ok(Resume::Exact { next: 0 });
     }
-    if let Some(sequence) = handled.checked_sub(1).filter(|sequence| *sequence < end) {
+    let kept = |sequence: &u64| oldest <= handled && *sequence < end;
+    if let Some(sequence) = handled.checked_sub(1).filter(kept) {
         let watermarks = records.watermarks_after(sequence).await?;
         if watermarks.is_some_and(|watermarks| cursor.stands_at(&watermarks)) {
             return Ok(Resume::Exact { next: handled });
@@ -172,8 +186,15 @@ async fn by_content(
     if above(cursor.block(Tier::Finalized), ours.tips.block(Tier::Finalized)) {
         return Err(ahead());
     }
-    let (ancestor, disagreed) = ancestor(locators, cursor, our_head).await?;
-    if above(cursor.head(), Some(our_head)) && !disagreed {
+    // Who stands nowhere shares all that there was before the first block.
+    let nowhere = cursor.stands_at(&Watermarks::none()).then(|| locators.chain_info().genesis);
+    let (ancestor, disagreed) = match nowhere {
+        Some(genesis) => (Some(genesis), false),
+        None => ancestor(locators, cursor, our_head).await?,
+    };
+    // A log that has come past the count of the cursor is not behind it: its chain became shorter.
+    let fewer = cursor.handled() < records.bounds().start;
+    if above(cursor.head(), Some(our_head)) && !disagreed && !fewer {
         return Err(ahead());
     }
     let floor = cursor.block(Tier::Finalized);
@@ -181,12 +202,23 @@ async fn by_content(
     let Some(ancestor) = shared else { return Err(too_old(locators, records).await?) };
     let next = records.bounds().end;
     let bridge = bridge(locators, cursor, ancestor, next).await?;
-    let end = bridge.last().map_or_else(|| standing(cursor), |record| record.watermarks);
-    if end.delivered != ours.delivered || !end.tips.same_blocks(&ours.tips) {
-        // A consumer of blocks at a log without any, or the other way round: no event says that.
+    let end = bridge.last().map_or_else(|| cursor.watermarks(), |record| record.watermarks);
+    // A consumer of blocks at a log without any, or the other way round: no event says that.
+    let leads_here = end.delivered == ours.delivered && end.tips.same_blocks(&ours.tips);
+    if !leads_here || !are_held(locators, &bridge) {
         return Err(too_old(locators, records).await?);
     }
     Ok(Resume::Forked { ancestor, bridge, next })
+}
+
+/// Whether every block that `bridge` announces is held.
+fn are_held(locators: &impl Locators, bridge: &[Record]) -> bool {
+    bridge.iter().all(|record| match record.event {
+        Event::Blocks { from, .. } => {
+            locators.oldest_block().is_some_and(|oldest| from.height >= oldest)
+        }
+        _ => true,
+    })
 }
 
 /// The highest block that the cursor and this log both have, and whether the log was seen to
@@ -224,7 +256,7 @@ async fn bridge(
     next: u64,
 ) -> Result<Vec<Record>, Fault> {
     let ours = locators.watermarks();
-    let mut watermarks = standing(cursor);
+    let mut watermarks = cursor.watermarks();
     let mut events = Vec::new();
     let mut push = |watermarks: &mut Watermarks, event: Event| {
         watermarks.apply(&event);
@@ -248,14 +280,6 @@ async fn bridge(
         });
     }
     Ok(bridge)
-}
-
-fn standing(cursor: &Cursor) -> Watermarks {
-    let mut tips = TipSet::unknown();
-    for tier in Tier::ALL {
-        tips.set(tier, cursor.block(tier).map(Into::into));
-    }
-    Watermarks { delivered: cursor.delivered(), tips }
 }
 
 /// The prune, if the cursor stands above the ancestor or has a tier that this chain does not have.
@@ -291,7 +315,7 @@ async fn redo(
     if theirs.delivered == Some(to) || to.height < first {
         return Ok(None);
     }
-    // Who was never given a block is given all that are held.
+    // Who was never given a block is given all that there are.
     let next = ancestor.height.get().saturating_add(1).max(first.get());
     let from = if theirs.delivered.is_some() { Height::new(next) } else { first };
     let known = locators.locate(&[from]).await?;
@@ -349,6 +373,8 @@ mod tests {
         records: Vec<Record>,
         /// Records before this one are gone.
         oldest: usize,
+        /// Blocks below this height are gone.
+        held: u64,
     }
 
     fn digest(height: u64, fork: u8) -> Digest {
@@ -380,7 +406,7 @@ mod tests {
                 records.push(Record { event, watermarks, cursor });
             }
             let digests = (0..=top).map(|height| block(height, fork).digest).collect();
-            Self { chain_info, digests, records, oldest: 0 }
+            Self { chain_info, digests, records, oldest: 0, held: 1 }
         }
 
         fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
@@ -399,6 +425,10 @@ mod tests {
 
         fn first(&self) -> Option<Height> {
             Some(Height::new(1))
+        }
+
+        fn oldest_block(&self) -> Option<Height> {
+            Some(Height::new(self.held))
         }
 
         async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
@@ -423,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_history_kept_elsewhere_is_resumed_in_the_same_way() {
-        let mut ours = Elsewhere::new(50, 1);
+        let ours = Elsewhere::new(50, 1);
         let at = |sequence: usize| ours.records[sequence].cursor.clone();
         assert_eq!(ours.resume(&at(30)), Ok(Resume::Exact { next: 31 }));
         assert_eq!(ours.resume(&Cursor::start(&ours.chain_info.id)), Ok(Resume::Exact { next: 0 }));
@@ -434,7 +464,7 @@ mod tests {
         };
         // Locators of block 40 stand at 39, 38, 36, 32, 24 and 8.
         assert_eq!((ancestor, next), (block(8, 0), 50));
-        let mut watermarks = standing(&fork);
+        let mut watermarks = fork.watermarks();
         for record in &bridge {
             watermarks.apply(&record.event);
             assert_eq!(watermarks, record.watermarks);
@@ -445,10 +475,63 @@ mod tests {
         let ahead = Elsewhere::new(60, 1).records[59].cursor.clone();
         let expected = ResumeError::Ahead { theirs: Some(block(60, 1)), ours: Some(block(50, 1)) };
         assert_eq!(ours.resume(&ahead), Err(expected));
+    }
 
-        let early = at(9);
-        ours.oldest = 20;
-        let restart = Box::new(ours.records[19].cursor.clone());
-        assert_eq!(ours.resume(&early), Err(ResumeError::TooOld { restart }));
+    /// The events of `bridge`, which lead from `cursor` to where `ours` stands.
+    fn events(ours: &Elsewhere, cursor: &Cursor, bridge: &[Record]) -> Vec<Event> {
+        let mut watermarks = cursor.watermarks();
+        for record in bridge {
+            watermarks.apply(&record.event);
+            assert_eq!(watermarks, record.watermarks);
+        }
+        assert_eq!(watermarks.delivered, ours.watermarks().delivered);
+        bridge.iter().map(|record| record.event).collect()
+    }
+
+    #[test]
+    fn who_fell_behind_the_events_that_are_kept_is_given_every_block_since() {
+        let mut ours = Elsewhere::new(50, 1);
+        ours.oldest = 45;
+        let nowhere = Cursor::start(&ours.chain_info.id);
+        for (cursor, from) in [(ours.records[9].cursor.clone(), 11), (nowhere, 1)] {
+            let Ok(Resume::Forked { bridge, next: 50, .. }) = ours.resume(&cursor) else {
+                panic!("{:?}", ours.resume(&cursor))
+            };
+            let blocks = Event::Blocks { from: block(from, 1), to: block(50, 1) };
+            assert_eq!(events(&ours, &cursor, &bridge), [blocks]);
+            let Some(last) = bridge.last() else { panic!("it has an event") };
+            assert_eq!(ours.resume(&last.cursor), Ok(Resume::Exact { next: 50 }));
+        }
+        let kept = ours.records[44].cursor.clone();
+        assert_eq!(ours.resume(&kept), Ok(Resume::Exact { next: 45 }));
+    }
+
+    /// Its event is past what is kept here by number alone: another log counted differently.
+    #[test]
+    fn a_cursor_of_a_log_that_counted_fewer_events_is_led_on_from_its_block() {
+        let mut ours = Elsewhere::new(50, 1);
+        ours.oldest = 45;
+        let foreign = ours.records[39].cursor.clone().counted(3);
+        let Ok(Resume::Forked { ancestor, bridge, next: 50 }) = ours.resume(&foreign) else {
+            panic!("{:?}", ours.resume(&foreign))
+        };
+        assert_eq!(ancestor, block(40, 1));
+        let blocks = Event::Blocks { from: block(41, 1), to: block(50, 1) };
+        assert_eq!(events(&ours, &foreign, &bridge), [blocks]);
+    }
+
+    #[test]
+    fn only_where_the_blocks_are_gone_too_is_a_cursor_too_old() {
+        let mut ours = Elsewhere::new(50, 1);
+        (ours.oldest, ours.held) = (45, 30);
+        let restart = Box::new(ours.records[44].cursor.clone());
+        let at = |height: usize| ours.records[height - 1].cursor.clone();
+        let nowhere = Cursor::start(&ours.chain_info.id);
+        for cursor in [nowhere, at(1), at(10), at(28)] {
+            let refused = ours.resume(&cursor);
+            assert_eq!(refused, Err(ResumeError::TooOld { restart: restart.clone() }));
+        }
+        assert!(matches!(ours.resume(&at(29)), Ok(Resume::Forked { .. })));
+        assert_eq!(ours.resume(&restart), Ok(Resume::Exact { next: 45 }));
     }
 }

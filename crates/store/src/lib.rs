@@ -110,7 +110,7 @@
 //! | open files | 3 for each [`Config::blocks_per_section`] blocks of the run, 2 for each 4,096 events, or proofs of a tier |
 //!
 //! A trim is a part of the commit that finds something to trim: what gets older without a commit stays.
-//! [`Memory`] keeps all blocks and proofs, and events by their number alone.
+//! [`Memory`] keeps all proofs, and events and blocks by their number alone.
 //!
 //! # Cost
 //!

@@ -1,12 +1,13 @@
 //! The in-memory twin of the store: the same answers, nothing survives it.
 
 use crate::{
-    Error, Retained, Slowest,
+    Error, Retained, Retention, Slowest,
     anchors::Anchors,
     evidence::Evidence,
     known::{Known, RunStart, known},
     limits,
     records::{Prunes, Stored},
+    retention::held_from,
     rules,
     waiters::Waiters,
 };
@@ -37,15 +38,18 @@ impl Memory {
         Self::with_retention(chain_info, NZU64!(65_536))
     }
 
-    /// An empty view that keeps `retention` events, whatever consumers have acknowledged. Blocks and
-    /// proofs are all kept, with or without pins.
+    /// An empty view that keeps as many events and blocks as the counts in `retention` say, one by one,
+    /// whatever consumers have acknowledged; no other limit of it counts. Blocks that are trimmed are
+    /// refused, and stay in memory.
     pub fn with_retention<B: Block>(
         chain_info: ChainInfo,
-        retention: NonZeroU64,
+        retention: impl Into<Retention>,
     ) -> (MemoryWriter<B>, MemoryReader<B>) {
+        let retention = retention.into();
         let state = State {
             chain_info: chain_info.clone(),
             retention,
+            floor: Height::zero(),
             watermarks: Watermarks::none(),
             run: None,
             anchors: Anchors::default(),
@@ -95,7 +99,9 @@ impl<B> fmt::Debug for MemoryReader<B> {
 
 struct State<B> {
     chain_info: ChainInfo,
-    retention: NonZeroU64,
+    retention: Retention,
+    /// Blocks below this height are trimmed.
+    floor: Height,
     watermarks: Watermarks,
     run: Option<Run<B>>,
     anchors: Anchors,
@@ -146,7 +152,25 @@ impl<B: Block> State<B> {
     }
 
     fn oldest(&self) -> u64 {
-        limits::oldest(0, self.end, self.end.saturating_sub(self.retention.get()))
+        let count = self.retention.events.count.map_or(u64::MAX, NonZeroU64::get);
+        limits::oldest(0, self.end, self.end.saturating_sub(count))
+    }
+
+    /// The height of the oldest block that is held.
+    fn oldest_block(&self) -> Option<Height> {
+        self.watermarks.delivered?;
+        self.run.as_ref().map(|run| run.start.first.max(self.floor))
+    }
+
+    /// Trims the blocks that are past retention.
+    fn trim(&mut self) {
+        let (Some(run), Some(count)) = (&self.run, self.retention.blocks.count) else { return };
+        let held = held_from(
+            self.pins.lowest(),
+            self.watermarks.tips.block(Tier::Finalized).map(|block| block.height),
+        );
+        let past = run.end().saturating_sub(count.get());
+        self.floor = self.floor.max(Height::new(past.min(held)));
     }
 
     fn apply(&mut self, change: Change<B>) -> Result<(), Fault> {
@@ -239,8 +263,11 @@ impl<B: Block> State<B> {
         };
         match self.exactly_at(wanted.height) {
             Some(ours) if ours != wanted => Err(ArchiveError::OffChain { wanted, ours }),
-            Some(_) if wanted.height >= run.start.first => Ok(run),
-            _ => Err(ArchiveError::Trimmed { wanted, oldest: run.start.first }),
+            Some(_) if wanted.height >= run.start.first.max(self.floor) => Ok(run),
+            _ => {
+                let oldest = run.start.first.max(self.floor);
+                Err(ArchiveError::Trimmed { wanted, oldest })
+            }
         }
     }
 }
@@ -268,6 +295,7 @@ impl<B: Block> LocalView for MemoryWriter<B> {
         while state.records.len() as u64 > keep {
             state.records.pop_front();
         }
+        state.trim();
         let end = state.end;
         state.waiters.wake(end);
         applied
@@ -308,7 +336,7 @@ impl<B: Block> MemoryReader<B> {
         let oldest = |proofs: &BTreeMap<Height, TierProof>| proofs.keys().next().copied();
         Ok(Retained {
             oldest_event: state.oldest(),
-            oldest_block: state.run.as_ref().map(|run| run.start.first),
+            oldest_block: state.oldest_block(),
             oldest_proofs: state.proofs.each_ref().map(oldest),
             pins: state.pins.list(),
             slowest: Slowest::of(handled, state.end),
@@ -427,6 +455,10 @@ impl<B: Block> Locators for State<B> {
 
     fn first(&self) -> Option<Height> {
         self.run.as_ref().map(|run| run.start.first)
+    }
+
+    fn oldest_block(&self) -> Option<Height> {
+        self.oldest_block()
     }
 
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {

@@ -54,6 +54,12 @@ impl Retention {
     }
 }
 
+impl From<NonZeroU64> for Retention {
+    fn from(events: NonZeroU64) -> Self {
+        Self::events(events)
+    }
+}
+
 /// What a store holds now, and what holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retained {

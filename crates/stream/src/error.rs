@@ -186,8 +186,11 @@ pub enum Error {
     #[error(transparent)]
     Canceled(#[from] Canceled),
     /// A consumer panicked.
-    #[error("it panicked")]
-    Panicked,
+    #[error("it panicked: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
 }
 
 impl Reason for Error {
@@ -217,8 +220,18 @@ impl Reason for Error {
             Self::HasBlocks { .. } | Self::ToldWithoutBlocks { .. } => FaultKind::InvalidConfig,
             Self::Stopped => FaultKind::Stopped,
             Self::NoAnswer { .. } => FaultKind::Timeout,
-            Self::Position(_) => FaultKind::CorruptRecord,
-            Self::Canceled(_) | Self::Panicked => FaultKind::Consumer,
+            Self::Position(error) => position_kind(error),
+            Self::Canceled(_) | Self::Panicked { .. } => FaultKind::Consumer,
         }
+    }
+}
+
+fn position_kind(error: &ResumeError) -> FaultKind {
+    match error {
+        ResumeError::Malformed(_) => FaultKind::CorruptRecord,
+        ResumeError::WrongChain { .. } => FaultKind::WrongChain,
+        ResumeError::Ahead { .. } => FaultKind::Behind,
+        ResumeError::TooOld { .. } => FaultKind::TooOld,
+        ResumeError::Fault(fault) => fault.kind,
     }
 }

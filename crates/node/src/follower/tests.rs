@@ -9,7 +9,7 @@ use tidewatch_core::{
     Ack, Block, BlockRef, ChainId, ChainInfo, Change, Conflict, Digest, Fault, FaultKind, Height,
     Ladder, Limits, Record, Running, Snapshot, Stopper, Tier, TipSet, Watermarks,
 };
-use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_store::{Keep, Memory, MemoryReader, MemoryWriter, Retention};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -254,7 +254,10 @@ fn a_critical_consumer_that_ends_ends_the_follower() {
 fn a_consumer_that_is_too_old_ends_alone() {
     run(|context| async move {
         let source = Scripted::new(Ok(1));
-        let (view, log) = Memory::with_retention(chain_info(), NZU64!(2));
+        // Neither the events nor the blocks that it would need are kept.
+        let blocks = Keep { count: Some(NZU64!(1)), ..Keep::default() };
+        let retention = Retention { blocks, ..Retention::events(NZU64!(2)) };
+        let (view, log) = Memory::with_retention(chain_info(), retention);
         let config = Config {
             source: source.clone(),
             view,

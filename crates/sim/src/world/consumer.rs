@@ -94,8 +94,10 @@ impl<E: Clock> Reader<E> {
 
     fn take(&self, records: &[Record], durable: bool) {
         let mut books = self.books.lock();
+        // Records of a bridge have one sequence, so that they are taken in together or not at all.
+        let next = books.held.next;
         for record in records {
-            if record.sequence() >= books.held.next {
+            if record.sequence() >= next {
                 books.held.watermarks.apply(&record.event);
                 books.held.next = record.cursor.handled();
             }

@@ -119,7 +119,12 @@ impl World {
                 .books
                 .iter()
                 .zip(NAMES)
-                .filter(|(books, _)| books.lock().held.watermarks != watermarks)
+                .filter(|(books, _)| {
+                    // A bridge does not count how often the tips moved.
+                    let held = books.lock().held.watermarks;
+                    held.delivered != watermarks.delivered
+                        || !held.tips.same_blocks(&watermarks.tips)
+                })
                 .map(|(books, name)| {
                     format!("{name} is at {}", watermarks_words(&books.lock().held.watermarks))
                 })

@@ -322,6 +322,10 @@ impl<E: Context> Locators for Moment<E> {
         self.run.as_ref().map(|run| run.start.first)
     }
 
+    fn oldest_block(&self) -> Option<Height> {
+        self.oldest_block()
+    }
+
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
         let run = self.run.as_ref().map(|run| (run.start, &*run.digests));
         locate(heights, &self.watermarks, run, &self.anchors, self.chain_info.genesis).await

@@ -10,7 +10,7 @@ twins! {
     a_cursor_of_this_log_is_resumed_exactly,
     a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start,
     the_cursor_of_an_older_event_names_no_block_that_its_chain_never_had,
-    five_bad_cursors_get_five_answers,
+    bad_cursors_get_an_answer_each_and_one_of_events_that_are_gone_is_led_on,
     the_restart_point_can_be_resumed_from,
     a_cursor_of_a_shorter_fork_is_led_over_the_ancestor,
     a_cursor_of_a_longer_fork_is_led_back,
@@ -102,14 +102,16 @@ async fn the_cursor_of_an_older_event_names_no_block_that_its_chain_never_had<S:
     }
 }
 
-async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S) {
+async fn bad_cursors_get_an_answer_each_and_one_of_events_that_are_gone_is_led_on<S: Twin>(
+    open: impl AsyncFn(u64) -> S,
+) {
     let (mut store, chain) = (open(10).await, Chain::of(100));
-    let mut pruned = None;
+    let mut gone = None;
     for height in 1..=50 {
         commit(&mut store, vec![chain.blocks(height, height), chain.up(Tier::Proposed, height)])
             .await;
         if height == 1 {
-            pruned = everything(&store).await.pop();
+            gone = everything(&store).await.pop();
         }
     }
     let watermarks = |chain: &Chain, height| Watermarks {
@@ -133,14 +135,25 @@ async fn five_bad_cursors_get_five_answers<S: Twin>(open: impl AsyncFn(u64) -> S
     let ahead = ResumeError::Ahead { theirs: Some(chain.at(95)), ours: Some(chain.at(50)) };
     assert_eq!(store.resume(&future).await, Err(ahead));
 
-    let pruned = store.resume(&pruned.unwrap().cursor).await;
-    assert!(matches!(pruned, Err(ResumeError::TooOld { .. })), "{pruned:?}");
+    // Its events are gone, the blocks are not.
+    let gone = gone.unwrap().cursor;
+    let (ancestor, bridge, next) = forked(store.resume(&gone).await.unwrap());
+    assert_eq!((ancestor, next), (chain.at(1), 100));
+    assert_eq!(bridge[0].event, Event::Blocks { from: chain.at(2), to: chain.at(50) });
+    assert_leads(&gone, &bridge, &store.watermarks().await.unwrap());
 
     let other = chain.forked(40, 60, 1);
+    let stands = watermarks(&other, 47);
+    let tips = stands.tips.with(Tier::Finalized, other.at(45));
+    let elsewhere = Cursor::new(chain_id, 92, &Watermarks { tips, ..stands }, &below(&other, 47));
+    commit(&mut store, vec![chain.finalize(46)]).await;
+    let too_old = store.resume(&elsewhere).await;
+    assert!(matches!(too_old, Err(ResumeError::TooOld { .. })), "{too_old:?}");
+
     let fork = Cursor::new(chain_id, 92, &watermarks(&other, 47), &below(&other, 47));
     let (ancestor, bridge, next) = forked(store.resume(&fork).await.unwrap());
     // Locators stand at 46, 45, 43, 39: the highest that is common is 39.
-    assert_eq!((ancestor, next), (chain.at(39), 100));
+    assert_eq!((ancestor, next), (chain.at(39), 101));
     assert_leads(&fork, &bridge, &store.watermarks().await.unwrap());
 }
 
@@ -149,13 +162,15 @@ async fn the_restart_point_can_be_resumed_from<S: Twin>(open: impl AsyncFn(u64) 
     for height in 1..=50 {
         commit(&mut store, vec![chain.blocks(height, height)]).await;
     }
-    let start = Cursor::start(&chain_info().id);
-    let Err(ResumeError::TooOld { restart }) = store.resume(&start).await else {
+    commit(&mut store, vec![chain.finalize(40)]).await;
+    // What it holds for final is on another fork.
+    let elsewhere = theirs(&chain.forked(10, 30, 1), 35, 15).await;
+    let Err(ResumeError::TooOld { restart }) = store.resume(&elsewhere).await else {
         panic!("resumed")
     };
-    assert_eq!(store.resume(&restart).await, Ok(Resume::Exact { next: 40 }));
-    assert_eq!(restart.delivered(), Some(chain.at(40)));
-    assert_eq!(store.read(40, 1.try_into().unwrap()).await.unwrap()[0].sequence(), 40);
+    assert_eq!(store.resume(&restart).await, Ok(Resume::Exact { next: 41 }));
+    assert_eq!(restart.delivered(), Some(chain.at(41)));
+    assert_eq!(store.read(41, 1.try_into().unwrap()).await.unwrap()[0].sequence(), 41);
 }
 
 /// A log that followed `chain` up to `height`, finalized at `finalized`.

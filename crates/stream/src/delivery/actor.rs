@@ -1,17 +1,20 @@
 //! The delivery's loop.
 
-use super::{Config, Mailbox, Parts, ingress::Message, metrics::Metrics, progress::Progress};
+use super::{
+    Config, Mailbox, Parts, bridge::Holds, call::attempt, ingress::Message, metrics::Metrics,
+    progress::Progress,
+};
 use crate::Error;
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::{select, select_loop};
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
 use commonware_utils::NZUsize;
-use futures::{FutureExt as _, future::pending, pin_mut};
+use futures::{future::pending, pin_mut};
 use rand::Rng;
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 use tidewatch_core::{
-    Ack, Actor, Backoff, Canceled, Consumer, Fault, FaultKind, History, LogError, Monitor, Record,
-    Resume, ResumeError, Rule, Severity, Stopper, Stopping,
+    Ack, Actor, Backoff, Canceled, Consumer, Cursor, Fault, FaultKind, History, LogError, Monitor,
+    Record, Resume, ResumeError, Rule, Severity, Stopper, Stopping,
 };
 use tracing::{debug, warn};
 
@@ -125,23 +128,82 @@ where
         Ok(())
     }
 
-    /// The first event that the consumer has not durably taken in, after bridging a gap in history
-    /// where its position is not one of this log.
+    /// The first event that the consumer has not durably taken in.
     async fn resume(&mut self) -> Result<Next, Fault> {
         let Some(cursor) = self.progress.log.load(self.consumer.name()).await? else {
             return Ok(Next::At(0));
         };
-        match self.progress.log.resume(&cursor).await {
-            Ok(Resume::Exact { next }) => {
-                self.progress.begin(next);
-                Ok(Next::At(next))
-            }
-            Ok(Resume::Forked { bridge, next, .. }) => self.bridge(&bridge, next).await,
-            // Its position says nothing here, not even where to look: the history starts anew.
-            Err(ResumeError::TooOld { .. }) => self.start_again(0).await,
-            Err(ResumeError::Fault(fault)) => Err(fault),
-            Err(error) => Err(Fault::new(self.consumer.name(), Error::from(error))),
+        self.progress.begin(cursor.clone());
+        let next = self.go_on(&cursor, Holds::AtLeast).await?;
+        let exactly = matches!(next, Next::At(next) if next == cursor.handled());
+        if exactly && self.progress.stands.as_ref() == Some(&cursor) {
+            self.progress.exactly(cursor.handled());
         }
+        Ok(next)
+    }
+
+    /// The log no longer keeps what comes next.
+    async fn behind(&mut self, oldest: u64) -> Result<Next, Fault> {
+        // What is out may still be dropped, and then the consumer stands further back.
+        if !self.settle().await? {
+            return Ok(Next::Stopped);
+        }
+        let mut holds = Holds::Exactly;
+        if self.progress.take_again().is_some() {
+            self.canceled().await?;
+            holds = Holds::AtLeast;
+        }
+        if let Some(stands) = self.progress.stands.clone() {
+            return self.go_on(&stands, holds).await;
+        }
+        match self.oldest(oldest).await? {
+            Some(record) => self.go_on(&record.cursor.restarted(), Holds::Exactly).await,
+            None => Ok(Next::At(oldest)),
+        }
+    }
+
+    /// Goes on from where the consumer stands, after bridging a gap in history where that is not a
+    /// position that this log keeps.
+    async fn go_on(&mut self, cursor: &Cursor, holds: Holds) -> Result<Next, Fault> {
+        let mut told = false;
+        loop {
+            let error = match self.progress.log.resume(cursor).await {
+                Ok(Resume::Exact { next }) => return Ok(Next::At(next)),
+                Ok(Resume::Forked { bridge, next, .. }) => {
+                    let bridge = holds.lead(cursor, bridge, next);
+                    return self.bridge(&bridge, next).await;
+                }
+                // Nothing here leads on from there: the history starts anew.
+                Err(ResumeError::TooOld { .. }) => return self.start_again(0).await,
+                Err(ResumeError::Fault(fault)) => return Err(fault),
+                Err(error) => error,
+            };
+            let ahead = matches!(error, ResumeError::Ahead { .. });
+            let fault = Fault::new(self.consumer.name(), Error::from(error));
+            if !ahead {
+                return Err(fault);
+            }
+            // It was taken over from an instance that was further on: this one comes up to it.
+            if !std::mem::replace(&mut told, true) {
+                self.monitor.fault(&fault);
+            }
+            let wait = self.progress.backoff.fail(&mut *self.context);
+            select! {
+                () = self.stop.stopped() => return Ok(Next::Stopped),
+                () = self.context.sleep(wait) => {},
+            }
+        }
+    }
+
+    /// Waits until nothing is out. `false` where it was stopped before.
+    async fn settle(&mut self) -> Result<bool, Fault> {
+        while self.progress.flight.len() > 0 {
+            select! {
+                () = self.stop.stopped() => return Ok(false),
+                settled = self.progress.flight.settled() => self.progress.settled(settled).await?,
+            }
+        }
+        Ok(true)
     }
 
     /// Hands `bridge` over and waits until it is acknowledged: its events are in no log, so that they
@@ -154,11 +216,8 @@ where
             if matches!(self.hand_over(bridge).await?, Next::Stopped) {
                 return Ok(Next::Stopped);
             }
-            while self.progress.flight.len() > 0 {
-                select! {
-                    () = self.stop.stopped() => return Ok(Next::Stopped),
-                    settled = self.progress.flight.settled() => self.progress.settled(settled).await?,
-                }
+            if !self.settle().await? {
+                return Ok(Next::Stopped);
             }
             if self.progress.take_again().is_none() {
                 return Ok(Next::At(next));
@@ -204,7 +263,8 @@ where
     /// One call of the consumer with `records`. Acknowledgements of earlier batches are taken meanwhile.
     async fn offer(&mut self, records: &[Record]) -> Result<Option<Result<Ack, Fault>>, Fault> {
         let call = async { self.consumer.handle(records).await };
-        let call = attempt(&*self.context, &self.stop, self.config.grace, call);
+        let name = self.progress.name.clone();
+        let call = attempt(&*self.context, &self.stop, self.config.grace, &name, call);
         pin_mut!(call);
         loop {
             select! {
@@ -237,29 +297,33 @@ where
         Ok(())
     }
 
-    /// The log does not have what was asked for: start again from what it has, or end.
+    /// The log does not have what was asked for: bridge the gap, or end.
     async fn refused(&mut self, error: LogError) -> Result<Next, Fault> {
         match error {
             LogError::Fault(fault) if fault.kind == FaultKind::Stopped => Ok(Next::Stopped),
             LogError::Fault(fault) => Err(fault),
             LogError::TooOld { oldest, .. } if !Rule::NoHole.kept() => Ok(Next::At(oldest)),
-            LogError::TooOld { oldest, .. } => self.start_again(oldest).await,
+            LogError::TooOld { oldest, .. } => self.behind(oldest).await,
         }
     }
 
     /// Starts the consumer again from the event `oldest`, or from the first one after it that is kept.
     async fn start_again(&mut self, oldest: u64) -> Result<Next, Fault> {
         self.progress.forget();
-        let mut from = oldest;
+        match self.oldest(oldest).await? {
+            Some(record) => self.restart(&record).await,
+            None => Ok(Next::At(oldest)),
+        }
+    }
+
+    /// The event `from`, or the first one after it that is kept.
+    async fn oldest(&mut self, mut from: u64) -> Result<Option<Record>, Fault> {
         loop {
             match self.progress.log.read(from, NZUsize!(1)).await {
-                Ok(records) => match records.first() {
-                    Some(record) => return self.restart(record).await,
-                    None => return Ok(Next::At(from)),
-                },
+                Ok(records) => return Ok(records.into_iter().next()),
                 // Trimmed again in between.
                 Err(LogError::TooOld { oldest, .. }) if oldest > from => from = oldest,
-                Err(LogError::TooOld { .. }) => return Ok(Next::At(from)),
+                Err(LogError::TooOld { .. }) => return Ok(None),
                 Err(LogError::Fault(fault)) => return Err(fault),
             }
         }
@@ -269,11 +333,13 @@ where
     async fn restart(&mut self, oldest: &Record) -> Result<Next, Fault> {
         loop {
             let call = async { self.consumer.restart(oldest).await };
-            let restarted = attempt(&*self.context, &self.stop, self.config.grace, call).await;
+            let (grace, name) = (self.config.grace, &self.progress.name);
+            let restarted = attempt(&*self.context, &self.stop, grace, name, call).await;
             match restarted {
                 Some(Ok(())) => {
                     self.progress.backoff.succeed();
                     self.progress.metrics.restarts.inc();
+                    self.progress.stands = Some(oldest.cursor.clone());
                     return Ok(Next::At(oldest.cursor.handled()));
                 }
                 Some(Err(fault)) => self.failed(fault).await?,
@@ -303,27 +369,5 @@ where
 
     fn start(self) -> Handle<Result<(), Fault>> {
         Self::start(self)
-    }
-}
-
-/// One call of a consumer. Nothing where it was not done `grace` after the delivery was stopped.
-async fn attempt<T>(
-    clock: &impl Clock,
-    stop: &Stopping,
-    grace: Duration,
-    call: impl Future<Output = Result<T, Fault>>,
-) -> Option<Result<T, Fault>> {
-    let expired = async {
-        stop.stopped().await;
-        clock.sleep(grace).await;
-    };
-    select! {
-        // A consumer that panics must not take the follower with it.
-        result = AssertUnwindSafe(call).catch_unwind() => {
-            Some(result.unwrap_or_else(|_| {
-                Err(Fault::new("consumer", Error::Panicked))
-            }))
-        },
-        () = expired => None,
     }
 }

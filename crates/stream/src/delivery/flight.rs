@@ -9,6 +9,22 @@ use std::{
 };
 use tidewatch_core::{Cursor, Record, Waiter};
 
+/// Where a consumer has to go on after an acknowledgement was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Again {
+    /// The first event that is not acknowledged.
+    pub(super) from: u64,
+    /// The consumer's position before it; `None` at the beginning.
+    pub(super) stands: Option<Cursor>,
+}
+
+/// The position of a consumer before and after a batch.
+#[derive(Debug)]
+struct Step {
+    before: Option<Cursor>,
+    after: Cursor,
+}
+
 /// What came of batches that were out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
@@ -16,14 +32,14 @@ pub(super) struct Settled {
     pub(super) position: Option<Cursor>,
     /// How many acknowledgements were given.
     pub(super) acknowledged: u64,
-    /// An acknowledgement was dropped: all that is out is forgotten, and this event comes next.
-    pub(super) again_from: Option<u64>,
+    /// An acknowledgement was dropped: all that is out is forgotten.
+    pub(super) again: Option<Again>,
 }
 
 /// The batches that are out, with those who acknowledge them.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    window: Window<Cursor>,
+    window: Window<Step>,
     waiters: BTreeMap<Batch, Waiter>,
 }
 
@@ -33,19 +49,21 @@ impl Flight {
         self.window.len()
     }
 
-    /// `records` are acknowledged later.
-    pub(super) fn later(&mut self, records: &[Record], waiter: Waiter) {
+    /// `records`, which lead on from `before`, are acknowledged later.
+    pub(super) fn later(&mut self, before: Option<Cursor>, records: &[Record], waiter: Waiter) {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
-        let batch = self.window.push(first.sequence(), last.cursor.clone());
+        let step = Step { before, after: last.cursor.clone() };
+        let batch = self.window.push(first.sequence(), step);
         self.waiters.insert(batch, waiter);
     }
 
-    /// `records` are acknowledged. Returns the position that is durable now, if nothing before them is
-    /// out.
-    pub(super) fn now(&mut self, records: &[Record]) -> Option<Cursor> {
+    /// `records`, which lead on from `before`, are acknowledged. Returns the position that is durable
+    /// now, if nothing before them is out.
+    pub(super) fn now(&mut self, before: Option<Cursor>, records: &[Record]) -> Option<Cursor> {
         let (first, last) = (records.first()?, records.last()?);
-        let batch = self.window.push(first.sequence(), last.cursor.clone());
-        self.window.acknowledge(batch)
+        let step = Step { before, after: last.cursor.clone() };
+        let batch = self.window.push(first.sequence(), step);
+        self.window.acknowledge(batch).map(|step| step.after)
     }
 
     /// Resolves when something came of a batch; never, where none is out. Everything that is there by
@@ -80,18 +98,19 @@ impl Flight {
         for batch in done {
             self.waiters.remove(&batch);
             settled.acknowledged += 1;
-            settled.position = self.window.acknowledge(batch).or(settled.position.take());
+            let moved = self.window.acknowledge(batch).map(|step| step.after);
+            settled.position = moved.or(settled.position.take());
         }
         if canceled {
-            settled.again_from = self.forget();
-            debug_assert!(settled.again_from.is_some(), "what was canceled was out");
+            settled.again = self.forget();
+            debug_assert!(settled.again.is_some(), "what was canceled was out");
         }
         if settled == Settled::default() { Poll::Pending } else { Poll::Ready(settled) }
     }
 
-    /// Forgets all that is out. Returns the first event that is not acknowledged, if any is out.
-    pub(super) fn forget(&mut self) -> Option<u64> {
+    /// Forgets all that is out. Returns where the consumer has to go on, if any is.
+    pub(super) fn forget(&mut self) -> Option<Again> {
         self.waiters.clear();
-        self.window.rewind()
+        self.window.rewind().map(|(from, step)| Again { from, stands: step.before })
     }
 }

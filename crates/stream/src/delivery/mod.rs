@@ -32,11 +32,19 @@
 //! # Slow consumers
 //!
 //! A consumer may take as long as it likes over its events; only a stop does not wait for it longer than
-//! `grace`. One that falls behind the log's retention is asked to start again (see
-//! [`Consumer::restart`](tidewatch_core::Consumer::restart)); it is never given a history with a hole
-//! in it.
+//! `grace`. One that falls behind the events that are kept is given the bridge from where it stands, as
+//! after a fork: every block since is announced in it. Only where these blocks were trimmed too is it asked
+//! to start again (see [`Consumer::restart`](tidewatch_core::Consumer::restart)); it is never given a
+//! history with a hole in it.
+//!
+//! A bridge at the start of a delivery begins with a prune to the consumer's position: it may have taken in
+//! more than it acknowledged, and those events do not come again.
+//!
+//! A position that is ahead of the log, taken over from an instance that was further on, waits for the log.
 
 mod actor;
+mod bridge;
+mod call;
 mod config;
 mod flight;
 mod ingress;

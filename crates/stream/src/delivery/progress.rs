@@ -1,7 +1,7 @@
 //! How far a consumer has come, and who waits for it.
 
 use super::{
-    flight::{Flight, Settled},
+    flight::{Again, Flight, Settled},
     ingress::Message,
     metrics::Metrics,
 };
@@ -17,8 +17,10 @@ pub(super) struct Progress<L> {
     pub(super) metrics: Metrics,
     pub(super) backoff: Backoff,
     pub(super) flight: Flight,
-    /// An acknowledgement was dropped: this event has to come again, before any other.
-    again_from: Option<u64>,
+    /// Where the consumer stands: after everything that it was handed and took in. `None` at the beginning.
+    pub(super) stands: Option<Cursor>,
+    /// An acknowledgement was dropped: events have to come again, before any other.
+    again: Option<Again>,
     /// Events of this history that are durably handled.
     durable: u64,
     requests: Vec<(u64, oneshot::Sender<u64>)>,
@@ -32,27 +34,35 @@ impl<L: Positions> Progress<L> {
             metrics,
             backoff,
             flight: Flight::default(),
-            again_from: None,
+            stands: None,
+            again: None,
             durable: 0,
             requests: Vec::new(),
         }
     }
 
+    /// The consumer's position is durably `cursor`, of this log or of another one.
+    pub(super) fn begin(&mut self, cursor: Cursor) {
+        self.stands = Some(cursor);
+    }
+
     /// The consumer resumes exactly, with so many events durably handled.
-    pub(super) fn begin(&mut self, durable: u64) {
+    pub(super) fn exactly(&mut self, durable: u64) {
         self.durable = durable;
         self.answer();
     }
 
     /// The consumer took `records` in.
     pub(super) async fn handled(&mut self, records: &[Record], ack: Ack) -> Result<(), Fault> {
-        if self.again_from.is_some() {
+        if self.again.is_some() {
             // Earlier events come again, and these after them: the answer to this call is void.
             return Ok(());
         }
+        let after = records.last().map(|last| last.cursor.clone());
+        let before = std::mem::replace(&mut self.stands, after);
         match ack {
             Ack::Later(waiter) if Rule::DurableAck.kept() => {
-                self.flight.later(records, waiter);
+                self.flight.later(before, records, waiter);
                 self.count();
                 Ok(())
             }
@@ -62,7 +72,7 @@ impl<L: Positions> Progress<L> {
             }
             Ack::Accepted | Ack::Durable | Ack::Later(_) => {
                 self.backoff.succeed();
-                match self.flight.now(records) {
+                match self.flight.now(before, records) {
                     Some(cursor) => self.store(&cursor).await,
                     None => Ok(()),
                 }
@@ -72,11 +82,11 @@ impl<L: Positions> Progress<L> {
 
     /// Something came of batches that were out.
     pub(super) async fn settled(&mut self, settled: Settled) -> Result<(), Fault> {
-        let Settled { position, acknowledged, again_from } = settled;
-        self.again_from = again_from.or(self.again_from);
-        if acknowledged > 0 && again_from.is_none() {
+        let Settled { position, acknowledged, again } = settled;
+        if acknowledged > 0 && again.is_none() {
             self.backoff.succeed();
         }
+        self.again = again.or(self.again.take());
         self.count();
         match position {
             Some(cursor) => self.store(&cursor).await,
@@ -84,15 +94,18 @@ impl<L: Positions> Progress<L> {
         }
     }
 
-    /// The event that has to come again, if an acknowledgement was dropped.
-    pub(super) const fn take_again(&mut self) -> Option<u64> {
-        self.again_from.take()
+    /// The event that has to come again, if an acknowledgement was dropped: the consumer stands before
+    /// it from now on.
+    pub(super) fn take_again(&mut self) -> Option<u64> {
+        let Again { from, stands } = self.again.take()?;
+        self.stands = stands;
+        Some(from)
     }
 
     /// The consumer starts anew: what is out says nothing any more.
     pub(super) fn forget(&mut self) {
         self.flight.forget();
-        self.again_from = None;
+        self.again = None;
         self.count();
     }
 

@@ -57,12 +57,13 @@ impl<P> Window<P> {
         position
     }
 
-    /// Forgets every batch that is out. Returns the first event that is not acknowledged, if any is out.
-    pub(super) fn rewind(&mut self) -> Option<u64> {
-        let first = self.slots.front().map(|slot| slot.first);
+    /// Forgets every batch that is out. Returns the first event that is not acknowledged, and the
+    /// position of its batch, if any is out.
+    pub(super) fn rewind(&mut self) -> Option<(u64, P)> {
         self.front += self.slots.len() as u64;
+        let first = self.slots.pop_front();
         self.slots.clear();
-        first
+        first.map(|slot| (slot.first, slot.position))
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
                     window.acknowledge(batches[*batch]);
                 }
                 let reached = prefix(&order[..done]) as u64;
-                assert_eq!(window.rewind(), (reached < 5).then_some(10 * reached));
+                assert_eq!(window.rewind(), (reached < 5).then_some((10 * reached, reached)));
                 assert_eq!((window.len(), window.rewind()), (0, None));
                 // Acknowledgements of what was forgotten change nothing.
                 let again = window.push(10 * reached, reached);

@@ -3,7 +3,7 @@
 use super::{Printer, Reached};
 use commonware_utils::sync::Mutex;
 use tidewatch_core::{
-    Ack, Consumer, Event, Fault, FaultKind, Monitor, Record, State, Status, Tier, json::Line,
+    Ack, Consumer, Fault, FaultKind, Monitor, Record, State, Status, Tier, json::Line,
 };
 
 /// The name of the durable position of standard output.
@@ -42,16 +42,6 @@ impl Consumer for Events {
             self.reached.printed(last.watermarks.tips.block(Tier::Finalized));
         }
         Ok(Ack::Durable)
-    }
-
-    async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
-        // A prune to where the kept history begins tells readers to drop what they have and go on there.
-        let watermarks = &oldest.watermarks;
-        let Some(to) = watermarks.head() else { return Ok(()) };
-        let pruned = Event::Pruned { to, depth: 0, tips: watermarks.tips };
-        let line = text(&Line::event(&pruned, &oldest.cursor));
-        let line = line.map_err(|error| Self::failed(&error))?;
-        self.printer.print(line).await.map_err(|error| Self::failed(&error))
     }
 }
 
@@ -100,7 +90,8 @@ mod before;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use commonware_runtime::{Runner as _, tokio};
+    use commonware_runtime::{Runner as _, Supervisor as _, tokio};
+    use commonware_utils::NZU64;
     use serde_json::{Value, json};
     use std::{
         future::{Future as _, poll_fn},
@@ -109,10 +100,18 @@ mod tests {
         sync::{Arc, mpsc},
     };
     use tidewatch_core::{
-        Watermarks,
+        Change, LocalView as _, Tip, Watermarks,
         json::{Block, Tips},
     };
-    use tidewatch_sim::conformance::{Subject, Verdict, consumer, consumer_checks as name};
+    use tidewatch_sim::{
+        conformance::{Subject, Verdict, consumer, consumer_checks as name},
+        scripted::chain::Chain,
+    };
+    use tidewatch_store::Memory;
+    use tidewatch_stream::{
+        Delivery,
+        delivery::{Config, Parts},
+    };
 
     /// What a reader at the other end of the pipe has, and keeps when the command ends.
     #[derive(Default)]
@@ -159,10 +158,6 @@ mod tests {
                 handling.as_mut().poll(wake)
             })
             .await
-        }
-
-        async fn restart(&mut self, oldest: &Record) -> Result<(), Fault> {
-            self.events.restart(oldest).await
         }
     }
 
@@ -215,6 +210,56 @@ mod tests {
             let head = serde_json::to_value(watermarks.delivered.map(Block::from));
             (head.unwrap(), serde_json::to_value(Tips::from(&watermarks.tips)).unwrap())
         }
+    }
+
+    /// Block 1 is being written when 40 more come, to a log that keeps 8 events.
+    #[test]
+    fn a_reader_that_stalls_longer_than_events_are_kept_is_announced_every_block() {
+        tokio::Runner::default().start(|context| async move {
+            let chain = Chain::new('a', 100);
+            let (mut view, log) = Memory::with_retention(chain.chain_info(), NZU64!(8));
+            let mut reader = Reader::default();
+            let full = Arc::<Mutex<()>>::default();
+            let (lines, (open, printer)) = (reader.lines.clone(), mpsc::channel());
+            reader.printer = Some(printer);
+            let pipe = Pipe { lines: lines.clone(), full: full.clone(), _open: open };
+            let consumer = Events::new(Printer::start(pipe).unwrap(), Reached::new(None, true));
+            let parts = Parts { log, consumer, monitor: () };
+            let (delivery, mailbox) =
+                Delivery::new(context.child("delivery"), parts, Config::default());
+            let (stalled, (stall, reads)) = (mpsc::channel(), mpsc::channel::<()>());
+            std::thread::spawn(move || {
+                let _full = full.lock();
+                stalled.0.send(()).unwrap();
+                let _ = reads.recv();
+            });
+            stalled.1.recv().unwrap();
+            let mut commit = async |from, to| {
+                for height in from..=to {
+                    let tip = Tip::from(chain.at(height));
+                    let moved = Change::Advanced { tier: Tier::Proposed, tip, proof: None };
+                    let blocks = Change::Blocks(chain.range(height, height));
+                    view.commit(vec![blocks, moved]).await.unwrap();
+                }
+            };
+            commit(1, 1).await;
+            let running = delivery.start();
+            commit(2, 41).await;
+            drop(stall);
+            mailbox.durable(82).await.unwrap();
+            mailbox.stop();
+            running.await.unwrap().unwrap();
+            reader.close();
+            let (mut next, lines) = (1, lines.lock().clone());
+            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let line: Value = serde_json::from_slice(line).unwrap();
+                if line["event"] == "blocks" {
+                    assert_eq!(line["from"]["height"], next, "{line}");
+                    next = line["to"]["height"].as_u64().unwrap() + 1;
+                }
+            }
+            assert_eq!(next, 42, "all are announced");
+        });
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use crate::{conformance::told::Told, scripted::chain::TestBlock};
 use commonware_utils::NZUsize;
 use rand::{Rng, RngExt as _};
-use std::num::NonZeroU64;
 use tidewatch_core::{EventLog as _, Fault, FaultKind, Ladder, LogError, Record};
-use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Retention};
 use tidewatch_stream::{Ended, Mode, Pass, Unguarded};
 
 /// Passes that one move of the chain takes, at the most.
@@ -52,8 +51,8 @@ pub(super) struct History {
 }
 
 impl History {
-    /// One that has not begun, whose log keeps so many events.
-    pub(super) fn new(retention: NonZeroU64) -> Self {
+    /// One that has not begun, whose log keeps so much.
+    pub(super) fn new(retention: impl Into<Retention>) -> Self {
         let told = Told::new(Ladder::Rollup);
         let (view, log) = Memory::with_retention(told.chain_info(), retention);
         Self { told, view, log }

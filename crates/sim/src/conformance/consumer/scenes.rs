@@ -12,6 +12,7 @@ use commonware_utils::{NZU64, NZUsize};
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::{num::NonZeroUsize, time::Duration};
 use tidewatch_core::{Fault, Positions as _};
+use tidewatch_store::{Keep, Retention};
 
 /// Sizes of batches.
 const BATCHES: [NonZeroUsize; 4] = [NZUsize!(256), NZUsize!(1), NZUsize!(2), NZUsize!(7)];
@@ -174,19 +175,21 @@ pub(super) async fn out<E: Runtime, J: Subject>(
     shown(told, "it never had several batches out that it acknowledged later")
 }
 
-/// A consumer that was away while events were dropped.
+/// A consumer that was away while events and blocks were dropped.
 pub(super) async fn restarts<E: Runtime, J: Subject>(
     stage: &mut Stage<'_, E>,
     fresh: &mut impl FnMut() -> J,
 ) -> Look {
     let mut told = false;
     for crash in [Crash::Never, Crash::AfterRestart] {
-        let mut history = History::new(NZU64!(FEW));
+        // The blocks are trimmed too: otherwise it would be led on.
+        let blocks = Keep { count: Some(NZU64!(1)), ..Keep::default() };
+        let mut history = History::new(Retention { blocks, ..Retention::events(NZU64!(FEW)) });
         history.tell(&TALE[..2]).await.map_err(|fault| untold(&fault))?;
         let mut play = Play::new(stage, fresh());
         play.live(&history.log, BATCH, Crash::Never, end(&history).await).await?;
         history.tell(&TALE[2..]).await.map_err(|fault| untold(&fault))?;
-        // The events that are kept say nothing of the lower tiers.
+        // The events that are kept say nothing of the lower tiers, and no block below them is held.
         history.tell(&[Step::Grow(1); FEW as usize]).await.map_err(|fault| untold(&fault))?;
         let end = end(&history).await;
         let ended = play.live(&history.log, BATCH, crash, end).await?;

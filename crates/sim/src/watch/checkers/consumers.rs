@@ -3,26 +3,67 @@
 use super::{Checker, Observation};
 use crate::world::Truth;
 use std::collections::BTreeMap;
-use tidewatch_core::Record;
+use tidewatch_core::{Cursor, Event, Record, Watermarks};
 
-/// Every consumer receives every event, in order, without gaps.
+/// Every consumer receives every event, in order, without gaps; or, where events are no longer kept, a
+/// bridge that announces every block.
 #[derive(Default)]
 pub(super) struct Delivered {
-    /// For each consumer, the next event that it has not handled: deliveries start there or earlier.
-    next: BTreeMap<String, u64>,
-    /// The oldest event that was readable at the last start.
-    oldest: u64,
+    /// For each consumer, where it stands: deliveries start there or earlier.
+    stands: BTreeMap<String, Stands>,
+}
+
+/// How far a consumer has come.
+#[derive(Clone, Copy)]
+struct Stands {
+    /// The next event that it has not handled.
+    next: u64,
+    watermarks: Watermarks,
+}
+
+impl Stands {
+    const NOWHERE: Self = Self { next: 0, watermarks: Watermarks::none() };
+
+    fn after(record: &Record) -> Self {
+        Self { next: record.cursor.handled(), watermarks: record.watermarks }
+    }
+
+    /// Whether `records` lead on from here as a bridge, without a hole.
+    fn is_led_by(&self, records: &[Record]) -> bool {
+        let mut watermarks = self.watermarks;
+        records.iter().all(|record| {
+            let below = watermarks.delivered;
+            watermarks.apply(&record.event);
+            let whole = match (record.event, below) {
+                (Event::Blocks { from, .. }, Some(below)) => {
+                    from.height.previous() == Some(below.height)
+                }
+                _ => true,
+            };
+            let theirs = &record.watermarks;
+            let folds = watermarks.delivered == theirs.delivered
+                && watermarks.tips.same_blocks(&theirs.tips);
+            whole && folds && record.sequence() == records[0].sequence()
+        })
+    }
 }
 
 impl Delivered {
-    fn given(&self, consumer: &str, records: &[Record]) -> Result<u64, String> {
-        let [first, ..] = records else {
+    fn stands(&self, consumer: &str) -> Stands {
+        self.stands.get(consumer).copied().unwrap_or(Stands::NOWHERE)
+    }
+
+    fn given(&self, consumer: &str, records: &[Record]) -> Result<Stands, String> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return Err(format!("{consumer} received an empty batch"));
         };
-        let next = self.next.get(consumer).copied().unwrap_or(0);
+        let stands = self.stands(consumer);
         // The records of a bridge have the sequence of the event that the bridge leads to.
-        if first.sequence() > next {
-            let first = first.sequence();
+        if first.sequence() > stands.next {
+            if stands.is_led_by(records) {
+                return Ok(Stands::after(last));
+            }
+            let (first, next) = (first.sequence(), stands.next);
             return Err(format!("{consumer} received event {first}, expected {next}"));
         }
         for pair in records.windows(2) {
@@ -30,7 +71,7 @@ impl Delivered {
                 return Err(format!("{consumer} received a batch with a gap"));
             }
         }
-        Ok(records.last().map_or(next, |last| last.cursor.handled()))
+        Ok(Stands::after(last))
     }
 }
 
@@ -42,26 +83,25 @@ impl Checker for Delivered {
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         match observation {
             Observation::Handled { consumer, records, .. } => {
-                let next = self.given(consumer, records)?;
-                self.next.insert((*consumer).into(), next);
+                let stands = self.given(consumer, records)?;
+                self.stands.insert((*consumer).into(), stands);
             }
             Observation::NotHandled { consumer, records } => {
                 self.given(consumer, records)?;
             }
             Observation::StartedAgain { consumer, oldest } => {
-                let next = self.next.get(*consumer).copied().unwrap_or(0);
-                if oldest.sequence() <= next {
+                if oldest.sequence() <= self.stands(consumer).next {
                     return Err(format!("{consumer} was restarted without need"));
                 }
-                self.next.insert((*consumer).into(), oldest.cursor.handled());
+                self.stands.insert((*consumer).into(), Stands::after(oldest));
             }
             Observation::Position { consumer, cursor } => {
                 // Events that were accepted but not durable are delivered again.
-                let handled = cursor.as_ref().map_or(0, tidewatch_core::Cursor::handled);
-                self.next.insert(consumer.clone(), handled);
-            }
-            Observation::Opened { records, .. } => {
-                self.oldest = records.first().map_or(0, Record::sequence);
+                let at = |cursor: &Cursor| Stands {
+                    next: cursor.handled(),
+                    watermarks: cursor.watermarks(),
+                };
+                self.stands.insert(consumer.clone(), cursor.as_ref().map_or(Stands::NOWHERE, at));
             }
             _ => {}
         }

@@ -114,8 +114,13 @@ fn a_fault_that_cannot_be_tried_again_ends_only_this_delivery() {
 #[test]
 fn a_consumer_that_cannot_start_again_ends_its_delivery_with_too_old() {
     simulate(|context| async move {
-        let mut log = Log::keeping(8);
+        let mut log = Log::trimming(8);
+        log.grow(1).await;
+        let first = Running::new(&context, &log, Of::default());
+        context.sleep(millis(5)).await;
+        first.stop().await;
         log.grow(20).await;
+        log.finalize().await;
         let delivery = Running::new(&context, &log, Of::default());
         assert_eq!(delivery.handle.await.unwrap().unwrap_err().kind, FaultKind::TooOld);
     });

@@ -1,6 +1,7 @@
 //! The delivery, in the deterministic runtime: consumers that are prompt, slow, failing, panicking,
 //! behind, and gone.
 
+mod behind;
 mod ends;
 mod hands_over;
 mod later;
@@ -26,7 +27,7 @@ use tidewatch_core::{
     Ack, Acknowledgement, Change, Consumer, Fault, FaultKind, LocalView as _, Monitor, Record,
     Tier, Tip,
 };
-use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_store::{Keep, Memory, MemoryReader, MemoryWriter, Retention};
 
 /// What a consumer does with the events that it is handed.
 #[derive(Clone, Debug)]
@@ -124,11 +125,17 @@ impl Consumer for Scripted {
 
 /// Remembers faults.
 #[derive(Clone, Default)]
-struct Faults(Arc<Mutex<Vec<FaultKind>>>);
+struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+impl Faults {
+    fn kinds(&self) -> Vec<FaultKind> {
+        self.0.lock().iter().map(|fault| fault.kind).collect()
+    }
+}
 
 impl Monitor for Faults {
     fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.kind);
+        self.0.lock().push(fault.clone());
     }
 }
 
@@ -147,12 +154,28 @@ impl Log {
         Self { view, memory, chain, tip: 0 }
     }
 
-    /// One that keeps no more than this many events.
+    /// One that keeps no more than this many events, and all blocks.
     fn keeping(events: u64) -> Self {
+        Self::with(Retention::events(NZU64!(events)))
+    }
+
+    /// One that keeps no more than this many events, and of finalized blocks the newest.
+    fn trimming(events: u64) -> Self {
+        let blocks = Keep { count: Some(NZU64!(1)), ..Keep::default() };
+        Self::with(Retention { blocks, ..Retention::events(NZU64!(events)) })
+    }
+
+    fn with(retention: Retention) -> Self {
         let chain = Chain::new('a', 1000);
-        let retention = NZU64!(events);
         let (view, memory) = Memory::with_retention(chain.chain_info(), retention);
         Self { view, memory, chain, tip: 0 }
+    }
+
+    /// Writes one event: its tip is finalized.
+    async fn finalize(&mut self) {
+        let tip = Tip::from(self.chain.at(self.tip));
+        let moved = Change::Advanced { tier: Tier::Finalized, tip, proof: None };
+        self.view.commit(vec![moved]).await.unwrap();
     }
 
     /// Writes so many blocks, two events for each: the block and the tip.

@@ -1,6 +1,6 @@
 //! The log and the consumer as a delivery sees them.
 
-use super::world::{Act, Shared, unless_dead};
+use super::world::{Act, Shared, World, unless_dead};
 use futures::future::{pending, ready};
 use std::{num::NonZeroUsize, panic::resume_unwind};
 use tidewatch_core::{
@@ -100,7 +100,7 @@ impl Consumer for Reader {
     async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
         let act = {
             let mut world = self.0.lock();
-            world.handed(records);
+            let bridge = world.handed(records);
             let acts = [
                 Act::Accepts,
                 Act::Fails,
@@ -115,12 +115,13 @@ impl Consumer for Reader {
             let act = world.choose(point, &acts);
             let taken = !matches!(act, Some(Act::Fails | Act::Panics | Act::DiesBefore));
             if taken {
-                world.take(records, act != Some(Act::Accepts));
+                let take = if bridge { World::cross } else { World::take };
+                take(&mut world, records, act != Some(Act::Accepts));
             }
             let failed = matches!(act, Some(Act::Fails | Act::FailsLate | Act::Panics));
             world.failures += usize::from(failed);
             if !failed {
-                world.expected += records.len() as u64;
+                world.expected = last.map_or(world.expected, |last| last.cursor.handled());
             }
             act
         };

@@ -10,13 +10,12 @@ use futures::FutureExt as _;
 use std::{
     fmt::{self, Display},
     future::{Future, pending},
-    num::NonZeroU64,
     sync::Arc,
 };
 use tidewatch_core::{
-    Change, EventLog as _, LocalView as _, LogError, Record, Tier, Tip, TipSet, Watermarks,
+    Change, Event, EventLog as _, LocalView as _, LogError, Record, Tier, Tip, TipSet, Watermarks,
 };
-use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Retention};
 
 /// No chain is higher.
 const TOP: u64 = 4;
@@ -100,8 +99,9 @@ pub(super) struct World {
     pub(super) position: u64,
     /// The event that has to come next: none is left out, and none comes again without a reason.
     pub(super) expected: u64,
-    /// Batches, restarts, and failures of the consumer.
+    /// Batches, those of them that are bridges, restarts, and failures of the consumer.
     pub(super) batches: usize,
+    pub(super) bridges: usize,
     pub(super) restarts: usize,
     pub(super) failures: usize,
     /// The first rule that was broken. A panic would be taken for one of the consumer's.
@@ -112,8 +112,8 @@ pub(super) struct World {
 pub(super) type Shared = Arc<Mutex<World>>;
 
 impl World {
-    /// A log that keeps so many events, of two blocks and their tips.
-    pub(super) fn new(choices: Choices, menu: Menu, retention: NonZeroU64) -> Self {
+    /// A log that keeps so much, of two blocks and their tips.
+    pub(super) fn new(choices: Choices, menu: Menu, retention: Retention) -> Self {
         let chain = Chain::new('a', 0);
         let (view, memory) = Memory::with_retention(chain.chain_info(), retention);
         let none = Taken { next: 0, watermarks: Watermarks::none() };
@@ -133,6 +133,7 @@ impl World {
             position: 0,
             expected: 0,
             batches: 0,
+            bridges: 0,
             restarts: 0,
             failures: 0,
             broken: None,
@@ -222,11 +223,21 @@ impl World {
         self.history.get(sequence as usize).map(what) == Some(what(record))
     }
 
-    /// These events came.
-    pub(super) fn handed(&mut self, records: &[Record]) {
+    /// Whether events that are expected are no longer kept.
+    fn gone(&self) -> bool {
+        let next = self.memory.read(self.expected, NZUsize!(1)).now_or_never();
+        matches!(next.expect("in memory"), Err(LogError::TooOld { .. }))
+    }
+
+    /// These events came. Says whether they are a bridge.
+    pub(super) fn handed(&mut self, records: &[Record]) -> bool {
         self.batches += 1;
         let sequences: Vec<_> = records.iter().map(Record::sequence).collect();
         let (expected, most) = (self.expected, 1..=BATCH_MAX);
+        if sequences.first() != Some(&expected) && self.gone() {
+            self.bridged(records);
+            return true;
+        }
         self.check(most.contains(&records.len()), || format!("a batch of {}", sequences.len()));
         self.check(sequences.first() == Some(&expected), || {
             format!("{sequences:?} came, and {expected} was next")
@@ -234,6 +245,46 @@ impl World {
         for (sequence, record) in (expected..).zip(records) {
             let right = self.is_written(sequence, record);
             self.check(right, || format!("{sequence} is not what was written"));
+        }
+        false
+    }
+
+    /// A bridge came: it leads from before the expected event to an event that was written, and announces
+    /// every block in between.
+    fn bridged(&mut self, records: &[Record]) {
+        self.bridges += 1;
+        let none = Watermarks::none();
+        let after = |world: &Self, handled: u64| match handled.checked_sub(1) {
+            Some(last) => world.history.get(last as usize).map_or(none, |last| last.watermarks),
+            None => none,
+        };
+        let mut watermarks = after(self, self.expected);
+        for record in records {
+            // Who was given no block is given all that are held.
+            if let (Event::Blocks { from, .. }, Some(below)) = (record.event, watermarks.delivered)
+            {
+                let next = from.height.get() == below.height.get() + 1;
+                self.check(next, || format!("block {from} comes after {below}"));
+            }
+            watermarks.apply(&record.event);
+            let folded = same(&watermarks, &record.watermarks);
+            self.check(folded, || format!("the bridge does not fold at {:?}", record.event));
+        }
+        let end = records.last().map_or(0, |last| last.cursor.handled());
+        let leads = same(&watermarks, &after(self, end));
+        self.check(leads, || format!("the bridge does not lead to where event {end} begins"));
+    }
+
+    /// The consumer takes a bridge in, whatever it has.
+    pub(super) fn cross(&mut self, bridge: &[Record], durable: bool) {
+        for record in bridge {
+            self.now.watermarks.apply(&record.event);
+            self.now.next = record.cursor.handled();
+        }
+        let led = bridge.last().is_some_and(|last| same(&self.now.watermarks, &last.watermarks));
+        self.check(led, || "the bridge leads elsewhere from what the consumer has".into());
+        if durable {
+            self.durable = self.now;
         }
     }
 
@@ -247,7 +298,7 @@ impl World {
             }
             self.now.watermarks.apply(&record.event);
             self.now.next = sequence + 1;
-            let folded = self.now.watermarks == record.watermarks;
+            let folded = same(&self.now.watermarks, &record.watermarks);
             self.check(folded, || {
                 format!("the events up to {sequence} do not fold to its watermarks")
             });
@@ -261,8 +312,7 @@ impl World {
     pub(super) fn restarted(&mut self, oldest: &Record) {
         self.restarts += 1;
         let (sequence, expected) = (oldest.sequence(), self.expected);
-        let next = self.memory.read(expected, NZUsize!(1)).now_or_never().expect("in memory");
-        let gone = matches!(next, Err(LogError::TooOld { .. }));
+        let gone = self.gone();
         self.check(gone, || {
             format!("{expected} is kept, and a restart at {sequence} is asked for")
         });
@@ -290,6 +340,11 @@ impl World {
     pub(super) fn words(&self) -> Vec<String> {
         words(&self.history.iter().map(|record| record.event).collect::<Vec<_>>())
     }
+}
+
+/// Whether the same blocks are in both. A bridge has no checkpoints.
+pub(super) fn same(a: &Watermarks, b: &Watermarks) -> bool {
+    a.delivered == b.delivered && a.tips.same_blocks(&b.tips)
 }
 
 /// Does not come back to a dead process.
