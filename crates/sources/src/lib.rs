@@ -23,6 +23,8 @@ pub mod optimism;
 pub mod registry;
 #[cfg(feature = "rpc")]
 pub mod rpc;
+#[cfg(any(feature = "alto", feature = "rpc"))]
+mod secrets;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(any(feature = "alto", feature = "rpc"))]

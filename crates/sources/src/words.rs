@@ -1,11 +1,17 @@
 //! What strangers said, in words that may be shown and units that are ours.
 
+use crate::secrets::hide;
+
 /// Bytes of an unexpected answer that are shown.
 const EXCERPT: usize = 80;
 
-/// The first bytes of `content`, printable.
+/// Bytes that are looked through for secrets: one that begins in an excerpt may end behind it.
+const LOOKED_AT: usize = 4 * 1024;
+
+/// The first bytes of `content`, printable, without parts of our own addresses.
 pub(crate) fn excerpt(content: &[u8]) -> String {
-    content[..content.len().min(EXCERPT)].escape_ascii().to_string()
+    let shown = hide(&content[..content.len().min(LOOKED_AT)]);
+    shown[..shown.len().min(EXCERPT)].escape_ascii().to_string()
 }
 
 /// An error with what caused it. Errors of the clients name only the outermost step.
@@ -16,7 +22,7 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    text
+    String::from_utf8_lossy(&hide(text.as_bytes())).into_owned()
 }
 
 /// A block's time in milliseconds since the Unix epoch.

@@ -5,7 +5,7 @@
 //! knows from then on. A node that is upgraded, or taken back to an older version, is found out in the same
 //! way.
 
-use crate::rpc::{Answer, Call, Rpc, RpcError, Unanswered};
+use crate::rpc::{Answer, Call, Rate, Rpc, RpcError, Toll, Unanswered};
 use commonware_utils::sync::Mutex;
 use std::fmt;
 use tidewatch_core::Doorbell;
@@ -56,7 +56,7 @@ impl<R> Renamed<R> {
         let place = place(call.method)?;
         let names = NAMES[place];
         let name = (self.known.lock()[place] + step) % names.len();
-        let renamed = Call { method: names[name], params: call.params.clone() };
+        let renamed = Call { method: names[name], ..call.clone() };
         (step < names.len()).then_some((renamed, place, name))
     }
 }
@@ -98,7 +98,15 @@ impl<R: Rpc> Rpc for Renamed<R> {
         Ok(answers)
     }
 
-    fn doorbell(&self) -> Doorbell {
-        self.node.doorbell()
+    fn rate(&self) -> Rate {
+        self.node.rate()
+    }
+
+    fn doorbell(&self, toll: Toll) -> Doorbell {
+        self.node.doorbell(toll)
+    }
+
+    fn moved(&self) {
+        self.node.moved();
     }
 }

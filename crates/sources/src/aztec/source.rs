@@ -344,4 +344,8 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
     fn doorbell(&self) -> Doorbell {
         self.upstreams.doorbell()
     }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.upstreams.judged(verdict);
+    }
 }

@@ -47,12 +47,14 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         self.upstreams.name()
     }
 
-    /// Every question is one batch, with room for the call that binds it to the tip, and for genesis.
+    /// Digests are one batch, with room for the call that binds them to the tip, and for genesis. Blocks are
+    /// as many batches as may be on their way at once.
     pub(crate) fn limits(&self) -> Limits {
         let batch = self.upstreams.batch_max();
-        let without = |calls: usize| NonZeroUsize::new(batch.saturating_sub(calls));
-        let digests_max = without(2).unwrap_or(NonZeroUsize::MIN).min(NZUsize!(DIGESTS_MAX));
-        Limits { digests_max, blocks_max: without(1).unwrap_or(NonZeroUsize::MIN) }
+        let or_one = |calls: usize| NonZeroUsize::new(calls).unwrap_or(NonZeroUsize::MIN);
+        let digests_max = or_one(batch.saturating_sub(2)).min(NZUsize!(DIGESTS_MAX));
+        let blocks_max = or_one(self.upstreams.question_max().saturating_sub(1));
+        Limits { digests_max, blocks_max }
     }
 
     /// Asks for blocks, and keeps those that verify. `None` where the node has none. One that is refused

@@ -181,6 +181,10 @@ impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
     fn doorbell(&self) -> Doorbell {
         self.headers.upstreams().doorbell()
     }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.headers.upstreams().judged(verdict);
+    }
 }
 
 #[cfg(test)]

@@ -218,4 +218,10 @@ impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
     fn doorbell(&self) -> Doorbell {
         self.headers.upstreams().doorbell()
     }
+
+    /// Which of the two nodes is to blame is not known: either may have another one beside it.
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.nodes.judged(verdict);
+        self.headers.upstreams().judged(verdict);
+    }
 }

@@ -1,8 +1,9 @@
 //! Limits of a source over JSON-RPC. Every one of them is a bound on what a node can cost.
 
+use super::{Call, budget::Budget};
 use std::{
     num::{NonZeroU32, NonZeroUsize},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 const fn count(value: usize) -> NonZeroUsize {
@@ -24,14 +25,19 @@ const fn rate(value: u32) -> NonZeroU32 {
 pub struct Config {
     /// How long one request, or one attempt to connect, may take. Several endpoints share it.
     pub request_timeout: Duration,
-    /// The longest answer, in bytes.
-    pub answer_max: u32,
+    /// The longest answer, in bytes. One to few calls is shorter: see [`Call::answered_by`].
+    pub answer_max: usize,
     /// Calls in one batch at the most. An endpoint that takes fewer is learned from its refusals.
     pub batch_max: NonZeroUsize,
-    /// The request budget: requests a second, of all endpoints together. What is beyond it waits.
+    /// Batches of one question that are on their way at once.
+    pub lanes: NonZeroUsize,
+    /// The request budget: requests a second to each endpoint, unless its address says otherwise
+    /// ([`Rate`]). What is beyond it waits.
     pub requests_per_second: NonZeroU32,
-    /// Requests that may be made at once after a pause.
+    /// Requests that may be made at once after a pause, as far as the budget is the usual one.
     pub requests_burst: NonZeroU32,
+    /// The longest time that an endpoint is left alone because it asked for it.
+    pub busy_max: Duration,
     /// Recent blocks kept, by digest, so that they are not asked for again. Aztec's are 100 at the least.
     pub recent_max: NonZeroUsize,
     /// How often a snapshot is taken again because its tips are of two moments.
@@ -48,14 +54,46 @@ pub struct Config {
     pub backoff_cap: Duration,
 }
 
+/// How many requests a second an endpoint may be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rate {
+    /// As the [`Config`] says.
+    #[default]
+    Usual,
+    /// As many as this.
+    PerSecond(NonZeroU32),
+    /// As many as there are.
+    Unlimited,
+}
+
+impl Config {
+    /// The longest answer to `calls`, in bytes.
+    pub(super) fn longest(&self, calls: &[Call]) -> usize {
+        let sum = calls.iter().fold(0_usize, |sum, call| sum.saturating_add(call.answer_max));
+        sum.min(self.answer_max)
+    }
+
+    /// The budget of an endpoint; none where it is not limited.
+    pub(super) fn budget(&self, rate: Rate, now: SystemTime) -> Option<Budget> {
+        let (rate, burst) = match rate {
+            Rate::Usual => (self.requests_per_second.get(), self.requests_burst.get()),
+            Rate::PerSecond(rate) => (rate.get(), rate.get().saturating_mul(2)),
+            Rate::Unlimited => return None,
+        };
+        Some(Budget::new(rate, burst, now))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             request_timeout: Duration::from_secs(10),
-            answer_max: 32 * 1024 * 1024,
+            answer_max: 12 * 1024 * 1024,
             batch_max: count(100),
+            lanes: count(4),
             requests_per_second: rate(25),
             requests_burst: rate(50),
+            busy_max: Duration::from_secs(300),
             recent_max: count(1_024),
             torn_max: 3,
             lower_max: 24,

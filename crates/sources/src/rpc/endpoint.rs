@@ -1,7 +1,13 @@
 //! Addresses of nodes that answer JSON-RPC.
 
-use std::fmt;
-use url::Url;
+use super::Rate;
+use crate::secrets;
+use http::HeaderValue;
+use std::{fmt, net::IpAddr, num::NonZeroU32};
+use url::{Host, Url};
+
+/// What the parameter `rate` may be.
+const RATE: &str = "rate=N, requests a second, or rate=none";
 
 /// Why a text is not the address of a node. No message repeats what may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,11 +34,17 @@ pub enum EndpointError {
 /// The address of a node: a URL with the family of its chain in front, as in `eth+http://`.
 ///
 /// `Display` and `Debug` show family, scheme, host and port alone: user, password, path and query may
-/// be secrets.
+/// be secrets. They are also taken out of whatever is quoted of a node.
+///
+/// # Rate
+///
+/// `?rate=N` is how many requests a second may be made, `?rate=none` lifts the limit. A node at a loopback
+/// address is one's own: it has none unless the address says so.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     family: &'static str,
     url: Url,
+    rate: Rate,
 }
 
 impl Endpoint {
@@ -61,11 +73,25 @@ impl Endpoint {
         if url.fragment().is_some() {
             return Err(EndpointError::Fragment);
         }
-        Ok(Self { family, url })
+        secrets::keep(&url);
+        let rate = if is_loopback(&url) { Rate::Unlimited } else { Rate::Usual };
+        let mut endpoint = Self { family, url, rate };
+        if let Some(rate) = endpoint.take("rate", RATE)? {
+            let wrong = || EndpointError::Parameter { name: "rate", expected: RATE };
+            endpoint.rate = match rate.as_str() {
+                "none" => Rate::Unlimited,
+                number => Rate::PerSecond(number.parse::<NonZeroU32>().map_err(|_| wrong())?),
+            };
+        }
+        Ok(endpoint)
+    }
+
+    /// How often it may be asked.
+    pub(crate) const fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Takes the value of the parameter `name` out of the query; what else is there goes to the node.
-    #[cfg_attr(not(feature = "optimism"), allow(dead_code, reason = "no other family has any"))]
     pub(crate) fn take(
         &mut self,
         name: &'static str,
@@ -96,9 +122,35 @@ impl Endpoint {
         matches!(self.url.scheme(), "https" | "wss")
     }
 
-    /// The URL to request from, with its secrets.
+    /// The URL, with its secrets.
+    #[cfg(test)]
     pub(crate) const fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The URL to request from: without user and password, which are a header.
+    pub(super) fn bare(&self) -> Url {
+        let mut url = self.url.clone();
+        // Every URL with a host takes none.
+        let _ = (url.set_username(""), url.set_password(None));
+        url
+    }
+
+    /// The header that user and password are, decoded as RFC 3986 has them.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        let mut header = HeaderValue::try_from(secrets::basic(&self.url)?).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
+}
+
+/// Whether a URL leads to this machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
+        None => false,
     }
 }
 
@@ -177,5 +229,55 @@ mod tests {
         let mut alone = parse("eth+http://host?hunter2").unwrap();
         assert_eq!(alone.take("el", "a URL"), Ok(None));
         assert_eq!(alone.url().as_str(), "http://host/?hunter2");
+    }
+
+    #[test]
+    fn a_nodes_own_rate_is_part_of_its_address_and_a_loopback_node_has_none() {
+        let per_second = |rate| Rate::PerSecond(NonZeroU32::new(rate).unwrap());
+        let table = [
+            ("eth+http://host", Rate::Usual),
+            ("eth+http://localhost.example", Rate::Usual),
+            ("eth+http://128.0.0.1", Rate::Usual),
+            ("eth+http://localhost:8545", Rate::Unlimited),
+            ("eth+ws://127.1.2.3", Rate::Unlimited),
+            ("eth+http://[::1]:8545", Rate::Unlimited),
+            ("eth+http://[::ffff:127.0.0.1]", Rate::Unlimited),
+            ("eth+http://127.0.0.1?rate=5", per_second(5)),
+            ("eth+http://host?key=1&rate=5", per_second(5)),
+            ("eth+http://host?rate=none", Rate::Unlimited),
+        ];
+        for (text, rate) in table {
+            let endpoint = parse(text).unwrap();
+            assert_eq!(endpoint.rate(), rate, "{text}");
+            assert!(
+                !endpoint.url().as_str().contains("rate"),
+                "it does not go to the node: {text}"
+            );
+        }
+        for value in ["", "0", "-1", "fast", "5&rate=6"] {
+            let error = parse(&format!("eth+http://host?rate={value}")).unwrap_err();
+            let parameter = EndpointError::Parameter { name: "rate", expected: RATE };
+            assert_eq!(error, parameter, "{value}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_are_a_header_as_they_stand_for_and_no_part_of_the_request() {
+        let table = [
+            (
+                "http://us%40er:p%3Aw%2F1@host/path",
+                Some("Basic dXNAZXI6cDp3LzE="),
+                "http://host/path",
+            ),
+            ("http://alice@host", Some("Basic YWxpY2U6"), "http://host/"),
+            ("ws://:word@host", Some("Basic OndvcmQ="), "ws://host/"),
+            ("http://host?a@b", None, "http://host/?a@b"),
+        ];
+        for (text, header, bare) in table {
+            let endpoint = parse(&format!("eth+{text}")).unwrap();
+            let authorization = endpoint.authorization();
+            let authorization = authorization.as_ref().map(|header| header.to_str().unwrap());
+            assert_eq!((authorization, endpoint.bare().as_str()), (header, bare), "{text}");
+        }
     }
 }

@@ -80,9 +80,6 @@ pub enum NodeError {
     /// JSON that is no answer of JSON-RPC.
     #[error("the answer is not JSON-RPC: {0}")]
     NotJsonRpc(String),
-    /// An answer that the client cannot read.
-    #[error("{0}")]
-    Unreadable(String),
     /// A result that is not what was asked for.
     #[error("{what} is not one ({error}): {shown}")]
     NotOne {
@@ -99,9 +96,6 @@ pub enum NodeError {
         /// The limit.
         max: usize,
     },
-    /// An answer that the client did not take for its size.
-    #[error("the answer is too large")]
-    Oversized,
     /// Another number of answers than of calls.
     #[error("{got} answers to {want} calls")]
     AnswerCount {
@@ -109,6 +103,20 @@ pub enum NodeError {
         got: usize,
         /// How many calls were made.
         want: usize,
+    },
+    /// An answer to none of the calls, or more answers than calls.
+    #[error("an answer to no call of the {calls} that were made, or more answers than calls")]
+    Strange {
+        /// How many calls were made.
+        calls: usize,
+    },
+    /// The node asked to be left alone, and is.
+    #[error("it asked to be left alone: it is asked again in {left:?} ({said})")]
+    LeftAlone {
+        /// For how long, in whole seconds.
+        left: Duration,
+        /// What it said.
+        said: String,
     },
     /// A node of another chain than the one that is followed.
     #[error(
@@ -172,13 +180,14 @@ impl NodeError {
             | Self::Status { .. }
             | Self::Request { .. }
             | Self::Batch(_)
+            | Self::LeftAlone { .. }
             | Self::Call { .. } => FaultKind::Unavailable,
             Self::NotJson { .. } => FaultKind::UnexpectedContent,
             Self::NotJsonRpc(_)
-            | Self::Unreadable(_)
             | Self::NotOne { .. }
-            | Self::AnswerCount { .. } => FaultKind::Malformed,
-            Self::TooLarge { .. } | Self::Oversized => FaultKind::Oversized,
+            | Self::AnswerCount { .. }
+            | Self::Strange { .. } => FaultKind::Malformed,
+            Self::TooLarge { .. } => FaultKind::Oversized,
             Self::OtherChain { .. } => FaultKind::WrongChain,
             Self::OtherStart { .. } | Self::LeftTip { .. } | Self::TwoMoments => FaultKind::Torn,
             Self::Lower => FaultKind::Behind,

@@ -1,38 +1,36 @@
 //! Requests over HTTP.
 
 use super::{
-    Answer, Call, Config, Endpoint, NodeError, Rpc, RpcError, Unanswered,
-    guard::{Guard, GuardLayer, Refused},
+    Answer, Call, Config, Endpoint, NodeError, Rate, Rpc, Unanswered,
+    spoken::{self, Ids, Odd, first_byte},
 };
 use crate::{
     error::fault,
     tls,
     words::{causes, excerpt},
 };
-use futures::future::BoxFuture;
-use jsonrpsee::{
-    core::{
-        client::{BatchResponse, ClientT, Error},
-        http_helpers::HttpError,
-        params::BatchRequestBuilder,
-        traits::ToRpcParams,
-    },
-    http_client::{
-        HttpBackend, HttpClient, RpcLogger, RpcService, transport::Error as TransportError,
-    },
-    types::ErrorObject,
+use http::{
+    HeaderMap, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use serde_json::value::{RawValue, to_raw_value};
-use std::fmt;
+use reqwest::{Client, redirect};
+use std::{fmt, time::Duration};
 use tidewatch_core::Fault;
-use tower::ServiceBuilder;
+use url::Url;
 
-type Client = HttpClient<RpcLogger<RpcService<Guard<HttpBackend>>>>;
+/// Idle connections are dropped before most servers do.
+const IDLE: Duration = Duration::from_secs(30);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A node that is asked over HTTP. Connections are kept and used again.
 pub struct HttpRpc {
+    url: Url,
+    rate: Rate,
     name: String,
     client: Client,
+    headers: HeaderMap,
+    config: Config,
 }
 
 impl fmt::Debug for HttpRpc {
@@ -49,19 +47,37 @@ impl HttpRpc {
     /// `Setting`: no client can be made for such an address, or no TLS can be set up.
     pub fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
-        let guard = GuardLayer { answer_max: config.answer_max };
-        let mut builder = jsonrpsee::http_client::HttpClientBuilder::default()
-            .request_timeout(config.request_timeout)
+        let mut builder = Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .redirect(redirect::Policy::none())
             .connect_timeout(config.request_timeout)
-            .max_response_size(config.answer_max)
-            .set_http_middleware(ServiceBuilder::new().layer(guard));
+            .timeout(config.request_timeout)
+            .pool_max_idle_per_host(config.lanes.get())
+            .pool_idle_timeout(IDLE);
         if endpoint.is_secure() {
             let tls = tls::config().map_err(|error| fault(&name, NodeError::Tls(error)))?;
-            builder = builder.with_custom_cert_store(tls);
+            builder = builder.use_preconfigured_tls(tls);
         }
-        let client = builder.build(endpoint.url());
-        let client = client.map_err(|_| fault(&name, NodeError::Address))?;
-        Ok(Self { name, client })
+        let client = builder.build().map_err(|_| fault(&name, NodeError::Address))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, JSON);
+        if let Some(authorization) = endpoint.authorization() {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let (url, rate) = (endpoint.bare(), endpoint.rate());
+        Ok(Self { url, rate, name, client, headers, config: config.clone() })
+    }
+
+    async fn ask(&self, calls: &[Call]) -> Result<Vec<Option<Answer>>, Refused> {
+        let ids = Ids { first: 0, calls: calls.len() };
+        let body = spoken::request(ids.first, calls)?;
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone());
+        let response = request.body(body).send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read(response, self.config.longest(calls)).await?;
+        admit(status, &headers, &body, ids)
     }
 }
 
@@ -70,121 +86,244 @@ impl Rpc for HttpRpc {
         &self.name
     }
 
+    fn rate(&self) -> Rate {
+        self.rate
+    }
+
     async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
-        ask(&self.name, &self.client, calls).await
+        let answers = self.ask(calls).await;
+        whole(&self.name, answers.map_err(|refused| refused.named(&self.name))?)
     }
 }
 
-/// Asks `client`, over whatever it is connected by.
-pub(super) async fn ask(
-    name: &str,
-    client: &(impl ClientT + Sync),
-    calls: &[Call],
-) -> Result<Vec<Answer>, Unanswered> {
-    if let [call] = calls {
-        let params = params(name, call).map_err(Unanswered::Fault)?;
-        return match client.request::<Box<RawValue>, _>(call.method, params).await {
-            Ok(result) => Ok(vec![Ok(result)]),
-            Err(Error::Call(error)) => Ok(vec![Err(rpc_error(&error))]),
-            Err(error) => Err(Unanswered::Fault(fault(name, refused(&error).0))),
-        };
+/// Reads a body of at most `max` bytes, whatever its header says.
+async fn read(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>, Refused> {
+    let oversized = || Refused::from(NodeError::TooLarge { max }).too_many();
+    let announced = response.content_length().unwrap_or_default();
+    let announced = usize::try_from(announced).ok().filter(|length| *length <= max);
+    let mut body = Vec::with_capacity(announced.ok_or_else(oversized)?);
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > max {
+            return Err(oversized());
+        }
+        body.extend_from_slice(&chunk);
     }
-    let mut batch = BatchRequestBuilder::<'static>::new();
-    for call in calls {
-        let params = params(name, call).map_err(Unanswered::Fault)?;
-        // Only parameters that are no JSON are refused here.
-        let inserted = batch.insert(call.method, params);
-        inserted.map_err(|error| Unanswered::Fault(unwritten(name, &error)))?;
-    }
-    let answers: BoxFuture<'_, Result<BatchResponse<'static, Box<RawValue>>, Error>> =
-        Box::pin(client.batch_request(batch));
-    let answers = answers.await.map_err(|error| {
-        let (error, too_many) = refused(&error);
-        let fault = fault(name, error);
-        if too_many { Unanswered::TooMany(fault) } else { Unanswered::Fault(fault) }
-    })?;
-    whole(name, calls.len(), answers)
+    Ok(body)
 }
 
-/// The answers of a batch, if there is one for each of `calls`.
-fn whole(
-    name: &str,
-    calls: usize,
-    answers: BatchResponse<'_, Box<RawValue>>,
-) -> Result<Vec<Answer>, Unanswered> {
-    let answers: Vec<Answer> =
-        answers.into_iter().map(|answer| answer.map_err(|error| rpc_error(&error))).collect();
-    let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
-    if let Some(error) = errors().find(|error| error.is_too_large()) {
-        return Err(Unanswered::TooMany(fault(name, NodeError::Batch(error.clone()))));
+fn failed(error: reqwest::Error) -> Refused {
+    if error.is_timeout() {
+        return Refused::from(NodeError::Late).too_many();
     }
-    if answers.len() == calls && !errors().any(RpcError::is_nothing) {
-        return Ok(answers);
-    }
-    // Some nodes answer a batch that is too large with one error in place of the first answer.
-    if let Some(error) = errors().find(|error| !error.is_nothing()) {
-        return Err(Unanswered::TooMany(fault(name, NodeError::Batch(error.clone()))));
-    }
-    let error = NodeError::AnswerCount { got: answers.len(), want: calls };
-    Err(Unanswered::Fault(fault(name, error)))
+    NodeError::Unreachable(causes(&error.without_url())).into()
 }
 
-/// Parameters as they are, an empty list included: the client leaves that out, and not every node takes a
-/// request without.
-struct Params(Box<RawValue>);
+/// Why a request has no answers, before it is said whose it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) error: NodeError,
+    pub(super) what: Refusal,
+}
 
-impl ToRpcParams for Params {
-    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
-        Ok(Some(self.0))
+/// What may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Nothing that is known here.
+    Plain,
+    /// Fewer calls.
+    TooMany,
+    /// To wait, for as long as was said.
+    Busy(Option<Duration>),
+}
+
+impl From<NodeError> for Refused {
+    fn from(error: NodeError) -> Self {
+        Self { error, what: Refusal::Plain }
     }
 }
 
-fn params(name: &str, call: &Call) -> Result<Params, Fault> {
-    let params = to_raw_value(&call.params).map_err(|error| unwritten(name, &error))?;
-    Ok(Params(params))
-}
-
-fn unwritten(name: &str, error: &serde_json::Error) -> Fault {
-    fault(name, NodeError::Params(error.to_string()))
-}
-
-impl RpcError {
-    /// The client's own mark for an answer that did not come.
-    const fn is_nothing(&self) -> bool {
-        self.code == 0 && self.message.is_empty()
+impl Refused {
+    pub(super) fn too_many(self) -> Self {
+        Self { what: Refusal::TooMany, ..self }
     }
 
-    /// What go-ethereum answers the calls of a batch with whose answers together are too large.
-    const fn is_too_large(&self) -> bool {
-        self.code == -32003
+    pub(super) fn named(self, name: &str) -> Unanswered {
+        let fault = fault(name, self.error);
+        match self.what {
+            Refusal::Plain => Unanswered::Fault(fault),
+            Refusal::TooMany => Unanswered::TooMany(fault),
+            Refusal::Busy(after) => Unanswered::Busy { fault: Box::new(fault), after },
+        }
     }
 }
 
-pub(super) fn rpc_error(error: &ErrorObject<'_>) -> RpcError {
-    RpcError { code: error.code(), message: excerpt(error.message().as_bytes()) }
+/// All `answers`, if none is left out.
+pub(super) fn whole(name: &str, answers: Vec<Option<Answer>>) -> Result<Vec<Answer>, Unanswered> {
+    let (got, want) = (answers.iter().flatten().count(), answers.len());
+    if got == want {
+        return Ok(answers.into_iter().flatten().collect());
+    }
+    let error = answers.iter().flatten().find_map(|answer| answer.as_ref().err());
+    let error =
+        error.map_or(NodeError::AnswerCount { got, want }, |error| NodeError::Batch(error.clone()));
+    Err(Unanswered::Part { fault: Box::new(fault(name, error)), answers })
 }
 
-/// What an error of the client means, and whether fewer calls may do better.
-pub(super) fn refused(error: &Error) -> (NodeError, bool) {
-    let shown = |error: &dyn fmt::Display| excerpt(error.to_string().as_bytes());
-    match error {
-        Error::RequestTimeout => (NodeError::Late, true),
-        // A batch that is answered by one object: the node takes none, or not of that size.
-        Error::ParseError(error) => (NodeError::Unreadable(shown(error)), true),
-        Error::InvalidRequestId(error) => (NodeError::Unreadable(shown(error)), false),
-        Error::Transport(error) => match error.downcast_ref() {
-            Some(TransportError::Http(HttpError::Stream(error))) => {
-                match error.downcast_ref::<Refused>() {
-                    Some(refused) => (refused.error.clone(), refused.too_many),
-                    None => (NodeError::Unreachable(causes(&**error)), false),
-                }
+/// What an answer over HTTP says to the calls of `ids`.
+fn admit(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    ids: Ids,
+) -> Result<Vec<Option<Answer>>, Refused> {
+    let said = || match excerpt(body) {
+        said if said.is_empty() => status.to_string(),
+        said => format!("{status}: {said}"),
+    };
+    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let after = after.map(Duration::from_secs);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            return Err(NodeError::Denied { status: said() }.into());
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            let error = NodeError::Limited { status: said() };
+            return Err(Refused { error, what: Refusal::Busy(after) });
+        }
+        StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {
+            let error = NodeError::Status { status: said() };
+            return Err(Refused { error, what: Refusal::Busy(after) });
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            return Err(Refused::from(NodeError::Status { status: said() }).too_many());
+        }
+        _ => {}
+    }
+    let failed = !status.is_success();
+    let refused = |error| {
+        let refused = Refused::from(error);
+        // Some refuse a batch for its length with no more than a status of their own.
+        if failed && ids.calls > 1 && is_about_the_request(status) {
+            refused.too_many()
+        } else {
+            refused
+        }
+    };
+    if !matches!(first_byte(body), Some(b'{' | b'[')) {
+        return Err(refused(if failed {
+            NodeError::Status { status: said() }
+        } else {
+            let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+            let content = content.map_or_else(|| "no content type".into(), excerpt);
+            NodeError::NotJson { content, shown: excerpt(body) }
+        }));
+    }
+    match spoken::answers(body, ids) {
+        Ok(answers) => Ok(answers),
+        Err(Odd::Whole(error)) => {
+            let error = NodeError::Request { status: status.to_string(), said: error.to_string() };
+            Err(Refused::from(error).too_many())
+        }
+        Err(_) if failed => Err(refused(NodeError::Status { status: said() })),
+        Err(odd) => Err(Refused::odd(odd, ids)),
+    }
+}
+
+/// Whether a status may be about the length of a request.
+fn is_about_the_request(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::NOT_FOUND
+        || status == StatusCode::INTERNAL_SERVER_ERROR
+        || status == StatusCode::NOT_IMPLEMENTED
+}
+
+impl Refused {
+    /// For an answer that is none.
+    pub(super) fn odd(odd: Odd, ids: Ids) -> Self {
+        match odd {
+            Odd::Whole(error) => Self::from(NodeError::Batch(error)).too_many(),
+            Odd::OneForAll => {
+                Self::from(NodeError::AnswerCount { got: 1, want: ids.calls }).too_many()
             }
-            Some(TransportError::Http(HttpError::TooLarge)) => (NodeError::Oversized, true),
-            // The address is part of no other message of the transport.
-            Some(TransportError::Url(_)) => (NodeError::Address, false),
-            _ => (NodeError::Unreachable(causes(&**error)), false),
-        },
-        Error::RestartNeeded(error) => (NodeError::Lost(shown(error)), true),
-        error => (NodeError::Unreachable(shown(error)), false),
+            Odd::Strange => NodeError::Strange { calls: ids.calls }.into(),
+            Odd::Unreadable(error) => NodeError::NotJsonRpc(error).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewatch_core::FaultKind;
+
+    const IDS: Ids = Ids { first: 1, calls: 2 };
+
+    fn admit(status: u16, content: &str, body: &str) -> Result<Vec<Option<Answer>>, Refused> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content.parse().unwrap());
+        super::admit(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), IDS)
+    }
+
+    #[test]
+    fn answers_are_answers_whatever_the_status() {
+        let body = r#"[{"id":1,"result":"x"},{"id":2,"error":{"code":1,"message":""}}]"#;
+        for status in [200, 400, 404, 500] {
+            let answers = admit(status, "application/json", body).unwrap();
+            assert!(matches!(&answers[..], [Some(Ok(_)), Some(Err(_))]), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_refused_with_its_kind_and_the_words_of_the_node() {
+        use FaultKind::{Malformed, Unavailable, UnexpectedContent};
+        use Refusal::{Busy, Plain, TooMany};
+        let error = r#"{"jsonrpc":"2.0","error":{"code":-32010,"message":"too large"},"id":null}"#;
+        let table = [
+            (200, "text/html", "<html>busy</html>", UnexpectedContent, Plain, "busy"),
+            (200, "application/json", "", UnexpectedContent, Plain, "application/json"),
+            (200, "application/json", "\"x\"", UnexpectedContent, Plain, "x"),
+            (200, "application/json", r#"{"id":1,"resu"#, Malformed, Plain, "not JSON-RPC"),
+            (200, "application/json", r#"[{"id":1,"result":1}"#, Malformed, Plain, "EOF"),
+            (200, "application/json", r#"[{"id":1,"result":1},7]"#, Malformed, Plain, "7"),
+            (200, "application/json", r#"[{"id":4,"result":1}]"#, Malformed, Plain, "no call"),
+            (200, "application/json", error, Unavailable, TooMany, "too large"),
+            (400, "application/json", error, Unavailable, TooMany, "too large"),
+            (400, "text/plain", "batch limit 3", Unavailable, TooMany, "batch limit 3"),
+            (500, "text/plain", "too long", Unavailable, TooMany, "500"),
+            (404, "text/plain", "what?", Unavailable, Plain, "404"),
+            (413, "text/plain", "too large", Unavailable, TooMany, "too large"),
+            (401, "application/json", error, Unavailable, Plain, "user, password"),
+            (403, "text/html", "<html>", Unavailable, Plain, "user, password"),
+            (429, "application/json", error, Unavailable, Busy(None), "too large"),
+            (301, "text/html", "<html>", Unavailable, Plain, "301"),
+            (502, "text/html", "<html>bad gateway</html>", Unavailable, Plain, "502"),
+            (503, "application/json", r#"{"id":1,"resu"#, Unavailable, Plain, "503"),
+        ];
+        for (status, content, body, kind, what, words) in table {
+            let refused = admit(status, content, body).expect_err(body);
+            assert_eq!((refused.error.kind(), refused.what), (kind, what), "{status} {body}");
+            assert!(refused.error.to_string().contains(words), "{status} {body}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn who_says_when_to_come_back_is_heard() {
+        for (status, after, want) in [
+            (429, "60", Refusal::Busy(Some(Duration::from_secs(60)))),
+            (503, "7", Refusal::Busy(Some(Duration::from_secs(7)))),
+            (429, "soon", Refusal::Busy(None)),
+            (503, "soon", Refusal::Plain),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, after.parse().unwrap())]);
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(super::admit(status, &headers, b"", IDS).unwrap_err().what, want);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_page_is_short_and_printable() {
+        let page = format!("<html>\u{1b}[2J{}", "x".repeat(10_000));
+        let shown = admit(200, "text/html", &page).unwrap_err().error.to_string();
+        assert!(shown.len() < 200, "{}", shown.len());
+        assert!(shown.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
     }
 }

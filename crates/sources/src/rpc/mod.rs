@@ -8,16 +8,24 @@
 //!    believed of the answers)          fail-over, batch size       or several as a batch
 //! ```
 //!
-//! The clients are `jsonrpsee`'s. Fail-over and batching are ours rather than those of alloy's transport
-//! layers, because each endpoint has to be identified once per connection (a node of another chain is
-//! skipped), and because callers need a typed [`Fault`] for every refusal.
+//! What a node says is read here rather than by a JSON-RPC client: nodes differ in how they say it, and a
+//! client gives up a batch, or a whole connection, where one member is `null`, left out or about nobody.
+//! Fail-over and batching are ours because each endpoint has to be identified once per connection (a node of
+//! another chain is skipped), and because callers need a typed [`Fault`] for every refusal.
+//!
+//! # Bounds
+//!
+//! An answer is at most as long as what was asked may need, is read without keeping what is not used, and is
+//! refused at the first element that answers no call.
 //!
 //! | file | what |
 //! |---|---|
 //! | `endpoint` | addresses, with what is secret in them |
 //! | `error` | why a node was refused |
-//! | `http`, `guard` | requests over HTTP, and what is refused of their answers before they are parsed |
-//! | `ws` | requests over a WebSocket, and the heads that it pushes as doorbell |
+//! | `spoken` | JSON-RPC as text: requests, and what is understood of the answers, over either transport |
+//! | `http` | requests over HTTP |
+//! | `ws`, `socket` | requests over a WebSocket, and the heads that it pushes as doorbell |
+//! | `limits` | what a node says about how much and how often it may be asked |
 //! | `upstreams` | several endpoints as one: who is asked, how often, and until when |
 //! | `node` | either of them, by the address |
 //! | `budget` | how many requests may be made |
@@ -30,11 +38,13 @@ mod budget;
 mod config;
 mod endpoint;
 mod error;
-mod guard;
 mod http;
+mod limits;
 mod metrics;
 mod node;
 mod recent;
+mod socket;
+mod spoken;
 mod steady;
 mod upstreams;
 mod ws;
@@ -42,7 +52,7 @@ mod ws;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use config::Config;
+pub use config::{Config, Rate};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::NodeError;
 pub use http::HttpRpc;
@@ -54,9 +64,10 @@ pub(crate) use upstreams::{Handshake, Upstreams};
 pub use ws::WsRpc;
 
 use crate::{error::fault, words::excerpt};
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{Doorbell, Fault};
 
 /// One call of a method.
@@ -66,12 +77,24 @@ pub struct Call {
     pub method: &'static str,
     /// Its parameters, by position.
     pub params: Vec<Value>,
+    /// The longest answer to it, in bytes.
+    pub answer_max: usize,
 }
+
+/// The longest answer to a call, in bytes, if nothing else is said: a header with the hashes of 30,000
+/// transactions.
+const CALL_MAX: usize = 2 * 1024 * 1024;
 
 impl Call {
     /// A call of `method`.
     pub const fn new(method: &'static str, params: Vec<Value>) -> Self {
-        Self { method, params }
+        Self { method, params, answer_max: CALL_MAX }
+    }
+
+    /// The same, where the answer may be `bytes` long.
+    #[must_use]
+    pub fn answered_by(self, bytes: usize) -> Self {
+        Self { answer_max: bytes, ..self }
     }
 }
 
@@ -93,25 +116,33 @@ impl RpcError {
         allow(dead_code, reason = "others take every error alike")
     )]
     pub(crate) fn is_limit(&self) -> bool {
-        const LIMIT_EXCEEDED: i32 = -32005;
-        const TOO_MANY_REQUESTS: i32 = 429;
-        let message = || self.message.to_ascii_lowercase();
-        matches!(self.code, LIMIT_EXCEEDED | TOO_MANY_REQUESTS)
-            || ["rate limit", "too many requests", "limit exceeded", "count exceeded"]
-                .iter()
-                .any(|words| message().contains(words))
+        limits::amount(self).is_some()
     }
 }
 
 /// What one call was answered: the result as it came, which is `null` where a node leaves it out.
 pub type Answer = Result<Box<RawValue>, RpcError>;
 
-/// Why a request has no answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a request has no answers, or not all of them.
+#[derive(Clone, Debug)]
 pub enum Unanswered {
     /// It had more calls, or asked for larger answers, than the endpoint or we allow in one: fewer may
     /// be answered.
     TooMany(Fault),
+    /// The node does not want to be asked now.
+    Busy {
+        /// What it said.
+        fault: Box<Fault>,
+        /// How long it wants to be left alone, if it said that.
+        after: Option<Duration>,
+    },
+    /// Some calls were answered, and others were left out.
+    Part {
+        /// An answer for each call that has one, in their order.
+        answers: Vec<Option<Answer>>,
+        /// What was said about the others.
+        fault: Box<Fault>,
+    },
     /// Anything else.
     Fault(Fault),
 }
@@ -121,6 +152,7 @@ impl Unanswered {
     pub fn into_fault(self) -> Fault {
         match self {
             Self::TooMany(fault) | Self::Fault(fault) => fault,
+            Self::Busy { fault, .. } | Self::Part { fault, .. } => *fault,
         }
     }
 }
@@ -134,16 +166,27 @@ pub trait Rpc: Send + Sync + 'static {
     /// Names the node in faults and metrics, without credentials.
     fn name(&self) -> &str;
 
+    /// How often it may be asked.
+    fn rate(&self) -> Rate {
+        Rate::Usual
+    }
+
     /// One request: one call by itself, several as one batch. There is one answer for each call, in
     /// their order.
     fn send(&self, calls: &[Call]) -> impl Future<Output = Result<Vec<Answer>, Unanswered>> + Send;
 
     /// A doorbell for one listener, which rings when the node pushes that its chain moved. A node
-    /// without pushes is silent.
-    fn doorbell(&self) -> Doorbell {
+    /// without pushes is silent. `toll` is awaited before each request that the doorbell makes.
+    fn doorbell(&self, _toll: Toll) -> Doorbell {
         Doorbell::silent()
     }
+
+    /// A tip moved, whoever said so: pushes of this node may have been worth something.
+    fn moved(&self) {}
 }
+
+/// Waits until the budget allows one more request, and counts it.
+pub type Toll = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The result of one call as `T`; an error of the node is `Unavailable`, what does not fit `Malformed`.
 /// `what` names what was asked for, in words.

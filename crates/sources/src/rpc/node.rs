@@ -1,6 +1,6 @@
 //! A node, over whatever its address says.
 
-use super::{Answer, Call, Config, Endpoint, HttpRpc, Rpc, Unanswered, WsRpc};
+use super::{Answer, Call, Config, Endpoint, HttpRpc, Rate, Rpc, Toll, Unanswered, WsRpc};
 use commonware_runtime::Clock;
 use std::fmt;
 use tidewatch_core::{Doorbell, Fault};
@@ -8,7 +8,7 @@ use tidewatch_core::{Doorbell, Fault};
 /// A node that answers JSON-RPC, over HTTP or over a WebSocket.
 pub enum Node<E> {
     /// Over HTTP: without pushes.
-    Http(HttpRpc),
+    Http(Box<HttpRpc>),
     /// Over a WebSocket: with pushes.
     Ws(Box<WsRpc<E>>),
 }
@@ -32,7 +32,7 @@ impl<E: Clock> Node<E> {
         Ok(if endpoint.is_websocket() {
             Self::Ws(Box::new(WsRpc::new(context, endpoint, config)?))
         } else {
-            Self::Http(HttpRpc::new(endpoint, config)?)
+            Self::Http(Box::new(HttpRpc::new(endpoint, config)?))
         })
     }
 }
@@ -45,6 +45,13 @@ impl<E: Clock> Rpc for Node<E> {
         }
     }
 
+    fn rate(&self) -> Rate {
+        match self {
+            Self::Http(node) => node.rate(),
+            Self::Ws(node) => node.rate(),
+        }
+    }
+
     async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
         match self {
             Self::Http(node) => node.send(calls).await,
@@ -52,10 +59,17 @@ impl<E: Clock> Rpc for Node<E> {
         }
     }
 
-    fn doorbell(&self) -> Doorbell {
+    fn doorbell(&self, toll: Toll) -> Doorbell {
         match self {
-            Self::Http(node) => node.doorbell(),
-            Self::Ws(node) => node.doorbell(),
+            Self::Http(node) => node.doorbell(toll),
+            Self::Ws(node) => node.doorbell(toll),
+        }
+    }
+
+    fn moved(&self) {
+        match self {
+            Self::Http(node) => node.moved(),
+            Self::Ws(node) => node.moved(),
         }
     }
 }

@@ -86,7 +86,10 @@ impl Steady {
                     upstreams.context().sleep(self.pause).await;
                 }
                 _ => {
-                    *self.before.lock() = snapshot.tips.block(Tier::Proposed).or(before);
+                    let proposed = snapshot.tips.block(Tier::Proposed).or(before);
+                    if std::mem::replace(&mut *self.before.lock(), proposed) != proposed {
+                        upstreams.moved();
+                    }
                     return Ok(snapshot);
                 }
             }

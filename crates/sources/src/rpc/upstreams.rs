@@ -15,15 +15,29 @@
 //! | what | by |
 //! |---|---|
 //! | the time of a request | [`Config::request_timeout`], shared by the endpoints |
-//! | requests in a second | [`Config::requests_per_second`]; what is beyond them waits |
-//! | calls in a batch | [`Config::batch_max`], halved when the endpoint refuses, doubled after a while |
+//! | requests in a second | the budget of each endpoint ([`Rate`](super::Rate)); what is beyond it waits |
+//! | calls in a batch | [`Config::batch_max`], less where the endpoint refuses, more after a while |
+//! | batches at once | [`Config::lanes`], one where the endpoint is asked too often |
+//!
+//! An endpoint that says when it wants to be asked again is left alone until then
+//! ([`Config::busy_max`] at the most).
+//!
+//! # What the view finds
+//!
+//! Answers can be sound, and of no use: behind what is final here, or without the blocks that are needed.
+//! Only the view finds that out. The endpoint that gave them then comes last for a number of requests that
+//! doubles each time until the view could use its answers again.
 
 use super::{
-    Answer, Call, Config, NodeError, Rpc, Unanswered, Work, budget::Budget, metrics::Metrics,
+    Answer, Call, Config, NodeError, Rpc, Toll, Unanswered, Work,
+    budget::Budget,
+    limits::{Allowance, Next, Slot, sort},
+    metrics::Metrics,
 };
 use crate::error::fault;
 use commonware_runtime::{Clock, Metrics as Register};
 use commonware_utils::sync::Mutex;
+use futures::future::join_all;
 use std::{
     fmt,
     sync::{
@@ -40,9 +54,6 @@ const REST: u64 = 8;
 
 /// Requests that it comes last for at the most.
 const REST_MAX: u64 = 512;
-
-/// Full batches in a row after which a larger one is tried.
-const STREAK: usize = 64;
 
 /// What an endpoint is asked first: which chain it is of.
 #[derive(Clone, Debug)]
@@ -64,29 +75,35 @@ struct Standing {
     failures: u32,
     /// The number of the request from which on it is in turn again.
     rests_until: u64,
-    /// The most calls in a batch that it is known, or hoped, to take.
-    batch: usize,
-    /// Full batches that it took in a row.
-    streak: usize,
+    /// Passes in a row that found no use in its answers.
+    unfit: u32,
+    /// The number of the request from which on it is in turn again after such a pass.
+    unfit_until: u64,
+    /// Refusals for their number in a row, of requests that had no answer at all.
+    busy: u32,
 }
 
 struct Member<R> {
     rpc: R,
     standing: Mutex<Standing>,
+    allowed: Mutex<Allowance>,
+    /// None where requests are not limited.
+    budget: Option<Arc<Mutex<Budget>>>,
 }
 
 /// Endpoints of one chain. See the [module](self).
 pub(crate) struct Upstreams<E: Clock, R> {
-    context: E,
+    context: Arc<E>,
     name: String,
     members: Vec<Member<R>>,
     current: AtomicUsize,
     asked: AtomicU64,
     handshake: Handshake,
     chain_info: Mutex<Option<ChainInfo>>,
-    budget: Mutex<Budget>,
     timeout: Duration,
     batch_max: usize,
+    lanes: usize,
+    busy_max: Duration,
     metrics: Metrics,
 }
 
@@ -116,24 +133,25 @@ impl<E: Clock + Register, R: Rpc> Upstreams<E, R> {
         }
         let names: Vec<_> = members.iter().map(|rpc| rpc.name().to_owned()).collect();
         let metrics = Metrics::new(&context, monitor);
-        let (rate, burst) = (config.requests_per_second.get(), config.requests_burst.get());
-        let budget = Mutex::new(Budget::new(rate, burst, context.current()));
         let batch = config.batch_max.get();
         // A silent endpoint must leave time for the others.
         let timeout = config.request_timeout / u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let now = context.current();
         let members = members.into_iter().map(|rpc| {
-            let standing = Mutex::new(Standing { batch, ..Standing::default() });
-            Member { rpc, standing }
+            let budget = config.budget(rpc.rate(), now).map(|it| Arc::new(Mutex::new(it)));
+            let allowed = Mutex::new(Allowance::new(batch));
+            Member { rpc, standing: Mutex::default(), allowed, budget }
         });
         Ok(Self {
             members: members.collect(),
             name: names.join(", "),
-            budget,
             handshake,
             timeout,
             batch_max: batch,
+            lanes: config.lanes.get(),
+            busy_max: config.busy_max,
             metrics,
-            context,
+            context: Arc::new(context),
             current: AtomicUsize::default(),
             asked: AtomicU64::default(),
             chain_info: Mutex::default(),
@@ -147,7 +165,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         &self.name
     }
 
-    pub(crate) const fn context(&self) -> &E {
+    pub(crate) fn context(&self) -> &E {
         &self.context
     }
 
@@ -157,7 +175,38 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
 
     /// Calls that the endpoint which is asked now takes in one request.
     pub(crate) fn batch_max(&self) -> usize {
-        self.members[self.first()].standing.lock().batch
+        self.members[self.first()].allowed.lock().batch
+    }
+
+    /// Calls that the endpoint which is asked now takes in the requests that may be on their way at once.
+    pub(crate) fn question_max(&self) -> usize {
+        let allowed = self.members[self.first()].allowed.lock();
+        allowed.batch.saturating_mul(allowed.lanes)
+    }
+
+    /// Whether a pass could use what was answered last. An endpoint whose answers were of no use comes
+    /// last for a while, where there is another one.
+    pub(crate) fn judged(&self, verdict: Result<(), &Fault>) {
+        let at = self.current.load(Ordering::Relaxed);
+        let mut standing = self.members[at].standing.lock();
+        let Err(fault) = verdict else {
+            standing.unfit = 0;
+            return;
+        };
+        // A chain that moves while it is asked for is torn now and then, wherever it is asked for.
+        let raced = fault.kind == FaultKind::Torn && standing.unfit == 0;
+        if raced {
+            standing.unfit = 1;
+        } else if self.members.len() > 1 {
+            debug!(%fault, endpoint = self.members[at].rpc.name(), "of no use to the view");
+            standing.unfit_until = self.until(standing.unfit);
+            standing.unfit = standing.unfit.saturating_add(1);
+        }
+    }
+
+    /// A snapshot has another tip than the one before.
+    pub(crate) fn moved(&self) {
+        self.members.iter().for_each(|member| member.rpc.moved());
     }
 
     /// A fault of whatever was answered last: counted, and the endpoint rests if it lied, or said that it
@@ -250,6 +299,9 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     pub(crate) async fn ask(&self, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
         let mut failed: Option<Fault> = None;
         for at in self.in_turn() {
+            if failed.is_some() && self.left_alone(at).is_some() {
+                continue;
+            }
             match self.ask_member(at, calls).await {
                 Ok(answers) => {
                     self.current.store(at, Ordering::Relaxed);
@@ -273,10 +325,20 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     }
 
     async fn ask_member(&self, at: usize, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
+        if let Some(error) = self.left_alone(at) {
+            return Err(self.metrics.refused(fault(self.members[at].rpc.name(), error)));
+        }
         if !self.members[at].standing.lock().greeted {
             self.greet(at).await?;
         }
         self.send(at, calls).await
+    }
+
+    /// Why the endpoint must not be asked yet, if it asked for that.
+    fn left_alone(&self, at: usize) -> Option<NodeError> {
+        let left = self.members[at].allowed.lock().left_alone(self.context.current());
+        let (left, said) = left?;
+        Some(NodeError::LeftAlone { left: Duration::from_secs(left.as_secs() + 1), said })
     }
 
     /// Asks which chain the endpoint is of. One that is of another chain is asked twice: a proxy may
@@ -302,50 +364,145 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         theirs.map_err(|fault| self.failed(at, fault))
     }
 
-    /// Sends `calls` to one endpoint, in batches that it takes.
+    /// Sends `calls` to one endpoint, in batches that it takes, several at once where it is not asked too
+    /// often. What is answered is kept while the rest is asked for again.
     async fn send(&self, at: usize, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
         let member = &self.members[at];
-        let mut answers = Vec::with_capacity(calls.len());
-        while answers.len() < calls.len() {
-            let rest = &calls[answers.len()..];
-            let batch = &rest[..rest.len().min(member.standing.lock().batch)];
-            match self.request(at, batch).await {
-                Ok(got) if got.len() == batch.len() => {
-                    member.standing.lock().took(batch.len(), self.batch_max);
-                    answers.extend(got);
+        let (batch_before, pause_before) = {
+            let allowed = member.allowed.lock();
+            (allowed.batch, allowed.pause)
+        };
+        let mut slots: Vec<_> = calls.iter().map(|_| Slot::Open).collect();
+        let mut waited = Duration::ZERO;
+        loop {
+            let open: Vec<_> =
+                (0..calls.len()).filter(|call| !slots[*call].is_answered()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let (batch, lanes, pause) = {
+                let allowed = member.allowed.lock();
+                (allowed.batch, allowed.lanes, allowed.pause)
+            };
+            if !pause.is_zero() {
+                waited += pause;
+                self.context.sleep(pause).await;
+            }
+            let batches: Vec<_> = open.chunks(batch).take(lanes).collect();
+            let requests = batches.iter().map(|batch| {
+                let calls: Vec<_> = batch.iter().map(|call| calls[*call].clone()).collect();
+                async move { self.request(at, &calls).await }
+            });
+            let (mut good, mut slowed) = (0, false);
+            for (batch, answered) in batches.iter().zip(join_all(requests).await) {
+                let (answers, next) = sort(member.rpc.name(), batch.len(), answered);
+                let answered = answers.iter().filter(|slot| slot.is_answered()).count();
+                batch.iter().zip(answers).for_each(|(call, answer)| slots[*call] = answer);
+                good += answered;
+                // Requests that were on their way together are refused together: that is one refusal.
+                let slower = matches!(next, Next::Slower(..));
+                if slower && slowed {
+                    continue;
                 }
-                Ok(got) => {
-                    let error = NodeError::AnswerCount { got: got.len(), want: batch.len() };
-                    return Err(self.failed(at, fault(member.rpc.name(), error)));
-                }
-                Err(Unanswered::TooMany(fault)) if batch.len() > 1 => {
-                    let batch = member.standing.lock().refused(batch.len());
-                    debug!(%fault, batch, "a smaller batch");
-                    if fault.kind == FaultKind::Timeout {
-                        return Err(self.failed(at, fault));
-                    }
-                }
-                Err(unanswered) => return Err(self.failed(at, unanswered.into_fault())),
+                slowed |= slower;
+                let others = open.len() < calls.len() || good > 0;
+                self.learn(at, next, (answered, batch.len()), (waited, others)).inspect_err(
+                    |_| {
+                        if batch.len() == 1 {
+                            // Smaller batches were of no use either.
+                            member.allowed.lock().batch = batch_before;
+                        }
+                    },
+                )?;
+            }
+            if good == 0 && slowed && open.len() < calls.len() {
+                // Others were answered, and these are refused whenever they are asked for: it is not for
+                // their number. What was said of each is its answer.
+                let mut allowed = member.allowed.lock();
+                (allowed.batch, allowed.pause) = (batch_before, pause_before);
+                break;
             }
         }
         let mut standing = member.standing.lock();
-        (standing.failures, standing.rests_until) = (0, 0);
+        (standing.failures, standing.rests_until, standing.busy) = (0, 0, 0);
         drop(standing);
+        let answers = slots.into_iter().filter_map(|slot| match slot {
+            Slot::Open => None,
+            Slot::Refused(error) => Some(Err(error)),
+            Slot::Answered(answer) => Some(answer),
+        });
+        let answers: Vec<_> = answers.collect();
+        if answers.len() < calls.len() {
+            let error = NodeError::AnswerCount { got: answers.len(), want: calls.len() };
+            return Err(self.failed(at, fault(member.rpc.name(), error)));
+        }
         Ok(answers)
+    }
+
+    /// Takes in what a request says about how much, and how often, the endpoint may be asked. Fails if the
+    /// calls that are left are not to be asked of it now.
+    fn learn(
+        &self,
+        at: usize,
+        next: Next,
+        (good, calls): (usize, usize),
+        (waited, others): (Duration, bool),
+    ) -> Result<(), Fault> {
+        let member = &self.members[at];
+        match next {
+            Next::Done => {
+                member.allowed.lock().took(calls, (self.batch_max, self.lanes));
+                Ok(())
+            }
+            Next::Smaller(fault) => {
+                member.allowed.lock().smaller(good, calls);
+                debug!(%fault, good, calls, "a smaller batch");
+                Ok(())
+            }
+            Next::Slower(fault, after) => {
+                let mut allowed = member.allowed.lock();
+                if calls > 1 {
+                    allowed.smaller(good, calls);
+                }
+                allowed.slower();
+                debug!(%fault, good, calls, pause = ?allowed.pause, "more slowly");
+                let patient = after.is_none_or(|after| after <= allowed.pause);
+                let alone = self.members.len() == 1;
+                if alone && patient && (others || waited + allowed.pause <= self.timeout) {
+                    return Ok(());
+                }
+                let busy = {
+                    let mut standing = member.standing.lock();
+                    standing.busy = standing.busy.saturating_add(1);
+                    standing.busy
+                };
+                let usual =
+                    Duration::from_secs(1).saturating_mul(2_u32.saturating_pow(busy.min(6)));
+                let length = after.unwrap_or(usual).min(self.busy_max);
+                allowed.leave_alone(self.context.current(), length, &fault.detail);
+                drop(allowed);
+                self.rest(at);
+                Err(self.metrics.refused(fault))
+            }
+            Next::Fail(fault) => {
+                if fault.kind == FaultKind::Timeout && calls > 1 {
+                    member.allowed.lock().smaller(0, calls);
+                }
+                Err(self.failed(at, fault))
+            }
+        }
     }
 
     /// One request, within budget and deadline.
     async fn request(&self, at: usize, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
-        loop {
-            let taken = self.budget.lock().take(self.context.current());
-            let Err(wait) = taken else { break };
-            self.context.sleep(wait).await;
-        }
         let rpc = &self.members[at].rpc;
+        if let Some(budget) = &self.members[at].budget {
+            afford(&*self.context, budget).await;
+        }
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.metrics.requested(calls.len());
         let unheard = Unheard { upstreams: self, at: Some(at) };
-        let answers = within(&self.context, self.timeout, rpc.send(calls)).await;
+        let answers = within(&*self.context, self.timeout, rpc.send(calls)).await;
         let answers = answers.unwrap_or_else(|| {
             let error = NodeError::NoAnswer { limit: self.timeout };
             Err(Unanswered::TooMany(fault(rpc.name(), error)))
@@ -365,11 +522,15 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     }
 
     fn rest(&self, at: usize) {
-        let asked = self.asked.load(Ordering::Relaxed);
         let mut standing = self.members[at].standing.lock();
-        let rest = REST.saturating_mul(2_u64.saturating_pow(standing.failures)).min(REST_MAX);
+        standing.rests_until = self.until(standing.failures);
         standing.failures = standing.failures.saturating_add(1);
-        standing.rests_until = asked.saturating_add(rest);
+    }
+
+    /// The number of the request at which a rest ends, after this many before it.
+    fn until(&self, before: u32) -> u64 {
+        let rest = REST.saturating_mul(2_u64.saturating_pow(before)).min(REST_MAX);
+        self.asked.load(Ordering::Relaxed).saturating_add(rest)
     }
 
     /// The endpoint that is asked first now.
@@ -377,38 +538,50 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         self.in_turn().first().copied().unwrap_or_default()
     }
 
-    /// From the one that answered last, and last those that rest: whichever rests longest comes last.
+    /// From the one that answered last, and last those that rest: whichever rests longest comes last. An
+    /// endpoint that is to be left alone comes after all others.
     fn in_turn(&self) -> Vec<usize> {
         let asked = self.asked.load(Ordering::Relaxed);
         let current = self.current.load(Ordering::Relaxed);
         let mut turn: Vec<_> = (current..self.members.len()).chain(0..current).collect();
-        turn.sort_by_key(|at| {
-            let until = self.members[*at].standing.lock().rests_until;
-            if until > asked { until } else { 0 }
+        turn.sort_by_cached_key(|at| {
+            let until = {
+                let standing = self.members[*at].standing.lock();
+                standing.rests_until.max(standing.unfit_until)
+            };
+            let rests = if until > asked { until } else { 0 };
+            (self.left_alone(*at).is_some(), rests)
         });
         turn
     }
 
-    /// A doorbell that rings when any endpoint pushes that its chain moved.
+    /// A doorbell that rings when any endpoint pushes that its chain moved. What it asks for counts as
+    /// requests.
     pub(crate) fn doorbell(&self) -> Doorbell {
-        Doorbell::any(self.members.iter().map(|member| member.rpc.doorbell()))
+        Doorbell::any(self.members.iter().map(|member| member.rpc.doorbell(self.toll(member))))
+    }
+
+    fn toll(&self, member: &Member<R>) -> Toll {
+        let (context, metrics) = (self.context.clone(), self.metrics.clone());
+        let budget = member.budget.clone();
+        Arc::new(move || {
+            let (context, metrics, budget) = (context.clone(), metrics.clone(), budget.clone());
+            Box::pin(async move {
+                if let Some(budget) = &budget {
+                    afford(&*context, budget).await;
+                }
+                metrics.requested(1);
+            })
+        })
     }
 }
 
-impl Standing {
-    fn took(&mut self, calls: usize, max: usize) {
-        if calls < self.batch || self.batch >= max {
-            return;
-        }
-        self.streak += 1;
-        if self.streak >= STREAK {
-            (self.batch, self.streak) = ((self.batch * 2).min(max), 0);
-        }
-    }
-
-    fn refused(&mut self, calls: usize) -> usize {
-        (self.batch, self.streak) = ((calls / 2).max(1), 0);
-        self.batch
+/// Waits until the budget has one more request.
+async fn afford(context: &impl Clock, budget: &Mutex<Budget>) {
+    loop {
+        let taken = budget.lock().take(context.current());
+        let Err(wait) = taken else { break };
+        context.sleep(wait).await;
     }
 }
 

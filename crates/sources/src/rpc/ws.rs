@@ -1,49 +1,55 @@
 //! Requests over a WebSocket, and the heads that a node pushes over it.
 
 use super::{
-    Answer, Call, Config, Endpoint, NodeError, Rpc, Unanswered,
-    http::{ask, refused},
+    Answer, Call, Config, Endpoint, NodeError, Rpc, Toll, Unanswered,
+    http::{Refusal, Refused, whole},
+    socket::Socket,
 };
 use crate::{error::fault, tls};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::stream::unfold;
-use jsonrpsee::{
-    core::client::{Error, Subscription, SubscriptionClientT as _},
-    rpc_params,
-    ws_client::{PingConfig, WsClient, WsClientBuilder},
-};
+use http::header::AUTHORIZATION;
 use rand::{SeedableRng as _, rngs::SmallRng};
-use serde_json::value::RawValue;
-use std::{fmt, sync::Arc, time::Duration};
-use tidewatch_core::{Backoff, Doorbell, Fault};
-use tokio::sync::Mutex as AsyncMutex;
+use std::{fmt, sync::Arc};
+use tidewatch_core::{Backoff, Doorbell, Fault, within};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_tungstenite::{
+    Connector, connect_async_tls_with_config,
+    tungstenite::{self, client::IntoClientRequest as _, protocol::WebSocketConfig},
+};
 use tracing::debug;
-
-/// How often a quiet connection is pinged.
-const PING: Duration = Duration::from_secs(10);
-
-/// A peer that is gone is noticed after this long without a sign of life.
-const INACTIVE: Duration = Duration::from_secs(30);
-
-/// Heads that wait to be heard. Of several, one ring is as good as many.
-const HEADS_MAX: usize = 16;
 
 /// A node that is asked over a WebSocket. It connects when it is asked, and again after the
 /// connection was lost.
 ///
 /// Each doorbell has a subscription of its own on that connection, made when it is listened to first: so
 /// two listeners take no heads from each other.
+///
+/// # Back-off
+///
+/// A subscription that ends is made again after a wait that doubles. Only a new head of this node after
+/// which a tip moved begins it anew: a node can take subscriptions, and repeat what everybody knows, for
+/// nothing.
 pub struct WsRpc<E>(Arc<Connection<E>>);
 
 struct Connection<E> {
     name: String,
-    context: E,
+    context: Arc<E>,
     endpoint: Endpoint,
     config: Config,
-    tls: Option<rustls::ClientConfig>,
-    client: AsyncMutex<Option<Arc<WsClient>>>,
-    backoff: Mutex<Backoff>,
+    connector: Connector,
+    socket: AsyncMutex<Option<Socket>>,
+    pushes: Mutex<Pushes>,
+}
+
+/// What the pushes of this node were good for.
+struct Pushes {
+    backoff: Backoff,
+    /// The highest head that was pushed.
+    highest: Option<u64>,
+    /// A higher one was pushed since a tip moved.
+    news: bool,
 }
 
 impl<E> fmt::Debug for WsRpc<E> {
@@ -62,67 +68,90 @@ impl<E: Clock> WsRpc<E> {
         let name = endpoint.to_string();
         let tls = endpoint.is_secure().then(tls::config).transpose();
         let tls = tls.map_err(|error| fault(&name, NodeError::Tls(error)))?;
-        let backoff = Mutex::new(Backoff::new(config.backoff_base, config.backoff_cap));
-        let (endpoint, config, client) = (endpoint.clone(), config.clone(), Default::default());
-        Ok(Self(Arc::new(Connection { name, context, endpoint, config, tls, client, backoff })))
+        let connector = tls.map_or(Connector::Plain, |tls| Connector::Rustls(Arc::new(tls)));
+        let backoff = Backoff::new(config.backoff_base, config.backoff_cap);
+        let pushes = Mutex::new(Pushes { backoff, highest: None, news: false });
+        let (endpoint, config, context) = (endpoint.clone(), config.clone(), Arc::new(context));
+        let socket = AsyncMutex::default();
+        Ok(Self(Arc::new(Connection {
+            name,
+            context,
+            endpoint,
+            config,
+            connector,
+            socket,
+            pushes,
+        })))
     }
 }
 
 impl<E: Clock> Connection<E> {
     /// The open connection, or a new one.
-    async fn client(&self) -> Result<Arc<WsClient>, Fault> {
-        let mut slot = self.client.lock().await;
-        if let Some(client) = slot.as_ref().filter(|client| client.is_connected()) {
-            return Ok(client.clone());
+    async fn socket(&self) -> Result<Socket, Refused> {
+        let mut slot = self.socket.lock().await;
+        if let Some(socket) = slot.as_ref().filter(|socket| socket.is_open()) {
+            return Ok(socket.clone());
         }
         *slot = None;
-        let limits = &self.config;
-        let mut builder = WsClientBuilder::default()
-            .request_timeout(limits.request_timeout)
-            .connection_timeout(limits.request_timeout)
-            .max_response_size(limits.answer_max)
-            // Attempts, not redirections: with none it would never connect.
-            .max_redirections(1)
-            .max_buffer_capacity_per_subscription(HEADS_MAX)
-            .enable_ws_ping(PingConfig::new().ping_interval(PING).inactive_limit(INACTIVE));
-        if let Some(tls) = &self.tls {
-            builder = builder.with_custom_cert_store(tls.clone());
-        }
-        let client = builder.build(self.endpoint.url()).await;
-        let client = client.map_err(|error| {
-            fault(&self.name, NodeError::Unreachable(refused(&error).0.to_string()))
-        })?;
-        let client = Arc::new(client);
-        *slot = Some(client.clone());
-        Ok(client)
+        let limit = self.config.request_timeout;
+        let connected = within(&*self.context, limit, self.connect()).await;
+        let socket = connected.unwrap_or_else(|| Err(NodeError::NoAnswer { limit }.into()))?;
+        *slot = Some(socket.clone());
+        Ok(socket)
     }
 
-    async fn subscribe(&self) -> Result<Subscription<Box<RawValue>>, Fault> {
-        let client = self.client().await?;
-        let subscribed =
-            client.subscribe("eth_subscribe", rpc_params!["newHeads"], "eth_unsubscribe");
-        subscribed.await.map_err(|error: Error| fault(&self.name, refused(&error).0))
+    async fn connect(&self) -> Result<Socket, Refused> {
+        let mut request = self
+            .endpoint
+            .bare()
+            .as_str()
+            .into_client_request()
+            .map_err(|_| Refused::from(NodeError::Address))?;
+        if let Some(authorization) = self.endpoint.authorization() {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        let answer_max = self.config.answer_max;
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(answer_max))
+            .max_frame_size(Some(answer_max));
+        let connector = Some(self.connector.clone());
+        let connected = connect_async_tls_with_config(request, Some(limits), true, connector).await;
+        let (stream, _) = connected.map_err(|error| refused(&error))?;
+        let patience = self.config.request_timeout;
+        Ok(Socket::open(self.context.clone(), stream, patience))
+    }
+
+    async fn subscribe(&self) -> Result<mpsc::Receiver<Option<u64>>, Refused> {
+        let heads = Call::new("eth_subscribe", vec!["newHeads".into()]);
+        let socket = self.socket().await?;
+        let subscribed = socket.subscribe(heads);
+        let limit = self.config.request_timeout;
+        let subscribed = within(&*self.context, limit, subscribed).await;
+        subscribed.unwrap_or_else(|| Err(NodeError::NoAnswer { limit }.into()))
     }
 
     /// Waits for the next head in `heads`, or for a subscription where there is none.
-    async fn head(&self, heads: &mut Option<Subscription<Box<RawValue>>>) {
+    async fn head(&self, heads: &mut Option<mpsc::Receiver<Option<u64>>>, toll: &Toll) {
         loop {
-            if let Some(subscription) = heads.as_mut() {
-                match subscription.next().await {
-                    Some(Ok(_)) => return,
-                    Some(Err(error)) => debug!(node = self.name, %error, "a head that is not JSON"),
-                    None => *heads = None,
-                }
-                continue;
-            }
-            match self.subscribe().await {
-                Ok(subscription) => {
-                    self.backoff.lock().succeed();
-                    *heads = Some(subscription);
+            if let Some(open) = heads.as_mut() {
+                if let Some(height) = open.recv().await {
+                    let mut pushes = self.pushes.lock();
+                    if height > pushes.highest {
+                        (pushes.highest, pushes.news) = (height, true);
+                    }
                     return;
                 }
-                Err(fault) => {
-                    debug!(%fault, "no pushes");
+                *heads = None;
+                self.rest().await;
+            }
+            toll().await;
+            match self.subscribe().await {
+                Ok(open) => {
+                    *heads = Some(open);
+                    return;
+                }
+                Err(refused) => {
+                    debug!(node = self.name, error = %refused.error, "no pushes");
                     self.rest().await;
                 }
             }
@@ -133,8 +162,24 @@ impl<E: Clock> Connection<E> {
         // Seeded by the clock: what matters is that two followers do not come back together.
         let now = self.context.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
-        let wait = self.backoff.lock().fail(&mut rng);
+        let wait = self.pushes.lock().backoff.fail(&mut rng);
         self.context.sleep(wait).await;
+    }
+}
+
+/// Why there is no connection.
+fn refused(error: &tungstenite::Error) -> Refused {
+    match error {
+        tungstenite::Error::Http(answer) => {
+            let status = answer.status();
+            let error = NodeError::Unreachable(format!("no WebSocket: {status}"));
+            let what = match status {
+                http::StatusCode::TOO_MANY_REQUESTS => Refusal::Busy(None),
+                _ => Refusal::Plain,
+            };
+            Refused { error, what }
+        }
+        error => NodeError::Unreachable(crate::words::causes(error)).into(),
     }
 }
 
@@ -143,17 +188,31 @@ impl<E: Clock> Rpc for WsRpc<E> {
         &self.0.name
     }
 
+    fn rate(&self) -> super::Rate {
+        self.0.endpoint.rate()
+    }
+
     async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
-        let client = self.0.client().await.map_err(Unanswered::Fault)?;
-        ask(&self.0.name, &*client, calls).await
+        let max = self.0.config.longest(calls);
+        let answers = async { self.0.socket().await?.ask(calls, max).await };
+        let answers = answers.await.map_err(|refused| refused.named(&self.0.name))?;
+        whole(&self.0.name, answers)
     }
 
     /// Rings for every head that is pushed, and once after each time that it had to subscribe again:
     /// what was pushed in between was not heard.
-    fn doorbell(&self) -> Doorbell {
-        Doorbell::new(unfold((self.0.clone(), None), |(connection, mut heads)| async move {
-            connection.head(&mut heads).await;
-            Some(((), (connection, heads)))
+    fn doorbell(&self, toll: Toll) -> Doorbell {
+        let connection = self.0.clone();
+        Doorbell::new(unfold((connection, None, toll), |(connection, mut heads, toll)| async {
+            connection.head(&mut heads, &toll).await;
+            Some(((), (connection, heads, toll)))
         }))
+    }
+
+    fn moved(&self) {
+        let mut pushes = self.0.pushes.lock();
+        if std::mem::take(&mut pushes.news) {
+            pushes.backoff.succeed();
+        }
     }
 }

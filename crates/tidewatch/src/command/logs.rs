@@ -12,7 +12,7 @@ static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
 /// What would show the headers of a request, or the path that it goes to, and with them what is secret in
 /// an address, is left out whatever is asked for.
-const NEVER: [&str; 2] = ["tungstenite::handshake::client=error", "jsonrpsee-client=off"];
+const NEVER: [&str; 1] = ["tungstenite::handshake::client=error"];
 
 /// Starts logging: errors only, unless `RUST_LOG` says otherwise. Refusals are in the output anyway.
 pub(super) fn start() {

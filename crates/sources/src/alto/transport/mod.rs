@@ -2,11 +2,9 @@
 //!
 //! # Why not another client
 //!
-//! The indexer answers in binary, so `jsonrpsee`, which the sources over JSON-RPC use, does not apply: its
-//! clients frame and parse JSON-RPC and nothing else. `alto-client` reads a whole response into memory and
-//! decodes its block without a limit, in the same step in which it verifies. Here a response is cut off at
-//! a limit while it streams in, each refusal is a typed [`Fault`](tidewatch_core::Fault), and only the
-//! verifier verifies. Hence `reqwest` and `tokio-tungstenite`, at the versions of `alto-client`.
+//! `alto-client` reads a whole response into memory and decodes its block without a limit, in the same step
+//! in which it verifies. Here a response is cut off at a limit while it streams in, each refusal is a typed
+//! [`Fault`](tidewatch_core::Fault), and only the verifier verifies. Hence `reqwest` and `tokio-tungstenite`, at the versions of `alto-client`.
 
 mod feed;
 mod http;

@@ -61,12 +61,16 @@ fn catching_up_is_as_many_requests_as_batches_and_two() {
             let batch_max = NZUsize!(batch_max);
             let config = Config { batch_max, ..Config::default() };
             let (node, source) = scripted(&context, blocks, &config);
-            let batch = source.limits().blocks_max.get() as u64;
-            assert_eq!(batch, batch_max.get() as u64 - 1, "one call binds the others to the tip");
+            let (batch, lanes) = (batch_max.get() as u64, config.lanes.get() as u64);
+            let range = source.limits().blocks_max.get() as u64;
+            assert_eq!(range, batch - 1, "one call binds the others to the tip");
             let mut follower = Follower::start(source).await;
             let cost = follower.pass().await;
             follower.assert_at(&node).await;
-            assert!(cost <= blocks.div_ceil(batch) + 2, "{blocks} by {batch}: {cost} requests");
+            // Ranges of one batch, of two, and then of as many as may be on their way at once.
+            let ranges = blocks.div_ceil(batch * lanes - 1) + 2;
+            let requests = (blocks + ranges).div_ceil(batch) + 2;
+            assert!(cost <= requests, "{blocks} by {batch}: {cost} requests");
         });
     }
 }
@@ -79,10 +83,13 @@ fn the_size_of_a_batch_is_learned_from_what_the_node_refuses() {
         let mut follower = Follower::start(source).await;
         let cost = follower.pass().await;
         follower.assert_at(&node).await;
-        assert_eq!(follower.source.limits().blocks_max.get(), 24, "100, 50, 25, less one");
-        assert!(cost <= 1_000_u64.div_ceil(24) + 4, "{cost} requests, two of them refused");
+        let batch = node.change(|world| world.batch_max as u64);
+        let size = follower.source.limits().blocks_max.get();
+        assert_eq!(size, 25 * 4 - 1, "100, 50, 25, four of them, less one");
         let sizes = node.change(|world| world.requests.clone());
-        assert_eq!(sizes.iter().filter(|size| **size > 30).count(), 2, "{sizes:?}");
+        let refused = sizes.iter().filter(|size| **size as u64 > batch).count();
+        assert!(refused <= 8, "those that were on their way together: {sizes:?}");
+        assert!(cost <= 1_000_u64.div_ceil(24) + 2 + refused as u64, "{cost} requests");
     });
 }
 
@@ -93,12 +100,12 @@ fn a_limit_that_was_raised_is_found_again() {
         node.change(|world| world.batch_max = 60);
         let mut follower = Follower::start(source).await;
         follower.pass().await;
-        assert_eq!(follower.source.limits().blocks_max.get(), 49);
+        assert_eq!(follower.source.limits().blocks_max.get(), 50 * 4 - 1);
         node.change(|world| {
             world.batch_max = usize::MAX;
             world.extend(10_000);
         });
         follower.pass().await;
-        assert_eq!(follower.source.limits().blocks_max.get(), 99);
+        assert_eq!(follower.source.limits().blocks_max.get(), 100 * 4 - 1);
     });
 }

@@ -5,6 +5,8 @@ mod hostile;
 pub(crate) mod node;
 mod nodes;
 mod several;
+mod spoken;
+mod unfit;
 
 use super::{EthBlock, EthereumSource};
 use crate::rpc::{Config, Rpc};

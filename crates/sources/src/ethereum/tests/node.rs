@@ -1,6 +1,6 @@
 //! An execution node that lives in the test.
 
-use crate::rpc::{Answer, Call, Rpc, RpcError, Unanswered};
+use crate::rpc::{Answer, Call, Rpc, RpcError, Toll, Unanswered};
 use alloy_consensus::Header;
 use alloy_primitives::{B256, U64};
 use alloy_rpc_types_eth::Header as RpcHeader;
@@ -231,7 +231,7 @@ impl Rpc for Node {
         answers
     }
 
-    fn doorbell(&self) -> Doorbell {
+    fn doorbell(&self, _: Toll) -> Doorbell {
         self.bell.listen()
     }
 }

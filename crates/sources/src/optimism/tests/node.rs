@@ -2,7 +2,7 @@
 
 use crate::{
     ethereum::tests::node::Node as Execution,
-    rpc::{Answer, Call, Rpc, RpcError, Unanswered},
+    rpc::{Answer, Call, Rpc, RpcError, Toll, Unanswered},
 };
 use alloy_consensus::Header;
 use alloy_primitives::B256;
@@ -137,10 +137,10 @@ impl Rpc for Either {
         }
     }
 
-    fn doorbell(&self) -> Doorbell {
+    fn doorbell(&self, toll: Toll) -> Doorbell {
         match self {
             Self::Rollup(_) => Doorbell::silent(),
-            Self::Execution(node) => node.doorbell(),
+            Self::Execution(node) => node.doorbell(toll),
         }
     }
 }

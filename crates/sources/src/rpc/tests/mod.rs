@@ -10,7 +10,7 @@ pub(crate) mod script;
 mod secrets;
 mod ws;
 
-use super::{Call, Config, Endpoint, Node, Unanswered};
+use super::{Call, Config, Endpoint, Node, Toll, Unanswered};
 use axum::{Router, body::Bytes, extract::Request, response::Response};
 use commonware_runtime::{Runner as _, tokio};
 use commonware_utils::sync::Mutex;
@@ -89,9 +89,16 @@ fn calls(count: u64) -> Vec<Call> {
     (0..count).map(|i| Call::new("echo", vec![i.into()])).collect()
 }
 
+/// Costs nothing.
+fn free() -> Toll {
+    Arc::new(|| Box::pin(std::future::ready(())))
+}
+
 fn kind(unanswered: &Unanswered) -> (FaultKind, bool) {
     match unanswered {
         Unanswered::TooMany(fault) => (fault.kind, true),
         Unanswered::Fault(fault) => (fault.kind, false),
+        Unanswered::Part { fault, .. } => (fault.kind, true),
+        Unanswered::Busy { fault, .. } => (fault.kind, false),
     }
 }

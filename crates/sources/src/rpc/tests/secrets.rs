@@ -14,7 +14,7 @@ const SECRETS: [&str; 5] = ["alice", "hunter2", "key-4711", "token-4712", "YWxpY
 fn what_is_secret_in_an_address_is_in_no_log_fault_or_metric() {
     let logs = NamedTempFile::new().unwrap();
     // As in the command, what would log the addresses that a client connects to is left out.
-    let filter = EnvFilter::new("trace,jsonrpsee-client=off");
+    let filter = EnvFilter::new("trace,tungstenite::handshake::client=error");
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(logs.reopen().unwrap());
     subscriber.init();

@@ -1,7 +1,7 @@
 //! Over a WebSocket: requests, and heads that ring.
 
-use super::{calls, echo, echoes, kind, node, run, serve};
-use crate::rpc::Rpc as _;
+use super::{calls, echo, echoes, free, kind, node, run, serve};
+use crate::rpc::{Config, Endpoint, Node, Rpc as _};
 use axum::{
     Router,
     extract::{
@@ -10,9 +10,17 @@ use axum::{
     },
     routing::any,
 };
+use commonware_runtime::Supervisor as _;
 use serde_json::{Value, json};
-use std::{net::SocketAddr, sync::Arc};
-use tidewatch_core::FaultKind;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tidewatch_core::{FaultKind, within};
 use tokio::sync::{Mutex, mpsc};
 
 /// What a test tells the socket that is open.
@@ -93,7 +101,7 @@ fn requests_and_heads_share_a_connection() {
     run(|context| async move {
         let mut pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
-        let mut bell = node.doorbell();
+        let mut bell = node.doorbell(free());
         let answers = node.send(&calls(3)).await.unwrap();
         assert_eq!(answers[2].as_ref().unwrap().get(), "[2]");
         bell.rung().await;
@@ -112,7 +120,7 @@ fn a_connection_that_is_lost_is_made_again_and_rings_for_what_was_not_heard() {
     run(|context| async move {
         let mut pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
-        let mut bell = node.doorbell();
+        let mut bell = node.doorbell(free());
         for loss in [Tell::Close, Tell::Noise, Tell::Close] {
             bell.rung().await;
             pushing.subscribed.recv().await.unwrap();
@@ -140,7 +148,7 @@ fn a_doorbell_that_is_dropped_is_heard_when_it_is_listened_to_again() {
     run(|context| async move {
         let pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
-        let mut bell = node.doorbell();
+        let mut bell = node.doorbell(free());
         bell.rung().await;
         assert!(futures::FutureExt::now_or_never(bell.rung()).is_none());
         pushing.tell.try_send(Tell::Head).unwrap();
@@ -153,7 +161,7 @@ fn each_listener_has_a_subscription_of_its_own_on_the_one_connection() {
     run(|context| async move {
         let mut pushing = pushing().await;
         let node = node(context, "ws", pushing.address, "");
-        let (mut one, mut two) = (node.doorbell(), node.doorbell());
+        let (mut one, mut two) = (node.doorbell(free()), node.doorbell(free()));
         for bell in [&mut one, &mut two] {
             bell.rung().await;
             pushing.subscribed.recv().await.unwrap();
@@ -174,5 +182,101 @@ fn a_server_that_speaks_no_websocket_is_unreachable() {
         let refused = node.send(&calls(1)).await.unwrap_err();
         assert_eq!(kind(&refused), (FaultKind::Unreachable, false), "{refused:?}");
         assert!(!format!("{refused:?}").contains("4711"));
+    });
+}
+
+/// A node that takes subscriptions, and for each of them pushes `heads` and hangs up.
+async fn hanging_up(heads: &'static [&'static str]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let subscribed = Arc::new(AtomicUsize::new(0));
+    let counted = subscribed.clone();
+    let converse = move |mut socket: WebSocket| async move {
+        while let Some(Ok(Message::Text(text))) = socket.recv().await {
+            let asked: Value = serde_json::from_str(&text).unwrap();
+            let answer = echo(&json!({"id": asked["id"], "params": "0x7"}));
+            let mut texts = vec![answer.to_string()];
+            let subscribes = asked["method"] == "eth_subscribe";
+            if subscribes {
+                counted.fetch_add(1, Ordering::SeqCst);
+                texts.extend(heads.iter().map(|number| {
+                    let params = json!({"subscription": "0x7", "result": {"number": number}});
+                    json!({"method": "eth_subscription", "params": params}).to_string()
+                }));
+            }
+            for text in texts {
+                let _ = socket.send(Message::text(text)).await;
+            }
+            if subscribes {
+                return;
+            }
+        }
+    };
+    let open = move |upgrade: WebSocketUpgrade| async move { upgrade.on_upgrade(converse) };
+    (serve(Router::new().fallback(any(open))).await, subscribed)
+}
+
+/// One that repeats the same head each time was asked over a thousand times in ten minutes.
+#[test]
+fn a_node_that_hangs_up_on_each_subscription_is_asked_less_and_less_often() {
+    for heads in [&[][..], &["0x9"]] {
+        run(|context| async move {
+            let (address, subscribed) = hanging_up(heads).await;
+            let clock = context.child("clock");
+            let node = node(context, "ws", address, "");
+            let mut bell = node.doorbell(free());
+            let _ = within(&clock, Duration::from_secs(4), async {
+                loop {
+                    bell.rung().await;
+                    // A chain that moves, by what another endpoint says.
+                    node.moved();
+                }
+            })
+            .await;
+            // Waits of 0.5, 1 and 2 seconds at the most, twice that often for what was new at first.
+            let subscribed = subscribed.load(Ordering::SeqCst);
+            assert!((3..=7).contains(&subscribed), "{subscribed} in four seconds: {heads:?}");
+        });
+    }
+}
+
+#[test]
+fn a_subscription_is_a_request_and_waits_for_the_budget() {
+    run(|context| async move {
+        let (address, subscribed) = hanging_up(&[]).await;
+        let node = node(context, "ws", address, "");
+        let tolls = Arc::new(AtomicUsize::new(0));
+        let counted = tolls.clone();
+        let mut bell = node.doorbell(Arc::new(move || {
+            let toll = counted.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                if toll == 2 {
+                    std::future::pending::<()>().await;
+                }
+            })
+        }));
+        bell.rung().await;
+        bell.rung().await;
+        assert_eq!(subscribed.load(Ordering::SeqCst), 2);
+        assert!(futures::FutureExt::now_or_never(bell.rung()).is_none());
+        assert_eq!(subscribed.load(Ordering::SeqCst), 2, "the third waits");
+    });
+}
+
+/// paritytech/jsonrpsee#1639
+#[test]
+fn user_and_password_are_sent_as_they_stand_for() {
+    run(|context| async move {
+        let (seen, mut headers) = mpsc::channel(1);
+        let open = move |headers: axum::http::HeaderMap, upgrade: WebSocketUpgrade| async move {
+            seen.try_send((headers["authorization"].clone(), headers["host"].clone())).unwrap();
+            upgrade.on_upgrade(|_| async {})
+        };
+        let address = serve(Router::new().fallback(any(open))).await;
+        let text = format!("eth+ws://us%40er:p%3Aw%2F1@{address}");
+        let endpoint = Endpoint::parse("eth", &["ws"], &text).unwrap();
+        let node = Node::new(context, &endpoint, &Config::default()).unwrap();
+        let _ = node.send(&calls(1)).await;
+        let (authorization, host) = headers.recv().await.unwrap();
+        assert_eq!(authorization, "Basic dXNAZXI6cDp3LzE=");
+        assert_eq!(host, address.to_string());
     });
 }
