@@ -38,6 +38,11 @@ impl EthBlock {
         if preimage.len() > HEADER_MAX {
             return Err(TooLong(preimage.len()));
         }
+        // Fields that are no part of this form are as they will be when it is read again.
+        let header = match form {
+            Form::Ethereum => header,
+            _ => Form::decode(&preimage).map_or(header, |(_, header)| header),
+        };
         Ok(Self::new(form, header, preimage.into()))
     }
 

@@ -264,3 +264,103 @@ fn items(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::keccak256;
+
+    fn list(items: &[&[u8]]) -> Vec<u8> {
+        let mut list = List::default();
+        items.iter().for_each(|item| list.0.extend_from_slice(item));
+        list.finish()
+    }
+
+    #[test]
+    fn seals_that_were_added_after_the_hash_are_taken_out_by_the_shape_of_the_extra_data() {
+        let string = |length: usize| alloy_rlp::encode(&[7_u8; 64][..length]);
+        let (vanity, seal, round) = (string(32), string(64), string(4));
+        let (none, seals) = (list(&[]), list(&[&seal, &seal]));
+        let plain = |items: &[&[u8]]| [&[7; VANITY][..], &list(items)].concat();
+        let aggregated = list(&[&string(2), &string(48), &string(1)]);
+        let nothing: &[u8] = &[0xc3, 0x80, 0x80, 0x80];
+        let table = [
+            (
+                "IBFT",
+                list(&[&vanity, &none, &none, &round, &seals]),
+                list(&[&vanity, &none, &none, &round]),
+            ),
+            (
+                "QBFT",
+                list(&[&vanity, &none, &none, &[1], &seals]),
+                list(&[&vanity, &none, &none, &[1], &none]),
+            ),
+            ("GoQuorum", plain(&[&none, &seal, &seals]), plain(&[&none, &seal, &none])),
+            (
+                "Celo",
+                plain(&[&none, &none, &[0x80], &seal, &aggregated, &aggregated]),
+                plain(&[&none, &none, &[0x80], &seal, nothing, &aggregated]),
+            ),
+        ];
+        for (what, extra, want) in table {
+            for mix_hash in [None, Some(ISTANBUL), Some(B256::ZERO)] {
+                assert_eq!(unsealed(&extra, mix_hash), Some(want.clone().into()), "{what}");
+            }
+            assert_eq!(unsealed(&extra, Some(B256::repeat_byte(7))), None, "{what}");
+            for cut in 0..extra.len() {
+                let _ = unsealed(&extra[..cut], None);
+            }
+        }
+        for extra in [vec![], vec![0xc0], vec![7; 97], plain(&[&seal]), list(&[&vanity, &seal])] {
+            assert_eq!(unsealed(&extra, None), None, "{extra:?}");
+        }
+    }
+
+    #[test]
+    fn every_form_is_told_from_the_others_by_its_bytes() {
+        let header =
+            Header { number: 7, timestamp: 9, difficulty: U256::from(3), ..Header::default() };
+        let london = Header { base_fee_per_gas: Some(7), ..header.clone() };
+        let signature = Bytes::from(vec![7; 65]);
+        let first = Avalanche { ext_data_hash: B256::repeat_byte(9), ..Avalanche::default() };
+        let last = Avalanche {
+            ext_data_gas_used: Some(U256::ZERO),
+            block_gas_cost: Some(U256::from(7)),
+            timestamp_ms: Some(9_000),
+            min_delay_excess: Some(1),
+            ext_data_hash: first.ext_data_hash,
+        };
+        let cancun = Header {
+            blob_gas_used: Some(0),
+            excess_blob_gas: Some(0),
+            parent_beacon_block_root: Some(B256::repeat_byte(3)),
+            ..london.clone()
+        };
+        let celo = Header { difficulty: U256::ZERO, ..header.clone() };
+        let table = [
+            (Form::Ethereum, header.clone()),
+            (Form::Ethereum, london.clone()),
+            (Form::Aura { step: 0, signature: signature.clone() }, header.clone()),
+            (Form::Aura { step: u64::MAX, signature }, london),
+            (Form::Celo, celo),
+            (Form::Avalanche(first), header),
+            (Form::Avalanche(last), cancun),
+        ];
+        let mut hashes: Vec<_> = Vec::new();
+        for (form, header) in table {
+            let bytes = form.encode(&header);
+            assert_eq!(Form::decode(&bytes), Some((form, header)));
+            for cut in 0..bytes.len() {
+                assert_eq!(Form::decode(&bytes[..cut]), None);
+            }
+            assert_eq!(
+                Form::decode(&[&bytes[..], &[0]].concat()),
+                None,
+                "nothing follows a header"
+            );
+            hashes.push(keccak256(bytes));
+        }
+        let different: std::collections::BTreeSet<_> = hashes.iter().collect();
+        assert_eq!(different.len(), hashes.len());
+    }
+}

@@ -2,12 +2,13 @@
 
 use super::form::{Avalanche, Form, unsealed};
 use crate::words::excerpt;
-use alloy_consensus::Header;
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U64, U256, keccak256};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// Fields that are named in one fault at the most.
@@ -43,16 +44,34 @@ pub(super) struct Json {
     block_access_list_hash: Option<B256>,
     slot_number: Option<U64>,
     /// AuRa, as Nethermind names it, and as Erigon does.
+    #[serde(default, deserialize_with = "foreign")]
     step: Option<U64>,
+    #[serde(default, deserialize_with = "foreign")]
     signature: Option<Bytes>,
+    #[serde(default, deserialize_with = "foreign")]
     aura_step: Option<U64>,
+    #[serde(default, deserialize_with = "foreign")]
     aura_seal: Option<Bytes>,
     /// Avalanche.
+    #[serde(default, deserialize_with = "foreign")]
     ext_data_hash: Option<B256>,
+    #[serde(default, deserialize_with = "foreign")]
     ext_data_gas_used: Option<U256>,
+    #[serde(default, deserialize_with = "foreign")]
     block_gas_cost: Option<U256>,
+    #[serde(default, deserialize_with = "foreign")]
     timestamp_milliseconds: Option<U64>,
+    #[serde(default, deserialize_with = "foreign")]
     min_delay_excess: Option<U64>,
+}
+
+/// Reads a field that headers of one family have. Others may call something else so: what is no such field
+/// is none.
+fn foreign<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
 /// What a block is called by a node, whatever its header is.
@@ -138,7 +157,7 @@ impl Json {
         let quantity = |field: Option<U64>| field.map(|field| field.to());
         Header {
             parent_hash: self.parent_hash,
-            ommers_hash: self.sha3_uncles.unwrap_or_default(),
+            ommers_hash: self.sha3_uncles.unwrap_or(EMPTY_OMMER_ROOT_HASH),
             beneficiary: self.miner,
             state_root: self.state_root,
             transactions_root: self.transactions_root,
@@ -166,8 +185,16 @@ impl Json {
 
 /// Fields that nodes add to the header in their answers and that no header has: the block's body, and what
 /// follows from the header.
-const BESIDES: &[&str] =
-    &["author", "calls", "size", "totalDifficulty", "transactions", "uncles", "withdrawals"];
+const BESIDES: &[&str] = &[
+    "author",
+    "calls",
+    "sealFields",
+    "size",
+    "totalDifficulty",
+    "transactions",
+    "uncles",
+    "withdrawals",
+];
 
 /// Names of fields that no header known here has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The source over a scripted node, in the deterministic runtime.
 
 mod cost;
+mod headers;
 mod hostile;
 pub(crate) mod node;
 mod nodes;

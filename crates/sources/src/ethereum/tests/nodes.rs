@@ -17,11 +17,11 @@ use std::{net::SocketAddr, sync::Arc};
 use tidewatch_core::{FaultKind, Height, Source as _, Tier, TipSet};
 use tidewatch_stream::Start;
 
-type Real = EthereumSource<Context, Node<Context>>;
+pub(super) type Real = EthereumSource<Context, Node<Context>>;
 
-const SCHEMES: [&str; 2] = ["http", "ws"];
+pub(super) const SCHEMES: [&str; 2] = ["http", "ws"];
 
-fn open(context: Context, scheme: &str, address: SocketAddr) -> Real {
+pub(super) fn open(context: Context, scheme: &str, address: SocketAddr) -> Real {
     let endpoint = ethereum::endpoint(&format!("eth+{scheme}://{address}")).unwrap();
     let config = Config {
         requests_per_second: commonware_utils::NZU32!(10_000),
