@@ -3,7 +3,10 @@
 use commonware_codec::Error as CodecError;
 use commonware_runtime::Error as RuntimeError;
 use commonware_storage::{journal, metadata};
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+};
 use tidewatch_core::{
     BlockRef, ChainId, ChainInfo, Digest, Fault, FaultKind, HEIGHT_LIMIT, Height, Reason, Tier,
 };
@@ -425,15 +428,26 @@ impl Part {
     }
 }
 
-/// What every call gets once a write has failed.
-pub(crate) fn closed() -> Fault {
-    Error::Closed.fault()
+/// Why a store is closed. Clones say the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cause(Arc<OnceLock<Fault>>);
+
+impl Cause {
+    /// A write failed. The first one to fail is the cause.
+    pub(crate) fn note(&self, fault: &Fault) {
+        let _ = self.0.set(fault.clone());
+    }
+
+    /// What every call gets once a write has failed: the fault of that write, whoever asks first. Of one
+    /// that was cut off, nobody knows more.
+    pub(crate) fn fault(&self) -> Fault {
+        self.0.get().cloned().unwrap_or_else(|| Error::Closed.fault())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn a_fault_of_the_store_gives_back_its_part_and_the_error_of_the_system() {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Damage, Part,
     anchors::Anchors,
-    error::closed,
+    error::Cause,
     known::{Known, RunStart, known},
     limits,
     records::{Prunes, Stored},
@@ -33,7 +33,10 @@ use tidewatch_core::{
     Record, Records, Tier, TierProof, Watermarks,
 };
 
-pub(super) struct Log<E: Context>(Mutex<Option<State<E>>>);
+pub(super) struct Log<E: Context> {
+    state: Mutex<Option<State<E>>>,
+    pub(super) cause: Cause,
+}
 
 /// One durable moment.
 pub(super) struct Moment<E: Context> {
@@ -79,14 +82,15 @@ struct State<E: Context> {
 }
 
 impl<E: Context> Log<E> {
-    pub(super) fn new(moment: Moment<E>) -> Self {
+    pub(super) fn new(moment: Moment<E>, cause: Cause) -> Self {
         let (waiters, cuts, spoilt) = (Waiters::default(), moment.cuts, Vec::new());
-        Self(Mutex::new(Some(State { moment: Arc::new(moment), waiters, cuts, spoilt })))
+        let state = State { moment: Arc::new(moment), waiters, cuts, spoilt };
+        Self { state: Mutex::new(Some(state)), cause }
     }
 
     /// Shows `moment` to readers, and wakes those that waited for it. A cut that was announced is over.
     pub(super) fn publish(&self, mut moment: Moment<E>) {
-        if let Some(state) = self.0.lock().as_mut() {
+        if let Some(state) = self.state.lock().as_mut() {
             debug_assert!(moment.end >= state.moment.end, "events are only ever added");
             debug_assert!(moment.oldest >= state.moment.oldest, "trimmed events do not come back");
             moment.cuts = state.cuts;
@@ -98,28 +102,32 @@ impl<E: Context> Log<E> {
 
     /// From here on, what snapshots that were taken before say is unspecified.
     pub(super) fn announce_cut(&self) {
-        if let Some(state) = self.0.lock().as_mut() {
+        if let Some(state) = self.state.lock().as_mut() {
             state.cuts += 1;
         }
     }
 
     /// Fails every later call, and every wait.
     pub(super) fn close(&self) {
-        if let Some(mut state) = self.0.lock().take() {
+        if let Some(mut state) = self.state.lock().take() {
             state.waiters.close();
         }
     }
 
     pub(super) fn moment(&self) -> Result<Arc<Moment<E>>, Fault> {
-        self.0.lock().as_ref().map(|state| state.moment.clone()).ok_or_else(closed)
+        self.state
+            .lock()
+            .as_ref()
+            .map(|state| state.moment.clone())
+            .ok_or_else(|| self.cause.fault())
     }
 
     /// Whether what was read of `moment` counts: no cut was announced since. Where one was, waits for
     /// the moment after it.
     pub(super) async fn stood(&self, moment: &Moment<E>) -> Result<bool, Fault> {
         let over = {
-            let mut state = self.0.lock();
-            let state = state.as_mut().ok_or_else(closed)?;
+            let mut state = self.state.lock();
+            let state = state.as_mut().ok_or_else(|| self.cause.fault())?;
             if state.cuts == moment.cuts {
                 return Ok(true);
             }
@@ -138,19 +146,19 @@ impl<E: Context> Log<E> {
 
     pub(super) async fn wait(&self, sequence: u64) -> Result<(), LogError> {
         let parked = {
-            let mut state = self.0.lock();
-            let state = state.as_mut().ok_or_else(closed)?;
+            let mut state = self.state.lock();
+            let state = state.as_mut().ok_or_else(|| self.cause.fault())?;
             if sequence < state.moment.end {
                 return Ok(());
             }
             state.waiters.park(sequence)
         };
-        parked.await.map_err(|_| closed().into())
+        parked.await.map_err(|_| self.cause.fault().into())
     }
 
     #[cfg(test)]
     pub(super) fn parked(&self) -> usize {
-        self.0.lock().as_ref().map_or(0, |state| state.waiters.parked())
+        self.state.lock().as_ref().map_or(0, |state| state.waiters.parked())
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Config, Damage, Error, Part,
     anchors::Anchors,
+    error::Cause,
     known::RunStart,
     records::{PRUNES_MAX, Prunes, Stored},
     rules,
@@ -75,7 +76,8 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     }
     let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
     let consumers = layout.partition(Part::Consumers);
-    let positions = Positions::open(context.child("consumers"), consumers).await?;
+    let cause = Cause::default();
+    let positions = Positions::open(context.child("consumers"), consumers, cause.clone()).await?;
     let event_files = layout.event_files(&context, events.bounds()).await?;
     let mut committer = Committer {
         chain_info: Arc::new(config.chain_info.clone()),
@@ -103,7 +105,7 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     committer = committer.roll_anchors().await?;
     let (committer, moment) = committer.moment().await?;
     info!(events = moment.end, delivered = ?moment.watermarks.delivered, "opened store");
-    let log = Log::new(moment);
+    let log = Log::new(moment, cause);
     Ok((committer, log))
 }
 

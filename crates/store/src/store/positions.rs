@@ -1,7 +1,7 @@
 //! Durable positions of consumers, beside the log: storing one does not wait for a commit, and loading
 //! one does not wait for a write.
 
-use crate::{Damage, Part, Slowest, error::closed, limits};
+use crate::{Damage, Part, Slowest, error::Cause, limits};
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{DecodeExt as _, Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
@@ -25,10 +25,11 @@ pub(super) struct Positions<E: Context> {
     durable: Mutex<Option<BTreeMap<Digest, Bytes>>>,
     /// Events that each consumer durably acknowledged, as far as its position can be read.
     handled: Mutex<BTreeMap<String, u64>>,
+    cause: Cause,
 }
 
 impl<E: Context> Positions<E> {
-    pub(super) async fn open(context: E, partition: String) -> Result<Self, Fault> {
+    pub(super) async fn open(context: E, partition: String, cause: Cause) -> Result<Self, Fault> {
         let codec_config = RangeCfg::from(0..=POSITION_MAX);
         let config = metadata::Config { partition, codec_config };
         let disk = Disk::init(context, config).await;
@@ -43,12 +44,14 @@ impl<E: Context> Positions<E> {
             disk: AsyncMutex::new(Some(disk)),
             waiting: Mutex::default(),
             durable: Mutex::new(Some(durable)),
+            cause,
         })
     }
 
     pub(super) fn load(&self, consumer: &str) -> Result<Option<Cursor>, Fault> {
         let durable = self.durable.lock();
-        let Some(bytes) = durable.as_ref().ok_or_else(closed)?.get(&key(consumer)) else {
+        let Some(bytes) = durable.as_ref().ok_or_else(|| self.cause.fault())?.get(&key(consumer))
+        else {
             return Ok(None);
         };
         let position = decode(consumer, bytes)?;
@@ -61,7 +64,7 @@ impl<E: Context> Positions<E> {
 
     pub(super) fn list(&self) -> Result<Vec<(String, Cursor)>, Fault> {
         let durable = self.durable.lock();
-        let positions = durable.as_ref().ok_or_else(closed)?.values();
+        let positions = durable.as_ref().ok_or_else(|| self.cause.fault())?.values();
         let mut list = positions
             .map(|bytes| decode("a consumer", bytes))
             .map(|position| position.map(|position| (position.consumer, position.cursor)))
@@ -77,7 +80,12 @@ impl<E: Context> Positions<E> {
         cursor: Option<Cursor>,
     ) -> Result<bool, Fault> {
         let stores = cursor.is_some();
-        let had = self.durable.lock().as_ref().ok_or_else(closed)?.contains_key(&key(consumer));
+        let had = self
+            .durable
+            .lock()
+            .as_ref()
+            .ok_or_else(|| self.cause.fault())?
+            .contains_key(&key(consumer));
         self.waiting.lock().insert(consumer.into(), cursor);
         let mut slot = self.disk.lock().await;
         // Somebody who wrote meanwhile wrote this one too: it is there, or there was no room for it.
@@ -87,18 +95,19 @@ impl<E: Context> Positions<E> {
             if waits { std::mem::take(&mut *waiting) } else { BTreeMap::new() }
         };
         if !waiting.is_empty() {
-            let disk = slot.take().ok_or_else(closed)?;
+            let disk = slot.take().ok_or_else(|| self.cause.fault())?;
             let cut_off = CutOff(Some(&self.durable));
             let handled = |(name, cursor): (&String, &Option<Cursor>)| {
                 (name.clone(), cursor.as_ref().map(Cursor::handled))
             };
             let written: Vec<_> = waiting.iter().map(handled).collect();
-            let disk = write(disk, waiting).await?;
+            let written_to = write(disk, waiting).await;
+            let disk = written_to.inspect_err(|fault| self.cause.note(fault))?;
             self.note(&disk, written);
             cut_off.came_back(copy(&disk));
             *slot = Some(disk);
         }
-        let disk = slot.as_ref().ok_or_else(closed)?;
+        let disk = slot.as_ref().ok_or_else(|| self.cause.fault())?;
         if stores {
             admit(disk, consumer)?;
         }

@@ -1,7 +1,6 @@
 //! The local view: hands commits to the committer, and closes the store where one does not come back.
 
 use super::{Shared, committer::Committer, moment::Log};
-use crate::error::closed;
 use commonware_codec::Codec;
 use commonware_storage::Context;
 use std::{fmt, sync::Arc};
@@ -71,26 +70,33 @@ impl<E: Context, B: Block + Codec> LocalView for Writer<E, B> {
     }
 
     async fn watermarks(&self) -> Result<Watermarks, Fault> {
-        Ok(self.committer.as_ref().ok_or_else(closed)?.watermarks)
+        Ok(self.committer.as_ref().ok_or_else(|| self.shared.log.cause.fault())?.watermarks)
     }
 
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        self.committer.as_ref().ok_or_else(closed)?.known_at(heights).await
+        self.committer
+            .as_ref()
+            .ok_or_else(|| self.shared.log.cause.fault())?
+            .known_at(heights)
+            .await
     }
 
     async fn commit(&mut self, changes: Vec<Change<B>>) -> Result<(), Fault> {
-        let committer = self.committer.take().ok_or_else(closed)?;
+        let committer = self.committer.take().ok_or_else(|| self.shared.log.cause.fault())?;
         let cut_off = CutOff(Some(&self.shared.log));
-        let (committer, outcome) = committer.commit(changes, &self.shared.log).await?;
+        let committed = committer.commit(changes, &self.shared.log).await;
+        let (committer, outcome) =
+            committed.inspect_err(|fault| self.shared.log.cause.note(fault))?;
         self.committer = Some(committer);
         cut_off.came_back();
         outcome
     }
 
     async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
-        let committer = self.committer.take().ok_or_else(closed)?;
+        let committer = self.committer.take().ok_or_else(|| self.shared.log.cause.fault())?;
         let cut_off = CutOff(Some(&self.shared.log));
-        self.committer = Some(committer.keep_evidence(conflict, &self.shared.log).await?);
+        let kept = committer.keep_evidence(conflict, &self.shared.log).await;
+        self.committer = Some(kept.inspect_err(|fault| self.shared.log.cause.note(fault))?);
         cut_off.came_back();
         Ok(())
     }

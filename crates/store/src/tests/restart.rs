@@ -4,7 +4,7 @@ use super::{
     ALL, OnStore, TwinReader as _, commit, config, disk::OnDisk, everything, known, open, run,
     try_open, world::*,
 };
-use crate::{Config, Retention};
+use crate::{Config, Error, Retention};
 use commonware_runtime::{Storage as _, Supervisor as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::NZUsize;
@@ -392,6 +392,31 @@ fn a_commit_that_is_dropped_while_it_writes_closes_the_store_until_it_is_opened_
         assert_eq!(delivered, chain.at(40));
         commit(&mut store, vec![chain.blocks(41, 50)]).await;
         assert_eq!(store.block_at(50).await, Some(chain.block(50)));
+    });
+}
+
+/// Whichever actor asks first afterwards, what ended it all is told.
+#[test]
+fn after_a_write_that_failed_everybody_is_told_why() {
+    run(|context| async move {
+        let (on_disk, disk) = OnDisk::new(context.child("first"));
+        let chain = Chain::of(50);
+        let mut store = open(&on_disk).await;
+        commit(&mut store, vec![chain.blocks(1, 40)]).await;
+        let reader = store.clone();
+        let waiting = reader.wait(1);
+        pin_mut!(waiting);
+        assert!((&mut waiting).now_or_never().is_none());
+        disk.fail_after(0);
+        let cause = store.commit(vec![chain.blocks(41, 50)]).await.unwrap_err();
+        let told = cause.reason::<Error>().map(ToString::to_string);
+        assert!(told.is_some_and(|told| told.starts_with("blocks: ")), "{cause}");
+        let Err(LogError::Fault(waited)) = waiting.await else { panic!("the wait goes on") };
+        let later = store.commit(vec![]).await.unwrap_err();
+        for fault in [waited, later, reader.watermarks().unwrap_err()] {
+            assert_eq!(fault, cause);
+            assert!(fault.reason::<Error>().is_some());
+        }
     });
 }
 
