@@ -4,17 +4,24 @@ use super::Problem;
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
 
 const LOCK: &str = "LOCK";
 
+/// The file that the runtime locks in its storage.
+const HOLD: &str = ".hold";
+
+/// Partitions of the store begin with this.
+const PARTITIONS: &str = "tidewatch-";
+
 /// A data directory that is locked for this process. The lock ends with the process, however it ends.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
     /// Removed when dropped.
     _temporary: Option<TempDir>,
 }
@@ -26,7 +33,9 @@ impl DataDir {
             Problem::usage(format!("cannot make the data directory {}: {error}", path.display()))
                 .hint("name another one with --data-dir")
         })?;
-        Ok(Self { path: path.into(), _lock: lock(path)?, _temporary: None })
+        let data = Self { path: path.into(), lock: lock(path)?, _temporary: None };
+        data.check()?;
+        Ok(data)
     }
 
     /// Makes one that is removed again.
@@ -37,13 +46,82 @@ impl DataDir {
                     .hint("name one with --data-dir")
             })?;
         let path = temporary.path().to_path_buf();
-        Ok(Self { _lock: lock(&path)?, path, _temporary: Some(temporary) })
+        Ok(Self { lock: lock(&path)?, path, _temporary: Some(temporary) })
+    }
+
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses what the runtime would panic over, or take for an absence: what cannot be read or written,
+    /// and what does not belong there.
+    fn check(&self) -> Result<(), Problem> {
+        let storage = self.storage();
+        std::fs::create_dir_all(&storage)
+            .map_err(|error| Problem::disk("make the directory", &storage, &error))?;
+        writable(&storage.join(HOLD), true)?;
+        for partition in entries(&storage)? {
+            let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(PARTITIONS);
+            if !partition.file_name().is_some_and(ours) {
+                continue;
+            }
+            for blob in entries(&partition)? {
+                let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                let name = blob.file_name().unwrap_or_default().to_string_lossy();
+                if !blob.is_file() || !name.len().is_multiple_of(2) || !name.bytes().all(hex) {
+                    return Err(Problem::failure(format!(
+                        "{} does not belong into the data directory",
+                        blob.display()
+                    ))
+                    .hint("move it away: what else is there is whole"));
+                }
+                writable(&blob, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to go on where somebody moved or removed the directory: what is written now is lost, and
+    /// another process could take its place.
+    pub(crate) fn is_there(&self) -> Result<(), Problem> {
+        let gone = |what: &str| {
+            Problem::failure(format!(
+                "the data directory {} is not what it was: {what}",
+                self.path.display()
+            ))
+            .hint("what is written now would be lost; put it back, and start again")
+        };
+        let found = std::fs::metadata(self.path.join(LOCK))
+            .map_err(|error| gone(&format!("its file {LOCK} is gone ({error})")))?;
+        let ours = self.lock.metadata().map_err(|error| gone(&error.to_string()))?;
+        if (found.dev(), found.ino()) != (ours.dev(), ours.ino()) {
+            return Err(gone("another one is in its place"));
+        }
+        if !self.storage().is_dir() {
+            return Err(gone("its storage is gone"));
+        }
+        Ok(())
     }
 
     /// Where the runtime keeps its storage.
     pub(crate) fn storage(&self) -> PathBuf {
         self.path.join("storage")
     }
+}
+
+/// What is in `directory`.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let read = std::fs::read_dir(directory);
+    let paths = read.and_then(|read| read.map(|entry| Ok(entry?.path())).collect());
+    paths.map_err(|error| Problem::disk("read", directory, &error))
+}
+
+/// Refuses a file that cannot be written to.
+fn writable(path: &Path, create: bool) -> Result<(), Problem> {
+    let opened =
+        OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path);
+    opened.map(drop).map_err(|error| Problem::disk("open", path, &error))
 }
 
 fn lock(directory: &Path) -> Result<File, Problem> {
@@ -94,6 +172,45 @@ mod tests {
         assert!(refused.to_string().contains("in use by another tidewatch"), "{refused}");
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_does_not_belong_there_or_cannot_be_opened_is_named() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("data");
+        let partition = path.join("storage/tidewatch-events_data");
+        std::fs::create_dir_all(&partition).unwrap();
+        std::fs::write(partition.join("00ff"), "").unwrap();
+        drop(DataDir::open(&path).unwrap());
+        let stray = partition.join("notes.txt");
+        std::fs::write(&stray, "").unwrap();
+        let refused = DataDir::open(&path).unwrap_err();
+        assert!(refused.to_string().contains(stray.to_str().unwrap()), "{refused}");
+        std::fs::remove_file(&stray).unwrap();
+        std::fs::create_dir(partition.join("0a")).unwrap();
+        let refused = DataDir::open(&path).unwrap_err();
+        assert!(refused.to_string().contains("does not belong"), "{refused}");
+        std::fs::remove_dir(partition.join("0a")).unwrap();
+        std::fs::remove_file(path.join("storage/.hold")).unwrap();
+        std::fs::create_dir(path.join("storage/.hold")).unwrap();
+        let refused = DataDir::open(&path).unwrap_err();
+        assert!(refused.to_string().contains("Is a directory"), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_or_whose_lock_vanished_is_noticed() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("data");
+        let data = DataDir::open(&path).unwrap();
+        data.is_there().unwrap();
+        std::fs::rename(&path, outer.path().join("moved")).unwrap();
+        assert!(data.is_there().is_err());
+        let other = DataDir::open(&path).unwrap();
+        let refused = data.is_there().unwrap_err();
+        assert!(refused.to_string().contains("another one is in its place"), "{refused}");
+        other.is_there().unwrap();
+        std::fs::remove_file(path.join(LOCK)).unwrap();
+        assert!(other.is_there().is_err());
     }
 
     #[test]

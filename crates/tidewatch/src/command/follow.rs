@@ -100,7 +100,7 @@ impl Run {
         }
         let mode = match target {
             Target::Devnet { mode } => mode,
-            Target::Remote(target) => return self.follow(target, None).await,
+            Target::Remote(target) => return self.follow(target, None, data).await,
         };
         self.audience.say("starting the devnet: four validators and an indexer").await;
         let devnet = select! {
@@ -110,7 +110,7 @@ impl Run {
             },
         };
         let result = match devnet.target() {
-            Ok(target) => self.follow(target, Some(&devnet)).await,
+            Ok(target) => self.follow(target, Some(&devnet), data).await,
             Err(problem) => Err(problem),
         };
         devnet.stop().await;
@@ -118,7 +118,12 @@ impl Run {
     }
 
     /// Opens the source and the store, and follows until there is a reason to end.
-    async fn follow(&mut self, target: registry::Target, devnet: Option<&Embedded>) -> Outcome<()> {
+    async fn follow(
+        &mut self,
+        target: registry::Target,
+        devnet: Option<&Embedded>,
+        data: &DataDir,
+    ) -> Outcome<()> {
         let monitor = self.audience.monitor();
         let opened = target.open(self.context.child("source"), monitor.clone())?;
         let check = match opened.has_identity {
@@ -137,12 +142,13 @@ impl Run {
         let (view, store) = kept.await.map_err(|fault| match fault.kind {
             FaultKind::WrongChain => Problem::from(fault)
                 .hint(format!("name another directory with --data-dir, or {check}")),
-            _ => Problem::from(fault),
+            _ => Problem::ended(fault, data.path()),
         })?;
-        if let Some(cursor) = store.load(CONSUMER).await? {
+        let ended = |fault| Problem::ended(fault, data.path());
+        if let Some(cursor) = store.load(CONSUMER).await.map_err(ended)? {
             self.audience.reached().printed(cursor.block(Tier::Finalized));
         }
-        let began = Began::now(&self.context, &store.watermarks()?);
+        let began = Began::now(&self.context, &store.watermarks().map_err(ended)?);
         let config = NodeConfig {
             source: Arc::new(opened.source),
             view,
@@ -164,12 +170,15 @@ impl Run {
         let end = select! {
             () = self.stop.asked() => Ok(()),
             () = self.audience.reached().wait(&heads) => Ok(()),
-            report = follower.ended() => Err(problem(report, check)),
+            report = follower.ended() => Err(problem(report, check, data)),
             error = devnet_ended(devnet) => Err(error),
+            error = gone(&self.context, data) => Err(error),
         };
         let stopped = follower.stop(STOP_LIMIT).await;
         if let Some(line) = self.audience.finish() {
-            let summary = began.summary(&self.context, &store.watermarks()?, &(opened.work)());
+            // A store that failed has nothing more to say.
+            let watermarks = store.watermarks().unwrap_or(began.watermarks);
+            let summary = began.summary(&self.context, &watermarks, &(opened.work)());
             self.audience.say(&format!("{line}\n{summary}")).await;
         }
         end?;
@@ -201,29 +210,42 @@ async fn devnet_ended(devnet: Option<&Embedded>) -> Problem {
     }
 }
 
+/// How often it is looked whether the data directory is still there.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Resolves if the data directory was moved or removed.
+async fn gone(context: &Context, data: &DataDir) -> Problem {
+    loop {
+        context.sleep(LOOK).await;
+        if let Err(problem) = data.is_there() {
+            return problem;
+        }
+    }
+}
+
 /// Why a follower that nobody stopped has ended.
-fn problem(report: Report, check: &str) -> Problem {
+fn problem(report: Report, check: &str, data: &DataDir) -> Problem {
     let Some(cause) = report.cause else { return Problem::failure("the follower was stopped") };
     match cause.result {
         Ok(()) => Problem::failure(format!("{} ended by itself", cause.actor)),
         Err(fault) if fault.kind == FaultKind::WrongChain => Problem::from(fault).hint(check),
-        Err(fault) => Problem::from(fault),
+        Err(fault) => Problem::ended(fault, data.path()),
     }
 }
 
 /// Where a run began, for its last words.
 struct Began {
     at: SystemTime,
-    height: u64,
+    watermarks: Watermarks,
 }
 
 impl Began {
     fn now(context: &Context, watermarks: &Watermarks) -> Self {
-        Self { at: context.current(), height: height(watermarks) }
+        Self { at: context.current(), watermarks: *watermarks }
     }
 
     fn summary(&self, context: &Context, watermarks: &Watermarks, work: &str) -> String {
-        let blocks = height(watermarks).saturating_sub(self.height);
+        let blocks = height(watermarks).saturating_sub(height(&self.watermarks));
         let took = context.current().duration_since(self.at).unwrap_or_default().as_secs_f64();
         let rate = blocks as f64 / took.max(0.001);
         format!("{blocks} blocks in {took:.1} s ({rate:.0} a second), {work}")

@@ -1,10 +1,13 @@
 //! Progress while catching up, then one live line.
 
-use super::Printer;
+use super::{
+    Printer,
+    repeats::{Repeats, counted},
+};
 use commonware_utils::sync::Mutex;
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Arc, time::Duration};
-use tidewatch_core::{Fault, Monitor, State, Status, Tier, Watermarks};
+use tidewatch_core::{Cause, Fault, Monitor, State, Status, Tier, Watermarks};
 
 /// Beyond this many blocks behind, a bar says more than a line.
 const BAR_FROM: u64 = 64;
@@ -14,7 +17,12 @@ struct Seen {
     watermarks: Watermarks,
     status: Option<Status>,
     reorgs: u64,
+    /// The last move took blocks back: one that takes back more is of the same reorg.
+    taking_back: bool,
     faults: u64,
+    repeats: Repeats,
+    /// The last fault, until it is over.
+    fault: Option<String>,
     /// What was last printed where there is no terminal, so that a line is a change.
     line: String,
     bar: bool,
@@ -61,11 +69,10 @@ impl Human {
             self.bar.reset_eta();
         }
         let head = seen.watermarks.head().map_or(0, |block| block.height.get());
-        let goal = self.until.map_or(head + status.lag, |until| until.min(head + status.lag));
-        self.bar.set_length(goal.max(head));
+        self.bar.set_length(goal(head, &status, self.until));
         self.bar.set_position(head);
         let line = live_line(&seen);
-        self.bar.set_message(line.clone());
+        self.bar.set_message(if catching_up { fault_text(&seen) } else { line.clone() });
         if let Some(printer) = self.printer.as_ref().filter(|_| line != seen.line) {
             printer.hint(format!("{line}\n"));
             seen.line = line;
@@ -73,8 +80,32 @@ impl Human {
     }
 }
 
+/// The height that a bar leads to: the source's, or where the run ends.
+fn goal(head: u64, status: &Status, until: Option<u64>) -> u64 {
+    let source = status.source_height.map_or(head, |height| height.get());
+    until.map_or(source, |until| until.min(source)).max(head)
+}
+
 fn bar_style() -> ProgressStyle {
-    style("catching up [{bar:32}] {human_pos}/{human_len} blocks, {per_sec}, {eta} to go")
+    style("catching up [{bar:32}] {human_pos}/{human_len} blocks, {rate}, {eta} to go{msg}")
+        .with_key("rate", |state: &ProgressState, line: &mut dyn std::fmt::Write| {
+            let _ = line.write_str(&rate_text(state.per_sec())); // A String takes everything.
+        })
+}
+
+/// Blocks a second, as a whole number.
+fn rate_text(per_second: f64) -> String {
+    format!("{}/s", HumanCount(per_second.max(0.0).round() as u64))
+}
+
+/// How many there are of `noun`.
+fn number_of(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The fault that lasts, if one does.
+fn fault_text(seen: &Seen) -> String {
+    seen.fault.as_ref().map_or_else(String::new, |fault| format!(" | {fault}"))
 }
 
 fn live_style() -> ProgressStyle {
@@ -100,11 +131,17 @@ fn live_line(seen: &Seen) -> String {
             let _ = write!(line, " | tip {} old", age_text(age));
         }
     }
-    let _ = write!(line, " | {} reorgs", seen.reorgs);
+    let _ = write!(line, " | {}", number_of(seen.reorgs, "reorg"));
     if seen.faults > 0 {
-        let _ = write!(line, " | {} faults", seen.faults);
+        let _ = write!(line, " | {}", number_of(seen.faults, "fault"));
     }
-    line
+    line + &fault_text(seen)
+}
+
+/// Whether blocks were taken back between two moments: the head is lower, or another block at its height.
+fn takes_back(before: &Watermarks, after: &Watermarks) -> bool {
+    let (Some(before), Some(after)) = (before.head(), after.head()) else { return false };
+    after.height < before.height || (after.height == before.height && after != before)
 }
 
 /// Seconds with one digit while they matter, then the largest unit.
@@ -121,22 +158,45 @@ impl Monitor for Human {
     fn moved(&self, watermarks: &Watermarks) {
         {
             let mut seen = self.seen.lock();
-            let height = |watermarks: &Watermarks| watermarks.head().map(|block| block.height);
-            seen.reorgs += u64::from(height(watermarks) < height(&seen.watermarks));
+            let back = takes_back(&seen.watermarks, watermarks);
+            seen.reorgs += u64::from(back && !seen.taking_back);
+            seen.taking_back = back;
             seen.watermarks = *watermarks;
         }
         self.draw();
     }
 
-    fn fault(&self, _: &Fault) {
-        self.seen.lock().faults += 1; // The words are in the log.
+    /// The first of a kind, and every change, has a line of its own; the last one stays in the live line
+    /// while it lasts.
+    fn fault(&self, fault: &Fault) {
+        let count = {
+            let mut seen = self.seen.lock();
+            seen.faults += 1;
+            seen.fault = Some(fault.to_string());
+            seen.repeats.tell(fault)
+        };
+        let Some(count) = count else { return };
+        let line = format!("fault: {}", counted(&fault.to_string(), count));
+        match &self.printer {
+            Some(printer) => printer.hint(format!("{line}\n")),
+            None => self.bar.println(line),
+        }
     }
 
     fn status(&self, status: &Status) {
         let changed = {
             let mut seen = self.seen.lock();
             let before = seen.status.replace(*status);
-            before.map(|before| before.state) != Some(status.state)
+            let changed = before.map(|before| before.state) != Some(status.state);
+            let over =
+                status.state == State::Live && !matches!(status.cause, Some(Cause::Fault(_)));
+            if over {
+                seen.fault = None;
+            }
+            if over && changed {
+                seen.repeats.forget();
+            }
+            changed
         };
         // Without a terminal, the age of the tip alone is no news.
         if changed || self.printer.is_none() {
@@ -148,7 +208,7 @@ impl Monitor for Human {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidewatch_core::{BlockRef, Digest, Height, TipSet};
+    use tidewatch_core::{BlockRef, Digest, FaultKind, Height, TipSet};
 
     #[test]
     fn the_live_line_names_the_tiers_that_the_chain_has() {
@@ -168,8 +228,128 @@ mod tests {
         };
         assert_eq!(
             live_line(&seen),
-            "live | proposed 12 | finalized 11 | lag 0 | tip 1.2 s old | 1 reorgs"
+            "live | proposed 12 | finalized 11 | lag 0 | tip 1.2 s old | 1 reorg"
         );
+    }
+
+    fn at(height: u64, fork: u8) -> BlockRef {
+        BlockRef::new(Height::new(height), Digest([fork; 32]))
+    }
+
+    fn standing(head: BlockRef) -> Watermarks {
+        Watermarks { delivered: Some(head), ..Watermarks::none() }
+    }
+
+    fn status(state: State, cause: Option<Cause>) -> Status {
+        let source_height = Some(Height::new(40_298));
+        Status { state, lag: 1_090, source_height, tip_age_ms: None, cause }
+    }
+
+    /// Not of a terminal, and what it printed.
+    fn human() -> (Human, Printed) {
+        let printed = Printed::default();
+        let printer = Some(Printer::start(printed.clone()).unwrap());
+        let bar = ProgressBar::hidden();
+        (Human { bar, printer, until: None, seen: Arc::default() }, printed)
+    }
+
+    #[derive(Clone, Default)]
+    struct Printed(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Printed {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Printed {
+        /// The lines up to now.
+        fn lines(&self, human: &Human) -> Vec<String> {
+            let printed = human.printer.as_ref().unwrap().print(String::new());
+            futures::executor::block_on(printed).unwrap();
+            String::from_utf8(self.0.lock().clone()).unwrap().lines().map(Into::into).collect()
+        }
+    }
+
+    #[test]
+    fn the_first_fault_of_a_kind_and_every_change_has_a_line() {
+        let (human, printed) = human();
+        let refused = FaultKind::Unavailable.fault("http://node", "status 401: no such key");
+        for _ in 0..9 {
+            human.fault(&refused);
+        }
+        human.fault(&FaultKind::Unreachable.fault("http://node", "connection refused"));
+        human.fault(&refused);
+        let lines = printed.lines(&human);
+        assert_eq!(
+            lines,
+            [
+                "fault: http://node: status 401: no such key (unavailable)",
+                "fault: http://node: connection refused (unreachable)",
+                "fault: http://node: status 401: no such key (unavailable) (10 times)",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_fault_stays_visible_while_it_lasts_and_no_longer() {
+        let (human, _) = human();
+        let words = "http://node: status 401 (unavailable)";
+        human.fault(&FaultKind::Unavailable.fault("http://node", "status 401"));
+        for state in [State::Blind, State::CatchingUp, State::Lagging] {
+            human.status(&status(state, Some(Cause::Fault(FaultKind::Unavailable))));
+            assert!(live_line(&human.seen.lock()).ends_with(words));
+        }
+        human.status(&status(State::Live, Some(Cause::Fault(FaultKind::Unavailable))));
+        assert!(live_line(&human.seen.lock()).ends_with(words), "live, and not all was taken in");
+        human.status(&status(State::Live, None));
+        assert!(live_line(&human.seen.lock()).ends_with("| 1 fault"));
+        assert!(human.finish().ends_with("| 1 fault"));
+    }
+
+    /// The head moves on before the lag is counted anew: their sum is higher than any tip.
+    #[test]
+    fn a_bar_leads_to_the_height_of_the_source() {
+        for (head, until, expected) in [
+            (39_298, None, 40_298),
+            (39_298, Some(100_000), 40_298),
+            (39_298, Some(40_000), 40_000),
+            (40_300, None, 40_300),
+        ] {
+            let status = status(State::CatchingUp, None);
+            assert_eq!(goal(head, &status, until), expected, "{head} {until:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_whole_numbers() {
+        assert_eq!(rate_text(5420.3958), "5,420/s");
+        assert_eq!(rate_text(0.4), "0/s");
+    }
+
+    #[test]
+    fn one_reorg_is_one_reorg() {
+        let (human, _) = human();
+        for (head, reorgs) in [
+            (at(10, 1), 0),
+            (at(12, 1), 0),
+            // Two prunes of one reorg, and the blocks of the other fork.
+            (at(11, 1), 1),
+            (at(9, 1), 1),
+            (at(13, 2), 1),
+            (at(14, 2), 1),
+            // Another block at the same height.
+            (at(14, 3), 2),
+            (at(15, 3), 2),
+        ] {
+            human.moved(&standing(head));
+            assert_eq!(human.seen.lock().reorgs, reorgs, "{head}");
+        }
     }
 
     #[test]

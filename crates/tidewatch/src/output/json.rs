@@ -1,6 +1,9 @@
 //! Prints the lines of `--format json`, whose contract is [`tidewatch_core::json`].
 
-use super::{Printer, Reached};
+use super::{
+    Printer, Reached,
+    repeats::{Repeats, counted},
+};
 use commonware_utils::sync::Mutex;
 use tidewatch_core::{
     Ack, Consumer, Fault, FaultKind, Monitor, Record, State, Status, Tier, json::Line,
@@ -49,12 +52,12 @@ impl Consumer for Events {
 #[derive(Debug)]
 pub(crate) struct Lines {
     printer: Printer,
-    last: Mutex<Option<State>>,
+    last: Mutex<(Option<State>, Repeats)>,
 }
 
 impl Lines {
-    pub(crate) const fn new(printer: Printer) -> Self {
-        Self { printer, last: Mutex::new(None) }
+    pub(crate) fn new(printer: Printer) -> Self {
+        Self { printer, last: Mutex::default() }
     }
 
     fn hint(&self, line: &Line<'_>) {
@@ -67,13 +70,26 @@ impl Lines {
 
 impl Monitor for Lines {
     fn fault(&self, fault: &Fault) {
-        self.hint(&fault.into());
+        let Some(count) = self.last.lock().1.tell(fault) else { return };
+        let detail = counted(&fault.detail, count);
+        self.hint(&Line::Fault {
+            detail: &detail,
+            kind: fault.kind.as_str(),
+            source: &fault.about,
+        });
     }
 
     fn status(&self, status: &Status) {
-        if self.last.lock().replace(status.state) != Some(status.state) {
-            self.hint(&status.into());
+        {
+            let (last, repeats) = &mut *self.last.lock();
+            if last.replace(status.state) == Some(status.state) {
+                return;
+            }
+            if status.state == State::Live {
+                repeats.forget();
+            }
         }
+        self.hint(&status.into());
     }
 }
 

@@ -8,6 +8,7 @@ mod human;
 mod json;
 mod printer;
 mod reached;
+mod repeats;
 
 pub(crate) use audience::Audience;
 use human::Human;

@@ -53,6 +53,16 @@ impl Command {
         self
     }
 
+    /// Runs it under limits of the shell, such as `ulimit -n 40`.
+    pub(crate) fn limited(mut self, limits: &str) -> Self {
+        let mut shell = process::Command::new("sh");
+        shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]);
+        shell.arg(self.inner.get_program()).args(self.inner.get_args());
+        shell.current_dir(self.directory.path()).env_remove("RUST_LOG");
+        self.inner = shell;
+        self
+    }
+
     pub(crate) fn start(mut self) -> Run {
         let piped = self.inner.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
@@ -247,6 +257,9 @@ fn check_fields(value: &Value) {
         "advanced" | "regressed" => &["block", "checkpoint", "cursor", "event", "tier"],
         "pruned" => &["cursor", "depth", "event", "tips", "to"],
         "fault" => &["detail", "event", "kind", "source"],
+        "status" if value["cause"].is_string() => {
+            &["cause", "event", "lag", "source_height", "state"]
+        }
         "status" => &["event", "lag", "source_height", "state"],
         _ => panic!("not in the contract: {value}"),
     };

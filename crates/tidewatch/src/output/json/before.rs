@@ -55,8 +55,9 @@ fn faults_and_states_print_the_lines_of_the_version_before() {
         lines.status(&Status { state, lag, source_height, tip_age_ms: Some(1), cause: None });
     }
     let about = "https://node.example/";
-    // The version before did not have this kind.
-    for kind in FaultKind::ALL.iter().filter(|kind| **kind != FaultKind::UnknownEpoch) {
+    // The version before did not have these kinds.
+    let new = [FaultKind::UnknownEpoch, FaultKind::Flapping];
+    for kind in FaultKind::ALL.iter().filter(|kind| !new.contains(kind)) {
         lines.fault(&kind.fault(about, format!("what was \"{}\" in words", kind.as_str())));
     }
     let block = |fill| BlockRef::new(Height::new(7), Digest([fill; 32]));
