@@ -127,7 +127,8 @@ fn before_it_knows_anything_there_is_no_tier_and_genesis_is_one() {
             let zero = status["safe_l2"].clone();
             status["unsafe_l2"] = zero;
         });
-        assert_eq!(follower.pass().await, 1);
+        // A node that was just started is not a chain at genesis: nothing is followed, and it is said.
+        assert_eq!(follower.refused().await.kind, FaultKind::Unavailable);
         assert_eq!(follower.watermarks().await.tips, TipSet::unknown());
         rollup.edit(move |status| *status = honest.clone());
         follower.pass().await;
