@@ -25,7 +25,8 @@ const fn rate(value: u32) -> NonZeroU32 {
 pub struct Config {
     /// How long one request, or one attempt to connect, may take. Several endpoints share it.
     pub request_timeout: Duration,
-    /// The longest answer, in bytes. One to few calls is shorter: see [`Call::answered_by`].
+    /// The longest answer, in bytes. One to few calls is shorter ([`Call::answered_by`]), and requests that
+    /// are on their way at once share it.
     pub answer_max: usize,
     /// Calls in one batch at the most. An endpoint that takes fewer is learned from its refusals.
     pub batch_max: NonZeroUsize,
@@ -88,7 +89,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             request_timeout: Duration::from_secs(10),
-            answer_max: 12 * 1024 * 1024,
+            answer_max: 16 * 1024 * 1024,
             batch_max: count(100),
             lanes: count(4),
             requests_per_second: rate(25),

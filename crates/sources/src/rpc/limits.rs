@@ -118,6 +118,14 @@ impl Slot {
     pub(super) const fn is_answered(&self) -> bool {
         matches!(self, Self::Answered(_))
     }
+
+    /// Bytes of the result.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Answered(Ok(result)) => result.get().len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What one request of `calls` calls to `name` brought, and what to do about the calls without an answer.
@@ -188,6 +196,8 @@ pub(super) struct Allowance {
     streak: usize,
     /// Batches that may be on their way at once.
     pub(super) lanes: usize,
+    /// Bytes of an answer to one call, on average, in the largest batch of late.
+    weight: usize,
     /// Before each request.
     pub(super) pause: Duration,
     bar: Option<Bar>,
@@ -195,7 +205,18 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) const fn new(batch: usize) -> Self {
-        Self { batch, streak: 0, lanes: 1, pause: Duration::ZERO, bar: None }
+        Self { batch, streak: 0, lanes: 1, weight: 1, pause: Duration::ZERO, bar: None }
+    }
+
+    /// Answers to `calls` calls were `bytes` long.
+    pub(super) fn weighed(&mut self, calls: usize, bytes: usize) {
+        let weight = bytes / calls.max(1);
+        self.weight = weight.max(self.weight - self.weight / 8).max(1);
+    }
+
+    /// Calls of one question whose answers are likely to stay within `bytes`.
+    pub(super) fn question(&self, bytes: usize) -> usize {
+        self.batch.saturating_mul(self.lanes).min(bytes / self.weight).max(1)
     }
 
     /// It answered a batch of `calls` in full. Batches have `max.0` calls and `max.1` lanes at the most.
@@ -365,6 +386,20 @@ mod tests {
             allowed.smaller(0, batch);
         }
         assert_eq!(allowed.batch, 1, "call by call");
+    }
+
+    #[test]
+    fn a_question_is_as_large_as_its_answers_may_be() {
+        let mut allowed = Allowance::new(100);
+        assert_eq!(allowed.question(1_000_000), 100);
+        allowed.weighed(100, 4_000_000);
+        assert_eq!(allowed.question(1_000_000), 25);
+        for _ in 0..100 {
+            allowed.weighed(25, 25_000);
+        }
+        assert_eq!(allowed.question(1_000_000), 100, "in time");
+        allowed.weighed(1, usize::MAX);
+        assert_eq!(allowed.question(1_000_000), 1);
     }
 
     #[test]

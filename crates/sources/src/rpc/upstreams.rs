@@ -103,6 +103,7 @@ pub(crate) struct Upstreams<E: Clock, R> {
     timeout: Duration,
     batch_max: usize,
     lanes: usize,
+    answer_max: usize,
     busy_max: Duration,
     metrics: Metrics,
 }
@@ -149,6 +150,7 @@ impl<E: Clock + Register, R: Rpc> Upstreams<E, R> {
             timeout,
             batch_max: batch,
             lanes: config.lanes.get(),
+            answer_max: config.answer_max,
             busy_max: config.busy_max,
             metrics,
             context: Arc::new(context),
@@ -180,8 +182,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
 
     /// Calls that the endpoint which is asked now takes in the requests that may be on their way at once.
     pub(crate) fn question_max(&self) -> usize {
-        let allowed = self.members[self.first()].allowed.lock();
-        allowed.batch.saturating_mul(allowed.lanes)
+        self.members[self.first()].allowed.lock().question(self.answer_max)
     }
 
     /// Whether a pass could use what was answered last. An endpoint whose answers were of no use comes
@@ -373,7 +374,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             (allowed.batch, allowed.pause)
         };
         let mut slots: Vec<_> = calls.iter().map(|_| Slot::Open).collect();
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut kept) = (Duration::ZERO, 0_usize);
         loop {
             let open: Vec<_> =
                 (0..calls.len()).filter(|call| !slots[*call].is_answered()).collect();
@@ -390,15 +391,28 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             }
             let batches: Vec<_> = open.chunks(batch).take(lanes).collect();
             let requests = batches.iter().map(|batch| {
-                let calls: Vec<_> = batch.iter().map(|call| calls[*call].clone()).collect();
+                let calls = batch.iter().map(|call| calls[*call].clone());
+                // What is on its way at once shares the longest answer.
+                let share = match batches.len() {
+                    1 => usize::MAX,
+                    lanes => self.answer_max / lanes / batch.len(),
+                };
+                let shared = |call: Call| Call { answer_max: call.answer_max.min(share), ..call };
+                let calls: Vec<_> = calls.map(shared).collect();
                 async move { self.request(at, &calls).await }
             });
             let (mut good, mut slowed) = (0, false);
             for (batch, answered) in batches.iter().zip(join_all(requests).await) {
                 let (answers, next) = sort(member.rpc.name(), batch.len(), answered);
                 let answered = answers.iter().filter(|slot| slot.is_answered()).count();
+                let bytes = answers.iter().map(Slot::bytes).sum();
+                member.allowed.lock().weighed(answered, bytes);
                 batch.iter().zip(answers).for_each(|(call, answer)| slots[*call] = answer);
-                good += answered;
+                (good, kept) = (good + answered, kept + bytes);
+                if kept > self.answer_max {
+                    let error = NodeError::TooLarge { max: self.answer_max };
+                    return Err(self.failed(at, fault(member.rpc.name(), error)));
+                }
                 // Requests that were on their way together are refused together: that is one refusal.
                 let slower = matches!(next, Next::Slower(..));
                 if slower && slowed {
