@@ -564,3 +564,21 @@ fn a_data_directory_that_is_moved_or_removed_ends_it() {
         assert!(named && output.errors.contains("LOCK"), "{}", output.errors);
     }
 }
+
+/// The port keeps what the store needs: clients that connect and say nothing cost it few descriptors.
+#[test]
+fn silent_clients_of_the_metrics_port_cost_few_descriptors() {
+    let server = serve(&chain(20, 3), 20);
+    let data = tempfile::tempdir().unwrap();
+    let run = following_for_people(&server, data.path()).with(["--metrics", "127.0.0.1:0"]).start();
+    let address = metrics_address(&run);
+    run.line_with("finalized 20");
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", run.pid())).unwrap().count();
+    let before = descriptors();
+    let silent: Vec<_> = (0..500).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert!(descriptors() <= before + 40, "{} of {before}", descriptors());
+    drop(silent);
+    while !metrics(&address).contains("# EOF") {}
+    signal(&run, "INT");
+    assert_eq!(run.end(END).code, Some(0));
+}

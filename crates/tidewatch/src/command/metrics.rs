@@ -1,9 +1,11 @@
 //! Metrics for Prometheus, over HTTP.
 
-use super::Problem;
-use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use super::{
+    Problem,
+    port::{self, Limits, Page},
+};
 use commonware_runtime::{Metrics as _, Spawner as _, Supervisor as _, tokio::Context};
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 /// What the encoder writes: the format that Prometheus asks for first.
@@ -18,16 +20,13 @@ pub(super) async fn serve(context: &Context, address: SocketAddr) -> Result<Sock
     };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
-    let registry = Arc::new(context.child("registry"));
-    let metrics = get(move || {
-        let body = registry.encode();
-        async move { ([(CONTENT_TYPE, OPEN_METRICS)], body) }
-    });
-    let app = Router::new().route("/metrics", metrics);
-    context.child("metrics_server").spawn(move |_| async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "metrics are no longer served");
-        }
-    });
+    let registry = context.child("registry");
+    let metrics = move |path: &str| {
+        let page = || Page { content_type: OPEN_METRICS, body: registry.encode() };
+        (path == "/metrics").then(page)
+    };
+    context
+        .child("metrics_server")
+        .spawn(move |context| port::serve(context, listener, Limits::default(), metrics));
     Ok(address)
 }

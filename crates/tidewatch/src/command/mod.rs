@@ -7,6 +7,7 @@
 //! | `embedded` | the devnet, where this build has it |
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
+//! | `port` | a port that answers over HTTP, within limits |
 //! | `problem` | why it ends without success, and what to do |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 
@@ -16,6 +17,7 @@ mod embedded;
 mod follow;
 mod logs;
 mod metrics;
+mod port;
 mod problem;
 mod target;
 
