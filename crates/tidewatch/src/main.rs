@@ -3,7 +3,6 @@
 mod command;
 mod output;
 
-use clap::Parser as _;
 use command::{Cli, Problem};
 use std::process::ExitCode;
 
@@ -11,8 +10,7 @@ use std::process::ExitCode;
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match command::run(cli) {
+    match Cli::typed().and_then(command::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             output::report(&problem);

@@ -285,6 +285,43 @@ fn wrong_input_is_refused_at_once_with_what_to_do() {
 }
 
 #[test]
+fn slips_in_typing_are_not_repeated() {
+    const ALTO: &str = "alto+http://127.0.0.1:1?mode=standard?apikey=hunter2";
+    for args in [
+        &["follow", "https://alice:hunter2@host/key"][..],
+        &["https://alice:hunter2@host/key"],
+        &["follow", "--source", ALTO, "--identity", "00"],
+        &["follow", "--source", "devnet:?mode=hunter2"],
+        &["follow", "--until", "https://hunter2@host"],
+    ] {
+        let output = Command::new(args).start().end(END);
+        assert_eq!(output.code, Some(2), "{args:?}: {output:?}");
+        assert!(!output.errors.contains("hunter2"), "{args:?}: {}", output.errors);
+    }
+}
+
+/// Lines go to a file across lives: what the one before could not finish stands alone.
+#[test]
+fn a_line_that_a_kill_has_torn_is_not_glued_to_the_next_one() {
+    let server = serve(&chain(20, 3), 20);
+    let (data, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = directory.path().join("lines");
+    let torn = r#"{"event":"blocks","from":{"hei"#;
+    std::fs::write(&path, torn).unwrap();
+    for _ in 0..2 {
+        let command = following(&server, data.path()).with(["--until", "20"]);
+        let output = command.limited(&format!("exec >> {}", path.display())).start().end(END);
+        assert_eq!(output.code, Some(0), "{}", output.errors);
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (first, lines) = text.split_once('\n').unwrap();
+    assert_eq!(first, torn);
+    let mut fold = Fold::default();
+    lines.lines().for_each(|line| fold.line(line));
+    assert_eq!(fold.finalized(), 20);
+}
+
+#[test]
 fn a_wrong_configuration_file_is_refused_by_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("follow.toml");

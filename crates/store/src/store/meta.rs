@@ -1,8 +1,9 @@
 //! The small things: which chain this is, where its runs begin, anchors, evidence.
 //!
 //! Kept in two copies, each with a checksum over all of it, written in turns. Losing the newer copy
-//! to the disk brings back the older one; nothing here is believed without a look at the events, so
-//! the older one is either still right or refused.
+//! to the disk brings back the older one, so what a restart cannot do without is written to both; anchors,
+//! which change often and are followed from the events, are not. Nothing here is believed without a look at
+//! the events.
 
 use crate::{Error as StoreError, Part, known::RunStart};
 use bytes::{Buf, BufMut, Bytes};
@@ -87,8 +88,13 @@ impl<E: Context> Meta<E> {
 
     /// Durably replaces one value.
     pub(super) async fn put(self, key: Key, value: &impl Encode) -> Result<Self, Fault> {
-        let stored = self.0.put_sync(U64::new(key as u64), value.encode()).await;
-        Ok(Self(stored.map_err(|error| Part::Meta.failed(error))?))
+        let failed = |error| Part::Meta.failed(error);
+        let stored = self.0.put_sync(U64::new(key as u64), value.encode()).await.map_err(failed)?;
+        if matches!(key, Key::Anchors) {
+            return Ok(Self(stored));
+        }
+        // The other copy has the same before anything relies on it.
+        Ok(Self(stored.sync().await.map_err(failed)?))
     }
 }
 

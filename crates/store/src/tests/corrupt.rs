@@ -146,6 +146,38 @@ fn flip_everywhere(closed: bool) {
     });
 }
 
+/// Also right after the last change of what it holds, when the older copy would know less.
+#[test]
+fn either_copy_of_the_meta_data_may_be_damaged_and_nothing_is_lost() {
+    run(|context| async move {
+        for blocks in [1, 100] {
+            let chain = Chain::of(100);
+            let mut store = open(&context).await;
+            commit(&mut store, vec![chain.blocks(1, blocks)]).await;
+            let watermarks = store.watermarks().await.unwrap();
+            drop(store);
+            let files = files(&context).await;
+            let copies: Vec<_> =
+                files.iter().filter(|(part, ..)| *part == "tidewatch-meta").collect();
+            assert_eq!(copies.len(), 2);
+            for (part, name, bytes) in copies {
+                for at in [0, bytes.len() / 2, bytes.len() - 1] {
+                    restore(&context, &files).await;
+                    flip(&context, part, name, at).await;
+                    let what = format!("{blocks} blocks, {name:02x?} at {at}");
+                    let store = try_open(&context).await;
+                    let store = store.unwrap_or_else(|fault| panic!("{what}: {fault}"));
+                    assert_eq!(store.watermarks().await.unwrap(), watermarks, "{what}");
+                    assert_eq!(store.block_at(blocks).await, Some(chain.block(blocks)), "{what}");
+                }
+            }
+            for part in PARTS {
+                let _ = context.remove(part, None).await;
+            }
+        }
+    });
+}
+
 #[test]
 fn a_changed_byte_anywhere_is_never_read_as_something_else() {
     flip_everywhere(true);

@@ -23,6 +23,35 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
+impl Cli {
+    /// What was typed. Ends the process where that asks for help.
+    pub(crate) fn typed() -> Result<Self, Problem> {
+        let typed: Vec<_> = std::env::args_os().collect();
+        Self::try_parse_from(&typed).map_err(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let typed: Vec<_> = typed.iter().map(|word| word.to_string_lossy()).collect();
+            mistyped(&error.to_string(), typed.iter().skip(1).map(AsRef::as_ref))
+        })
+    }
+}
+
+/// `message` of a command line that cannot be read, without what may be an address with a password in it.
+fn mistyped<'a>(message: &str, typed: impl Iterator<Item = &'a str>) -> Problem {
+    let message = message.trim_start_matches("error: ").trim_end();
+    let mut shown = message.to_owned();
+    let values = typed.map(|word| match word.split_once('=') {
+        Some((option, value)) if option.starts_with('-') => value,
+        _ => word,
+    });
+    for value in values.filter(|value| value.contains(['/', ':', '@', '?', '='])) {
+        shown = shown.replace(value, "ADDRESS");
+    }
+    let problem = Problem::usage(shown.as_str());
+    if shown == message { problem } else { problem.hint("an address is written after --source") }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Follow a chain until it is stopped, or until a height is final.
@@ -237,6 +266,29 @@ mod tests {
         for form in tidewatch_sources::registry::forms() {
             assert!(help.contains(form), "{form} is not in {help}");
         }
+    }
+
+    #[test]
+    fn a_slip_in_typing_is_told_without_repeating_an_address() {
+        const ADDRESS: &str = "https://alice:hunter2@host/?apikey=hunter2";
+        let with = |option: &str| format!("{option}={ADDRESS}");
+        for (typed, words) in [
+            (vec!["follow".into(), ADDRESS.into()], "unexpected argument"),
+            (vec![ADDRESS.into()], "unrecognized subcommand"),
+            (vec!["follow".into(), "--until".into(), ADDRESS.into()], "--until <HEIGHT>"),
+            (vec!["follow".into(), with("--until")], "--until <HEIGHT>"),
+            (vec!["follow".into(), with("--sauce")], "--source"),
+            (vec!["follow".into(), "--format".into(), "hunter2@host".into()], "json"),
+        ] {
+            let line = std::iter::once("tidewatch".to_owned()).chain(typed.iter().cloned());
+            let refused = Cli::try_parse_from(line).unwrap_err().to_string();
+            let problem = mistyped(&refused, typed.iter().map(String::as_str));
+            let told = format!("{problem} {}", problem.hint.clone().unwrap_or_default());
+            assert!(told.contains(words), "{typed:?}: {told}");
+            assert!(!told.contains("hunter2") && !told.contains("alice"), "{typed:?}: {told}");
+        }
+        let plain = mistyped("error: unrecognized subcommand 'folow'", ["folow"].into_iter());
+        assert_eq!(plain.to_string(), "unrecognized subcommand 'folow'");
     }
 
     #[test]

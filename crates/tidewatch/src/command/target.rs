@@ -39,7 +39,7 @@ impl Target {
             Some("" | "?mode=standard") => CertificateMode::Standard,
             Some("?mode=vrf") => CertificateMode::Vrf,
             _ => {
-                return Err(Problem::usage(format!("there is no such devnet: {source}"))
+                return Err(Problem::usage("there is no such devnet")
                     .hint("write devnet: or devnet:?mode=vrf"));
             }
         };

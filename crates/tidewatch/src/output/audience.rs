@@ -1,6 +1,6 @@
 //! What is printed of one run, and for whom.
 
-use super::{Events, Human, Lines, Printer, Reached};
+use super::{Events, Human, Lines, Printer, Reached, printer::is_torn};
 use indicatif::ProgressBar;
 use std::sync::Arc;
 use tidewatch_core::Monitor;
@@ -19,6 +19,9 @@ impl Audience {
     pub(crate) fn new(printer: Printer, json: bool, until: Option<u64>) -> Self {
         let reached = Reached::new(until, json);
         if json {
+            if is_torn(&std::io::stdout()) {
+                printer.hint("\n".into());
+            }
             let monitor = Arc::new(Lines::new(printer.clone()));
             return Self { printer, reached, monitor, human: None };
         }

@@ -2,7 +2,12 @@
 
 use commonware_utils::channel::oneshot;
 use std::{
+    fs::File,
     io::Write,
+    os::{
+        fd::{AsFd, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +22,24 @@ const WAITING_MAX: usize = 1024;
 struct Job {
     text: String,
     written: Option<oneshot::Sender<std::io::Result<()>>>,
+}
+
+/// Whether `out` goes on in a file behind a line without an end, which a process that was killed left there.
+/// What cannot be found out is taken for a whole line.
+pub(crate) fn is_torn(out: &impl AsFd) -> bool {
+    let last = || -> std::io::Result<Option<u8>> {
+        let file = File::from(out.as_fd().try_clone_to_owned()?);
+        let metadata = file.metadata()?;
+        let Some(last) = metadata.len().checked_sub(1).filter(|_| metadata.is_file()) else {
+            return Ok(None);
+        };
+        // It may be open for writing alone: it is opened once more, by its descriptor.
+        let file = File::open(format!("/dev/fd/{}", file.as_raw_fd()))?;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, last)?;
+        Ok(Some(byte[0]))
+    };
+    last().ok().flatten().is_some_and(|byte| byte != b'\n')
 }
 
 /// Writes to standard output from a thread of its own. Cheap to clone.
@@ -128,6 +151,19 @@ mod tests {
         assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
         *gate.0.lock().unwrap() = true;
         gate.1.notify_all();
+    }
+
+    #[test]
+    fn a_line_that_has_no_end_is_seen_in_a_file_and_nowhere_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lines");
+        for (text, torn) in [("", false), ("a\n", false), ("a\nb", true), ("b", true)] {
+            std::fs::write(&path, text).unwrap();
+            let append = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+            assert_eq!(is_torn(&append), torn, "{text:?}");
+        }
+        assert!(!is_torn(&File::open("/dev/null").unwrap()));
+        assert!(!is_torn(&std::os::unix::net::UnixStream::pair().unwrap().0));
     }
 
     #[test]
