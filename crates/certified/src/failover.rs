@@ -16,6 +16,9 @@ use tracing::debug;
 /// An endpoint that fails or times out is tried last for the next 256 requests. A silent endpoint would
 /// otherwise cost every second request of a long range its deadline. An answer ends the cool-down.
 ///
+/// An endpoint whose answer verified and was of no use to the view (it lacks what it announced, or contradicts
+/// what is final here) cools down too.
+///
 /// The endpoints are not compared to find the newest tip: the source keeps the highest that verified, and
 /// its next request goes to another endpoint.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Failover<T> {
     requests: AtomicU64,
     /// For each endpoint, the number of the request at which its cool-down ends.
     cool_until: Vec<AtomicU64>,
+    /// The endpoint that answered last.
+    answered: AtomicUsize,
     name: String,
 }
 
@@ -42,8 +47,8 @@ impl<T: Transport> Failover<T> {
         let names: Vec<_> = endpoints.iter().map(Transport::name).collect();
         let name = names.join(", ");
         let cool_until = endpoints.iter().map(|_| AtomicU64::default()).collect();
-        let (turns, listens, requests) = Default::default();
-        Self { endpoints, turns, listens, requests, cool_until, name }
+        let (turns, listens, requests, answered) = Default::default();
+        Self { endpoints, turns, listens, requests, cool_until, answered, name }
     }
 
     /// All endpoints, in the order in which they were given.
@@ -94,6 +99,7 @@ struct InFlight<'a, T: Transport> {
 impl<T: Transport> InFlight<'_, T> {
     fn answered(mut self, well: bool) {
         if let Some(at) = self.at.filter(|_| well) {
+            self.failover.answered.store(at, Ordering::Relaxed);
             self.failover.cool_until[at].store(0, Ordering::Relaxed);
             self.at = None;
         }
@@ -152,6 +158,16 @@ impl<T: Transport> Transport for Failover<T> {
         }
         // There is always a first endpoint, so that something failed where nothing was opened.
         Err(failed.unwrap_or_else(|| Fault::new(self.name(), Error::NoEndpoint)))
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        if let Err(fault) = verdict
+            && self.endpoints.len() > 1
+        {
+            let at = self.answered.load(Ordering::Relaxed);
+            debug!(%fault, endpoint = self.endpoints[at].name(), "of no use to the view");
+            self.cool_down(at);
+        }
     }
 }
 
@@ -320,5 +336,31 @@ mod tests {
         let failover = Failover::new(down("a"), vec![has("b")]);
         assert!(block_on(failover.listen()).is_ok());
         assert!(block_on(failover.listen()).is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_whose_answer_is_of_no_use_to_the_view_rests_and_comes_back() {
+        let failover = Failover::new(has("a"), vec![has("b")]);
+        block_on(failover.fetch(KEY)).unwrap();
+        let missing = FaultKind::Missing.fault("a, b", "no block at height 7");
+        failover.judged(Err(&missing));
+        for _ in 0..8 {
+            block_on(failover.fetch(KEY)).unwrap();
+            failover.judged(Ok(()));
+        }
+        let asked = || [0, 1].map(|at| *failover.endpoints[at].calls.lock());
+        assert_eq!(asked(), [1, 8]);
+        for _ in 0..COOL_DOWN {
+            block_on(failover.fetch(KEY)).unwrap();
+        }
+        assert!(asked()[0] > 1, "it is asked again later");
+    }
+
+    #[test]
+    fn one_endpoint_is_asked_whatever_the_view_says() {
+        let failover = Failover::new(has("a"), vec![]);
+        block_on(failover.fetch(KEY)).unwrap();
+        failover.judged(Err(&FaultKind::Missing.fault("a", "no block at height 7")));
+        assert!(block_on(failover.fetch(KEY)).is_ok());
     }
 }

@@ -73,6 +73,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Opens a push connection. Dropping the feed closes it, at once and completely.
     fn listen(&self) -> impl Future<Output = Result<Self::Feed, Fault>> + Send;
+
+    /// Notified after each pass whether the view could use what was answered; see
+    /// [`Source::judged`](tidewatch_core::Source::judged).
+    fn judged(&self, _verdict: Result<(), &Fault>) {}
 }
 
 /// An open push connection.

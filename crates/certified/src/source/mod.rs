@@ -240,4 +240,8 @@ where
     fn doorbell(&self) -> Doorbell {
         self.shared.doorbell()
     }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.requests.transport.judged(verdict);
+    }
 }

@@ -1,5 +1,6 @@
 //! The address of an alto indexer.
 
+use crate::secrets;
 use alto_types::CertificateMode;
 use std::{fmt, str::FromStr};
 use url::Url;
@@ -22,7 +23,8 @@ pub enum EndpointError {
          network was started"
     )]
     NoMode,
-    /// There is no such certificate mode.
+    /// There is no such certificate mode. What stands there is not repeated: with a slip in typing it is more
+    /// than a mode, such as in `?mode=standard?apikey=…`.
     #[error("unknown certificate mode: it is standard or vrf")]
     Mode,
     /// A parameter that means nothing here, or comes twice. Its name is not repeated: a key in a query
@@ -82,6 +84,7 @@ impl FromStr for Endpoint {
         }
         let mode = mode.ok_or(EndpointError::NoMode)?;
         url.set_query(None);
+        secrets::keep(&url);
         Ok(Self { url, mode })
     }
 }
@@ -136,6 +139,7 @@ mod tests {
             ("alto+http://host?", NoMode),
             ("alto+http://host?mode=", Mode),
             ("alto+http://host?mode=threshold", Mode),
+            ("alto+http://host?mode=standard?apikey=hunter2", Mode),
             ("alto+http://host?mode=vrf&mode=vrf", Parameter),
             ("alto+http://host?token=hunter2&mode=vrf", Parameter),
             ("alto+http://host?hunter2&mode=vrf", Parameter),
