@@ -147,7 +147,6 @@ fn a_node_that_is_not_there_or_no_such_node_is_refused_with_what_to_do() {
     let table = [
         (format!("eth+http://{closed}"), "start the node"),
         (format!("eth+ws://{closed}"), "start the node"),
-        (format!("eth+ws://{node}"), "start the node"),
         (format!("op+http://{closed}?el=http://{node}"), "start the node"),
         (format!("op+http://{node}?el=http://{closed}"), "start the node"),
         (format!("aztec+http://{closed}"), "start the node"),
@@ -164,13 +163,15 @@ fn a_node_that_is_not_there_or_no_such_node_is_refused_with_what_to_do() {
 #[test]
 fn nobody_whose_node_answered_is_told_to_start_it() {
     let node = Node::serve_without_aztec(ID, 9).address;
-    let data = tempfile::tempdir().unwrap();
-    let output = following(&format!("aztec+http://{node}"), data.path()).start().end(END);
-    assert_eq!(output.code, Some(1), "{output:?}");
-    for words in ["cannot follow the source", "version 4", "check the address"] {
-        assert!(output.errors.contains(words), "{words}: {}", output.errors);
+    for (source, why) in [("aztec+http", "version 4"), ("eth+ws", "no WebSocket there")] {
+        let data = tempfile::tempdir().unwrap();
+        let output = following(&format!("{source}://{node}"), data.path()).start().end(END);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        for words in ["cannot follow the source", why, "check the address"] {
+            assert!(output.errors.contains(words), "{words}: {}", output.errors);
+        }
+        assert!(!output.errors.contains("start the"), "{}", output.errors);
     }
-    assert!(!output.errors.contains("start the"), "{}", output.errors);
 }
 
 #[test]

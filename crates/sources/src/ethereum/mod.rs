@@ -42,7 +42,8 @@
 //!
 //! The block at height 0 only names the chain. It is called as the node calls it, whatever its header is. A
 //! node that does not have it follows all the same, from the tip or from a height that it has; the chain is
-//! then known by its number alone.
+//! then known by its number alone, unless it is one of the largest, whose first block is known here. A data
+//! directory that was begun with such a node is refused with one that has the block: it is of another name.
 //!
 //! # Nodes without history
 //!
@@ -54,6 +55,7 @@ mod block;
 mod error;
 mod family;
 mod form;
+mod genesis;
 pub(crate) mod headers;
 mod history;
 mod json;

@@ -3,6 +3,7 @@
 use super::{
     EthBlock, EthereumError, TooLong,
     block::HEADER_MAX,
+    genesis,
     json::{Fields, Json, Named},
 };
 use crate::{
@@ -151,7 +152,7 @@ fn chain_info(name: &str, answers: &[Answer]) -> Result<ChainInfo, Fault> {
         return Err(fault(name, NodeError::ShortAnswers { got: answers.len(), want: 2 }));
     };
     let id: U64 = read(name, &"the chain id", id)?;
-    let genesis = read_genesis(name, genesis)?.unwrap_or(NO_GENESIS);
+    let genesis = read_genesis(name, genesis)?.unwrap_or_else(|| genesis::known(id.to()));
     Ok(ChainInfo { id: chain_id("eth", id.to(), name)?, genesis })
 }
 

@@ -17,6 +17,12 @@ pub enum NodeError {
     /// The client takes no such address. What it says of one may repeat it.
     #[error("no client can be made for this address: check it")]
     Address,
+    /// A server that answers, and does not speak WebSocket there.
+    #[error("no WebSocket there: {status}")]
+    NoWebSocket {
+        /// The HTTP status.
+        status: String,
+    },
     /// There is no connection, or it was lost.
     #[error("{0}")]
     Unreachable(String),
@@ -175,7 +181,8 @@ impl NodeError {
             Self::NoEndpoint | Self::Tls(_) | Self::Address => FaultKind::InvalidConfig,
             Self::Unreachable(_) | Self::Lost(_) => FaultKind::Unreachable,
             Self::NoAnswer { .. } | Self::Late => FaultKind::Timeout,
-            Self::Denied { .. }
+            Self::NoWebSocket { .. }
+            | Self::Denied { .. }
             | Self::Limited { .. }
             | Self::Status { .. }
             | Self::Request { .. }

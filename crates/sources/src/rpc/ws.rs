@@ -172,7 +172,7 @@ fn refused(error: &tungstenite::Error) -> Refused {
     match error {
         tungstenite::Error::Http(answer) => {
             let status = answer.status();
-            let error = NodeError::Unreachable(format!("no WebSocket: {status}"));
+            let error = NodeError::NoWebSocket { status: status.to_string() };
             let what = match status {
                 http::StatusCode::TOO_MANY_REQUESTS => Refusal::Busy(None),
                 _ => Refusal::Plain,

@@ -227,6 +227,27 @@ fn what_is_above_the_beginning_of_a_history_is_followed_without_what_is_below() 
 }
 
 #[test]
+fn a_node_without_block_0_is_of_the_same_chain_as_one_that_has_it() {
+    for (id, named) in [(56, true), (7, false)] {
+        run(|context| async move {
+            let without = script(World::new(id, 20), |_, params| {
+                (height(params)? == 0).then(|| result(&Value::Null))
+            });
+            let source = open(context, "http", without.serve().await);
+            let chain_info = source.chain_info().await.unwrap();
+            assert_eq!(chain_info.id.as_str(), format!("eth:{id}"));
+            let genesis = chain_info.genesis.digest.to_string();
+            assert_eq!(genesis.starts_with("0d21840abff46b96"), named, "{genesis}");
+            assert_eq!(source.chain_info().await.unwrap(), chain_info);
+            let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
+            let digests = source.digests(tip, &[Height::zero(), Height::new(7)]).await.unwrap();
+            assert_eq!(digests[0], Some(chain_info.genesis.digest));
+            assert!(digests[1].is_some());
+        });
+    }
+}
+
+#[test]
 fn one_bad_block_costs_what_stands_on_it_and_is_named() {
     for scheme in SCHEMES {
         run(|context| async move {

@@ -175,12 +175,12 @@ fn each_listener_has_a_subscription_of_its_own_on_the_one_connection() {
 }
 
 #[test]
-fn a_server_that_speaks_no_websocket_is_unreachable() {
+fn a_server_that_speaks_no_websocket_cannot_serve_the_request() {
     run(|context| async move {
         let address = serve(Router::new()).await;
         let node = node(context, "ws", address, "/key-4711");
         let refused = node.send(&calls(1)).await.unwrap_err();
-        assert_eq!(kind(&refused), (FaultKind::Unreachable, false), "{refused:?}");
+        assert_eq!(kind(&refused), (FaultKind::Unavailable, false), "{refused:?}");
         assert!(!format!("{refused:?}").contains("4711"));
     });
 }
