@@ -9,7 +9,7 @@ pub(crate) const FAMILY: Family = Family {
     forms: &["aztec+http://HOST:PORT"],
     chain: "an Aztec chain, by a node",
     parameters: "",
-    asks: "an Aztec node (`node_getL2Tips`)",
+    asks: "an Aztec node",
     tiers: "proposed, checkpointed, proven and finalized, with their checkpoints",
     parse: |addresses, identity| {
         let family = Nodes { parse: endpoint, open, work: |source| vec![source.work()] };

@@ -25,8 +25,8 @@
 //! | `chain_info`, and the first of every connection | `node_getChainId`, `node_getVersion` and the header at height 0, in one batch |
 //!
 //! Nodes of version 5 and later call `getL2Tips` and `getBlockHeader` by other names (`getChainTips`, `getBlock`),
-//! and have all of them under `aztec_`: on an error that says so a node is asked by another name, and by that one from
-//! then on.
+//! and some have all of them under `aztec_`: on an error that says so a node is asked by another name, and by that
+//! one from then on. No header of these versions was at hand: one that hashes otherwise is refused.
 //!
 //! A node gives 50 blocks at once; one that gives fewer says so in its refusal, and is asked for no more
 //! from then on. There are no pushes: a driver polls.

@@ -11,7 +11,8 @@
 //! | [`Form::Avalanche`] | Avalanche's C-Chain and its relatives | the hash of the block's extra data behind the nonce, and fields of its own |
 //!
 //! Validators that agree by Istanbul (Celo until it became a rollup, GoQuorum, Besu's IBFT and QBFT) add
-//! their seals to the extra data after the hash was made. [`unsealed`] takes them out again.
+//! their seals to the extra data after the hash was made. [`unsealed`] takes them out again; those of GoQuorum
+//! and Besu by what their sources say, because no header of theirs was at hand.
 //!
 //! Nothing here knows chains by their number. The claimed hash decides which rule a header follows: bytes
 //! that hash to it are that block's, whichever rule named them.

@@ -122,8 +122,8 @@ impl Json {
     }
 
     fn ethereum(&self) -> Option<Form> {
-        self.whole().then_some(())?;
-        (self.mix_hash.is_some() && self.nonce.is_some()).then_some(Form::Ethereum)
+        // Some nodes leave out a mix hash and a nonce that mean nothing.
+        self.whole().then_some(Form::Ethereum)
     }
 
     fn aura(&self) -> Option<Form> {
