@@ -32,6 +32,8 @@ pub enum Rule {
     Unknown,
     /// A tip that lies ahead of the clock is not fresh.
     TipAhead,
+    /// A source over several upstreams moves on where the view cannot use what one answers.
+    Judged,
     /// The status turns whatever is awaited.
     Awaited,
     /// Two blocks at one height are equal only if their digests are.

@@ -54,6 +54,13 @@ mutants! {
     a_tier_of_another_chain_is_seen: OwnChain => "faults",
     a_tier_above_a_prune_is_seen: Clamp => "given",
     a_prune_after_one_look_is_seen: SecondLook => "looks",
+    evidence_of_one_answer_is_seen: Confirm => "looks",
+    a_source_that_is_followed_to_and_fro_is_seen: Flapping => "flapping",
+    a_node_that_knows_nothing_yet_is_seen: NoTip => "status",
+    a_tier_that_waits_for_an_unknown_one_is_seen: Unknown => "liveness",
+    a_tip_from_the_future_that_is_called_fresh_is_seen: TipAhead => "status",
+    an_upstream_that_is_of_no_use_and_kept_is_seen: Judged => "liveness",
+    a_commit_that_hangs_while_it_is_live_is_seen: Awaited => "status",
     a_fork_that_is_taken_for_our_chain_is_seen: Digest => "liveness",
     a_prune_on_a_missing_answer_is_seen: Missing => "faults",
     a_prune_below_what_is_finalized_is_seen: Floor => "given",
@@ -96,6 +103,7 @@ fn every_checker_is_seen_to_fail() {
         deadline: Duration::ZERO,
         wait: Duration::ZERO,
         thresholds: Thresholds::default(),
+        steady: true,
     };
     let checkers = all(rules);
     let names = checkers.iter().map(|checker| checker.name()).chain(BY_THE_WORLD);

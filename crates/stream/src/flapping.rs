@@ -1,8 +1,9 @@
 //! A source that goes back and forth between two forks, as values: which heads a view left lately, and
 //! how often its source came back to one of them.
 //!
-//! One return is an ordinary reorg of a reorg. A source that returns [`RETURNS`] times within
-//! [`WINDOW`] passes answers from two forks at once (a balancer before two nodes, a node that lies): to
+//! A source returns where it comes back to a fork that was left, and where it falls behind a second time
+//! on the same one. One return is an ordinary reorg of a reorg. A source that returns [`RETURNS`] times within
+//! [`FLAPPING_WINDOW`] passes answers from two forks at once (a balancer before two nodes, a node that lies): to
 //! follow it would tell every consumer of a prune and of the same blocks at each pass, for ever. Then the
 //! view stays where it is, until the window has passed or the source stays on one side for as long.
 
@@ -12,8 +13,8 @@ use tidewatch_core::{BlockRef, Height};
 /// Returns within a window from which on a source flaps.
 const RETURNS: usize = 3;
 
-/// Passes that a return counts for.
-const WINDOW: u64 = 64;
+/// Passes that a return to a fork that was left counts for: see [`Forks`].
+pub const FLAPPING_WINDOW: u64 = 64;
 
 /// Heads that are remembered: those of two forks, and one more.
 const HEADS: usize = 3;
@@ -36,7 +37,7 @@ impl Forks {
     /// A pass begins.
     pub(crate) fn begin(&mut self) {
         self.pass += 1;
-        let since = self.pass.saturating_sub(WINDOW);
+        let since = self.pass.saturating_sub(FLAPPING_WINDOW);
         self.left.retain(|(at, _)| *at >= since);
         self.returns.retain(|at| *at >= since);
     }
@@ -51,8 +52,8 @@ impl Forks {
         self.left.iter().map(|(_, head)| head.height).filter(move |height| *height <= top)
     }
 
-    /// The view is to leave `head` for a chain of which `has` holds, by a prune to `to`. Whether it may; where
-    /// not, the source flaps.
+    /// The view is to leave `head` by a prune to `to`; `has` holds for heads on the chain that it goes to, and
+    /// on the one that it leaves. Whether it may; where not, the source flaps.
     pub(crate) fn leave(
         &mut self,
         head: BlockRef,
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn a_source_that_settles_is_followed_when_the_window_has_passed() {
         let mut forks = Forks::default();
-        let window = usize::try_from(WINDOW).unwrap();
+        let window = usize::try_from(FLAPPING_WINDOW).unwrap();
         let stands = follow(&mut forks, 1, [2, 1, 2, 1].into_iter().chain(vec![1; 2 * window]));
         assert_eq!(stands[3], 2);
         let back = stands.iter().rposition(|at| *at == 2).unwrap() + 1;

@@ -32,7 +32,7 @@ mod tests;
 pub use delivery::Delivery;
 pub use driver::{Driver, Mailbox, Stopped};
 pub use error::{Error, Foreign};
-pub use flapping::Forks;
+pub use flapping::{FLAPPING_WINDOW, Forks};
 pub use pass::{Cost, Ended, Guard, Mode, Pass, Report, Start, Unguarded};
 pub use status::{Contact, Thresholds, assess};
 pub use tidewatch_core::{Stopper, Stopping};

@@ -11,6 +11,7 @@
 //! | [`Trouble::jump`] | the wall clock jumps forward or back; the duration of sleeps does not change |
 //! | [`Trouble::starve`] | a runnable task is not polled for a while |
 //! | [`Trouble::slow_disk`] | disk mutations are delayed |
+//! | [`Trouble::hang_disk_after`] | after the given number of disk mutations, one takes long |
 //! | [`Trouble::fail_disk_after`] | after the given number of disk mutations, every further one fails |
 //! | [`Trouble::crash_after`] | after the given number of disk mutations, the next one never completes: see [`Trouble::crashed`] |
 //!
@@ -68,6 +69,7 @@ struct State {
     slow_disk: Odds,
     fail_after: Option<u64>,
     crash_after: Option<u64>,
+    hang_after: Option<(u64, Duration)>,
     crash: Option<oneshot::Sender<()>>,
     done: Done,
     running: usize,
@@ -109,6 +111,7 @@ impl Trouble {
             slow_disk: Odds::default(),
             fail_after: None,
             crash_after: None,
+            hang_after: None,
             crash: Some(crash),
             done: Done::default(),
             running: 0,
@@ -120,7 +123,7 @@ impl Trouble {
     pub fn end(&self) {
         let mut state = self.state.lock();
         (state.starve, state.slow_disk) = (Odds::default(), Odds::default());
-        (state.fail_after, state.crash_after) = (None, None);
+        (state.fail_after, state.crash_after, state.hang_after) = (None, None, None);
     }
 
     /// Moves the wall clock by `by_ms` milliseconds.
@@ -141,6 +144,11 @@ impl Trouble {
     /// Fails every disk mutation after the next `changes`.
     pub fn fail_disk_after(&self, changes: u64) {
         self.state.lock().fail_after = Some(changes);
+    }
+
+    /// Delays one disk mutation, after the next `changes`, by `wait`.
+    pub fn hang_disk_after(&self, changes: u64, wait: Duration) {
+        self.state.lock().hang_after = Some((changes, wait));
     }
 
     /// Hangs the disk mutation after the next `changes`: it never completes.
@@ -194,6 +202,12 @@ impl Trouble {
         }
         state.done.changes += 1;
         state.done.syncs += u64::from(sync);
+        if let Some((left, wait)) = state.hang_after {
+            state.hang_after = left.checked_sub(1).map(|less| (less, wait));
+            if left == 0 {
+                return Change::Goes(Some(wait));
+            }
+        }
         Change::Goes(roll(&mut state.rng, state.slow_disk))
     }
 }

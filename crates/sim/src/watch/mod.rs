@@ -34,7 +34,8 @@ use crate::{
 use commonware_utils::sync::Mutex;
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use tidewatch_core::{
-    BlockRef, Change, Cursor, Digest, Fault, Height, Ladder, Record, Snapshot, Status, Watermarks,
+    BlockRef, Change, Conflict, Cursor, Digest, Fault, Height, Ladder, Record, Snapshot, Status,
+    Watermarks,
 };
 
 /// Number of observations in the trail of a violation.
@@ -104,6 +105,8 @@ pub enum Observation {
     },
     /// A commit failed or was dropped: any prefix of its changes may have been applied.
     NotCommitted(Option<Fault>),
+    /// Both sides of a contradiction about a finalized block were kept.
+    Evidence(Conflict),
     /// Events were appended to the history, whether or not their commit succeeded.
     Recorded(Vec<Record>),
     /// A consumer handled events and acknowledged them.
@@ -218,6 +221,9 @@ impl fmt::Display for Observation {
             Self::Refused(fault) => write!(f, "fault: {fault}"),
             Self::Said(status, at) => {
                 write!(f, "status {} at {at:?}, {} behind", status.state, status.lag)
+            }
+            Self::Evidence(conflict) => {
+                write!(f, "evidence: {} here, {} there", word(conflict.ours), word(conflict.theirs))
             }
             Self::Moved(how) => write!(f, "the chain moved: {how}"),
             Self::Certificates(Certificates { tips, pushes, heights, .. }) => write!(
@@ -345,6 +351,8 @@ pub struct Rules {
     pub wait: Duration,
     /// Status thresholds of the driver.
     pub thresholds: tidewatch_stream::Thresholds,
+    /// Whether the clock of the machine is that of the world.
+    pub steady: bool,
 }
 
 /// Passes every observation to every checker. Cheap to clone.

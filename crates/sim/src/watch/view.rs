@@ -96,6 +96,7 @@ impl<V: LocalView<Block = TestBlock>, L: EventLog> LocalView for Kept<V, L> {
     }
 
     async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.watch.see(Observation::Evidence(conflict));
         self.inner.keep_evidence(conflict).await
     }
 }

@@ -27,6 +27,9 @@ pub(super) const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
 /// How long the world goes on between two looks at it.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
+/// How long a disk does not answer that hangs.
+const HANG: Duration = Duration::from_secs(60);
+
 /// How long everything may take to end.
 pub(super) const STOP: Duration = Duration::from_secs(60);
 
@@ -70,6 +73,9 @@ impl World {
         let machine = self.mix.machine;
         trouble.starve(machine.starve);
         trouble.slow_disk(machine.slow_disk);
+        if self.rng.random_bool(machine.hang) {
+            trouble.hang_disk_after(self.rng.random_range(0..300), HANG);
+        }
         if !last && self.rng.random_bool(machine.crash_at_write) {
             trouble.crash_after(self.rng.random_range(0..3_000));
         }
@@ -158,6 +164,7 @@ impl World {
         let (view, store) = Store::open(host.child("store"), config).await?;
         let (watermarks, records) = (store.watermarks()?, everything(&store).await?);
         let next = records.last().map_or(0, |last| last.cursor.handled());
+        self.watch.see(Observation::Clock(since_begin(context.current())));
         self.watch.see(Observation::Opened { watermarks, records });
 
         let log = Heard::new(store.clone(), self.watch.clone());

@@ -11,7 +11,7 @@ use futures::pin_mut;
 use rand::RngExt as _;
 use std::sync::atomic::Ordering;
 use tidewatch_core::Tier;
-use tidewatch_stream::{Mode, driver::SyncError};
+use tidewatch_stream::{FLAPPING_WINDOW as WINDOW, Mode, driver::SyncError};
 
 impl World {
     /// Ends all faults, then checks that everything converges on the chain.
@@ -31,18 +31,26 @@ impl World {
         }
     }
 
-    /// At least one upstream is healed; of the others, any may be dead.
+    /// At least one upstream is healed; of the others, any may be dead, or go on with what is of no use.
     fn heal(&mut self, process: &Process) {
         let core = self.rng.random_range(0..process.nodes.len());
         for (nth, node) in process.nodes.iter().enumerate() {
-            let healed = nth == core || self.rng.random_bool(0.5);
-            node.set(if healed { Health::Healed } else { Health::Dead });
+            let stubborn =
+                node.personality().is_unusable() && self.rng.random_bool(self.mix.stubborn);
+            node.lose(self.mix.loses);
+            node.set(match nth == core || self.rng.random_bool(0.5) {
+                _ if nth != core && stubborn => Health::Stubborn,
+                true => Health::Healed,
+                false => Health::Dead,
+            });
         }
     }
 
     async fn converge(&mut self, context: &deterministic::Context, process: &mut Process) -> bool {
-        // One pass may have started before the faults ended, and each dead upstream may cost one.
+        // One pass may have started before the faults ended, and each dead upstream may cost one. A source that
+        // was seen to go to and fro is believed when it has been on one side for a while.
         let passes = PASSES + process.nodes.len();
+        let mut patience = WINDOW;
         let mut outcomes = Vec::new();
         for _ in 0..passes {
             if process.upstream.is_some() {
@@ -50,7 +58,11 @@ impl World {
                 context.sleep(self.mix.silence).await;
                 self.look(context, process);
             }
-            let outcome = self.synced(context, process).await;
+            let mut outcome = self.synced(context, process).await;
+            while outcome.contains("kind: Flapping") && patience > 0 {
+                patience -= 1;
+                outcome = self.synced(context, process).await;
+            }
             outcomes.push(outcome);
             if self.watch.violation().is_some() || self.ended(process) {
                 return false;
@@ -94,7 +106,7 @@ impl World {
         let Ok(watermarks) = process.store.watermarks() else { return false };
         let now = self.truth.lock().now().clone();
         let announced = Tier::ALL.iter().all(|tier| {
-            let tip = now.tips.block(*tier);
+            let tip = now.tips.block(*tier).filter(|_| self.mix.loses != Some(*tier));
             tip.is_none() || watermarks.tips.block(*tier) == tip
         });
         let proposed = now.tips.block(Tier::Proposed);

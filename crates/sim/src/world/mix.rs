@@ -4,7 +4,7 @@ use super::{consumer::Temper, node::Personality, truth::Habits};
 use crate::host::Odds;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::time::Duration;
-use tidewatch_core::{Height, Ladder};
+use tidewatch_core::{Height, Ladder, Tier};
 use tidewatch_stream::{Mode, Start, Thresholds};
 
 /// Faults of the machine.
@@ -23,6 +23,8 @@ pub struct Machine {
     pub kept: (f64, bool),
     /// Clock jumps: probability, and maximum distance.
     pub jump: Odds,
+    /// Probability that in a life the disk does not answer once, for longer than contact lasts.
+    pub hang: f64,
 }
 
 /// All parameters of a world.
@@ -48,6 +50,10 @@ pub struct Mix {
     pub silence: Duration,
     /// Personality of each upstream, and the probability that it misbehaves in a call.
     pub nodes: Vec<(Personality, f64)>,
+    /// Probability that an upstream whose answers are of no use stays so to the end.
+    pub stubborn: f64,
+    /// A tier that no upstream knows any more in the end.
+    pub loses: Option<Tier>,
     /// Maximum number of heights in one request.
     pub digests_max: usize,
     /// Maximum number of blocks in one response.
@@ -108,6 +114,12 @@ impl Mix {
             request_timeout: Duration::from_millis(rng.random_range(300..2_000)),
             silence: seconds(rng, 2, 10),
             nodes: nodes(rng, hostility),
+            stubborn: if certified { 0.0 } else { 0.7 },
+            loses: if certified || rng.random_bool(0.7) {
+                None
+            } else {
+                [Tier::Checkpointed, Tier::Proven].choose(rng).copied()
+            },
             // The limit of the certified source is fixed.
             digests_max: if certified { 16 } else { *[1, 2, 5, 16, 64].choose(rng).unwrap_or(&64) },
             // A range must contain a certificate, and not every height has one.
@@ -201,6 +213,7 @@ fn machine(rng: &mut StdRng, hostility: f64) -> Machine {
         slow_disk,
         jump,
         crash_at_write: if rng.random_bool(hostility) { 0.6 } else { 0.0 },
+        hang: if rng.random_bool(hostility * 0.5) { 0.3 } else { 0.0 },
         fail_disk: if rng.random_bool(hostility * 0.5) { 0.2 } else { 0.0 },
         kept: (*[0.0, 0.5, 1.0].choose(rng).unwrap_or(&0.0), rng.random_bool(0.5)),
     }

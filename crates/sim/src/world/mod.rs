@@ -184,6 +184,7 @@ fn rules(mix: &Mix) -> Rules {
         deadline: mix.deadline,
         wait: mix.poll.max(mix.backoff_max),
         thresholds: mix.thresholds,
+        steady: mix.machine.jump.rate == 0.0,
     }
 }
 
@@ -205,6 +206,11 @@ fn left_by_a_crash(mix: &Mix) -> deterministic::FaultConfig {
 /// Simulated time since the world began.
 pub(crate) fn since_begin(now: SystemTime) -> Duration {
     now.duration_since(UNIX_EPOCH + BEGIN).unwrap_or_default()
+}
+
+/// Simulated time since the world began, of a block's timestamp.
+pub(crate) fn since_begin_ms(time_ms: u64) -> Duration {
+    Duration::from_millis(time_ms).saturating_sub(BEGIN)
 }
 
 fn millis(time: SystemTime) -> u64 {

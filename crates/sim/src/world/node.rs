@@ -8,6 +8,12 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{future::pending, sync::Arc, time::Duration};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Tier, TipSet};
 
+/// Blocks that a node without old ones has below its tip.
+const RECENT: u64 = 8;
+
+/// How far timestamps from the future lie ahead.
+const AHEAD_MS: u64 = 3_600_000;
+
 /// How an upstream misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Personality {
@@ -41,11 +47,21 @@ pub enum Personality {
     Slow,
     /// Errors.
     Erring,
+    /// Does not know one of the tiers.
+    Poor,
+    /// Has no blocks from long before its tip.
+    Recent,
+    /// Timestamps from the future.
+    Ahead,
+    /// A chain with another genesis.
+    Stranger,
+    /// Reports the true chain and a fork of it in turn.
+    TwoFaced,
 }
 
 impl Personality {
     /// Every personality except `Honest`.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Laggard,
         Self::Balanced,
         Self::ForgesBlocks,
@@ -60,7 +76,21 @@ impl Personality {
         Self::TimeTraveller,
         Self::Slow,
         Self::Erring,
+        Self::Poor,
+        Self::Recent,
+        Self::Ahead,
+        Self::Stranger,
+        Self::TwoFaced,
     ];
+
+    /// Whether the view of a follower finds out that the answers are of no use, as long as they are all like
+    /// that: the source itself takes them as they are.
+    pub const fn is_unusable(self) -> bool {
+        matches!(
+            self,
+            Self::BreaksLadder | Self::ContradictsFinality | Self::Stranger | Self::Empty
+        )
+    }
 }
 
 /// Health of an upstream.
@@ -68,6 +98,8 @@ impl Personality {
 pub enum Health {
     /// Misbehaves according to its personality.
     Wild,
+    /// Misbehaves in every call.
+    Stubborn,
     /// Reports the true state, at once.
     Healed,
     /// Never responds again.
@@ -79,6 +111,10 @@ struct State {
     health: Health,
     /// A forged chain that it reports until the next snapshot.
     other: Option<View>,
+    /// A fork of the true chain that it reports now and then, and its first height.
+    face: Option<(u64, View)>,
+    /// A tier that it no longer knows once it is healed.
+    lost: Option<Tier>,
     asked: u64,
 }
 
@@ -118,7 +154,8 @@ impl<E: Clock> Node<E> {
         truth: Arc<Mutex<Truth>>,
     ) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ (nth as u64 + 1).wrapping_mul(0x9e37_79b9));
-        let state = State { rng, health: Health::Wild, other: None, asked: 0 };
+        let health = Health::Wild;
+        let state = State { rng, health, other: None, face: None, lost: None, asked: 0 };
         let name = format!("{nth}-{personality:?}").to_lowercase();
         Self { name, personality, rate, restless, clock, truth, state: Mutex::new(state) }
     }
@@ -137,6 +174,11 @@ impl<E: Clock> Node<E> {
     pub fn set(&self, health: Health) {
         let mut state = self.state.lock();
         (state.health, state.other) = (health, None);
+    }
+
+    /// Once it is healed or stubborn, it does not know `tier`.
+    pub fn lose(&self, tier: Option<Tier>) {
+        self.state.lock().lost = tier;
     }
 
     /// Present health.
@@ -185,7 +227,7 @@ impl<E: Clock> Node<E> {
             let now = self.now_ms();
             self.truth.lock().step(now);
         }
-        let acts_up = wild && self.chance(self.rate);
+        let acts_up = health == Health::Stubborn || (wild && self.chance(self.rate));
         let Mood { view, acts_up } = self.mood(acts_up).await?;
         Ok((view, acts_up))
     }
@@ -261,9 +303,53 @@ impl<E: Clock> Node<E> {
                 tips
             }
             Personality::ContradictsFinality => self.other_chain(&view),
+            Personality::Poor => {
+                let mut tips = view.tips;
+                tips.set(ladder_top[1 + self.pick(3)], None);
+                tips
+            }
+            Personality::Stranger => {
+                let tip = view.chain.tip();
+                self.report(&view, Chain::of_network('h', '!', tip), 0)
+            }
+            Personality::TwoFaced => self.face(&view),
             _ => view.tips,
         };
-        Ok((tips, view.time_ms))
+        let ahead = if self.personality == Personality::Ahead { AHEAD_MS } else { 0 };
+        Ok((self.known(tips), view.time_ms + ahead))
+    }
+
+    /// Without the tier that was lost, once the node is no longer wild.
+    fn known(&self, mut tips: TipSet) -> TipSet {
+        let state = self.state.lock();
+        if let (Some(lost), Health::Healed | Health::Stubborn) = (state.lost, state.health) {
+            tips.set(lost, None);
+        }
+        tips
+    }
+
+    /// Reports `chain`, which it forged from height `from`, until the next snapshot.
+    fn report(&self, view: &View, chain: Chain, from: u64) -> TipSet {
+        let tips = chain.tips_at([Some(chain.tip()), None, None, None]);
+        self.truth.lock().tell_of(&chain, from);
+        self.state.lock().other = Some(View { chain, tips, time_ms: view.time_ms });
+        tips
+    }
+
+    /// A fork near the tip, the same one as long as nothing in it is final.
+    fn face(&self, view: &View) -> TipSet {
+        let (tip, floor) = (view.chain.tip(), self.truth.lock().finalized());
+        let face = self.state.lock().face.clone().filter(|(at, _)| *at > floor);
+        let Some((_, face)) = face else {
+            let at = (floor + 1).max(tip.saturating_sub(2));
+            let tips = self.report(view, view.chain.fork(at, '!', tip.max(at) + 1), at);
+            let mut state = self.state.lock();
+            state.face = state.other.clone().map(|face| (at, face));
+            return tips;
+        };
+        let tips = face.tips;
+        self.state.lock().other = Some(face);
+        tips
     }
 
     /// A chain that forks from the true one below the finalized tip. It claims no finality, because an
@@ -275,11 +361,7 @@ impl<E: Clock> Node<E> {
             return view.tips;
         }
         let at = self.pick(floor as usize) as u64 + 1;
-        let chain = view.chain.fork(at, '!', tip + 1);
-        let tips = chain.tips_at([Some(tip + 1), None, None, None]);
-        self.truth.lock().tell_of(&chain, at);
-        self.state.lock().other = Some(View { chain, tips, time_ms: view.time_ms });
-        tips
+        self.report(view, view.chain.fork(at, '!', tip + 1), at)
     }
 
     /// Reports the digests at `heights` under `tip`.
@@ -305,6 +387,12 @@ impl<E: Clock> Node<E> {
         }
         match self.personality {
             Personality::Empty => digests.fill(None),
+            Personality::Recent => {
+                let oldest = chain.tip().saturating_sub(RECENT);
+                for (digest, height) in digests.iter_mut().zip(heights) {
+                    *digest = digest.filter(|_| height.get() >= oldest);
+                }
+            }
             Personality::Truncated => {
                 digests.pop();
             }
@@ -343,6 +431,10 @@ impl<E: Clock> Node<E> {
             return Ok(blocks);
         }
         match self.personality {
+            Personality::Recent if from.get() < chain.tip().saturating_sub(RECENT) => {
+                let detail = format!("no block at {from}");
+                return Err(FaultKind::Missing.fault(self.name.clone(), detail));
+            }
             Personality::Empty => blocks.clear(),
             Personality::Truncated => blocks.truncate(self.pick(blocks.len())),
             Personality::ForgesBlocks => self.forge(&mut blocks, &chain, tip, max),

@@ -23,7 +23,8 @@ use super::{
     truth::Truth,
 };
 
-/// Sends requests to one upstream at a time, and switches to the next one after a failure.
+/// Sends requests to one upstream at a time, and switches to the next one after a failure, or when its
+/// answers turn out to be of no use.
 #[derive(Debug)]
 pub struct RpcSource<E> {
     nodes: Arc<[Arc<Node<E>>]>,
@@ -104,6 +105,12 @@ impl<E: Clock> Source for RpcSource<E> {
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<TestBlock>, Fault> {
         let told = self.node().blocks(tip, from, self.limits.blocks_max.get()).await;
         self.settle(told)
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        if verdict.is_err() {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
     }
 
     fn doorbell(&self) -> Doorbell {

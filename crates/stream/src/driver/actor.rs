@@ -309,7 +309,7 @@ where
         for answer in answers.drain(..) {
             let _ = answer.send(ended.clone()); // The caller may have left.
         }
-        if let Some(verdict) = verdict(&ended, faults) {
+        if let Some(verdict) = verdict(&ended, faults).filter(|_| Rule::Judged.kept()) {
             self.source.judged(verdict);
         }
         let (poll, pace) = (self.config.poll, self.config.pace);
@@ -372,7 +372,9 @@ fn verdict<'a>(
     match ended {
         Ok(_) => Some(faults.last().map_or(Ok(()), Err)),
         Err(fault) => {
-            matches!(fault.severity(), Severity::Behind | Severity::Invalid).then_some(Err(fault))
+            let useless = matches!(fault.severity(), Severity::Behind | Severity::Invalid)
+                || matches!(fault.reason(), Some(Error::NoProposed));
+            useless.then_some(Err(fault))
         }
     }
 }

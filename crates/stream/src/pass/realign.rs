@@ -284,7 +284,7 @@ where
         if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
             return Err(self.fault(Error::Behind { tip: proposed, finalized }));
         }
-        self.leave(watermarks, &chain, to.height)?;
+        self.leave(watermarks, &chain, to.height).await?;
         let known = self.known(watermarks, &again.tips, &[]).await?;
         let watermarks = self.drop_above(watermarks, to, &coherent(&again.tips, &known)).await?;
         Ok(Realigned::Aligned(again, watermarks))
@@ -312,7 +312,7 @@ where
         if to.height.get() == 0 && to != self.chain_info.genesis {
             return Err(self.other_genesis(to).await);
         }
-        self.leave(watermarks, &chain, to.height)?;
+        self.leave(watermarks, &chain, to.height).await?;
         let watermarks = self.drop_above(watermarks, to, &again.tips).await?;
         Ok(Realigned::Aligned(again, watermarks))
     }
@@ -341,12 +341,22 @@ where
         Ok(Blocks(blocks))
     }
 
-    /// Leaves the view's head for `chain` by a prune to `to`, unless the source has done that to and fro too often.
-    fn leave(&mut self, watermarks: &Watermarks, chain: &Blocks, to: Height) -> Result<(), Fault> {
-        let (Some(forks), Some(head)) = (self.forks.as_deref_mut(), watermarks.head()) else {
+    /// Leaves the view's head for `chain` by a prune to `to`, unless the source has done that to and fro too
+    /// often: to a head that was left before, or from a chain on which one is.
+    async fn leave(
+        &mut self,
+        watermarks: &Watermarks,
+        chain: &Blocks,
+        to: Height,
+    ) -> Result<(), Fault> {
+        let (Some(forks), Some(head)) = (self.forks.as_deref(), watermarks.head()) else {
             return Ok(());
         };
-        if forks.leave(head, to, |left| chain.has(Some(*left))) || !Rule::Flapping.kept() {
+        let left: Vec<_> = forks.heights(head.height).filter(|height| *height > to).collect();
+        let ours = if left.is_empty() { Vec::new() } else { self.locate(&left).await? };
+        let Some(forks) = self.forks.as_deref_mut() else { return Ok(()) };
+        let has = |left: &BlockRef| chain.has(Some(*left)) || ours.contains(&Some(*left));
+        if forks.leave(head, to, has) || !Rule::Flapping.kept() {
             return Ok(());
         }
         Err(self.fault(Error::Flapping { head }))

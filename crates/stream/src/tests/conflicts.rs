@@ -145,3 +145,21 @@ fn a_second_look_that_stands_on_our_head_drops_nothing() {
         assert!(pass.events.iter().all(|event| !event.starts_with("prune")), "{:?}", pass.events);
     }
 }
+
+/// Behind one address are nodes at different heights: each time the lower one answers is a prune, and the same
+/// blocks again.
+#[test]
+fn a_source_that_falls_behind_again_and_again_is_not_followed_for_ever() {
+    let chain = Chain::new('a', 40);
+    let mut follower = Follower::synced(ALL, &chain, [20, 0, 0, 0]);
+    let mut forks = Forks::default();
+    let (mut told, mut refused) = (0, 0);
+    for n in 0..100 {
+        let top = if n % 2 == 0 { 15 } else { 20 + n / 20 };
+        let (fault, events) = pass(&mut follower, &mut forks, &chain.fork(top + 1, 'a', top));
+        assert!(fault.is_none_or(|kind| kind == FaultKind::Flapping), "{fault:?}");
+        told += events;
+        refused += usize::from(fault.is_some());
+    }
+    assert!(told <= 32 && refused >= 45, "{told} events, {refused} refused");
+}

@@ -174,8 +174,8 @@ pub(super) struct Deadlines {
 /// Tolerance for starved tasks.
 const SLACK: Duration = Duration::from_secs(15);
 
-/// Additional tolerance for a slow disk between two passes.
-const BUSY: Duration = Duration::from_secs(30);
+/// Additional tolerance for a slow disk, or one that hangs, between two passes.
+const BUSY: Duration = Duration::from_secs(120);
 
 impl Deadlines {
     pub(super) const fn new(rules: Rules) -> Self {

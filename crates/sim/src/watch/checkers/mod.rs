@@ -7,7 +7,8 @@
 //! | `finality` | the finalized tip never regresses, never changes its digest, and never becomes unknown |
 //! | `regressions` | a tier moves up only by `Advanced`, and down only by `Regressed` or `Pruned` |
 //! | `given` | no tip is above the delivered head |
-//! | `looks` | no prune without a second snapshot after the divergence was found |
+//! | `looks` | no prune, and no evidence, without a second snapshot after the divergence was found |
+//! | `flapping` | no dropped head is delivered again and again |
 //! | `announced` | if a prune moves the proposed tip, the proposed tip is announced |
 //! | `linked` | delivered blocks link, replace only pruned blocks, and come from the source |
 //! | `replay` | folding the events yields the watermarks of the view |
@@ -53,7 +54,8 @@ pub fn all(rules: Rules) -> Vec<Box<dyn Checker>> {
         Box::new(tips::Finality::new(rules)),
         Box::new(tips::Regressions::default()),
         Box::new(tips::Given),
-        Box::new(prunes::Looks::default()),
+        Box::new(prunes::Looks::new(rules)),
+        Box::new(prunes::Flapping::default()),
         Box::new(prunes::Announced::default()),
         Box::new(blocks::Linked::default()),
         Box::new(consumers::Delivered::default()),

@@ -1,12 +1,15 @@
 //! Rules about the status and the faults that a follower reports.
 
 use super::{Checker, Observation, Rules};
-use crate::{watch::Answer, world::Truth};
+use crate::{
+    watch::Answer,
+    world::{Truth, since_begin_ms},
+};
 use std::time::Duration;
 use tidewatch_core::{FaultKind, State, Tier, TipSet, Watermarks};
 
-/// `Live` is reported only while the last contact is recent, the lag is small, and there is no finality
-/// conflict.
+/// `Live` is reported only while the last contact is recent, the lag is small, the tip's time is near, and
+/// there is no finality conflict; and it does not remain the last word for longer than that.
 pub(super) struct Honest {
     rules: Rules,
     contact: Option<Duration>,
@@ -14,6 +17,12 @@ pub(super) struct Honest {
     watermarks: Watermarks,
     /// A finality conflict was reported, and the source was not called since.
     contradicted: bool,
+    /// Timestamp of the tip, since the world began.
+    time: Option<Duration>,
+    /// The last snapshot had no proposed tip.
+    untold: bool,
+    /// The last word is `Live`.
+    live: bool,
 }
 
 /// A clock that was set back is detected at the next status check: until then, the age of the last
@@ -26,23 +35,48 @@ const SLACK: Duration = Duration::from_secs(15);
 impl Honest {
     pub(super) const fn new(rules: Rules) -> Self {
         let (tips, watermarks) = (TipSet::unknown(), Watermarks::none());
-        Self { rules, contact: None, tips, watermarks, contradicted: false }
+        let (contact, time) = (None, None);
+        Self {
+            rules,
+            contact,
+            tips,
+            watermarks,
+            contradicted: false,
+            time,
+            untold: false,
+            live: false,
+        }
     }
 
     fn live(&self, at: Duration) -> Result<(), String> {
         if self.contradicted {
             return Err("live is reported after a finality conflict".into());
         }
-        let contact = self.contact.ok_or("live is reported without any contact")?;
-        let since = at.saturating_sub(contact);
-        if since > self.rules.thresholds.contact * LOOKS + SLACK {
-            return Err(format!("live is reported {since:?} after the last contact"));
+        if self.untold {
+            return Err("live is reported after a snapshot without a tip".into());
+        }
+        self.fresh(at)?;
+        let ahead = self.time.map_or(Duration::ZERO, |time| time.saturating_sub(at));
+        if self.rules.steady && ahead > self.rules.thresholds.tip_age + SLACK {
+            return Err(format!("live is reported with a tip {ahead:?} from now"));
         }
         let head = self.watermarks.head().map_or(0, |block| block.height.get());
         let tip = self.tips.block(Tier::Proposed).map_or(0, |block| block.height.get());
         let lag = tip.saturating_sub(head);
         if lag > self.rules.thresholds.lag {
             return Err(format!("live is reported {lag} blocks behind"));
+        }
+        Ok(())
+    }
+}
+
+impl Honest {
+    /// Whether `Live` can be said for what the last contact was.
+    fn fresh(&self, at: Duration) -> Result<(), String> {
+        let contact = self.contact.ok_or("live is reported without any contact")?;
+        let since = at.saturating_sub(contact);
+        if since > self.rules.thresholds.contact * LOOKS + SLACK {
+            return Err(format!("live is reported {since:?} after the last contact"));
         }
         Ok(())
     }
@@ -58,11 +92,18 @@ impl Checker for Honest {
             Observation::Answered { answer: Answer::Snapshot(snapshot), at, .. }
                 if snapshot.tips.check(self.rules.ladder).is_ok() =>
             {
-                (self.contact, self.tips) = (Some(*at), snapshot.tips);
+                // One without a proposed tip says nothing of the chain.
+                let told = snapshot.tips.block(Tier::Proposed).is_some();
+                self.contact = Some(*at).filter(|_| told).or(self.contact);
+                self.tips = snapshot.tips;
+                self.time = snapshot.time_ms.map(since_begin_ms);
+                self.untold = !told;
             }
             Observation::Opened { watermarks, .. } => {
-                (self.watermarks, self.contact) = (*watermarks, None);
+                (self.watermarks, self.contact, self.live) = (*watermarks, None, false);
             }
+            Observation::Crashed | Observation::Ended { .. } => self.live = false,
+            Observation::Clock(now) if self.live => self.fresh(*now)?,
             Observation::WatermarksRead(watermarks) | Observation::Committed { watermarks, .. } => {
                 self.watermarks = *watermarks;
             }
@@ -70,7 +111,12 @@ impl Checker for Honest {
                 self.contradicted = true;
             }
             Observation::Asked(_) => self.contradicted = false,
-            Observation::Said(status, at) if status.state == State::Live => self.live(*at)?,
+            Observation::Said(status, at) => {
+                self.live = status.state == State::Live;
+                if self.live {
+                    self.live(*at)?;
+                }
+            }
             _ => {}
         }
         Ok(())
