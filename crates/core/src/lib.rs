@@ -27,6 +27,7 @@
 mod actor;
 mod archive;
 mod backoff;
+mod bridge;
 mod consumer;
 mod cursor;
 mod deadline;

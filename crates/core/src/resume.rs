@@ -27,7 +27,7 @@
 
 use crate::{
     BlockRef, ChainId, ChainInfo, Cursor, Event, Fault, Height, Locator, Malformed, Record, Tier,
-    TipSet, Watermarks,
+    Watermarks, bridge,
 };
 use std::{cmp::Reverse, future::Future, ops::Range};
 
@@ -201,7 +201,7 @@ async fn by_content(
     let shared = ancestor.filter(|ancestor| !above(floor, Some(*ancestor)));
     let Some(ancestor) = shared else { return Err(too_old(locators, records).await?) };
     let next = records.bounds().end;
-    let bridge = bridge(locators, cursor, ancestor, next).await?;
+    let bridge = lead(locators, cursor, ancestor, next).await?;
     let end = bridge.last().map_or_else(|| cursor.watermarks(), |record| record.watermarks);
     // A consumer of blocks at a log without any, or the other way round: no event says that.
     let leads_here = end.delivered == ours.delivered && end.tips.same_blocks(&ours.tips);
@@ -249,7 +249,7 @@ async fn ancestor(
 }
 
 /// Events that lead from the cursor over `ancestor` to where this log stands.
-async fn bridge(
+async fn lead(
     locators: &impl Locators,
     cursor: &Cursor,
     ancestor: BlockRef,
@@ -262,13 +262,14 @@ async fn bridge(
         watermarks.apply(&event);
         events.push((event, *watermarks));
     };
-    if let Some(event) = undo(&watermarks, &ours, ancestor) {
+    let ladder = bridge::ladder_of(&watermarks.tips, &ours.tips);
+    if let Some(event) = bridge::undo(ladder, &watermarks, &ours, ancestor, locators.first()) {
         push(&mut watermarks, event);
     }
     if let Some(event) = redo(locators, &watermarks, &ours, ancestor).await? {
         push(&mut watermarks, event);
     }
-    for event in tiers(&watermarks.tips, &ours.tips) {
+    for event in bridge::tiers(ladder, &watermarks.tips, &ours.tips) {
         push(&mut watermarks, event);
     }
     let mut bridge = Vec::with_capacity(events.len());
@@ -280,28 +281,6 @@ async fn bridge(
         });
     }
     Ok(bridge)
-}
-
-/// The prune, if the cursor stands above the ancestor or has a tier that this chain does not have.
-fn undo(theirs: &Watermarks, ours: &Watermarks, ancestor: BlockRef) -> Option<Event> {
-    let mut tips = theirs.tips;
-    let mut gone = false;
-    for tier in Tier::ALL {
-        let (Some(tip), now) = (tips.get(tier), ours.tips.get(tier)) else { continue };
-        gone |= now.is_none();
-        if now.is_none() || tip.block.height > ancestor.height {
-            // To its own frontier where that survives, otherwise to the highest block that does.
-            let clamped = now
-                .map(|now| if now.block.height <= ancestor.height { now } else { ancestor.into() });
-            tips.set(tier, clamped);
-        }
-    }
-    let head = theirs.head()?;
-    if !gone && head == ancestor && theirs.tips.same_blocks(&tips) {
-        return None;
-    }
-    let above = |block: BlockRef| block.height.get().saturating_sub(ancestor.height.get());
-    Some(Event::Pruned { to: ancestor, depth: theirs.delivered.map_or(0, above), tips })
 }
 
 /// The blocks that the cursor does not have.
@@ -321,25 +300,6 @@ async fn redo(
     let known = locators.locate(&[from]).await?;
     let from = known.into_iter().next().flatten().filter(|block| block.height == from);
     Ok(from.filter(|from| from.height <= to.height).map(|from| Event::Blocks { from, to }))
-}
-
-/// Tier moves from one tip set to another: down from the lowest, then up from the highest, so that
-/// no ladder is broken in between.
-fn tiers(theirs: &TipSet, ours: &TipSet) -> Vec<Event> {
-    let (mut down, mut up) = (Vec::new(), Vec::new());
-    for tier in Tier::ALL {
-        let Some(tip) = ours.get(tier) else { continue };
-        match theirs.block(tier) {
-            Some(block) if block == tip.block => {}
-            Some(block) if block.height > tip.block.height => down.push((tier, tip)),
-            _ => up.push((tier, tip)),
-        }
-    }
-    down.sort_by_key(|(_, tip)| tip.block.height);
-    up.sort_by_key(|(_, tip)| Reverse(tip.block.height));
-    let down = down.into_iter().map(|(tier, tip)| Event::Regressed { tier, tip });
-    let up = up.into_iter().map(|(tier, tip)| Event::Advanced { tier, tip });
-    down.chain(up).collect()
 }
 
 /// The cursor of a consumer on the bridge. At its end it is an exact position of this log; before, it

@@ -147,7 +147,8 @@ impl Durability {
     /// Whether `records` are in no log: all of them count the events up to where they lead.
     fn is_bridge(&self, records: &[Record]) -> bool {
         let [first, rest @ ..] = records else { return false };
-        let other = |kept: &Record| kept.event != first.event;
+        let same = |kept: &Record| (kept.event, kept.watermarks) == (first.event, first.watermarks);
+        let other = |kept: &Record| !same(kept);
         let alone = rest.is_empty() && self.records.get(&first.sequence()).is_some_and(other);
         alone || rest.first().is_some_and(|next| next.sequence() == first.sequence())
     }
