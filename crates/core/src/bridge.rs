@@ -42,6 +42,8 @@ fn clamp(ladder: Ladder, theirs: &TipSet, ours: &TipSet, ancestor: BlockRef) -> 
         let Some(tip) = theirs.get(tier) else { continue };
         let clamped = match ours.get(tier) {
             None => None,
+            // The ancestor is never below it, and where no ladder holds, finality still does.
+            Some(_) if tier == Tier::Finalized => Some(tip),
             Some(_) if tip.block.height <= limit.block.height => Some(tip),
             Some(now) if now.block.height <= limit.block.height => Some(now),
             Some(_) => Some(limit),
