@@ -11,7 +11,11 @@ use crate::{
 };
 use commonware_runtime::Clock;
 use commonware_utils::{NZUsize, sync::Mutex};
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroUsize,
+};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, Height, Limits};
 
 /// Digests that one question may name. The search of a pass goes by powers of that.
@@ -19,6 +23,11 @@ const DIGESTS_MAX: usize = 64;
 
 /// What a node said of one block: that it has it, that it has none, or something that cannot be.
 pub(crate) type Found = Result<Option<EthBlock>, Fault>;
+
+/// Whether a node has a block. One that is wrong is there.
+const fn is_there(found: &Found) -> bool {
+    !matches!(found, Ok(None))
+}
 
 /// Headers of a chain, from execution nodes. What was fetched and verified lately is not fetched again.
 pub(crate) struct Headers<E: Clock, R> {
@@ -174,23 +183,30 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         let unknown = heights.iter().zip(&slots).filter(|(_, known)| known.is_none());
         let unknown: Vec<_> = unknown.map(|(height, _)| *height).collect();
         let endpoint = self.upstreams.current();
-        let (asked_again, unknown) = {
-            let histories = self.histories.lock();
-            if let Some(begins) = histories.begins(self.upstreams.context(), endpoint, from) {
-                return Err(self.history_begins(from, begins));
-            }
-            let again = histories.is_known(endpoint, from);
-            // One block answers whether it has them by now.
-            (again, if again { vec![from] } else { unknown })
+        let missing = slots.first().is_some_and(Option::is_none);
+        let begun = self.histories.lock().begun(endpoint).filter(|begun| missing && from < *begun);
+        if let Some(begins) = begun
+            && self.histories.lock().is_believed(self.upstreams.context(), endpoint)
+        {
+            return Err(self.history_begins(from, begins));
+        }
+        // Of a node that had no such block, three blocks answer whether it is as it was.
+        let around = |begins: Height| {
+            let around = [Some(from), begins.previous(), Some(begins)];
+            around.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect()
         };
-        let Some(fetched) = self.under(tip, &unknown, false).await? else {
+        let wanted: Vec<_> = begun.map_or(unknown, around);
+        let Some(mut fetched) = self.under(tip, &wanted, false).await? else {
             return Ok(Vec::new());
         };
-        if matches!(fetched.first(), Some(Ok(None))) && unknown.first() == Some(&from) {
-            return Err(self.find_history(tip, from).await?);
+        if missing && matches!(fetched.first(), Some(Ok(None))) {
+            let mut search = Search::new(from, tip.height);
+            search.answer(wanted.into_iter().zip(fetched.iter().map(is_there)));
+            return Err(self.find_history(tip, from, search).await?);
         }
-        if asked_again {
+        if begun.is_some() {
             self.histories.lock().forget(self.upstreams.current());
+            fetched.truncate(1);
         }
         let mut refused = None;
         let empty = slots.iter_mut().filter(|slot| slot.is_none());
@@ -218,8 +234,12 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
     }
 
     /// The fault of a node without the block at `from` of the chain under `tip`: where its blocks begin.
-    async fn find_history(&self, tip: BlockRef, from: Height) -> Result<Fault, Fault> {
-        let mut search = Search::new(from, tip.height);
+    async fn find_history(
+        &self,
+        tip: BlockRef,
+        from: Height,
+        mut search: Search,
+    ) -> Result<Fault, Fault> {
         let begins = loop {
             if let Some(begins) = search.begins() {
                 break begins;
@@ -228,9 +248,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
             let Some(found) = self.under(tip, &question, false).await? else {
                 return Ok(self.upstreams.refuse(fault(self.name(), NodeError::LeftTip { tip })));
             };
-            // What is there and wrong is there.
-            let there = found.iter().map(|found| !matches!(found, Ok(None)));
-            search.answer(question.into_iter().zip(there));
+            search.answer(question.into_iter().zip(found.iter().map(is_there)));
         };
         let endpoint = self.upstreams.current();
         self.histories.lock().learn(self.upstreams.context(), endpoint, begins);

@@ -74,20 +74,14 @@ struct Known {
 pub(super) struct Histories(BTreeMap<usize, Known>);
 
 impl Histories {
-    /// Where the history of an endpoint begins, if that is above `from` and need not be asked now.
-    pub(super) fn begins(
-        &self,
-        clock: &impl Clock,
-        endpoint: usize,
-        from: Height,
-    ) -> Option<Height> {
-        let known = self.0.get(&endpoint).filter(|known| from < known.begins)?;
-        (clock.current() < known.until).then_some(known.begins)
+    /// Where the history of an endpoint begins, as far as is known.
+    pub(super) fn begun(&self, endpoint: usize) -> Option<Height> {
+        self.0.get(&endpoint).map(|known| known.begins)
     }
 
-    /// Whether an endpoint is being asked again for what it did not have.
-    pub(super) fn is_known(&self, endpoint: usize, from: Height) -> bool {
-        self.0.get(&endpoint).is_some_and(|known| from < known.begins)
+    /// Whether that need not be asked again now.
+    pub(super) fn is_believed(&self, clock: &impl Clock, endpoint: usize) -> bool {
+        self.0.get(&endpoint).is_some_and(|known| clock.current() < known.until)
     }
 
     /// An endpoint's history begins at `begins`.

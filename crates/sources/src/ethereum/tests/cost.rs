@@ -1,8 +1,11 @@
 //! What following costs, in requests.
 
 use super::{Follower, scripted, simulate};
-use crate::rpc::Config;
+use crate::rpc::{Call, Config};
+use commonware_runtime::Clock as _;
 use commonware_utils::NZUsize;
+use serde_json::value::RawValue;
+use std::time::Duration;
 use tidewatch_core::Source as _;
 
 #[test]
@@ -107,5 +110,37 @@ fn a_limit_that_was_raised_is_found_again() {
         });
         follower.pass().await;
         assert_eq!(follower.source.limits().blocks_max.get(), 100 * 4 - 1);
+    });
+}
+
+#[test]
+fn a_node_without_old_blocks_is_asked_for_them_again_with_a_back_off_until_it_has_them() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 400, &Config::default());
+        node.tamper(|calls, answers| {
+            let missing = |call: &Call| {
+                let height = call.params.first()?.as_str()?.strip_prefix("0x")?;
+                u64::from_str_radix(height, 16).ok().filter(|height| (1..300).contains(height))
+            };
+            let answers = calls.iter().zip(answers).map(|(call, answer)| match missing(call) {
+                Some(_) => Ok(RawValue::NULL.to_owned()),
+                None => answer,
+            });
+            Ok(answers.collect())
+        });
+        let mut follower = Follower::start(source).await;
+        let fault = follower.refused().await;
+        let (found, mut looks) = (node.requests(), 0);
+        for _ in 0..600 {
+            context.sleep(Duration::from_secs(1)).await;
+            assert_eq!(follower.refused().await, fault);
+            looks += 1;
+        }
+        // After 5, 10, 20, ... seconds, one request each time.
+        assert_eq!(node.requests(), found + looks + 6);
+        node.change(|world| world.tamper = None);
+        context.sleep(Duration::from_secs(300)).await;
+        follower.pass().await;
+        follower.assert_at(&node).await;
     });
 }
