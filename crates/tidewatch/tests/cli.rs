@@ -583,6 +583,27 @@ fn a_process_without_descriptors_is_told_so_and_nothing_is_thrown_away() {
     }
 }
 
+/// Wherever on the way it runs out of them: a partition that cannot be listed is not an empty one.
+#[test]
+fn a_restart_without_descriptors_loses_nothing() {
+    let server = serve(&chain(300, 3), 300);
+    let data = tempfile::tempdir().unwrap();
+    let follow = || following(&server, data.path()).with(["--until", "300"]);
+    let output = follow().start().end(END);
+    assert_eq!(output.code, Some(0), "{}", output.errors);
+    let mut failed = 0;
+    for descriptors in (8..200).step_by(6) {
+        let output = follow().limited(&format!("ulimit -n {descriptors}")).start().end(END);
+        assert!(!output.errors.contains("aside"), "{descriptors}: {}", output.errors);
+        failed += u32::from(output.code != Some(0));
+    }
+    assert!(failed > 3, "some of them were too few");
+    let output = follow().start().end(END);
+    assert_eq!(output.code, Some(0), "{}", output.errors);
+    let event = output.lines.iter().find(|line| line.contains("cursor"));
+    assert_eq!(event, None, "everything was there, and had been printed");
+}
+
 #[test]
 fn a_data_directory_that_is_moved_or_removed_ends_it() {
     let server = serve(&chain(20, 3), 20);

@@ -17,6 +17,10 @@ const HOLD: &str = ".hold";
 /// Partitions of the store begin with this.
 const PARTITIONS: &str = "tidewatch-";
 
+/// Descriptors that a store needs beside those for the files that it has: for its first files, and for a
+/// day's growth.
+const DESCRIPTORS: usize = 96;
+
 /// A data directory that is locked for this process. The lock ends with the process, however it ends.
 #[derive(Debug)]
 pub(crate) struct DataDir {
@@ -61,11 +65,7 @@ impl DataDir {
         std::fs::create_dir_all(&storage)
             .map_err(|error| Problem::disk("make the directory", &storage, &error))?;
         writable(&storage.join(HOLD), true)?;
-        for partition in entries(&storage)? {
-            let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(PARTITIONS);
-            if !partition.file_name().is_some_and(ours) {
-                continue;
-            }
+        for partition in self.partitions()? {
             for blob in entries(&partition)? {
                 let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
                 let name = blob.file_name().unwrap_or_default().to_string_lossy();
@@ -80,6 +80,27 @@ impl DataDir {
             }
         }
         Ok(())
+    }
+
+    fn partitions(&self) -> Result<Vec<PathBuf>, Problem> {
+        let mut partitions = entries(&self.storage())?;
+        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(PARTITIONS);
+        partitions.retain(|partition| partition.file_name().is_some_and(ours));
+        Ok(partitions)
+    }
+
+    /// Refuses to open the store where the process cannot have as many descriptors as it needs: a directory
+    /// that cannot be listed for want of one would be taken for an empty one.
+    pub(crate) fn has_descriptors(&self) -> Result<(), Problem> {
+        let mut files = DESCRIPTORS;
+        for partition in self.partitions()? {
+            files += entries(&partition)?.len();
+        }
+        let lock = self.path.join(LOCK);
+        let opened: Result<Vec<_>, _> = (0..files).map(|_| File::open(&lock)).collect();
+        opened.map(drop).map_err(|error| {
+            Problem::disk(&format!("open the {files} files that are needed in"), &self.path, &error)
+        })
     }
 
     /// Refuses to go on where somebody moved or removed the directory: what is written now is lost, and

@@ -137,6 +137,7 @@ impl Run {
             },
         };
         self.audience.say(&format!("following {}", opened.name)).await;
+        data.has_descriptors()?;
         let config = StoreConfig::new(chain_info, opened.decoder);
         let kept = Store::open::<_, AnyBlock>(self.context.child("store"), config);
         let (view, store) = kept.await.map_err(|fault| match fault.kind {
