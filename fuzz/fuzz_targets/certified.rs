@@ -398,7 +398,8 @@ impl<S: Lives> World<S> {
                     let (proposed, finalized) = (block(Tier::Proposed), block(Tier::Finalized));
                     assert!(ours(proposed) && ours(finalized), "{snapshot:?}");
                     assert!(finalized.height <= proposed.height, "{snapshot:?}");
-                    let proven = snapshot.proofs.get(Tier::Finalized).map(|proof| proof.bytes.clone());
+                    let proven =
+                        snapshot.proofs.get(Tier::Finalized).map(|proof| proof.bytes.clone());
                     let known = Some(finalized.height.get()).filter(|at| *at > 0);
                     assert_eq!(proven, known.map(|at| self.proof(true, at).clone()));
                     tip = proposed;

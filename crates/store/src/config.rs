@@ -12,8 +12,8 @@ pub struct Config<C> {
     pub partition: String,
     /// The chain that is followed. A directory that holds another one is refused.
     pub chain_info: ChainInfo,
-    /// What is kept. A consumer that falls further behind gets
-    /// [`TooOld`](tidewatch_core::LogError::TooOld). The default keeps 65,536 events (at one block a
+    /// What is kept. A consumer that falls behind the events is given a bridge over the blocks, or
+    /// [`TooOld`](tidewatch_core::ResumeError::TooOld) where these are trimmed too. The default keeps 65,536 events (at one block a
     /// second with two tiers moving, 6 hours), and every block and proof.
     pub retention: Retention,
     /// Blocks in one file. Fewer make a restart read less (the last file is checked from its

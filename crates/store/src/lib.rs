@@ -85,9 +85,11 @@
 //! A consumer with a position holds the events that it has not acknowledged, up to
 //! [`Retention::unacknowledged_max`] events past the retention (by default none), after which they are
 //! trimmed anyway: [`forget`](tidewatch_core::Positions::forget) a consumer that is gone. One that falls
-//! further behind gets [`TooOld`](tidewatch_core::LogError::TooOld), with the point to start again from. A
-//! [pin](tidewatch_core::Archive::pin) holds blocks and proofs, without a limit, until it is dropped;
-//! what was trimmed is answered [`Trimmed`](tidewatch_core::ArchiveError::Trimmed), with the oldest height.
+//! further behind is led on by a bridge, which announces every block since its position; where the blocks
+//! are trimmed too, it gets [`TooOld`](tidewatch_core::ResumeError::TooOld), with the point to start again
+//! from. A [pin](tidewatch_core::Archive::pin) holds blocks and proofs, without a limit, until it is
+//! dropped; what was trimmed is answered [`Trimmed`](tidewatch_core::ArchiveError::Trimmed), with the oldest
+//! height.
 //! [`Reader::retention`] shows the oldest of each, the pins, and the slowest consumer; the gauges
 //! `retention_*` show the same as of the last commit.
 //!

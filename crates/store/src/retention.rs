@@ -35,7 +35,7 @@ pub struct Retention {
     /// Proofs, of each tier.
     pub proofs: Keep,
     /// Events kept past the limits for a consumer that has a position and has not acknowledged them. By
-    /// default none: a consumer that falls behind the limits has to start again.
+    /// default none: a consumer that falls behind the limits is given a bridge in their place.
     pub unacknowledged_max: u64,
 }
 

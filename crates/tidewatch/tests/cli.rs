@@ -493,6 +493,20 @@ fn an_upstream_that_goes_down_is_told_and_awaited() {
 }
 
 #[test]
+fn an_upstream_that_goes_down_is_told_to_people_in_words() {
+    let chain = chain(20, 0);
+    let mut server = serve(&chain, 10);
+    let data = tempfile::tempdir().unwrap();
+    let run = following_for_people(&server, data.path()).start();
+    run.line_with("finalized 10");
+    block_on(server.close());
+    let line = run.line_with("fault: ");
+    assert!(line.contains(&format!("fault: alto+{}", server.url())), "{line}");
+    signal(&run, "INT");
+    assert_eq!(run.end(END).code, Some(0));
+}
+
+#[test]
 fn secrets_of_an_address_are_never_shown() {
     const SECRETS: [&str; 4] = ["alice", "hunter2", "YWxpY2U6", "alice:hunter2@"];
     let chain = chain(6, 0);

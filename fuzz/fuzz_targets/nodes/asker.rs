@@ -77,7 +77,17 @@ where
     /// Tests `source`, whose upstream is `node`, for a follower of `chain_info`.
     pub fn new(source: S, node: Node, chain_info: ChainInfo, mode: Mode) -> Self {
         let (view, log) = Memory::new(chain_info.clone());
-        Self { source, node, chain_info, view, log, mode, tips: Vec::new(), read: 0, finalized: None }
+        Self {
+            source,
+            node,
+            chain_info,
+            view,
+            log,
+            mode,
+            tips: Vec::new(),
+            read: 0,
+            finalized: None,
+        }
     }
 
     /// Sends one request, and returns the number of calls to the source.

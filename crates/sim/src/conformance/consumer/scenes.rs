@@ -210,7 +210,33 @@ pub(super) async fn restarts<E: Runtime, J: Subject>(
     shown(told, NOTHING_DURABLE)
 }
 
-/// A consumer whose position is one of another log, on a fork that this one does not have.
+/// A consumer that was away while events were dropped, and no block was: it is led on, also where it took
+/// the bridge in and did not come to say so.
+async fn is_led_on<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+) -> Look {
+    for crash in [Crash::Never, Crash::After { batch: 1 }] {
+        let mut history = History::new(NZU64!(FEW));
+        history.tell(&TALE[..2]).await.map_err(|fault| untold(&fault))?;
+        let mut play = Play::new(stage, fresh());
+        play.live(&history.log, BATCH, Crash::Never, end(&history).await).await?;
+        for steps in [&TALE[2..9], &TALE[9..]] {
+            history.tell(steps).await.map_err(|fault| untold(&fault))?;
+            history.tell(&[Step::Grow(1); FEW as usize]).await.map_err(|fault| untold(&fault))?;
+            if play.live(&history.log, BATCH, crash, end(&history).await).await? == Ended::Crashed {
+                // It comes back to a log that is further on.
+                history.step(Step::Grow(FEW)).await.map_err(|fault| untold(&fault))?;
+                play.live(&history.log, BATCH, Crash::Never, end(&history).await).await?;
+            }
+            play.judge_end().await?;
+        }
+    }
+    Ok(())
+}
+
+/// A consumer whose position is one of another log, on a fork that this one does not have, or one of events
+/// that are gone.
 pub(super) async fn bridges<E: Runtime, J: Subject>(
     stage: &mut Stage<'_, E>,
     fresh: &mut impl FnMut() -> J,
@@ -232,5 +258,8 @@ pub(super) async fn bridges<E: Runtime, J: Subject>(
     };
     other.log.store(&name, &position).await.map_err(|fault| untold(&fault))?;
     play.live(&other.log, BATCH, Crash::Never, end(&other).await).await?;
-    shown(play.judge_end().await?, NOTHING_DURABLE)
+    let told = play.judge_end().await?;
+    drop(play);
+    is_led_on(stage, fresh).await?;
+    shown(told, NOTHING_DURABLE)
 }
