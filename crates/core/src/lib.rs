@@ -32,6 +32,7 @@ mod consumer;
 mod cursor;
 mod deadline;
 mod doorbell;
+mod dropped;
 mod erased;
 mod event;
 mod fault;
@@ -63,6 +64,7 @@ pub use consumer::{Ack, Acknowledgement, Canceled, Consumer, LeftBehind, Waiter}
 pub use cursor::{CURSOR_TEXT_MAX, Cursor, Locator, Malformed};
 pub use deadline::within;
 pub use doorbell::{Bell, Doorbell};
+pub use dropped::Dropped;
 pub use erased::{AnyBlock, AnySource, BlockDecoder};
 pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};

@@ -41,7 +41,8 @@ pub enum Change<B> {
 }
 
 impl<B: Block> Change<B> {
-    /// The thin event of this change for a view that stands at `watermarks`; `None` for no blocks.
+    /// The thin event of this change for a view that stands at `watermarks`; `None` for no blocks. For a view
+    /// that skipped no height: one that did counts what a prune drops with [`Dropped`](crate::Dropped).
     pub fn event(&self, watermarks: &Watermarks) -> Option<Event> {
         Some(match self {
             Self::Pruned { to, tips } => {

@@ -21,9 +21,9 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    Archive, ArchiveError, Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, EventLog,
-    Fault, Height, History, LocalView, Locator, Locators, LogError, Pin, Pins, Positions, Record,
-    Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
+    Archive, ArchiveError, Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Dropped, Event,
+    EventLog, Fault, Height, History, LocalView, Locator, Locators, LogError, Pin, Pins, Positions,
+    Record, Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
 };
 
 /// A local view, event log and archive in memory, for tests and for consumers that keep nothing. It
@@ -177,7 +177,13 @@ impl<B: Block> State<B> {
         let ours = rules::height_named(&change)
             .filter(|_| self.watermarks.delivered.is_some())
             .and_then(|height| self.exactly_at(height));
-        let event = rules::check(&self.chain_info, &self.watermarks, ours, &change)?;
+        let mut event = rules::check(&self.chain_info, &self.watermarks, ours, &change)?;
+        let first = self.run.as_ref().map(|run| run.start.first);
+        if let Some(to) = rules::prunes_across(&change, self.watermarks.delivered, first) {
+            let mut dropped = Dropped::by(to);
+            let _ = self.records.iter().rev().all(|stored| dropped.back(&stored.event));
+            event = rules::with_depth(event, dropped.count());
+        }
         match change {
             Change::Blocks(blocks) => self.append(blocks),
             Change::Advanced { tier, proof, .. } => self.keep_proof(tier, proof),

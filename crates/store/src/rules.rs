@@ -17,6 +17,26 @@ pub(crate) fn height_named<B: Block>(change: &Change<B>) -> Option<Height> {
     }
 }
 
+/// The target of `change`, if it is a prune that goes below the delivered blocks from `first` on, where the
+/// current run began: what it drops is counted from the events before.
+pub(crate) fn prunes_across<B: Block>(
+    change: &Change<B>,
+    delivered: Option<BlockRef>,
+    first: Option<Height>,
+) -> Option<Height> {
+    let Change::Pruned { to, .. } = change else { return None };
+    let within = first.is_some_and(|first| to.height.next() >= first);
+    (delivered.is_some() && !within).then_some(to.height)
+}
+
+/// `event`, of which it is known that it drops `dropped` blocks.
+pub(crate) const fn with_depth(event: Event, dropped: u64) -> Event {
+    match event {
+        Event::Pruned { to, tips, .. } => Event::Pruned { to, depth: dropped, tips },
+        other => other,
+    }
+}
+
 /// The event of `change`, if a view at `watermarks` may take it in. `ours` is the block that the view
 /// holds at [`height_named`], where it holds blocks densely.
 pub(crate) fn check<B: Block>(

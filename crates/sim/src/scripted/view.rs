@@ -6,8 +6,8 @@ use commonware_utils::sync::{AsyncMutex, Mutex};
 use futures::FutureExt as _;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
-    Archive as _, Block as _, BlockRef, ChainInfo, Change, Conflict, Event, Fault, FaultKind,
-    Height, Ladder, LocalView, Tier, Watermarks,
+    Archive as _, Block as _, BlockRef, ChainInfo, Change, Conflict, Dropped, Event, Fault,
+    FaultKind, Height, Ladder, LocalView, Tier, Watermarks,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 
@@ -135,9 +135,14 @@ impl Watched {
 
     /// What every committed event must keep to, whatever the source did.
     fn check(seen: &mut Seen, change: &Change<TestBlock>) {
-        let Some(event) = change.event(&seen.watermarks) else {
+        let Some(mut event) = change.event(&seen.watermarks) else {
             panic!("a change without an event")
         };
+        if let Event::Pruned { to, depth, .. } = &mut event {
+            let mut dropped = Dropped::by(to.height);
+            let _ = seen.events.iter().rev().all(|event| dropped.back(event));
+            *depth = dropped.count();
+        }
         let before = seen.watermarks;
         seen.watermarks.apply(&event);
         let (watermarks, ladder) = (&seen.watermarks, seen.ladder.expect("set"));

@@ -27,11 +27,14 @@ use crate::{
     rules,
 };
 use commonware_codec::{Codec, EncodeSize as _};
-use commonware_storage::{Context, journal::contiguous::Many};
-use std::sync::Arc;
+use commonware_storage::{
+    Context,
+    journal::contiguous::{Contiguous as _, Many},
+};
+use std::{ops::Range, sync::Arc};
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Event, Fault, Height, Locator, Rule,
-    Tier, TierProof, Watermarks,
+    Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Dropped, Event, Fault, Height, Locator,
+    Rule, Tier, TierProof, Watermarks,
 };
 
 /// Anchors are written once in this many events; a restart rolls them forward from there.
@@ -97,7 +100,34 @@ impl<E: Context> Committer<E> {
             let known = self.known_at(&[height]).await?.into_iter().next().flatten();
             ours = known.filter(|block| block.height == height);
         }
-        rules::check(&self.chain_info, &self.watermarks, ours, change)
+        let event = rules::check(&self.chain_info, &self.watermarks, ours, change)?;
+        let first = self.run.as_ref().map(|run| run.run.start.first);
+        match rules::prunes_across(change, self.watermarks.delivered, first) {
+            Some(to) => Ok(rules::with_depth(event, self.dropped(to).await?)),
+            None => Ok(event),
+        }
+    }
+
+    /// The delivered blocks that a prune to `to` drops, as far back as events are kept.
+    async fn dropped(&self, to: Height) -> Result<u64, Fault> {
+        /// Events that are read at once.
+        const CHUNK: u64 = 256;
+        let mut dropped = Dropped::by(to);
+        if !self.pending.iter().rev().all(|stored| dropped.back(&stored.event)) {
+            return Ok(dropped.count());
+        }
+        let Range { start, mut end } = self.events.bounds();
+        while end > start {
+            let from = end.saturating_sub(CHUNK).max(start);
+            let positions: Vec<_> = (from..end).collect();
+            let read = self.events.read_many(&positions).await;
+            let stored = read.map_err(|error| Part::Events.unreadable(from, error))?;
+            if !stored.iter().rev().all(|stored| dropped.back(&stored.event)) {
+                break;
+            }
+            end = from;
+        }
+        Ok(dropped.count())
     }
 
     async fn apply<B: Block + Codec>(

@@ -10,6 +10,7 @@ twins! {
     a_cursor_of_this_log_is_resumed_exactly,
     a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start,
     the_cursor_of_an_older_event_names_no_block_that_its_chain_never_had,
+    the_depth_of_a_prune_counts_delivered_blocks_alone,
     bad_cursors_get_an_answer_each_and_one_of_events_that_are_gone_is_led_on,
     the_restart_point_can_be_resumed_from,
     a_cursor_of_a_shorter_fork_is_led_over_the_ancestor,
@@ -83,6 +84,27 @@ async fn a_cursor_that_handled_nothing_and_names_a_tip_is_not_the_start<S: Twin>
         .await;
     let (_, bridge, _) = forked(store.resume(&cursor).await.unwrap());
     assert_leads(&cursor, &bridge, &store.watermarks().await.unwrap());
+}
+
+async fn the_depth_of_a_prune_counts_delivered_blocks_alone<S: Twin>(open: impl AsyncFn(u64) -> S) {
+    let chain = Chain::of(60);
+    let (start, skip, twice) = (
+        vec![chain.blocks(33, 35)],
+        vec![chain.blocks(1, 5), chain.blocks(50, 52)],
+        vec![chain.blocks(1, 5), chain.blocks(50, 52), chain.prune(&Watermarks::none(), 20)],
+    );
+    for (before, to, dropped) in
+        [(start, 20, 3), (skip.clone(), 3, 5), (skip, 51, 1), (twice, 3, 2)]
+    {
+        let mut store = open(ALL).await;
+        commit(&mut store, before).await;
+        commit(&mut store, vec![chain.prune(&Watermarks::none(), to)]).await;
+        let Some(Event::Pruned { depth, .. }) = everything(&store).await.pop().map(|it| it.event)
+        else {
+            panic!("the last event is the prune")
+        };
+        assert_eq!(depth, dropped, "down to {to}");
+    }
 }
 
 /// A prune below everything that the view knew goes to a block of the other chain.
