@@ -1,7 +1,7 @@
 //! What following costs, in requests that the node gets.
 
 use super::{assert_is_chain, caught_up, epoch, with_anvil};
-use tidewatch_core::Source as _;
+use tidewatch_sources::rpc::Config;
 use tidewatch_tests::{EthereumNode, EthereumSettings};
 
 /// Requests of one pass.
@@ -42,10 +42,11 @@ fn catching_up_costs_a_request_a_batch() {
         let settings = EthereumSettings::http(&anvil).unpolled();
         let node = EthereumNode::start(&context, &settings).await;
         caught_up(&node, &anvil).await;
-        let batch = node.source.inner().limits().blocks_max.get() as u64;
+        let batch = Config::default().batch_max.get() as u64;
         let work = node.work();
-        // Besides the ranges: the tips, and which chain it is, for the store's opener and for the driver.
-        assert!(work.requests <= BLOCKS.div_ceil(batch) + 3, "{work:?}");
+        // Besides the blocks, in ranges of one batch, two and then four, each with a call for the tip: the
+        // tips, and which chain it is, for the store's opener and for the driver.
+        assert!(work.requests <= (BLOCKS + 3).div_ceil(batch) + 3, "{work:?}");
         assert_is_chain(node, &anvil).await;
     });
 }

@@ -144,3 +144,17 @@ fn a_node_without_old_blocks_is_asked_for_them_again_with_a_back_off_until_it_ha
         follower.assert_at(&node).await;
     });
 }
+
+#[test]
+fn the_batches_of_a_range_are_on_their_way_at_once() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 1_000, &Config::default());
+        node.change(|world| world.latency = Duration::from_secs(1));
+        let began = context.current();
+        let mut follower = Follower::start(source).await;
+        assert_eq!(follower.pass().await, 12, "and one for the chain it is of");
+        // That one, the tips, and ranges of 99, 199, 399 and 303 blocks: 1, 2, 4 and 4 batches.
+        let took = context.current().duration_since(began).unwrap();
+        assert!(took < Duration::from_secs(7), "{took:?}");
+    });
+}
