@@ -215,6 +215,10 @@ impl Allowance {
     }
 
     /// Calls of one question whose answers are likely to stay within `bytes`.
+    #[cfg_attr(
+        not(feature = "ethereum"),
+        allow(dead_code, reason = "others ask for a range in one call")
+    )]
     pub(super) fn question(&self, bytes: usize) -> usize {
         self.batch.saturating_mul(self.lanes).min(bytes / self.weight).max(1)
     }

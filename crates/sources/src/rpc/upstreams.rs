@@ -181,6 +181,10 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     }
 
     /// Calls that the endpoint which is asked now takes in the requests that may be on their way at once.
+    #[cfg_attr(
+        not(feature = "ethereum"),
+        allow(dead_code, reason = "others ask for a range in one call")
+    )]
     pub(crate) fn question_max(&self) -> usize {
         self.members[self.first()].allowed.lock().question(self.answer_max)
     }
@@ -256,6 +260,10 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
 
     /// A fault of whatever was answered last that costs nobody the rest of the answer: counted, and
     /// reported.
+    #[cfg_attr(
+        not(feature = "ethereum"),
+        allow(dead_code, reason = "there alone a fault costs a part of an answer")
+    )]
     pub(crate) fn absorb(&self, fault: Fault) {
         let fault = self.refuse(fault);
         self.metrics.absorbed(&fault);
