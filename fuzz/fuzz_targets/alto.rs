@@ -28,8 +28,8 @@ use tidewatch_core::{Block as _, Digest, Fault, FaultKind, Height, Severity};
 use tidewatch_devnet::Committee;
 use tidewatch_fuzz::{DATA_MAX, runner};
 use tidewatch_sources::alto::{
-    AltoBlock, AltoSource, CertificateMode, Config, Endpoint, EndpointError, HttpTransport,
-    StandardScheme, chain_id, open, public_key,
+    AltoBlock, AltoSource, CertificateMode, Config, Endpoint, HttpTransport, StandardScheme,
+    chain_id, open, public_key,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -193,8 +193,6 @@ fn written(address: &Address<'_>, secret: &str) -> String {
 fn shown(text: &str) -> String {
     match text.parse::<Endpoint>() {
         Ok(endpoint) => format!("{endpoint} {endpoint:?} {}", opened(text, &endpoint)),
-        // The mode is the only part that may be shown: it is not a place for secrets.
-        Err(EndpointError::Mode(_)) => String::new(),
         Err(error) => format!("{error} {error:?}"),
     }
 }

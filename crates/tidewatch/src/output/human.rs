@@ -118,8 +118,12 @@ fn style(template: &str) -> ProgressStyle {
 
 /// The one line: state, height of each tier that the chain has, lag, age of the tip, reorgs.
 fn live_line(seen: &Seen) -> String {
-    let state = seen.status.map_or("starting", |status| status.state.as_str()).replace('_', " ");
-    let mut line = state;
+    let state = match seen.status {
+        None => "starting",
+        Some(Status { cause: Some(Cause::Ended), .. }) => "ended",
+        Some(status) => status.state.as_str(),
+    };
+    let mut line = state.replace('_', " ");
     for tier in Tier::ALL {
         if let Some(block) = seen.watermarks.tips.block(tier) {
             let _ = write!(line, " | {tier} {}", block.height); // A String takes everything.
@@ -188,17 +192,21 @@ impl Monitor for Human {
             let mut seen = self.seen.lock();
             let before = seen.status.replace(*status);
             let changed = before.map(|before| before.state) != Some(status.state);
-            let over =
-                status.state == State::Live && !matches!(status.cause, Some(Cause::Fault(_)));
+            // A pass has taken in everything since, and there is contact.
+            let over = !matches!(status.cause, Some(Cause::Fault(_)))
+                && !matches!(status.state, State::Blind | State::Conflicted);
             if over {
                 seen.fault = None;
             }
-            if over && changed {
+            if changed && status.state == State::Live {
                 seen.repeats.forget();
             }
             changed
         };
-        // Without a terminal, the age of the tip alone is no news.
+        // The end has the last line, and without a terminal, the age of the tip alone is no news.
+        if status.cause == Some(Cause::Ended) {
+            return;
+        }
         if changed || self.printer.is_none() {
             self.draw();
         }
@@ -307,9 +315,18 @@ mod tests {
         }
         human.status(&status(State::Live, Some(Cause::Fault(FaultKind::Unavailable))));
         assert!(live_line(&human.seen.lock()).ends_with(words), "live, and not all was taken in");
-        human.status(&status(State::Live, None));
+        human.status(&status(State::Lagging, None));
         assert!(live_line(&human.seen.lock()).ends_with("| 1 fault"));
         assert!(human.finish().ends_with("| 1 fault"));
+    }
+
+    #[test]
+    fn the_end_is_no_state_of_the_chain_and_has_one_line() {
+        let (human, printed) = human();
+        human.status(&status(State::Live, None));
+        human.status(&status(State::Blind, Some(Cause::Ended)));
+        assert_eq!(printed.lines(&human).len(), 1);
+        assert!(human.finish().starts_with("ended | "), "{}", human.finish());
     }
 
     /// The head moves on before the lag is counted anew: their sum is higher than any tip.
