@@ -45,6 +45,9 @@ pub enum Damage {
     /// Events without the header of their directory.
     #[error("the header is gone, and events are there")]
     NoHeader,
+    /// No events, where other parts were written after some.
+    #[error("the events are gone, and what was written after them is there")]
+    NoEvents,
     /// A log that ends after events that are not there.
     #[error("the last event is gone")]
     NoLastEvent,

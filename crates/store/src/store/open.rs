@@ -62,6 +62,12 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
             meta.put(Key::Header, &header).await?
         }
     };
+    let cause = Cause::default();
+    let consumers = layout.partition(Part::Consumers);
+    let positions = Positions::open(context.child("consumers"), consumers, cause.clone()).await?;
+    if events.size() == 0 && (had_events(&meta)? || positions.most() > 0) {
+        return Err(Part::Events.corrupt(0, Damage::NoEvents));
+    }
     let last = last.filter(|_| Rule::LastEvent.kept());
     let (prunes, pruned) = known_prunes(&events, last.as_ref()).await?;
     let watermarks = last.map_or_else(Watermarks::none, |record| record.watermarks);
@@ -75,9 +81,6 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
         proofs.push(ProofLog::align(journal, files, top).await?);
     }
     let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
-    let consumers = layout.partition(Part::Consumers);
-    let cause = Cause::default();
-    let positions = Positions::open(context.child("consumers"), consumers, cause.clone()).await?;
     let event_files = layout.event_files(&context, events.bounds()).await?;
     let mut committer = Committer {
         chain_info: Arc::new(config.chain_info.clone()),
@@ -114,6 +117,17 @@ fn same_chain(found: &ChainInfo, wanted: &ChainInfo) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Error::WrongChain { found: found.clone(), wanted: wanted.clone() }.fault())
+}
+
+/// Whether what is written beside the events says that there were some. A partition that the system could
+/// not list looks like an empty one: what belongs to its events is not removed then.
+fn had_events<E: Context>(meta: &Meta<E>) -> Result<bool, Fault> {
+    let Runs(runs) = meta.get(Key::Runs)?.unwrap_or_default();
+    let anchors: Option<AsOf<Anchors>> = meta.get(Key::Anchors)?;
+    let trimmed: Option<UInt<u64>> = meta.get(Key::Trimmed)?;
+    Ok(runs.iter().any(|run| run.sequence > 0)
+        || anchors.is_some_and(|anchors| anchors.sequence > 0)
+        || trimmed.is_some())
 }
 
 async fn last_record<E: Context>(events: &Events<E>) -> Result<Option<Stored>, Fault> {

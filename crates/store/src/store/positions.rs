@@ -125,6 +125,11 @@ impl<E: Context> Positions<E> {
         }
     }
 
+    /// Events that the consumer acknowledged that acknowledged most.
+    pub(super) fn most(&self) -> u64 {
+        self.handled.lock().values().copied().max().unwrap_or(0)
+    }
+
     /// The consumer that acknowledged the fewest of `end` events.
     pub(super) fn slowest(&self, end: u64) -> Option<Slowest> {
         let handled = self.handled.lock();

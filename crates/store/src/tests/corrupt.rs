@@ -146,6 +146,28 @@ fn flip_everywhere(closed: bool) {
     });
 }
 
+/// A directory that cannot be listed looks like that, for want of a descriptor or of a permission.
+#[test]
+fn a_store_whose_events_are_gone_is_refused_and_its_blocks_stay() {
+    run(|context| async move {
+        let (chain, files) = written(&context, true).await;
+        for part in ["tidewatch-events_data", "tidewatch-events_offsets-blobs"] {
+            let _ = context.remove(part, None).await;
+        }
+        let _ = context.remove("tidewatch-events_offsets-metadata", None).await;
+        let Err(refused) = try_open(&context).await else { panic!("opened") };
+        assert_eq!(refused.kind, FaultKind::CorruptRecord);
+        assert!(refused.detail.starts_with("events at 0: the events are gone"), "{refused}");
+        for (part, name, bytes) in files.iter().filter(|(part, ..)| part.contains("events")) {
+            let (blob, _) = context.open(part, name).await.unwrap();
+            blob.write_at(0, bytes.clone(), WriteOptions::default()).await.unwrap();
+            blob.sync().await.unwrap();
+        }
+        let store = try_open(&context).await.unwrap();
+        assert_eq!(store.block_at(100).await, Some(chain.block(100)));
+    });
+}
+
 /// Also right after the last change of what it holds, when the older copy would know less.
 #[test]
 fn either_copy_of_the_meta_data_may_be_damaged_and_nothing_is_lost() {
