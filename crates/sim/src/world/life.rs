@@ -123,7 +123,9 @@ impl World {
             .map(|nth| {
                 let clock = context.child("node").with_attribute("nth", nth);
                 let (who, seed) = (mix.nodes[nth], self.rng.random());
-                Arc::new(Node::new(nth, who, restless, seed, clock, self.truth.clone()))
+                let node = Node::new(nth, who, restless, seed, clock, self.truth.clone());
+                node.lose(self.lost);
+                Arc::new(node)
             })
             .collect();
         if mix.certified {
@@ -259,6 +261,10 @@ impl World {
         }
         if self.rng.random_bool(0.05) {
             process.follower.mailbox().ring();
+        }
+        if self.mix.loses != self.lost && self.rng.random_bool(0.05) {
+            self.lost = self.mix.loses;
+            process.nodes.iter().for_each(|node| node.lose(self.lost));
         }
     }
 

@@ -37,7 +37,6 @@ impl World {
         for (nth, node) in process.nodes.iter().enumerate() {
             let stubborn =
                 node.personality().is_unusable() && self.rng.random_bool(self.mix.stubborn);
-            node.lose(self.mix.loses);
             node.set(match nth == core || self.rng.random_bool(0.5) {
                 _ if nth != core && stubborn => Health::Stubborn,
                 true => Health::Healed,
@@ -48,20 +47,22 @@ impl World {
 
     async fn converge(&mut self, context: &deterministic::Context, process: &mut Process) -> bool {
         // One pass may have started before the faults ended, and each dead upstream may cost one. A source that
-        // was seen to go to and fro is believed when it has been on one side for a while.
-        let passes = PASSES + process.nodes.len();
-        let mut patience = WINDOW;
-        let mut outcomes = Vec::new();
-        for _ in 0..passes {
+        // was seen to go to and fro is believed when it has been on one side for a while, and is moved on
+        // meanwhile, also to the dead.
+        let mut passes = PASSES + process.nodes.len();
+        let mut patience = 2 * WINDOW;
+        let (mut outcomes, mut held) = (Vec::new(), false);
+        while passes > 0 {
             if process.upstream.is_some() {
                 // A cached tip must expire before the source fetches a new one.
                 context.sleep(self.mix.silence).await;
                 self.look(context, process);
             }
-            let mut outcome = self.synced(context, process).await;
-            while outcome.contains("kind: Flapping") && patience > 0 {
-                patience -= 1;
-                outcome = self.synced(context, process).await;
+            let outcome = self.synced(context, process).await;
+            held = outcome.contains("kind: Flapping") || (held && outcome.starts_with("Err"));
+            match patience.checked_sub(1).filter(|_| held) {
+                Some(less) => patience = less,
+                None => passes -= 1,
             }
             outcomes.push(outcome);
             if self.watch.violation().is_some() || self.ended(process) {
@@ -106,7 +107,7 @@ impl World {
         let Ok(watermarks) = process.store.watermarks() else { return false };
         let now = self.truth.lock().now().clone();
         let announced = Tier::ALL.iter().all(|tier| {
-            let tip = now.tips.block(*tier).filter(|_| self.mix.loses != Some(*tier));
+            let tip = now.tips.block(*tier).filter(|_| self.lost != Some(*tier));
             tip.is_none() || watermarks.tips.block(*tier) == tip
         });
         let proposed = now.tips.block(Tier::Proposed);

@@ -52,7 +52,7 @@ pub struct Mix {
     pub nodes: Vec<(Personality, f64)>,
     /// Probability that an upstream whose answers are of no use stays so to the end.
     pub stubborn: f64,
-    /// A tier that no upstream knows any more in the end.
+    /// A tier that from some moment on no upstream knows any more.
     pub loses: Option<Tier>,
     /// Maximum number of heights in one request.
     pub digests_max: usize,

@@ -50,6 +50,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tidewatch_core::Tier;
 
 /// Passes after which a healed world must have converged.
 pub const PASSES: usize = 5;
@@ -110,6 +111,8 @@ struct World {
     watch: Watch,
     books: Vec<Arc<Mutex<Books>>>,
     rng: StdRng,
+    /// A tier that no upstream knows any more.
+    lost: Option<Tier>,
     tally: Tally,
 }
 
@@ -143,7 +146,8 @@ pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
         .with_storage_fault_config(left_by_a_crash(&mix));
     let validators = Arc::new(Validators::new(mix.habits.epoch));
     let tally = Tally::default();
-    let mut world = World { mix, truth, validators, watch, books, rng, tally };
+    let lost = None;
+    let mut world = World { mix, truth, validators, watch, books, rng, lost, tally };
     let mut runner = deterministic::Runner::new(config);
     let mut life = 0;
     loop {

@@ -55,7 +55,7 @@ pub enum Personality {
     Ahead,
     /// A chain with another genesis.
     Stranger,
-    /// Reports the true chain and a fork of it in turn.
+    /// Reports the true chain and a fork of it in turn, for two snapshots each.
     TwoFaced,
 }
 
@@ -86,10 +86,7 @@ impl Personality {
     /// Whether the view of a follower finds out that the answers are of no use, as long as they are all like
     /// that: the source itself takes them as they are.
     pub const fn is_unusable(self) -> bool {
-        matches!(
-            self,
-            Self::BreaksLadder | Self::ContradictsFinality | Self::Stranger | Self::Empty
-        )
+        matches!(self, Self::BreaksLadder | Self::ContradictsFinality | Self::Empty)
     }
 }
 
@@ -113,7 +110,9 @@ struct State {
     other: Option<View>,
     /// A fork of the true chain that it reports now and then, and its first height.
     face: Option<(u64, View)>,
-    /// A tier that it no longer knows once it is healed.
+    /// Snapshots reported.
+    told: u64,
+    /// A tier that it no longer knows.
     lost: Option<Tier>,
     asked: u64,
 }
@@ -155,7 +154,7 @@ impl<E: Clock> Node<E> {
     ) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ (nth as u64 + 1).wrapping_mul(0x9e37_79b9));
         let health = Health::Wild;
-        let state = State { rng, health, other: None, face: None, lost: None, asked: 0 };
+        let state = State { rng, health, other: None, face: None, told: 0, lost: None, asked: 0 };
         let name = format!("{nth}-{personality:?}").to_lowercase();
         Self { name, personality, rate, restless, clock, truth, state: Mutex::new(state) }
     }
@@ -176,7 +175,7 @@ impl<E: Clock> Node<E> {
         (state.health, state.other) = (health, None);
     }
 
-    /// Once it is healed or stubborn, it does not know `tier`.
+    /// From here on it does not know `tier`.
     pub fn lose(&self, tier: Option<Tier>) {
         self.state.lock().lost = tier;
     }
@@ -268,9 +267,19 @@ impl<E: Clock> Node<E> {
     /// Reports all tips and the timestamp of the proposed one.
     pub async fn tips(&self, ladder_top: [Tier; 4]) -> Result<(TipSet, u64), Fault> {
         let (view, acts_up) = self.meet().await?;
-        self.state.lock().other = None;
+        let other_face = {
+            let mut state = self.state.lock();
+            state.other = None;
+            state.told += 1;
+            // Twice the same: a follower that looks twice sees one fork.
+            state.health == Health::Wild && state.told / 2 % 2 == 1
+        };
+        let acts_up = match self.personality {
+            Personality::TwoFaced => other_face,
+            _ => acts_up,
+        };
         if !acts_up {
-            return Ok((view.tips, view.time_ms));
+            return Ok((self.known(view.tips), view.time_ms));
         }
         let tips = match self.personality {
             Personality::Empty => TipSet::unknown(),
@@ -319,10 +328,9 @@ impl<E: Clock> Node<E> {
         Ok((self.known(tips), view.time_ms + ahead))
     }
 
-    /// Without the tier that was lost, once the node is no longer wild.
+    /// Without the tier that was lost.
     fn known(&self, mut tips: TipSet) -> TipSet {
-        let state = self.state.lock();
-        if let (Some(lost), Health::Healed | Health::Stubborn) = (state.lost, state.health) {
+        if let Some(lost) = self.state.lock().lost {
             tips.set(lost, None);
         }
         tips
