@@ -309,13 +309,13 @@ fn peak(scheme: &str, answer: Answer, size: usize, hostile: bool) -> usize {
         let source = source.unwrap();
         source.chain_info().await.unwrap();
         let tip = BlockRef::new(Height::new(100_000), Digest([9; 32]));
-        // As many requests at once as there may be.
-        let most = Config::default().batch_max.get() * Config::default().lanes.get() - 1;
+        // As large a question as there may be, in as many requests at once.
+        let most = 4 * Config::default().batch_max.get() * Config::default().lanes.get() - 1;
         for from in 1..64 {
             if source.limits().blocks_max.get() == most {
                 break;
             }
-            let _ = source.blocks(tip, Height::new(from * 500)).await;
+            let _ = source.blocks(tip, Height::new(from * 1_500)).await;
         }
         assert_eq!(source.limits().blocks_max.get(), most);
         node.hostile.store(hostile, Ordering::Relaxed);

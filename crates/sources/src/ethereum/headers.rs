@@ -57,7 +57,7 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
     }
 
     /// Digests are one batch, with room for the call that binds them to the tip, and for genesis. Blocks are
-    /// as many batches as may be on their way at once.
+    /// a few rounds of as many batches as may be on their way at once.
     pub(crate) fn limits(&self) -> Limits {
         let batch = self.upstreams.batch_max();
         let or_one = |calls: usize| NonZeroUsize::new(calls).unwrap_or(NonZeroUsize::MIN);

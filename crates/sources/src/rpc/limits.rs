@@ -13,6 +13,10 @@ use tidewatch_core::{Fault, FaultKind};
 /// Full batches in a row after which a larger one is tried.
 const STREAK: usize = 64;
 
+/// How often in a row all lanes are used for one question. A range is one commit: with short ones a disk is
+/// waited for more than the node.
+const ROUNDS: usize = 4;
+
 /// The first pause between requests, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
 
@@ -196,6 +200,8 @@ pub(super) struct Allowance {
     streak: usize,
     /// Batches that may be on their way at once.
     pub(super) lanes: usize,
+    /// How often in a row all lanes are used for one question.
+    rounds: usize,
     /// Bytes of an answer to one call, on average, in the largest batch of late.
     weight: usize,
     /// Before each request.
@@ -205,7 +211,7 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) const fn new(batch: usize) -> Self {
-        Self { batch, streak: 0, lanes: 1, weight: 1, pause: Duration::ZERO, bar: None }
+        Self { batch, streak: 0, lanes: 1, rounds: 1, weight: 1, pause: Duration::ZERO, bar: None }
     }
 
     /// Answers to `calls` calls were `bytes` long.
@@ -220,7 +226,8 @@ impl Allowance {
         allow(dead_code, reason = "others ask for a range in one call")
     )]
     pub(super) fn question(&self, bytes: usize) -> usize {
-        self.batch.saturating_mul(self.lanes).min(bytes / self.weight).max(1)
+        let most = self.batch.saturating_mul(self.lanes).saturating_mul(self.rounds);
+        most.min(bytes / self.weight).max(1)
     }
 
     /// It answered a batch of `calls` in full. Batches have `max.0` calls and `max.1` lanes at the most.
@@ -233,6 +240,7 @@ impl Allowance {
             return;
         }
         // From one on: what a node lacks is found out in one request.
+        self.rounds = if self.lanes == max.1 { (self.rounds * 2).min(ROUNDS) } else { 1 };
         self.lanes = if self.pause.is_zero() { (self.lanes * 2).min(max.1) } else { 1 };
         if self.batch >= max.0 {
             return;
@@ -246,12 +254,14 @@ impl Allowance {
     /// It answered `good` of `calls` calls, and refused the others for their number.
     pub(super) fn smaller(&mut self, good: usize, calls: usize) {
         let batch = if good > 0 { good } else { calls / 2 };
-        (self.batch, self.streak, self.lanes) = (batch.clamp(1, self.batch.max(1)), 0, 1);
+        (self.batch, self.streak) = (batch.clamp(1, self.batch.max(1)), 0);
+        (self.lanes, self.rounds) = (1, 1);
     }
 
     /// It is asked too often.
     pub(super) fn slower(&mut self) {
-        (self.pause, self.lanes) = ((self.pause * 2).clamp(PAUSES.0, PAUSES.1), 1);
+        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        (self.lanes, self.rounds) = (1, 1);
     }
 
     /// It wants to be left alone for `length`, as it `said`.

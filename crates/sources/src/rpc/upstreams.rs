@@ -180,7 +180,8 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         self.members[self.first()].allowed.lock().batch
     }
 
-    /// Calls that the endpoint which is asked now takes in the requests that may be on their way at once.
+    /// Calls that one question to the endpoint which is asked now may have: a few rounds of the requests that
+    /// may be on their way at once.
     #[cfg_attr(
         not(feature = "ethereum"),
         allow(dead_code, reason = "others ask for a range in one call")

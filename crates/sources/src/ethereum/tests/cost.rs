@@ -70,7 +70,7 @@ fn catching_up_is_as_many_requests_as_batches_and_two() {
             let mut follower = Follower::start(source).await;
             let cost = follower.pass().await;
             follower.assert_at(&node).await;
-            // Ranges of one batch, of two, and then of as many as may be on their way at once.
+            // Ranges of one batch, of two, and then of at least as many as may be on their way at once.
             let ranges = blocks.div_ceil(batch * lanes - 1) + 2;
             let requests = (blocks + ranges).div_ceil(batch) + 2;
             assert!(cost <= requests, "{blocks} by {batch}: {cost} requests");
@@ -88,7 +88,7 @@ fn the_size_of_a_batch_is_learned_from_what_the_node_refuses() {
         follower.assert_at(&node).await;
         let batch = node.change(|world| world.batch_max as u64);
         let size = follower.source.limits().blocks_max.get();
-        assert_eq!(size, 25 * 4 - 1, "100, 50, 25, four of them, less one");
+        assert_eq!(size, 25 * 16 - 1, "100, 50, 25, four times four of them, less one");
         let sizes = node.change(|world| world.requests.clone());
         let refused = sizes.iter().filter(|size| **size as u64 > batch).count();
         assert!(refused <= 8, "those that were on their way together: {sizes:?}");
@@ -103,13 +103,13 @@ fn a_limit_that_was_raised_is_found_again() {
         node.change(|world| world.batch_max = 60);
         let mut follower = Follower::start(source).await;
         follower.pass().await;
-        assert_eq!(follower.source.limits().blocks_max.get(), 50 * 4 - 1);
+        assert_eq!(follower.source.limits().blocks_max.get(), 50 * 16 - 1);
         node.change(|world| {
             world.batch_max = usize::MAX;
             world.extend(10_000);
         });
         follower.pass().await;
-        assert_eq!(follower.source.limits().blocks_max.get(), 100 * 4 - 1);
+        assert_eq!(follower.source.limits().blocks_max.get(), 100 * 16 - 1);
     });
 }
 
@@ -153,7 +153,7 @@ fn the_batches_of_a_range_are_on_their_way_at_once() {
         let began = context.current();
         let mut follower = Follower::start(source).await;
         assert_eq!(follower.pass().await, 12, "and one for the chain it is of");
-        // That one, the tips, and ranges of 99, 199, 399 and 303 blocks: 1, 2, 4 and 4 batches.
+        // That one, the tips, and ranges of 99, 199 and 702 blocks: one batch, two at once, and eight by four.
         let took = context.current().duration_since(began).unwrap();
         assert!(took < Duration::from_secs(7), "{took:?}");
     });
