@@ -9,9 +9,13 @@ pub(super) use without::Embedded;
 mod with {
     use crate::{Outcome, command::Problem};
     use commonware_runtime::{Supervisor as _, tokio::Context};
-    use std::path::PathBuf;
+    use std::{path::PathBuf, time::Duration};
+    use tidewatch_core::Height;
     use tidewatch_devnet::{Config, Devnet};
     use tidewatch_sources::{alto::CertificateMode, registry};
+
+    /// How long its first block may take.
+    const FIRST_BLOCK: Duration = Duration::from_secs(30);
 
     /// A real chain inside of this process.
     pub(in crate::command) struct Embedded(Devnet);
@@ -24,10 +28,11 @@ mod with {
             directory: PathBuf,
         ) -> Outcome<Self> {
             let config = Config { directory: Some(directory), mode, ..Config::default() };
-            let started = Devnet::start(context.child("devnet"), config).await;
-            started
-                .map(Self)
-                .map_err(|error| Problem::failure(format!("the devnet did not start: {error}")))
+            let failed = |error| Problem::failure(format!("the devnet did not start: {error}"));
+            let devnet = Devnet::start(context.child("devnet"), config).await.map_err(failed)?;
+            // Before the first certificate its indexer has nothing that could be followed.
+            devnet.reach(Height::new(1), FIRST_BLOCK).await.map_err(failed)?;
+            Ok(Self(devnet))
         }
 
         /// The network as any other alto network.
