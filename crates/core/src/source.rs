@@ -33,25 +33,29 @@ pub struct TierProof {
     pub bytes: Bytes,
 }
 
-/// At most one proof for each tier.
+/// At most one proof for each tier. Most snapshots have none or one, and are moved about: so they are kept
+/// beside, in the order of the tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TierProofs([Option<TierProof>; 4]);
+pub struct TierProofs(Vec<(Tier, TierProof)>);
 
 impl TierProofs {
     /// No tier has one.
     pub const fn none() -> Self {
-        Self([const { None }; 4])
+        Self(Vec::new())
     }
 
     /// The proof of `tier`.
-    pub const fn get(&self, tier: Tier) -> Option<&TierProof> {
-        self.0[tier.index()].as_ref()
+    pub fn get(&self, tier: Tier) -> Option<&TierProof> {
+        self.0.iter().find(|(of, _)| *of == tier).map(|(_, proof)| proof)
     }
 
     /// The same, with `proof` for `tier`.
     #[must_use]
     pub fn with(mut self, tier: Tier, proof: TierProof) -> Self {
-        self.0[tier.index()] = Some(proof);
+        match self.0.binary_search_by_key(&tier.index(), |(of, _)| of.index()) {
+            Ok(at) => self.0[at].1 = proof,
+            Err(at) => self.0.insert(at, (tier, proof)),
+        }
         self
     }
 }
