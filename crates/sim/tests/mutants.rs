@@ -51,7 +51,7 @@ macro_rules! mutants {
 
 mutants! {
     blocks_that_do_not_link_are_seen: ParentLink => "linked",
-    a_tier_of_another_chain_is_seen: OwnChain => "faults",
+    a_tier_of_another_chain_is_seen: OwnChain => "liveness",
     a_tier_above_a_prune_is_seen: Clamp => "given",
     a_prune_after_one_look_is_seen: SecondLook => "looks",
     evidence_of_one_answer_is_seen: Confirm => "looks",

@@ -113,7 +113,7 @@ impl Mix {
             certified,
             request_timeout: Duration::from_millis(rng.random_range(300..2_000)),
             silence: seconds(rng, 2, 10),
-            nodes: nodes(rng, hostility),
+            nodes: nodes(rng, hostility, certified),
             stubborn: if certified { 0.0 } else { 0.7 },
             loses: if certified || rng.random_bool(0.7) {
                 None
@@ -162,13 +162,14 @@ fn habits(rng: &mut StdRng, certified: bool) -> Habits {
     }
 }
 
-fn nodes(rng: &mut StdRng, hostility: f64) -> Vec<(Personality, f64)> {
+fn nodes(rng: &mut StdRng, hostility: f64, certified: bool) -> Vec<(Personality, f64)> {
+    let all = if certified { Personality::OF_ENDPOINTS } else { Personality::ALL.as_slice() };
     (0..rng.random_range(1..=3))
         .map(|_| {
             if !rng.random_bool(hostility) {
                 return (Personality::Honest, 0.0);
             }
-            let who = Personality::ALL.choose(rng).copied().unwrap_or(Personality::Honest);
+            let who = all.choose(rng).copied().unwrap_or(Personality::Honest);
             (who, rng.random_range(0.05..0.6))
         })
         .collect()

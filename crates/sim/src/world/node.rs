@@ -83,6 +83,9 @@ impl Personality {
         Self::TwoFaced,
     ];
 
+    /// Those that an endpoint of a certified chain can have: the others say what only a trusted node can say.
+    pub const OF_ENDPOINTS: &[Self] = Self::ALL.split_at(14).0;
+
     /// Whether the view of a follower finds out that the answers are of no use, as long as they are all like
     /// that: the source itself takes them as they are.
     pub const fn is_unusable(self) -> bool {
