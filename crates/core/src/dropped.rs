@@ -20,7 +20,7 @@ impl Dropped {
 
     /// Goes back over `event`, the one before those that it was given so far. Whether older ones can still
     /// matter.
-    pub fn back(&mut self, event: &Event) -> bool {
+    fn back(&mut self, event: &Event) -> bool {
         match event {
             Event::Blocks { from, to } => {
                 let top = to.height.get().min(self.cap);
@@ -32,6 +32,11 @@ impl Dropped {
             Event::Advanced { .. } | Event::Regressed { .. } => {}
         }
         self.cap > self.to
+    }
+
+    /// Goes back over `events`, from the newest, as far as they matter. Whether older ones still can.
+    pub fn back_over<'a>(&mut self, mut events: impl Iterator<Item = &'a Event>) -> bool {
+        events.all(|event| self.back(event))
     }
 
     /// The blocks counted so far.
@@ -88,7 +93,7 @@ mod tests {
         for events in histories {
             for to in 0..=60 {
                 let mut dropped = Dropped::by(Height::new(to));
-                let _ = events.iter().rev().all(|event| dropped.back(event));
+                dropped.back_over(events.iter().rev());
                 assert_eq!(dropped.count(), simply(&events, to), "{events:?} to {to}");
             }
         }

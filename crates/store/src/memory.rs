@@ -159,7 +159,12 @@ impl<B: Block> State<B> {
     /// The height of the oldest block that is held.
     fn oldest_block(&self) -> Option<Height> {
         self.watermarks.delivered?;
-        self.run.as_ref().map(|run| run.start.first.max(self.floor))
+        self.run.as_ref().map(|run| self.oldest_of(run))
+    }
+
+    /// The height of the oldest block of `run` that is held.
+    fn oldest_of(&self, run: &Run<B>) -> Height {
+        run.start.first.max(self.floor)
     }
 
     /// Trims the blocks that are past retention.
@@ -181,7 +186,7 @@ impl<B: Block> State<B> {
         let first = self.run.as_ref().map(|run| run.start.first);
         if let Some(to) = rules::prunes_across(&change, self.watermarks.delivered, first) {
             let mut dropped = Dropped::by(to);
-            let _ = self.records.iter().rev().all(|stored| dropped.back(&stored.event));
+            dropped.back_over(self.records.iter().rev().map(|stored| &stored.event));
             event = rules::with_depth(event, dropped.count());
         }
         match change {
@@ -269,11 +274,8 @@ impl<B: Block> State<B> {
         };
         match self.exactly_at(wanted.height) {
             Some(ours) if ours != wanted => Err(ArchiveError::OffChain { wanted, ours }),
-            Some(_) if wanted.height >= run.start.first.max(self.floor) => Ok(run),
-            _ => {
-                let oldest = run.start.first.max(self.floor);
-                Err(ArchiveError::Trimmed { wanted, oldest })
-            }
+            Some(_) if wanted.height >= self.oldest_of(run) => Ok(run),
+            _ => Err(ArchiveError::Trimmed { wanted, oldest: self.oldest_of(run) }),
         }
     }
 }

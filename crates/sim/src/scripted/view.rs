@@ -140,7 +140,7 @@ impl Watched {
         };
         if let Event::Pruned { to, depth, .. } = &mut event {
             let mut dropped = Dropped::by(to.height);
-            let _ = seen.events.iter().rev().all(|event| dropped.back(event));
+            dropped.back_over(seen.events.iter().rev());
             *depth = dropped.count();
         }
         let before = seen.watermarks;

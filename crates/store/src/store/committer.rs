@@ -113,7 +113,7 @@ impl<E: Context> Committer<E> {
         /// Events that are read at once.
         const CHUNK: u64 = 256;
         let mut dropped = Dropped::by(to);
-        if !self.pending.iter().rev().all(|stored| dropped.back(&stored.event)) {
+        if !dropped.back_over(self.pending.iter().rev().map(|stored| &stored.event)) {
             return Ok(dropped.count());
         }
         let Range { start, mut end } = self.events.bounds();
@@ -122,7 +122,7 @@ impl<E: Context> Committer<E> {
             let positions: Vec<_> = (from..end).collect();
             let read = self.events.read_many(&positions).await;
             let stored = read.map_err(|error| Part::Events.unreadable(from, error))?;
-            if !stored.iter().rev().all(|stored| dropped.back(&stored.event)) {
+            if !dropped.back_over(stored.iter().rev().map(|stored| &stored.event)) {
                 break;
             }
             end = from;
