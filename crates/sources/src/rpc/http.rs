@@ -11,7 +11,7 @@ use crate::{
 };
 use http::{
     HeaderMap, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER},
 };
 use reqwest::{Client, redirect};
 use std::{fmt, time::Duration};
@@ -180,8 +180,7 @@ fn admit(
         said if said.is_empty() => status.to_string(),
         said => format!("{status}: {said}"),
     };
-    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let after = after.map(Duration::from_secs);
+    let after = after(headers);
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             return Err(NodeError::Denied { status: said() }.into());
@@ -227,6 +226,19 @@ fn admit(
         Err(_) if failed => Err(refused(NodeError::Status { status: said() })),
         Err(odd) => Err(Refused::odd(odd, ids)),
     }
+}
+
+/// How long a server wants to be left alone: in seconds, or until a date by its own clock, which its answer
+/// says, too. Ours may be another.
+pub(super) fn after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let after = text(RETRY_AFTER)?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(after).ok()?;
+    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 /// Whether a status may be about the length of a request.
@@ -307,15 +319,29 @@ mod tests {
 
     #[test]
     fn who_says_when_to_come_back_is_heard() {
-        for (status, after, want) in [
-            (429, "60", Refusal::Busy(Some(Duration::from_secs(60)))),
-            (503, "7", Refusal::Busy(Some(Duration::from_secs(7)))),
-            (429, "soon", Refusal::Busy(None)),
-            (503, "soon", Refusal::Plain),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, after.parse().unwrap())]);
+        let seconds = |seconds| Refusal::Busy(Some(Duration::from_secs(seconds)));
+        let now = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let table = [
+            (429, "60", None, seconds(60)),
+            (503, "7", None, seconds(7)),
+            // A date, in the three forms that RFC 9110 has for one, by the server's own clock.
+            (429, "Sun, 06 Nov 1994 08:50:07 GMT", Some(now), seconds(30)),
+            (429, "Sunday, 06-Nov-94 08:50:07 GMT", Some(now), seconds(30)),
+            (503, "Sun Nov  6 08:50:07 1994", Some(now), seconds(30)),
+            (503, "Sun, 06 Nov 1994 08:49:00 GMT", Some(now), seconds(0)),
+            (429, "Sun, 06 Nov 1994 08:50:07 GMT", None, Refusal::Busy(None)),
+            (429, "Sun, 06 Nov 1994 08:50:07 GMT", Some("noon"), Refusal::Busy(None)),
+            (429, "Sun, 99 Nov 1994 08:50:07 GMT", Some(now), Refusal::Busy(None)),
+            (429, "soon", Some(now), Refusal::Busy(None)),
+            (429, "99999999999999999999999", None, Refusal::Busy(None)),
+            (503, "soon", None, Refusal::Plain),
+        ];
+        for (status, after, date, want) in table {
+            let mut headers = HeaderMap::from_iter([(RETRY_AFTER, after.parse().unwrap())]);
+            headers.extend(date.map(|date| (DATE, date.parse().unwrap())));
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(super::admit(status, &headers, b"", IDS).unwrap_err().what, want);
+            let refused = super::admit(status, &headers, b"", IDS).unwrap_err();
+            assert_eq!(refused.what, want, "{status} {after} {date:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Call, Config, Endpoint, NodeError, Rpc, Toll, Unanswered,
-    http::{Refusal, Refused, whole},
+    http::{Refusal, Refused, after, whole},
     socket::Socket,
 };
 use crate::{error::fault, tls};
@@ -173,8 +173,9 @@ fn refused(error: &tungstenite::Error) -> Refused {
         tungstenite::Error::Http(answer) => {
             let status = answer.status();
             let error = NodeError::NoWebSocket { status: status.to_string() };
-            let what = match status {
-                http::StatusCode::TOO_MANY_REQUESTS => Refusal::Busy(None),
+            let what = match (status, after(answer.headers())) {
+                (http::StatusCode::TOO_MANY_REQUESTS, after) => Refusal::Busy(after),
+                (http::StatusCode::SERVICE_UNAVAILABLE, Some(after)) => Refusal::Busy(Some(after)),
                 _ => Refusal::Plain,
             };
             Refused { error, what }
