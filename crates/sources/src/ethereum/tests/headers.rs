@@ -3,7 +3,8 @@
 //! `headers.json` has a header a line, with the chain and the fork that it is of and where it was seen: in
 //! answers that were published with clients, their tests and their documentation. What is checked is that the
 //! header hashes to what its node called it, so that no slip in a line goes unnoticed. Not found in any such
-//! place, and so not in it: a header of Celo as a rollup, and of Polygon and BSC after 2024.
+//! place, and so not in it: a header of Celo as a rollup, of BSC after 2024 but on its testnet, and of Base at
+//! its Bedrock but on a testnet.
 
 use super::{Follower, nodes};
 use crate::{
