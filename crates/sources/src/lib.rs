@@ -20,6 +20,8 @@ mod error;
 pub mod ethereum;
 #[cfg(feature = "optimism")]
 pub mod optimism;
+#[cfg(any(feature = "alto", feature = "rpc"))]
+mod rate;
 pub mod registry;
 #[cfg(feature = "rpc")]
 pub mod rpc;

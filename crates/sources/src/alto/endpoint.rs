@@ -1,6 +1,9 @@
 //! The address of an alto indexer.
 
-use crate::secrets;
+use crate::{
+    rate::{self, Rate, WrongRate},
+    secrets,
+};
 use alto_types::CertificateMode;
 use std::{fmt, str::FromStr};
 use url::Url;
@@ -29,8 +32,11 @@ pub enum EndpointError {
     Mode,
     /// A parameter that means nothing here, or comes twice. Its name is not repeated: a key in a query
     /// may stand alone.
-    #[error("unexpected parameter: the only one is mode, once")]
+    #[error("unexpected parameter: the only ones are mode and rate, each once")]
     Parameter,
+    /// The rate is wrong, or comes twice.
+    #[error("the parameter rate is wrong: {}", rate::EXPECTED)]
+    Rate,
     /// A part behind `#`.
     #[error("the address has a part behind #, which means nothing here: leave it out")]
     Fragment,
@@ -38,17 +44,25 @@ pub enum EndpointError {
 
 /// The address of an alto indexer and the certificate mode of its chain.
 ///
+/// `&rate=N` is how many requests a second may be made. There is no limit unless the address says so.
+///
 /// `Display` and `Debug` show scheme, host and port alone: user, password and path may be secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     url: Url,
     mode: CertificateMode,
+    rate: Rate,
 }
 
 impl Endpoint {
     /// How the chain is certified.
     pub const fn mode(&self) -> CertificateMode {
         self.mode
+    }
+
+    /// How often it may be asked.
+    pub(super) const fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Whether the connection is encrypted.
@@ -74,6 +88,7 @@ impl FromStr for Endpoint {
         if url.fragment().is_some() {
             return Err(EndpointError::Fragment);
         }
+        let rate = Rate::take(&mut url).map_err(|WrongRate| EndpointError::Rate)?;
         let mut mode = None;
         for (name, value) in url.query_pairs() {
             if name != "mode" || mode.is_some() {
@@ -85,7 +100,7 @@ impl FromStr for Endpoint {
         let mode = mode.ok_or(EndpointError::NoMode)?;
         url.set_query(None);
         secrets::keep(&url);
-        Ok(Self { url, mode })
+        Ok(Self { url, mode, rate })
     }
 }
 
@@ -105,6 +120,7 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU32;
 
     #[test]
     fn addresses_parse_to_what_they_say() {
@@ -120,6 +136,20 @@ mod tests {
         for (text, mode, shown) in table {
             let endpoint: Endpoint = text.parse().expect(text);
             assert_eq!((endpoint.mode(), endpoint.to_string().as_str()), (mode, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rate_is_taken_as_by_every_other_address() {
+        let table = [
+            ("alto+http://host?mode=vrf", Rate::Usual),
+            ("alto+http://[::1]:8080?mode=vrf", Rate::Unlimited),
+            ("alto+http://host?rate=none&mode=vrf", Rate::Unlimited),
+            ("alto+http://host?mode=vrf&rate=7", Rate::PerSecond(NonZeroU32::new(7).unwrap())),
+        ];
+        for (text, rate) in table {
+            let endpoint: Endpoint = text.parse().expect(text);
+            assert_eq!((endpoint.rate(), endpoint.url().query()), (rate, None), "{text}");
         }
     }
 
@@ -143,6 +173,8 @@ mod tests {
             ("alto+http://host?mode=vrf&mode=vrf", Parameter),
             ("alto+http://host?token=hunter2&mode=vrf", Parameter),
             ("alto+http://host?hunter2&mode=vrf", Parameter),
+            ("alto+http://host?mode=vrf&rate=hunter2", EndpointError::Rate),
+            ("alto+http://host?mode=vrf&rate=1&rate=1", EndpointError::Rate),
             ("alto+http://host?mode=vrf#part", Fragment),
         ];
         for (text, error) in table {

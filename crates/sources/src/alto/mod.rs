@@ -32,7 +32,8 @@
 //!
 //! An answer is at most the block size of [`Config`] and 1 MiB, refused from its header where that says
 //! so, and cut off while it streams in where it does not; a WebSocket message likewise. Connecting and
-//! requests have deadlines. Redirects are not followed.
+//! requests have deadlines. Redirects are not followed. With `&rate=N` in the address no more than `N` requests
+//! a second are made, and no more are on their way at once.
 //!
 //! # Secrets
 //!
@@ -56,14 +57,14 @@ pub use transport::{HttpFeed, HttpTransport};
 
 pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};
 
-use crate::error::fault;
+use crate::{error::fault, rate::Meter};
 use alto_types::{EPOCH, Identity, NAMESPACE};
 use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_formatting::hex;
 use commonware_runtime::{Clock, Metrics, Spawner};
 use rand::CryptoRng;
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 use tidewatch_certified::{CertifiedSource, Failover, OneEpoch, Parts, Upstream};
 use tidewatch_core::{ChainId, Fault, Monitor};
 
@@ -123,7 +124,7 @@ pub fn open<E, S>(
     endpoints: &[Endpoint],
     identity: &[u8],
     monitor: Arc<dyn Monitor>,
-    config: Config,
+    mut config: Config,
 ) -> Result<Opened<E, S>, Fault>
 where
     E: Clock + Metrics + Spawner + CryptoRng,
@@ -136,12 +137,22 @@ where
     // A silent endpoint must leave time for the others within the deadline of one request.
     let mut each = config.clone();
     each.certified.request_timeout /= u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+    let clock = Arc::new(context.child("rate"));
+    let limits = endpoints.iter().filter_map(|endpoint| endpoint.rate().limit(None));
+    if let Some(least) = limits.map(|limit| limit.per_second).min() {
+        // Whatever waits for its turn does so within the deadline of a request: of a second's requests at the
+        // most.
+        let least = NonZeroUsize::try_from(least).unwrap_or(NonZeroUsize::MAX);
+        config.certified.concurrency = config.certified.concurrency.min(least);
+    }
     let connect = |endpoint: &Endpoint| {
         if endpoint.mode() != S::MODE {
             let (theirs, ours) = (endpoint.mode().as_str(), S::MODE.as_str());
             return Err(fault(endpoint.to_string(), AltoError::OtherMode { theirs, ours }));
         }
-        HttpTransport::new(endpoint, &each)
+        let transport = HttpTransport::new(endpoint, &each)?;
+        let limit = endpoint.rate().limit(None);
+        Ok(transport.paying(Arc::new(Meter::new(clock.clone(), limit)).toll()))
     };
     let others = others.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     let parts = Parts {

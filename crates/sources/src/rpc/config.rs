@@ -1,9 +1,10 @@
 //! Limits of a source over JSON-RPC. Every one of them is a bound on what a node can cost.
 
-use super::{Call, budget::Budget};
+use super::{Call, Rate};
+use crate::rate::Limit;
 use std::{
     num::{NonZeroU32, NonZeroUsize},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 const fn count(value: usize) -> NonZeroUsize {
@@ -55,18 +56,6 @@ pub struct Config {
     pub backoff_cap: Duration,
 }
 
-/// How many requests a second an endpoint may be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rate {
-    /// As the [`Config`] says.
-    #[default]
-    Usual,
-    /// As many as this.
-    PerSecond(NonZeroU32),
-    /// As many as there are.
-    Unlimited,
-}
-
 impl Config {
     /// The longest answer to `calls`, in bytes.
     pub(super) fn longest(&self, calls: &[Call]) -> usize {
@@ -74,14 +63,9 @@ impl Config {
         sum.min(self.answer_max)
     }
 
-    /// The budget of an endpoint; none where it is not limited.
-    pub(super) fn budget(&self, rate: Rate, now: SystemTime) -> Option<Budget> {
-        let (rate, burst) = match rate {
-            Rate::Usual => (self.requests_per_second.get(), self.requests_burst.get()),
-            Rate::PerSecond(rate) => (rate.get(), rate.get().saturating_mul(2)),
-            Rate::Unlimited => return None,
-        };
-        Some(Budget::new(rate, burst, now))
+    /// How often an endpoint of this rate may be asked, if that is limited.
+    pub(super) fn limit(&self, rate: Rate) -> Option<Limit> {
+        rate.limit(Some((self.requests_per_second, self.requests_burst)))
     }
 }
 

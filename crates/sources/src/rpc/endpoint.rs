@@ -1,13 +1,13 @@
 //! Addresses of nodes that answer JSON-RPC.
 
 use super::Rate;
-use crate::secrets;
+use crate::{
+    rate::{self, Twice, WrongRate},
+    secrets,
+};
 use http::HeaderValue;
-use std::{fmt, net::IpAddr, num::NonZeroU32};
-use url::{Host, Url};
-
-/// What the parameter `rate` may be.
-const RATE: &str = "rate=N, requests a second, or rate=none";
+use std::fmt;
+use url::Url;
 
 /// Why a text is not the address of a node. No message repeats what may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,21 +69,14 @@ impl Endpoint {
     }
 
     /// The node of `family` at `url`.
-    pub(crate) fn new(family: &'static str, url: Url) -> Result<Self, EndpointError> {
+    pub(crate) fn new(family: &'static str, mut url: Url) -> Result<Self, EndpointError> {
         if url.fragment().is_some() {
             return Err(EndpointError::Fragment);
         }
         secrets::keep(&url);
-        let rate = if is_loopback(&url) { Rate::Unlimited } else { Rate::Usual };
-        let mut endpoint = Self { family, url, rate };
-        if let Some(rate) = endpoint.take("rate", RATE)? {
-            let wrong = || EndpointError::Parameter { name: "rate", expected: RATE };
-            endpoint.rate = match rate.as_str() {
-                "none" => Rate::Unlimited,
-                number => Rate::PerSecond(number.parse::<NonZeroU32>().map_err(|_| wrong())?),
-            };
-        }
-        Ok(endpoint)
+        let wrong = |WrongRate| EndpointError::Parameter { name: "rate", expected: rate::EXPECTED };
+        let rate = Rate::take(&mut url).map_err(wrong)?;
+        Ok(Self { family, url, rate })
     }
 
     /// How often it may be asked.
@@ -97,19 +90,7 @@ impl Endpoint {
         name: &'static str,
         expected: &'static str,
     ) -> Result<Option<String>, EndpointError> {
-        let pairs: Vec<_> = self.url.query_pairs().into_owned().collect();
-        let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| key == name);
-        if ours.is_empty() {
-            return Ok(None); // Whatever else the query holds stays as it was written.
-        }
-        let [(_, value)] = &ours[..] else {
-            return Err(EndpointError::Parameter { name, expected });
-        };
-        self.url.set_query(None);
-        if !theirs.is_empty() {
-            self.url.query_pairs_mut().extend_pairs(theirs);
-        }
-        Ok(Some(value.clone()))
+        rate::take(&mut self.url, name).map_err(|Twice| EndpointError::Parameter { name, expected })
     }
 
     /// Whether it is asked over a WebSocket.
@@ -144,16 +125,6 @@ impl Endpoint {
     }
 }
 
-/// Whether a URL leads to this machine.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-        None => false,
-    }
-}
-
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, host) = (self.url.scheme(), self.url.host_str().unwrap_or_default());
@@ -171,6 +142,7 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU32;
 
     const BOTH: [&str; 4] = ["http", "https", "ws", "wss"];
 
@@ -256,7 +228,7 @@ mod tests {
         }
         for value in ["", "0", "-1", "fast", "5&rate=6"] {
             let error = parse(&format!("eth+http://host?rate={value}")).unwrap_err();
-            let parameter = EndpointError::Parameter { name: "rate", expected: RATE };
+            let parameter = EndpointError::Parameter { name: "rate", expected: rate::EXPECTED };
             assert_eq!(error, parameter, "{value}");
         }
     }

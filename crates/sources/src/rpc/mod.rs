@@ -28,13 +28,11 @@
 //! | `limits` | what a node says about how much and how often it may be asked |
 //! | `upstreams` | several endpoints as one: who is asked, how often, and until when |
 //! | `node` | either of them, by the address |
-//! | `budget` | how many requests may be made |
 //! | `recent` | blocks that need not be asked for again |
 //! | `steady` | snapshots that are of one moment, and not of a node that lags |
 //! | `config` | limits |
 //! | `metrics` | work and refusals, counted |
 
-mod budget;
 mod config;
 mod endpoint;
 mod error;
@@ -52,7 +50,8 @@ mod ws;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use config::{Config, Rate};
+pub use crate::rate::{Rate, Toll};
+pub use config::Config;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::NodeError;
 pub use http::HttpRpc;
@@ -64,10 +63,9 @@ pub(crate) use upstreams::{Handshake, Upstreams};
 pub use ws::WsRpc;
 
 use crate::{error::fault, words::excerpt};
-use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 use tidewatch_core::{Doorbell, Fault};
 
 /// One call of a method.
@@ -184,9 +182,6 @@ pub trait Rpc: Send + Sync + 'static {
     /// A tip moved, whoever said so: pushes of this node may have been worth something.
     fn moved(&self) {}
 }
-
-/// Waits until the budget allows one more request, and counts it.
-pub type Toll = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The result of one call as `T`; an error of the node is `Unavailable`, what does not fit `Malformed`.
 /// `what` names what was asked for, in words.

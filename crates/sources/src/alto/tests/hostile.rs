@@ -6,7 +6,10 @@ use commonware_codec::Encode as _;
 use commonware_consensus::types::Height;
 use futures::channel::oneshot;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
-use std::thread;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 use tidewatch_certified::{
     CertificateKind, Check, Checker, Key, Metrics, OneEpoch, Push, Transport as _, Verifier,
     checker,
@@ -295,5 +298,22 @@ fn a_hundred_thousand_random_and_damaged_frames_are_refused_without_a_panic() {
             }
         }
         assert_eq!(checked, 500);
+    });
+}
+
+#[test]
+fn every_request_and_every_connection_waits_for_the_budget_of_its_address() {
+    run(|context| async move {
+        let address = answering(&context, answer("200 OK", OCTETS, b"\x01")).await;
+        let paid = Arc::new(AtomicUsize::new(0));
+        let counted = paid.clone();
+        let transport = transport(address).paying(Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {})
+        }));
+        transport.probe().await.expect("is there");
+        transport.fetch(Key::LatestFinalization).await.expect("answers");
+        transport.listen().await.expect_err("no WebSocket");
+        assert_eq!(paid.load(Ordering::SeqCst), 3);
     });
 }

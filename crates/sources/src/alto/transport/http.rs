@@ -4,6 +4,7 @@ use super::HttpFeed;
 use crate::{
     alto::{AltoError, Config, Endpoint},
     error::fault,
+    rate::Toll,
     tls,
     words::{causes, excerpt},
 };
@@ -36,6 +37,7 @@ pub struct HttpTransport {
     authorization: Option<HeaderValue>,
     connector: Connector,
     answer_max: usize,
+    toll: Option<Toll>,
 }
 
 impl fmt::Debug for HttpTransport {
@@ -72,7 +74,18 @@ impl HttpTransport {
         let base = request.url().as_str().trim_end_matches('/').to_owned();
         let block_max = usize::try_from(config.block_size_max).unwrap_or(usize::MAX);
         let answer_max = block_max.saturating_add(OVERHEAD);
-        Ok(Self { name, base, client, authorization, connector, answer_max })
+        Ok(Self { name, base, client, authorization, connector, answer_max, toll: None })
+    }
+
+    /// The same, awaiting `toll` before each request and each attempt to connect.
+    pub(in crate::alto) fn paying(self, toll: Toll) -> Self {
+        Self { toll: Some(toll), ..self }
+    }
+
+    async fn pay(&self) {
+        if let Some(toll) = &self.toll {
+            toll().await;
+        }
     }
 
     /// Asks whether an indexer is there: one request, for its health.
@@ -95,6 +108,7 @@ impl HttpTransport {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
+        self.pay().await;
         let response = request.send().await.map_err(|error| self.failed(error))?;
         self.body(response).await
     }
@@ -194,6 +208,7 @@ impl Transport for HttpTransport {
             .max_message_size(Some(message_max))
             .max_frame_size(Some(message_max));
         let connector = Some(self.connector.clone());
+        self.pay().await;
         let connected = connect_async_tls_with_config(request, Some(config), true, connector).await;
         let (socket, _) = connected.map_err(|error| unreachable(&error))?;
         Ok(HttpFeed::new(self.name.clone(), socket))

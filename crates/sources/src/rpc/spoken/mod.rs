@@ -17,11 +17,18 @@
 //!
 //! Members that are not known are skipped, not built: an answer costs its text, and the results in it.
 
+mod incoming;
+mod reply;
+
+pub(super) use incoming::{Incoming, incoming};
+pub(super) use reply::Pushed;
+
 use super::{Answer, Call, NodeError, RpcError};
 use crate::words::excerpt;
+use reply::Reply;
 use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    Deserialize as _, Deserializer as _, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 use std::fmt;
@@ -163,176 +170,6 @@ impl<'de> Visitor<'de> for &mut Replies {
     }
 }
 
-/// One element of an answer, or a push.
-#[derive(Default)]
-struct Reply<'a> {
-    id: Option<u64>,
-    result: Option<&'a RawValue>,
-    error: Option<RpcError>,
-    pushed: Option<Pushed>,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum Member {
-    Id,
-    Result,
-    Error,
-    Params,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Reply<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Reply<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an answer of JSON-RPC")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reply<'de>, A::Error> {
-                let mut reply = Reply::default();
-                while let Some(member) = map.next_key()? {
-                    match member {
-                        Member::Id => reply.id = id(map.next_value()?).or(reply.id),
-                        Member::Result => {
-                            let result: &RawValue = map.next_value()?;
-                            reply.result = Some(result).filter(|it| !is_null(it)).or(reply.result);
-                        }
-                        Member::Error => {
-                            let error: &RawValue = map.next_value()?;
-                            let error = (!is_null(error)).then(|| rpc_error(error));
-                            reply.error = error.or(reply.error);
-                        }
-                        Member::Params => reply.pushed = Some(map.next_value_seed(Push)?),
-                        Member::Other => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(reply)
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
-fn is_null(raw: &RawValue) -> bool {
-    raw.get() == "null"
-}
-
-/// The number that an id is, or that stands in its text.
-fn id(raw: &RawValue) -> Option<u64> {
-    raw.get().trim_matches('"').parse().ok()
-}
-
-/// An error of any shape.
-fn rpc_error(raw: &RawValue) -> RpcError {
-    /// What is used of it. Whatever else is in it is skipped.
-    #[derive(Deserialize)]
-    struct Shape<'a> {
-        #[serde(borrow, default)]
-        code: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        message: Option<&'a RawValue>,
-    }
-    let Ok(Shape { code, message }) = serde_json::from_str(raw.get()) else {
-        return RpcError { code: 0, message: words(raw) };
-    };
-    let code = code.and_then(|code| code.get().trim_matches('"').parse().ok()).unwrap_or_default();
-    RpcError { code, message: message.map_or_else(|| words(raw), words) }
-}
-
-/// A text as it reads; anything else as it is written.
-fn words(raw: &RawValue) -> String {
-    let text = serde_json::from_str::<String>(raw.get());
-    excerpt(text.as_deref().unwrap_or_else(|_| raw.get()).as_bytes())
-}
-
-/// What a message over a WebSocket is, as far as it says where it belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
-    /// To the request that has this id; without one, to whoever waits the longest.
-    Answer(Option<u64>),
-    /// A head of a subscription.
-    Pushed(Pushed),
-}
-
-/// A head that was pushed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pushed {
-    /// The subscription, as it is written.
-    pub(super) subscription: String,
-    /// The height, where one stands there.
-    pub(super) height: Option<u64>,
-}
-
-/// Where a message belongs. Of a batch the first element alone is read.
-pub(super) fn incoming(message: &[u8]) -> Result<Incoming, Odd> {
-    struct First(Option<u64>);
-
-    impl<'de> Visitor<'de> for &mut First {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array of answers")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut replies: A) -> Result<(), A::Error> {
-            self.0 = replies.next_element::<Reply<'de>>()?.and_then(|reply| reply.id);
-            Ok(())
-        }
-    }
-
-    let mut json = serde_json::Deserializer::from_slice(message);
-    if first_byte(message) == Some(b'[') {
-        let mut first = First(None);
-        let read = json.deserialize_seq(&mut first);
-        // What follows the first element is read by whoever waits for it.
-        return match read {
-            Err(error) if first.0.is_none() => Err(unreadable(&error)),
-            _ => Ok(Incoming::Answer(first.0)),
-        };
-    }
-    let reply = Reply::deserialize(&mut json).map_err(|error| unreadable(&error))?;
-    Ok(match reply.pushed {
-        Some(pushed) => Incoming::Pushed(pushed),
-        None => Incoming::Answer(reply.id),
-    })
-}
-
-/// Reads `params` of a push: which subscription it is of, and the height of the head in it.
-struct Push;
-
-impl<'de> DeserializeSeed<'de> for Push {
-    type Value = Pushed;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Pushed, D::Error> {
-        #[derive(Deserialize)]
-        struct Head<'a> {
-            #[serde(borrow, default)]
-            number: Option<&'a RawValue>,
-        }
-        #[derive(Deserialize)]
-        struct Params<'a> {
-            #[serde(borrow, default)]
-            subscription: Option<&'a RawValue>,
-            #[serde(borrow, default)]
-            result: Option<Head<'a>>,
-        }
-        let Params { subscription, result } = Params::deserialize(deserializer)?;
-        let height = result.and_then(|head| head.number).and_then(|number| {
-            let number = number.get().trim_matches('"');
-            u64::from_str_radix(number.strip_prefix("0x")?, 16).ok()
-        });
-        let subscription = subscription.map(|id| id.get().to_owned()).unwrap_or_default();
-        Ok(Pushed { subscription, height })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,31 +245,6 @@ mod tests {
         for body in ["", "x", "7", "\"x\"", "[7]", "[[]]", r#"[{"id":7,"result":5}"#, "{}x", "[]x"]
         {
             assert!(matches!(said(body, 2), Err(Odd::Unreadable(_))), "{body}");
-        }
-    }
-
-    #[test]
-    fn a_message_says_where_it_belongs() {
-        let pushed = |subscription: &str, height| {
-            Incoming::Pushed(Pushed { subscription: subscription.into(), height })
-        };
-        let table = [
-            (r#"{"id":7,"result":5}"#, Incoming::Answer(Some(7))),
-            (r#"{"error":{}}"#, Incoming::Answer(None)),
-            (r#"[{"id":7,"result":5},{"id":8,"#, Incoming::Answer(Some(7))),
-            ("[]", Incoming::Answer(None)),
-            (
-                r#"{"method":"eth_subscription","params":{"subscription":"0x1","result":{"number":"0xa","x":[{}]}}}"#,
-                pushed("\"0x1\"", Some(10)),
-            ),
-            (r#"{"method":"m","params":{"subscription":3,"result":{}}}"#, pushed("3", None)),
-        ];
-        for (message, want) in table {
-            assert_eq!(incoming(message.as_bytes()), Ok(want), "{message}");
-        }
-        for message in ["<html>", "7", "[7]", r#"{"id":7"#, r#"{"params":7}"#] {
-            let read = incoming(message.as_bytes());
-            assert!(matches!(read, Err(Odd::Unreadable(_))), "{message}: {read:?}");
         }
     }
 }
