@@ -4,9 +4,8 @@
 //! Here the hash chain below a certificate proves history, so that the scheme of an earlier epoch is
 //! never needed: the pinned scheme of the tip's epoch is enough to catch up from genesis and to restart.
 //! A certificate of an epoch that the schedule does not contain yet is skipped, and not counted as
-//! invalid; the follower continues as soon as the schedule contains the epoch. The component that
-//! extends the schedule from boundary to boundary does not exist yet; it belongs to
-//! `tidewatch-certified`, behind [`Epochs`].
+//! invalid; the follower continues as soon as the schedule contains the epoch. What extends it from
+//! boundary to boundary is `tidewatch_certified::Schemes`, with tests of its own.
 
 use crate::{
     certified::{Endpoint, certify, drive, ours, source_under, strangers},
@@ -51,6 +50,8 @@ impl Table {
 
 impl Epochs for Table {
     type Scheme = Scheme;
+
+    fn codec(&self) {}
 
     fn at(&self, height: Height) -> Option<EpochScheme<Scheme>> {
         let epoch = height.get() / EPOCH;

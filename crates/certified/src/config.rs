@@ -34,6 +34,11 @@ pub struct Config {
     pub ancestors_max: NonZeroUsize,
     /// Maximum time that a snapshot spends fetching notarized ancestors; finality is not delayed further.
     pub ancestors_time_max: Duration,
+    /// Maximum time that one answer spends on the walk to an epoch that is not known. The next one goes on
+    /// from there.
+    pub walk_time_max: Duration,
+    /// Maximum number of boundaries that a walk requests at once.
+    pub walk_ahead_max: NonZeroUsize,
     /// Recent blocks kept by digest, so that pushed blocks are not requested again. At two blocks a second,
     /// 1,024 blocks are 8 minutes.
     pub recent_max: NonZeroUsize,
@@ -65,6 +70,8 @@ impl Default for Config {
             range_certificates_max: count(16),
             ancestors_max: count(64),
             ancestors_time_max: Duration::from_secs(1),
+            walk_time_max: Duration::from_secs(10),
+            walk_ahead_max: count(16),
             recent_max: count(1_024),
             ask_interval: Duration::from_secs(10),
             ask_retry: Duration::from_secs(1),

@@ -3,8 +3,9 @@
 use crate::{CertificateKind, Key};
 use commonware_codec as codec;
 use commonware_consensus::types::{Epoch, Round};
+use commonware_storage::metadata;
 use std::time::Duration;
-use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height, Reason, Severity};
+use tidewatch_core::{BlockRef, ChainId, Digest, Fault, FaultKind, Height, Reason, Severity};
 
 /// Everything that this crate refuses or fails with, with the values that disagree. Inside a [`Fault`],
 /// [`Fault::reason`] gives it back.
@@ -202,6 +203,62 @@ pub enum Error {
         /// The round that it names.
         round: Round,
     },
+    /// The upstream does not have the last block of an epoch, or not with a finalization of its own.
+    #[error(
+        "epoch {epoch} is needed and not known here: the block {height} that ends the epoch before \
+         it cannot be had with its finalization"
+    )]
+    NoBoundary {
+        /// The epoch whose scheme is needed.
+        epoch: Epoch,
+        /// The height of the block that carries it.
+        height: Height,
+    },
+    /// A walk over epochs that did not end in its time. The next one goes on from there.
+    #[error("epoch {epoch} is needed: so far they are known up to epoch {newest}")]
+    Walking {
+        /// The epoch that is needed.
+        epoch: Epoch,
+        /// The newest one that is known below it.
+        newest: Epoch,
+    },
+    /// The last block of an epoch, final, does not carry the scheme of the next one.
+    #[error("the block {block} does not carry the scheme of epoch {epoch}: {error}")]
+    NoScheme {
+        /// The block.
+        block: BlockRef,
+        /// The epoch after it.
+        epoch: Epoch,
+        /// Where reading it ended.
+        error: codec::Error,
+    },
+    /// The chain names another key for an epoch than our anchor does.
+    #[error("the block {block} names another key for epoch {epoch} than our anchor")]
+    OtherKey {
+        /// The block that ends the epoch before.
+        block: BlockRef,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// The disk that boundaries are kept on failed.
+    #[error("the epochs cannot be stored: {0}")]
+    Disk(metadata::Error),
+    /// A stored boundary that cannot be read.
+    #[error("the stored boundary of epoch {epoch} cannot be read: {error}")]
+    Unreadable {
+        /// The epoch that it gives the scheme of.
+        epoch: Epoch,
+        /// Where decoding ended.
+        error: codec::Error,
+    },
+    /// Stored boundaries of another chain.
+    #[error("the stored epochs are those of {found}, not of {chain}")]
+    OtherChain {
+        /// The chain that they belong to.
+        found: String,
+        /// The chain that is followed.
+        chain: ChainId,
+    },
     /// A fail-over without an endpoint.
     #[error("no endpoint")]
     NoEndpoint,
@@ -210,9 +267,11 @@ pub enum Error {
 impl Reason for Error {
     fn kind(&self) -> FaultKind {
         match self {
-            Self::NotACertificate { .. } | Self::NotABlock { .. } => FaultKind::Malformed,
+            Self::NotACertificate { .. } | Self::NotABlock { .. } | Self::NoScheme { .. } => {
+                FaultKind::Malformed
+            }
             Self::OtherPayload { .. } | Self::OtherBlock { .. } => FaultKind::WrongDigest,
-            Self::UnknownEpoch { .. } => FaultKind::UnknownEpoch,
+            Self::UnknownEpoch { .. } | Self::Walking { .. } => FaultKind::UnknownEpoch,
             Self::OtherEpoch { .. } | Self::BadSignature { .. } => FaultKind::InvalidCertificate,
             Self::MisnamedHeight { .. } | Self::OtherHeight { .. } => FaultKind::WrongPosition,
             Self::OtherGenesis { .. } | Self::NotADescendant { .. } => FaultKind::NotLinked,
@@ -220,6 +279,7 @@ impl Reason for Error {
             Self::TooFar { .. }
             | Self::NoBlock { .. }
             | Self::NoHeight { .. }
+            | Self::NoBoundary { .. }
             | Self::NoFinalization { .. }
             | Self::TooManyRepairs { .. } => FaultKind::Missing,
             Self::NoAncestry { .. }
@@ -228,6 +288,9 @@ impl Reason for Error {
             | Self::Silence { .. } => FaultKind::Timeout,
             Self::Overloaded { .. } | Self::NothingVerified => FaultKind::Unavailable,
             Self::Stopped { .. } => FaultKind::Stopped,
+            Self::OtherKey { .. } | Self::OtherChain { .. } => FaultKind::WrongChain,
+            Self::Disk(_) => FaultKind::Disk,
+            Self::Unreadable { .. } => FaultKind::CorruptRecord,
             Self::NoEndpoint => FaultKind::Bug,
         }
     }

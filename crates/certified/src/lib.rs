@@ -37,13 +37,16 @@
 //! have a limit, in [`Config`] and [`checker::Config`]. No input from outside causes a panic. What is
 //! refused becomes a [`Fault`](tidewatch_core::Fault) made of an [`Error`], counted by kind.
 //!
-//! A chain whose validators change needs a table of its [`Epochs`] from the code that opens the source; the
-//! only table here is [`OneEpoch`]. Certificates of an epoch that the table does not know are skipped
-//! (`UnknownEpoch`) until it does: nothing shows that they are wrong.
+//! # Epochs
+//!
+//! A chain whose validators change is followed under [`Schemes`], a table that grows by the last blocks of
+//! epochs; see [`Epochs`] and the types beside it. A certificate of an epoch that is not known is skipped
+//! (`UnknownEpoch`) until the boundaries on the way were fetched and verified: nothing shows that it is
+//! wrong. A chain that keeps one key for ever is followed under [`OneEpoch`].
 
 mod block;
 mod config;
-mod epochs;
+pub mod epochs;
 mod error;
 mod failover;
 mod known;
@@ -59,7 +62,10 @@ mod mocks;
 
 pub use block::CertifiedBlock;
 pub use config::Config;
-pub use epochs::{EpochScheme, Epochs, OneEpoch, Scheme};
+pub use epochs::{
+    Boundary, CertificateCodec, EpochScheme, Epochs, Keeper, Known, OneEpoch, Scheme, Schemes,
+    SchemesParts, Step, Walk,
+};
 pub use error::Error;
 pub use failover::Failover;
 pub use metrics::{Check, Metrics, Work};

@@ -24,11 +24,13 @@ pub enum Check {
     Range,
     /// It proves a digest at a height.
     Digest,
+    /// It is that of the last block of an epoch, which carries the next scheme.
+    Epoch,
 }
 
 impl Check {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Tip, Self::Push, Self::Range, Self::Digest];
+    pub const ALL: [Self; 5] = [Self::Tip, Self::Push, Self::Range, Self::Digest, Self::Epoch];
 
     /// Name in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Check {
             Self::Push => "push",
             Self::Range => "range",
             Self::Digest => "digest",
+            Self::Epoch => "epoch",
         }
     }
 }

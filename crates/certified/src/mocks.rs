@@ -133,6 +133,8 @@ impl Table {
 impl Epochs for Table {
     type Scheme = TestScheme;
 
+    fn codec(&self) {}
+
     fn at(&self, height: Height) -> Option<EpochScheme<TestScheme>> {
         (height.get() <= self.0.load(Ordering::Relaxed)).then(|| trust().at(height))?
     }

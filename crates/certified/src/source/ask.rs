@@ -30,16 +30,14 @@ impl Asked {
         let answered = self.answered.is_some_and(|(at, generation)| {
             generation == link.generation && since(at) < config.ask_interval
         });
-        if link.open && answered {
+        let lately = self.attempted.is_some_and(|at| since(at) < config.ask_retry);
+        if link.open && answered && (!link.ahead || lately) {
             return Plan::Remember;
         }
         if !link.pushes(now, config.silence) {
             return Plan::Ask;
         }
-        match self.attempted {
-            Some(at) if since(at) < config.ask_retry => Plan::Remember,
-            _ => Plan::Try,
-        }
+        if lately { Plan::Remember } else { Plan::Try }
     }
 }
 
@@ -56,6 +54,7 @@ mod tests {
         let open = Link { generation: 2, open: true, ..Link::default() };
         let pushing = Link { event: Some(at(95)), ..open };
         let future = Link { event: Some(at(200)), ..open };
+        let ahead = Link { ahead: true, ..pushing };
         let silent = Link { event: Some(at(80)), ..open };
         let closed = Link { open: false, ..pushing };
         let answered = |seconds, generation| Asked {
@@ -68,6 +67,13 @@ mod tests {
             ("never asked, open", Asked::default(), open, Plan::Ask),
             ("never asked, but pushes verify", Asked::default(), pushing, Plan::Try),
             ("asked just now", answered(99, 2), open, Plan::Remember),
+            (
+                "asked just now, and an unknown epoch came since",
+                answered(100, 2),
+                ahead,
+                Plan::Remember,
+            ),
+            ("an unknown epoch came since", answered(98, 2), ahead, Plan::Try),
             ("asked before this connection", answered(99, 1), open, Plan::Ask),
             ("asked before it, pushes verify", answered(90, 1), pushing, Plan::Try),
             ("asked too long ago", answered(90, 2), open, Plan::Ask),

@@ -10,6 +10,7 @@
 //! | `tips` | one snapshot: ask, take in, find the best proposed tip |
 //! | `range` | a range of history, checked by hashing from one anchor |
 //! | `digests` | digests at heights, each proved |
+//! | `epochs` | the walk to an epoch that is not known |
 //!
 //! # Snapshots
 //!
@@ -47,6 +48,7 @@
 
 mod ask;
 mod digests;
+mod epochs;
 mod range;
 mod tips;
 
@@ -61,7 +63,7 @@ use crate::{
 };
 use ask::Asked;
 use commonware_runtime::{Clock, Metrics as Register, Spawner};
-use commonware_utils::sync::Mutex;
+use commonware_utils::sync::{AsyncMutex, Mutex};
 use rand::CryptoRng;
 use std::{fmt, future::Future, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
@@ -104,6 +106,8 @@ pub struct CertifiedSource<E, T, X: Epochs, B: CertifiedBlock> {
     verifier: Arc<Verifier<X, B>>,
     shared: Arc<Shared<B>>,
     asked: Mutex<Asked>,
+    /// One walk over epochs at a time: whoever waits for it finds what it learned.
+    walking: AsyncMutex<()>,
     metrics: Metrics,
     config: Config,
     upstream: upstream::Mailbox,
@@ -158,6 +162,7 @@ where
         verifier,
         shared,
         asked,
+        walking: AsyncMutex::new(()),
         metrics,
         config,
         upstream: mailbox,

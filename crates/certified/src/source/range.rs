@@ -74,7 +74,11 @@ where
             blocks.reserve_exact(room.min(path.len()));
             blocks.extend(path.into_iter().rev().take(room));
         }
-        Ok(blocks.into_iter().map(Verified::into_inner).collect())
+        let blocks: Vec<_> = blocks.into_iter().map(Verified::into_inner).collect();
+        for block in blocks.iter().take_while(|block| block.reference().height <= base) {
+            self.verifier.learn(block, None);
+        }
+        Ok(blocks)
     }
 
     /// What verifies `tip`, found again by its content: a certificate over it, or the hash chain down
@@ -274,7 +278,7 @@ where
         if found.height != height {
             return Err(self.metrics.reject(Error::OtherHeight { found, height }));
         }
-        Ok(Some(self.verifier.check(claim, check).await?.block().name()))
+        Ok(Some(self.certify(claim, check).await?.block().name()))
     }
 
     /// Asks for the missing blocks by the digests that the blocks above them name: one run after the

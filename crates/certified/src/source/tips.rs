@@ -23,10 +23,12 @@ where
         let plan = self.asked.lock().plan(self.requests.clock.current(), &link, &self.config);
         if plan != Plan::Remember {
             self.asked.lock().attempted = Some(self.requests.clock.current());
+            self.shared.link.lock().ahead = false;
             match self.ask().await {
                 // Nobody who has nothing is remembered as an answer.
                 Ok(()) if self.shared.known.lock().newest().is_none() => {}
                 Ok(()) => {
+                    self.fill_gap().await;
                     let now = self.requests.clock.current();
                     self.asked.lock().answered = Some((now, link.generation));
                 }
@@ -36,7 +38,8 @@ where
                 Err(fault) => return Err(fault),
             }
         }
-        if let Some(conflict) = self.shared.known.lock().take_conflict() {
+        let conflict = self.shared.known.lock().take_conflict();
+        if let Some(conflict) = conflict.or_else(|| self.verifier.epochs().take_conflict()) {
             return Err(self
                 .metrics
                 .refused(Fault::finality_conflict(self.metrics.name(), conflict)));
@@ -92,7 +95,7 @@ where
             (Relevance::Stale, CertificateKind::Notarized) => return Ok(()),
             (Relevance::New, _) => {}
         }
-        let certified = self.verifier.check(claim, Check::Tip).await?;
+        let certified = self.certify(claim, Check::Tip).await?;
         self.shared.known.lock().take(certified);
         Ok(())
     }

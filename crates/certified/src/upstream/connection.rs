@@ -157,6 +157,10 @@ impl<T: Transport, X: Epochs, B: CertifiedBlock> Connection<T, X, B> {
                 }
                 Err(fault) if fault.kind == FaultKind::UnknownEpoch => {
                     ahead.pushed(self.finalized());
+                    // An answer leads to the epochs on the way, a push does not wait for them.
+                    if !std::mem::replace(&mut self.shared.link.lock().ahead, true) {
+                        self.shared.ring();
+                    }
                     self.metrics.absorbed(&fault);
                 }
                 Err(fault) => {

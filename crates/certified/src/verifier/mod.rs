@@ -25,10 +25,10 @@ pub mod checker;
 #[cfg(test)]
 mod tests;
 
-use crate::{CertifiedBlock, Check, EpochScheme, Epochs, Error, Metrics, Scheme};
+use crate::{CertificateCodec, CertifiedBlock, Check, EpochScheme, Epochs, Error, Metrics, Scheme};
 use bytes::{Buf, Bytes};
 use checker::Unchecked;
-use commonware_codec::{Encode, Error as CodecError, Read, ReadExt};
+use commonware_codec::{Encode, Error as CodecError, Read};
 use commonware_consensus::{
     simplex::types::{Finalization, Notarization, Proposal, Subject},
     types::Round,
@@ -115,10 +115,14 @@ enum Certificate<S: Scheme> {
 }
 
 impl<S: Scheme> Certificate<S> {
-    fn read(kind: CertificateKind, buf: &mut impl Buf) -> Result<Self, CodecError> {
+    fn read(
+        kind: CertificateKind,
+        buf: &mut impl Buf,
+        codec: &CertificateCodec<S>,
+    ) -> Result<Self, CodecError> {
         Ok(match kind {
-            CertificateKind::Notarized => Self::Notarization(Notarization::read(buf)?),
-            CertificateKind::Finalized => Self::Finalization(Finalization::read(buf)?),
+            CertificateKind::Notarized => Self::Notarization(Notarization::read_cfg(buf, codec)?),
+            CertificateKind::Finalized => Self::Finalization(Finalization::read_cfg(buf, codec)?),
         })
     }
 
@@ -220,6 +224,11 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         Self { epochs, codec, genesis, metrics, checker }
     }
 
+    /// The table of epochs.
+    pub(crate) const fn epochs(&self) -> &X {
+        &self.epochs
+    }
+
     /// The block at height 0, from our own configuration.
     pub fn genesis(&self) -> Verified<B> {
         Verified(self.genesis.clone())
@@ -236,7 +245,7 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         kind: CertificateKind,
         mut bytes: Bytes,
     ) -> Result<Claim<X::Scheme, B>, Fault> {
-        let claim = Certificate::read(kind, &mut bytes)
+        let claim = Certificate::read(kind, &mut bytes, &self.epochs.codec())
             .and_then(|certificate| Ok(Claim { certificate, block: self.read(&mut bytes)? }));
         let claim =
             claim.map_err(|error| self.metrics.reject(Error::NotACertificate { kind, error }))?;
@@ -251,7 +260,8 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
     ///
     /// # Errors
     ///
-    /// `UnknownEpoch` if our table has no scheme for that height, yet. `InvalidCertificate` if the
+    /// `UnknownEpoch` if our table has no scheme for that height, yet, and it does not verify under the key
+    /// that the chain kept so far. `InvalidCertificate` if the
     /// certificate names another epoch than our table, or its signature does not verify. `Unavailable`
     /// if too many certificates wait to be checked, `Stopped` if the checker has ended.
     ///
@@ -264,7 +274,11 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         check: Check,
     ) -> Result<Verified<Certified<B>>, Fault> {
         let (kind, round, block) = (claim.kind(), claim.round(), claim.reference());
-        let Some(EpochScheme { epoch, scheme }) = self.epochs.at(block.height) else {
+        let (scheme, known) = match self.epochs.at(block.height) {
+            Some(scheme) => (Some(scheme), true),
+            None => (self.epochs.candidate(block.height), false),
+        };
+        let Some(EpochScheme { epoch, scheme }) = scheme else {
             return Err(self.metrics.reject(Error::UnknownEpoch { kind, block, round }));
         };
         if round.epoch() != epoch {
@@ -282,9 +296,32 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
             })
         })?;
         if Rule::Certificate.kept() && !verifies {
-            return Err(self.metrics.reject(Error::BadSignature { kind, block, round }));
+            return Err(self.metrics.reject(match known {
+                true => Error::BadSignature { kind, block, round },
+                // The key that was kept so far may have been changed on the way to that epoch.
+                false => Error::UnknownEpoch { kind, block, round },
+            }));
+        }
+        if kind == CertificateKind::Finalized {
+            if !known {
+                self.epochs.vouched(block);
+            }
+            self.learn(&body, Some(&proof));
         }
         Ok(Verified(Certified { kind, round, block: body, proof }))
+    }
+
+    /// Learns the scheme of the next epoch, if `block`, which is final, is the last one of its epoch.
+    pub(crate) fn learn(&self, block: &B, proof: Option<&Bytes>) {
+        let name = block.reference();
+        if !self.epochs.is_boundary(name.height) {
+            return;
+        }
+        let learned = self.epochs.learn(name, block.encode(), proof.cloned());
+        if let Err(error) = learned {
+            let fault = self.metrics.reject(error);
+            self.metrics.absorbed(&fault);
+        }
     }
 
     /// Decodes the block that a verified block names.

@@ -20,7 +20,8 @@ use tidewatch_core::{Digest, Height};
 /// The certificate scheme: BLS threshold signatures.
 pub type Scheme = standard::Scheme<ed25519::PublicKey, MinSig>;
 
-const NAMESPACE: &[u8] = b"_TIDEWATCH_SIM";
+/// Namespace of everything that a [`Committee`] signs.
+pub const NAMESPACE: &[u8] = b"_TIDEWATCH_SIM";
 
 /// Validators that hold the shares of one group key. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -119,6 +120,8 @@ impl Terms {
 
 impl Epochs for Terms {
     type Scheme = Scheme;
+
+    fn codec(&self) {}
 
     fn at(&self, height: Height) -> Option<EpochScheme<Scheme>> {
         let epoch = self.epoch(height);

@@ -33,7 +33,7 @@ impl Certificates {
     }
 
     fn read(bytes: &Bytes) -> (Certificate<TestScheme>, Bytes) {
-        let certificate = Certificate::read(KIND, &mut bytes.clone()).unwrap();
+        let certificate = Certificate::read(KIND, &mut bytes.clone(), &()).unwrap();
         let proof = certificate.encode();
         (certificate, proof)
     }

@@ -1,0 +1,82 @@
+//! What a restart finds.
+
+use super::world::{Epoched, TestSchemes, follow, height};
+use crate::{
+    Config, Known,
+    epochs::keeper::{self, Keeper},
+    mocks::Scripted,
+};
+use commonware_consensus::types::Epoch;
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{ChainId, Fault, FaultKind, Running, Source as _, Tier};
+
+fn config(chain: &str) -> keeper::Config {
+    keeper::Config { chain: ChainId::new(chain).unwrap(), partition: "epochs".into() }
+}
+
+async fn keep(context: &deterministic::Context, schemes: &TestSchemes) -> Result<Running, Fault> {
+    let keeper = Keeper::open(context.child("keeper"), config("test:epochs"), schemes).await?;
+    Ok(Running::start(keeper))
+}
+
+#[test]
+fn after_a_restart_known_epochs_are_known_and_cost_nothing() {
+    let chain = Epoched::new(10, (0..10).collect(), 95, false);
+    let again = chain.clone();
+    let (_, disk) = deterministic::Runner::timed(Duration::from_secs(60)).start_and_recover(
+        |context| async move {
+            let schemes = chain.schemes(0);
+            let _keeper = keep(&context, &schemes).await.unwrap();
+            let transport = Arc::new(Scripted::new(&context, chain.answers()));
+            let (source, _, _) = follow(&context, &schemes, &transport, Config::default());
+            source.snapshot().await.unwrap();
+            context.sleep(Duration::from_secs(1)).await;
+            // No stop: the process is killed here.
+        },
+    );
+    deterministic::Runner::from(disk).start(|context| async move {
+        let schemes = again.schemes(0);
+        let _keeper = keep(&context, &schemes).await.unwrap();
+        for epoch in 1..10 {
+            let boundary = again.reference(epoch * 10 - 1);
+            assert_eq!(schemes.known(Epoch::new(epoch)), Some(Known::Boundary(boundary)));
+        }
+        let transport = Arc::new(Scripted::new(&context, again.answers()));
+        let (source, _, _) = follow(&context, &schemes, &transport, Config::default());
+        let tips = source.snapshot().await.unwrap().tips;
+        assert_eq!(tips.block(Tier::Finalized), Some(again.reference(95)));
+        assert_eq!(source.work().checks_total(), 1, "that of the tip");
+        assert!(!transport.calls().contains(&height(9)));
+    });
+}
+
+#[test]
+fn a_stop_writes_what_was_handed_over_before_it() {
+    let chain = Epoched::new(10, (0..10).collect(), 95, false);
+    deterministic::Runner::timed(Duration::from_secs(60)).start(|context| async move {
+        let schemes = chain.schemes(0);
+        let keeper = keep(&context, &schemes).await.unwrap();
+        let transport = Arc::new(Scripted::new(&context, chain.answers()));
+        let (source, _, _) = follow(&context, &schemes, &transport, Config::default());
+        source.snapshot().await.unwrap();
+        keeper.stop();
+        keeper.await.unwrap();
+        let found = chain.schemes(0);
+        let _keeper = keep(&context, &found).await.unwrap();
+        assert_eq!(found.newest(), schemes.newest());
+    });
+}
+
+#[test]
+fn a_directory_of_another_chain_is_refused_in_words() {
+    let chain = Epoched::new(10, vec![0, 1], 15, false);
+    deterministic::Runner::timed(Duration::from_secs(60)).start(|context| async move {
+        let schemes = chain.schemes(0);
+        drop(Keeper::open(context.child("one"), config("test:one"), &schemes).await.unwrap());
+        let other = Keeper::open(context.child("two"), config("test:two"), &schemes).await;
+        let fault = other.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::WrongChain);
+        assert!(fault.detail.contains("test:one") && fault.detail.contains("test:two"), "{fault}");
+    });
+}

@@ -1,0 +1,5 @@
+mod durable;
+mod follow;
+mod multisig;
+mod paths;
+mod world;

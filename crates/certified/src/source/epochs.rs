@@ -1,0 +1,160 @@
+//! The walk to an epoch that is not known: see [`Epochs`] for how it goes.
+
+use super::CertifiedSource;
+use crate::{
+    CertificateKind, Certified, CertifiedBlock, Check, Claim, Epochs, Error, Key, Transport,
+    Verified,
+    epochs::{Step, Walk},
+};
+use bytes::Bytes;
+use commonware_consensus::types::Epoch;
+use commonware_runtime::Clock;
+use futures::future::join_all;
+use std::collections::BTreeMap;
+use tidewatch_core::{Fault, FaultKind, within};
+
+/// Answers to requests for boundaries, by the epoch that each one ends.
+type Answers = BTreeMap<Epoch, Result<Option<Bytes>, Fault>>;
+
+/// What a boundary was good for.
+enum Taken {
+    /// It verified, and gave the next scheme.
+    Learned,
+    /// It did not verify under the key that was kept so far.
+    Refused,
+}
+
+impl<E, T, X, B> CertifiedSource<E, T, X, B>
+where
+    E: Clock,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    /// Checks a certificate. If its epoch is not known, the boundaries on the way there are fetched and
+    /// verified first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it keeps what it learned; the next one goes on from there.
+    pub(super) async fn certify(
+        &self,
+        claim: Claim<X::Scheme, B>,
+        check: Check,
+    ) -> Result<Verified<Certified<B>>, Fault> {
+        let height = claim.reference().height;
+        let Some(mut walk) = self.verifier.epochs().walk(height) else {
+            return self.verifier.check(claim, check).await;
+        };
+        let tried = self.verifier.epochs().at(height).is_none();
+        let unknown = match self.verifier.check(claim.clone(), check).await {
+            Err(fault) if fault.kind == FaultKind::UnknownEpoch && tried => fault,
+            verdict => return verdict,
+        };
+        let target = walk.target();
+        let limit = self.config.walk_time_max;
+        let walked = self.walk_to(&mut walk, claim, check, unknown);
+        within(&*self.requests.clock, limit, walked).await.unwrap_or_else(|| {
+            let newest = self.verifier.epochs().newest_below(target).unwrap_or_default();
+            Err(self.metrics.reject(Error::Walking { epoch: target, newest }))
+        })
+    }
+
+    async fn walk_to(
+        &self,
+        walk: &mut Walk,
+        claim: Claim<X::Scheme, B>,
+        check: Check,
+        mut unknown: Fault,
+    ) -> Result<Verified<Certified<B>>, Fault> {
+        let epochs = self.verifier.epochs();
+        let height = claim.reference().height;
+        // The first check was a try, if there was a key to try.
+        let mut tried = epochs.candidate(height).is_some();
+        let _turn = self.walking.lock().await;
+        let (mut answers, mut ahead) = (Answers::new(), 1);
+        loop {
+            let step = epochs.step(walk);
+            if std::mem::take(&mut tried) {
+                walk.tried();
+                continue;
+            }
+            match step {
+                None => return Err(unknown),
+                Some(Step::Check) => match self.verifier.check(claim.clone(), check).await {
+                    Err(fault)
+                        if fault.kind == FaultKind::UnknownEpoch && epochs.at(height).is_none() =>
+                    {
+                        unknown = fault;
+                        walk.tried();
+                    }
+                    verdict => return verdict,
+                },
+                Some(Step::Boundary(epoch)) => {
+                    let known = epochs.newest_below(walk.target());
+                    if !answers.contains_key(&epoch) {
+                        // Epochs that are walked one by one are requested some at once.
+                        ahead = match known == Some(epoch) {
+                            true => (ahead * 2).min(self.config.walk_ahead_max.get() as u64),
+                            false => 1,
+                        };
+                        answers = self.boundaries(epoch, walk.target(), ahead).await;
+                    }
+                    let Some(answer) = answers.remove(&epoch) else { return Err(unknown) };
+                    match self.take_boundary(epoch, answer?).await? {
+                        Taken::Refused => walk.refused(epoch),
+                        // What verified and taught nothing would be asked for again, for ever.
+                        Taken::Learned if epochs.newest_below(walk.target()) == known => {
+                            return Err(unknown);
+                        }
+                        Taken::Learned => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Requests the boundaries that end `epoch` and those after it, `count` of them, below `target`.
+    async fn boundaries(&self, epoch: Epoch, target: Epoch, count: u64) -> Answers {
+        let end = epoch.get().saturating_add(count).min(target.get());
+        let requests = (epoch.get()..end).map(Epoch::new).filter_map(|epoch| {
+            let height = self.verifier.epochs().boundary(epoch)?;
+            Some(async move { (epoch, self.requests.get(Key::Height(height)).await) })
+        });
+        join_all(requests.collect::<Vec<_>>()).await.into_iter().collect()
+    }
+
+    /// Verifies the boundary that ends `epoch`; what it carries is learned with that.
+    async fn take_boundary(&self, epoch: Epoch, answer: Option<Bytes>) -> Result<Taken, Fault> {
+        let Some(height) = self.verifier.epochs().boundary(epoch) else {
+            return Ok(Taken::Refused);
+        };
+        let Some(bytes) = answer else {
+            return Err(self.metrics.reject(Error::NoBoundary { epoch: epoch.next(), height }));
+        };
+        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
+        let found = claim.reference();
+        if found.height != height {
+            return Err(self.metrics.reject(Error::OtherHeight { found, height }));
+        }
+        match self.verifier.check(claim, Check::Epoch).await {
+            Ok(_) => Ok(Taken::Learned),
+            Err(fault) if fault.kind == FaultKind::UnknownEpoch => Ok(Taken::Refused),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Fetches the lowest boundary that was passed over by the group's key alone, if there is one. What
+    /// goes wrong is reported and fails nothing: everything was verified without it.
+    pub(super) async fn fill_gap(&self) {
+        let Some(height) = self.verifier.epochs().gap() else { return };
+        let Some(epoch) = self.verifier.epochs().epoch(height) else { return };
+        let filled = match self.requests.get(Key::Height(height)).await {
+            Ok(answer) => self.take_boundary(epoch, answer).await.map(drop),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = filled {
+            self.metrics.absorbed(&fault);
+        }
+    }
+}
