@@ -26,7 +26,7 @@ use commonware_cryptography::{
     Signer as _,
     bls12381::{
         certificate::threshold,
-        dkg::feldman_desmedt::deal,
+        dkg::feldman_desmedt::{Output, deal},
         primitives::{
             group::{Private, Scalar, Share},
             ops,
@@ -73,6 +73,16 @@ pub trait Certify: Scheme + sealed::Sealed {
     /// Builds a certificate from the group's signatures over the vote and, in VRF mode, over the round.
     /// `None` if the scheme requires a seed and `seed` is `None`.
     fn certificate(vote: Signature, seed: Option<Signature>) -> Option<Self::Certificate>;
+
+    /// Scheme of a member, which votes. `None` if the share does not belong to the polynomial.
+    fn signing(
+        participants: Set<PublicKey>,
+        polynomial: Sharing<MinSig>,
+        share: Share,
+    ) -> Option<Self>;
+
+    /// Scheme of everybody else, who verifies votes and certificates.
+    fn verifying(participants: Set<PublicKey>, polynomial: Sharing<MinSig>) -> Self;
 }
 
 impl Certify for StandardScheme {
@@ -81,6 +91,18 @@ impl Certify for StandardScheme {
     fn certificate(vote: Signature, _: Option<Signature>) -> Option<Self::Certificate> {
         Some(threshold::Certificate::new(vote))
     }
+
+    fn signing(
+        participants: Set<PublicKey>,
+        polynomial: Sharing<MinSig>,
+        share: Share,
+    ) -> Option<Self> {
+        Self::signer(NAMESPACE, participants, polynomial, share)
+    }
+
+    fn verifying(participants: Set<PublicKey>, polynomial: Sharing<MinSig>) -> Self {
+        Self::verifier(NAMESPACE, participants, polynomial)
+    }
 }
 
 impl Certify for VrfScheme {
@@ -88,6 +110,18 @@ impl Certify for VrfScheme {
 
     fn certificate(vote: Signature, seed: Option<Signature>) -> Option<Self::Certificate> {
         Some(vrf::Signature { vote_signature: vote, seed_signature: seed? }.into())
+    }
+
+    fn signing(
+        participants: Set<PublicKey>,
+        polynomial: Sharing<MinSig>,
+        share: Share,
+    ) -> Option<Self> {
+        Self::signer(NAMESPACE, participants, polynomial, share)
+    }
+
+    fn verifying(participants: Set<PublicKey>, polynomial: Sharing<MinSig>) -> Self {
+        Self::verifier(NAMESPACE, participants, polynomial)
     }
 }
 
@@ -103,7 +137,7 @@ pub struct Committee {
     seed: u64,
     participants: Set<PublicKey>,
     members: Vec<Member>,
-    polynomial: Sharing<MinSig>,
+    output: Output<MinSig, PublicKey>,
     secret: Private,
     namespace: Namespace,
 }
@@ -133,11 +167,7 @@ impl Committee {
             });
         }
         let failed = |reason: String| Error::Committee { members, seed, reason };
-        // Keys of different seeds must not overlap.
-        let base = seed.wrapping_mul(u64::from(MEMBERS_MAX));
-        let mut keys: Vec<_> = (0..u64::from(members))
-            .map(|index| PrivateKey::from_seed(base.wrapping_add(index)))
-            .collect();
+        let mut keys: Vec<_> = (0..members).map(|index| key(seed, index)).collect();
         keys.sort_by_key(|key| key.public_key());
         let participants = Set::from_iter_dedup(keys.iter().map(|key| key.public_key()));
 
@@ -147,10 +177,9 @@ impl Committee {
             participants.clone(),
         )
         .map_err(|error| failed(error.to_string()))?;
-        let polynomial = output.public().clone();
         let quorum = participants.quorum::<N3f1>() as usize;
         let secret = group_key(&shares.values()[..quorum.min(shares.len())])
-            .filter(|secret| ops::compute_public::<MinSig>(secret) == *polynomial.public())
+            .filter(|secret| ops::compute_public::<MinSig>(secret) == *output.public().public())
             .ok_or_else(|| failed("the shares do not recover the group key".into()))?;
         let members = keys
             .into_iter()
@@ -158,12 +187,12 @@ impl Committee {
             .map(|(key, share)| Member { key, share })
             .collect();
         let namespace = Namespace::new(NAMESPACE);
-        Ok(Self { seed, participants, members, polynomial, secret, namespace })
+        Ok(Self { seed, participants, members, output, secret, namespace })
     }
 
     /// The group's public key, which verifies every certificate.
     pub fn identity(&self) -> Identity {
-        *self.polynomial.public()
+        *self.polynomial().public()
     }
 
     /// The group's public key in hex, as in the configuration of a follower.
@@ -185,7 +214,12 @@ impl Committee {
     }
 
     pub(crate) const fn polynomial(&self) -> &Sharing<MinSig> {
-        &self.polynomial
+        self.output.public()
+    }
+
+    /// What the dealer published.
+    pub(crate) const fn output(&self) -> &Output<MinSig, PublicKey> {
+        &self.output
     }
 
     /// The group's signature over a vote for `proposal`.
@@ -201,6 +235,12 @@ impl Committee {
     pub(crate) fn seed_of(&self, round: Round) -> Signature {
         ops::sign_message::<MinSig>(&self.secret, &self.namespace.seed, &round.encode())
     }
+}
+
+/// Identity of the member of an index below [`MEMBERS_MAX`]; those of different seeds do not overlap.
+pub(crate) fn key(seed: u64, index: u32) -> PrivateKey {
+    let base = seed.wrapping_mul(u64::from(MEMBERS_MAX));
+    PrivateKey::from_seed(base.wrapping_add(u64::from(index)))
 }
 
 /// Seed of the dealer's randomness. It includes the size, because the group key is the first number

@@ -2,16 +2,17 @@
 //!
 //! # Overview
 //!
-//! Two ways to run an alto chain without a deployment:
+//! Three ways to run an alto chain without a deployment:
 //!
 //! | type | components | use |
 //! |---|---|---|
 //! | [`Devnet`] | running validators (Simplex, BLS12-381 threshold certificates, authenticated p2p on loopback) and an indexer | a chain that grows by itself |
+//! | [`epochs::Devnet`] | likewise, with epochs: the validators reshare their key and rotate their committee | a chain whose certificates come from other committees as it grows |
 //! | [`readymade`] | a presigned chain, served by the same indexer, whose responses can be forged | a chain that grows under the control of the test, and hostile upstreams |
 //!
-//! Both serve the API of a public alto indexer (`alto_indexer::Api`, unchanged) over HTTP and WebSocket
-//! on a loopback port, and both are signed by a [`Committee`]: with equal seeds, they have the same
-//! identity and genesis.
+//! All serve the API of a public alto indexer over HTTP and WebSocket on a loopback port
+//! (`alto_indexer::Api`, unchanged; that of a chain with epochs is our own), and all are signed by a
+//! [`Committee`], or begin with one: with equal seeds, they have the same identity and genesis.
 //!
 //! # Limits
 //!
@@ -20,9 +21,12 @@
 
 mod committee;
 mod devnet;
+pub mod epochs;
 mod error;
 mod host;
+mod network;
 pub mod readymade;
+mod runtime;
 
 pub use alto_types::CertificateMode;
 pub use committee::{Certify, Committee, MEMBERS_MAX, MEMBERS_MIN};

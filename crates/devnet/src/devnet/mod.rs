@@ -18,17 +18,19 @@
 
 mod config;
 mod gate;
-mod runtime;
 #[cfg(test)]
 mod tests;
 mod upload;
 mod validator;
 
-use crate::{Committee, Error, host::Host};
+use crate::{
+    Committee, Error,
+    host::Host,
+    runtime::{self, Validators},
+};
 use alto_types::{CertificateMode, Identity, NAMESPACE, StandardScheme, VrfScheme};
-use commonware_runtime::{Clock as _, tokio::Context};
+use commonware_runtime::tokio::Context;
 pub use config::Config;
-use runtime::{Launch, Validators};
 use std::{
     fmt,
     sync::{
@@ -40,17 +42,7 @@ use std::{
 use tidewatch_core::Height;
 use tokio::sync::watch;
 use upload::{Indexed, Slot};
-use validator::Validate;
-
-/// Maximum number of attempts to start, because another process may take a reserved port.
-const START_ATTEMPTS: u32 = 3;
-/// Deadline of a start, until all validators listen. A start first flushes the file system, and waits
-/// for the directory while another devnet still holds it.
-const START_DEADLINE: Duration = Duration::from_secs(30);
-/// Maximum wait for outstanding writes at a stop. The next start on the directory waits for the rest.
-const STOP_DEADLINE: Duration = Duration::from_secs(1);
-
-const STARTING: &str = "starting the validators (is their directory in use?)";
+use validator::{Plan, Validate};
 
 /// A running chain. Dropping it stops the chain without waiting for the shutdown.
 ///
@@ -135,25 +127,20 @@ impl Devnet {
         let slot = Arc::new(Slot::new(verifier, config.block_size, tips));
         let host = Host::start(config.port, slot.renew())?;
         let paused = Arc::new(AtomicBool::new(false));
-        let mut attempt = 1;
-        let validators = loop {
-            let mut validators = runtime::launch(Launch {
+        let validators = runtime::start(&context, || {
+            let addresses = runtime::reserve(committee.members().len())?;
+            let plan = Arc::new(Plan {
                 config: config.clone(),
                 committee: committee.clone(),
+                addresses: addresses.clone(),
                 slot: slot.clone(),
                 paused: paused.clone(),
-            })?;
-            let running = validators.running();
-            match within(&context, START_DEADLINE, STARTING, running).await {
-                Ok(()) => break validators,
-                Err(error @ Error::Ended { .. }) if attempt < START_ATTEMPTS => {
-                    tracing::warn!(%error, attempt, "devnet did not start, retrying");
-                    validators.stop().await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        };
+            });
+            runtime::launch(config.directory.clone(), addresses, move |context, index| {
+                validator::run(context, plan.clone(), index)
+            })
+        })
+        .await?;
         let mode = S::MODE;
         Ok(Self { context, mode, committee, validators, host, indexed: slot, tip, paused })
     }
@@ -193,15 +180,7 @@ impl Devnet {
     ///
     /// Cancel safe: the future may be dropped and the method called again.
     pub async fn reach(&self, height: Height, deadline: Duration) -> Result<(), Error> {
-        let mut tip = self.tip.clone();
-        let reached = async {
-            let below = tokio::select! {
-                reached = tip.wait_for(|tip| *tip >= height) => reached.is_err(),
-                _ = self.validators.ended() => true,
-            };
-            if below { Err(self.validators.ended().await) } else { Ok(()) }
-        };
-        within(&self.context, deadline, "reaching a height", reached).await
+        self.validators.reach(&self.context, self.tip.clone(), height, deadline).await
     }
 
     /// Resolves with the reason when the validators end although they were not stopped.
@@ -256,24 +235,6 @@ impl Devnet {
     /// background.
     pub async fn stop(mut self) {
         self.stop_indexer().await;
-        let context = &self.context;
-        tokio::select! {
-            () = self.validators.stop() => {}
-            () = context.sleep(STOP_DEADLINE) => {
-                tracing::debug!("devnet is still writing to its directory");
-            }
-        }
-    }
-}
-
-async fn within<T>(
-    context: &Context,
-    deadline: Duration,
-    what: &'static str,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::select! {
-        result = work => result,
-        () = context.sleep(deadline) => Err(Error::Timeout { what, after: deadline }),
+        self.validators.stop_within(&self.context).await;
     }
 }

@@ -5,7 +5,7 @@ use alto_types::{Block, Finalized, Scheme};
 use commonware_cryptography::Digestible as _;
 use commonware_parallel::Sequential;
 use commonware_runtime::{
-    Runner as _, Supervisor as _,
+    Clock as _, Runner as _, Supervisor as _,
     tokio::{Config as RuntimeConfig, Runner},
 };
 use futures::StreamExt as _;

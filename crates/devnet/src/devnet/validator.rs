@@ -4,41 +4,34 @@ use super::{
     gate::Gate,
     upload::{Slot, Uploader},
 };
-use crate::{Certify, Committee, Config};
+use crate::{
+    Certify, Committee, Config,
+    network::{self, MAILBOX_SIZE, QUOTA},
+    runtime,
+};
 use alto_chain::{
     DEFAULT_BACKFILLER_MAX_ACTIVE,
     engine::{self, Engine, StableElector, stable_elector},
 };
-use alto_types::{
-    EPOCH, NAMESPACE, PublicKey, ROTATING_ELECTOR, RotatingElector, StandardScheme, VrfScheme,
-};
+use alto_types::{EPOCH, PublicKey, ROTATING_ELECTOR, RotatingElector, StandardScheme, VrfScheme};
 use commonware_consensus::{marshal, simplex::elector, types::ViewDelta};
-use commonware_cryptography::{
-    Signer as _,
-    bls12381::primitives::{group::Share, sharing::Sharing, variant::MinSig},
-    ed25519::PrivateKey,
-};
+use commonware_cryptography::Signer as _;
 use commonware_p2p::{
-    Ingress, Manager as _,
-    authenticated::discovery::{self, Network, Oracle},
+    Manager as _,
+    authenticated::discovery::{Network, Oracle},
 };
 use commonware_parallel::Sequential;
-use commonware_runtime::{Handle, Quota, Supervisor as _, tokio::Context};
-use commonware_utils::{NZU32, NZUsize, ordered::Set, union_unique};
+use commonware_runtime::{Supervisor as _, tokio::Context};
+use commonware_utils::NZU32;
 use std::{
     net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
+    num::NonZeroU32,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-/// Messages per second and peer on each channel: many times what a block time of 10 ms needs.
-const QUOTA: Quota = Quota::per_second(NZU32!(1_000));
-const MAILBOX_SIZE: NonZeroUsize = NZUsize!(256);
 /// Blocks kept for each peer by the broadcast buffer.
 const DEQUE_SIZE: usize = 16;
-/// Allowance for everything in a message except a block's payload.
-const MESSAGE_OVERHEAD: u32 = 64 * 1024;
 /// Initial slots of each freezer table (50 KiB): it grows with the chain.
 const FREEZER_TABLE_INITIAL_SIZE: u32 = 1 << 10;
 const ACTIVITY_TIMEOUT: ViewDelta = ViewDelta::new(256);
@@ -56,13 +49,6 @@ pub(super) trait Validate: Certify {
     type Elector: elector::Config<Self>;
 
     fn elector() -> Self::Elector;
-
-    /// Signing scheme of a member; `None` if the share does not belong to the polynomial.
-    fn member(
-        participants: Set<PublicKey>,
-        polynomial: Sharing<MinSig>,
-        share: Share,
-    ) -> Option<Self>;
 }
 
 impl Validate for StandardScheme {
@@ -71,14 +57,6 @@ impl Validate for StandardScheme {
     fn elector() -> Self::Elector {
         stable_elector(TERM_LENGTH, OPTIMISTIC_VIEWS)
     }
-
-    fn member(
-        participants: Set<PublicKey>,
-        polynomial: Sharing<MinSig>,
-        share: Share,
-    ) -> Option<Self> {
-        Self::signer(NAMESPACE, participants, polynomial, share)
-    }
 }
 
 impl Validate for VrfScheme {
@@ -86,14 +64,6 @@ impl Validate for VrfScheme {
 
     fn elector() -> Self::Elector {
         ROTATING_ELECTOR
-    }
-
-    fn member(
-        participants: Set<PublicKey>,
-        polynomial: Sharing<MinSig>,
-        share: Share,
-    ) -> Option<Self> {
-        Self::signer(NAMESPACE, participants, polynomial, share)
     }
 }
 
@@ -113,36 +83,6 @@ impl<S: Certify> Plan<S> {
     fn partition(&self, index: usize) -> String {
         let Config { mode, validators, seed, block_size, .. } = self.config;
         format!("{}-{validators}-{seed}-{block_size}-validator-{index}", mode.as_str())
-    }
-
-    fn network(&self, key: &PrivateKey, index: usize) -> discovery::Config<PrivateKey> {
-        let address = self.addresses[index];
-        let bootstrappers = self
-            .committee
-            .participants()
-            .iter()
-            .zip(&self.addresses)
-            .filter(|(_, other)| **other != address)
-            .map(|(peer, other)| (peer.clone(), Ingress::Socket(*other)))
-            .collect();
-        let members = NonZeroUsize::new(self.addresses.len()).unwrap_or(NonZeroUsize::MIN);
-        let mut network = discovery::Config::local(
-            key.clone(),
-            &union_unique(NAMESPACE, b"_P2P"),
-            address,
-            address,
-            bootstrappers,
-            members,
-            MESSAGE_OVERHEAD + self.config.block_size,
-        );
-        network.mailbox_size = MAILBOX_SIZE;
-        network.tracked_peer_sets = NZUsize!(1);
-        // All peers are on this machine: connect at once, and reconnect at once after a restart.
-        network.dial_frequency = Duration::from_millis(25);
-        network.peer_connection_cooldown = Duration::from_millis(200);
-        network.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(256));
-        network.allowed_handshake_rate_per_subnet = Quota::per_second(NZU32!(256));
-        network
     }
 
     fn engine(
@@ -192,13 +132,16 @@ pub(super) async fn run<S: Validate>(context: Context, plan: Arc<Plan<S>>, index
     };
     let participants = plan.committee.participants().clone();
     let polynomial = plan.committee.polynomial().clone();
-    let Some(scheme) = S::member(participants.clone(), polynomial, member.share.clone()) else {
+    let Some(scheme) = S::signing(participants.clone(), polynomial, member.share.clone()) else {
         return format!("validator {index} holds a share of another committee");
     };
     let me = member.key.public_key();
 
-    let (mut network, mut oracle) =
-        Network::new(context.child("network"), plan.network(&member.key, index));
+    let peers = participants.iter().cloned().zip(plan.addresses.iter().copied()).collect();
+    let (mut network, mut oracle) = Network::new(
+        context.child("network"),
+        network::config(&member.key, plan.addresses[index], peers, plan.config.block_size),
+    );
     oracle.track(EPOCH.get(), participants);
     let mut channel = |id| {
         let (sender, receiver) = network.register(id, QUOTA);
@@ -230,16 +173,5 @@ pub(super) async fn run<S: Validate>(context: Context, plan: Arc<Plan<S>>, index
         broadcast,
         backfill,
     );
-    first_ended(index, p2p, engine).await
-}
-
-async fn first_ended(index: usize, p2p: Handle<()>, engine: Handle<()>) -> String {
-    let (part, result) = tokio::select! {
-        result = p2p => ("p2p", result),
-        result = engine => ("engine", result),
-    };
-    match result {
-        Ok(()) => format!("the {part} of validator {index} returned"),
-        Err(error) => format!("the {part} of validator {index} ended: {error}"),
-    }
+    runtime::first_ended(index, [("p2p", p2p), ("engine", engine)]).await
 }

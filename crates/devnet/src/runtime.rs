@@ -2,31 +2,30 @@
 //!
 //! Validators are not tasks of the embedder's runtime, for three reasons:
 //!
-//! - An alto engine panics when its disk fails: with its own runtime, that ends the devnet and not the
+//! - An engine panics when its disk fails: with its own runtime, that ends the devnet and not the
 //!   follower.
 //! - A stop must be complete: the runtime returns once every task is dropped, and locks its directory
 //!   until the last write has completed, so that the next start finds a consistent directory.
 //! - Signature verification must not block the threads of the follower.
 
-use super::{
-    upload::Slot,
-    validator::{self, Plan, Validate},
-};
-use crate::{Committee, Config, Error};
+use crate::Error;
 use commonware_runtime::{
-    Clock as _, Network as _, Runner as _, Spawner as _, Supervisor as _,
+    Clock as _, Handle, Network as _, Runner as _, Spawner as _, Supervisor as _,
     tokio::{Config as RuntimeConfig, Context, Runner},
 };
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::{
+    future::select_all,
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
     thread::{Builder, JoinHandle},
     time::Duration,
 };
 use tempfile::TempDir;
+use tidewatch_core::Height;
 use tokio::sync::{oneshot, watch};
 
 const THREAD: &str = "devnet-validators";
@@ -37,27 +36,28 @@ const BLOCKING_THREADS: usize = 32;
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// Maximum duration of an orderly shutdown; after it, the remaining tasks are dropped.
 const ORDERLY_STOP: Duration = Duration::from_millis(250);
+/// Maximum number of attempts to start, because another process may take a reserved port.
+const START_ATTEMPTS: u32 = 3;
+/// Deadline of a start, until all validators listen. A start first flushes the file system, and waits
+/// for the directory while another devnet still holds it.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Maximum wait for outstanding writes at a stop. The next start on the directory waits for the rest.
+const STOP_DEADLINE: Duration = Duration::from_secs(1);
+
+const STARTING: &str = "starting the validators (is their directory in use?)";
 
 /// Lifecycle of the validators.
 #[derive(Clone, Debug)]
-pub(super) enum Phase {
+enum Phase {
     Starting,
     Running,
     /// The validators ended and released all resources. The reason is `None` if they were stopped.
     Ended(Option<String>),
 }
 
-/// Arguments of [`launch`].
-pub(super) struct Launch<S: Validate> {
-    pub(super) config: Config,
-    pub(super) committee: Arc<Committee>,
-    pub(super) slot: Arc<Slot<S>>,
-    pub(super) paused: Arc<AtomicBool>,
-}
-
 /// Handle of the running validators. Dropping it stops them.
 #[derive(Debug)]
-pub(super) struct Validators {
+pub(crate) struct Validators {
     /// Addresses of their p2p listeners.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by Debug and by tests"))]
     addresses: Vec<SocketAddr>,
@@ -88,7 +88,7 @@ impl Directory {
 
 /// Finds free loopback ports. The p2p network binds its own listeners, so the ports are released before
 /// use: if another process takes one in between, the start fails and is retried with other ports.
-fn reserve(count: usize) -> Result<Vec<SocketAddr>, Error> {
+pub(crate) fn reserve(count: usize) -> Result<Vec<SocketAddr>, Error> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let bind = |source| Error::Bind { address: any, source };
     let listeners =
@@ -96,13 +96,39 @@ fn reserve(count: usize) -> Result<Vec<SocketAddr>, Error> {
     listeners.iter().map(|listener| listener.local_addr().map_err(bind)).collect()
 }
 
-/// Starts the validators on their own thread, and returns immediately.
-pub(super) fn launch<S: Validate>(launch: Launch<S>) -> Result<Validators, Error> {
-    let Launch { config, committee, slot, paused } = launch;
-    let directory = Directory::open(config.directory.clone())?;
-    let addresses = reserve(committee.members().len())?;
-    let plan = Plan { config, committee, addresses: addresses.clone(), slot, paused };
-    let plan = Arc::new(plan);
+/// Starts validators by `attempt`, and returns once all of them listen. Tries again with other ports if
+/// they end before that.
+pub(crate) async fn start(
+    context: &Context,
+    attempt: impl Fn() -> Result<Validators, Error>,
+) -> Result<Validators, Error> {
+    let mut number = 1;
+    loop {
+        let mut validators = attempt()?;
+        match within(context, START_DEADLINE, STARTING, validators.running()).await {
+            Ok(()) => return Ok(validators),
+            Err(error @ Error::Ended { .. }) if number < START_ATTEMPTS => {
+                tracing::warn!(%error, number, "devnet did not start, retrying");
+                validators.stop().await;
+                number += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Starts one validator for each address on their own thread, and returns immediately. `run` runs the
+/// validator of an index until one of its parts ends, and returns which one and why.
+pub(crate) fn launch<R, F>(
+    directory: Option<PathBuf>,
+    addresses: Vec<SocketAddr>,
+    run: R,
+) -> Result<Validators, Error>
+where
+    R: Fn(Context, usize) -> F + Clone + Send + 'static,
+    F: Future<Output = String> + Send + 'static,
+{
+    let directory = Directory::open(directory)?;
     let (stop, stopped) = oneshot::channel();
     let (phase, watched) = watch::channel(Phase::Starting);
 
@@ -111,12 +137,14 @@ pub(super) fn launch<S: Validate>(launch: Launch<S>) -> Result<Validators, Error
         .with_max_blocking_threads(BLOCKING_THREADS)
         .with_storage_directory(directory.path.clone())
         .with_catch_panics(true);
+    let listeners = addresses.clone();
     let thread = Builder::new()
         .name(THREAD.into())
         .spawn(move || {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 let phase = &phase;
-                Runner::new(runtime).start(|context| supervise(context, plan, stopped, phase))
+                Runner::new(runtime)
+                    .start(|context| supervise(context, listeners, run, stopped, phase))
             }));
             // A temporary directory must be removed before the end of the validators is observable.
             drop(directory);
@@ -128,23 +156,28 @@ pub(super) fn launch<S: Validate>(launch: Launch<S>) -> Result<Validators, Error
 }
 
 /// Runs all validators until they are stopped, or until the first one ends, and returns its reason.
-async fn supervise<S: Validate>(
+async fn supervise<R, F>(
     context: Context,
-    plan: Arc<Plan<S>>,
+    addresses: Vec<SocketAddr>,
+    run: R,
     stopped: oneshot::Receiver<()>,
     phase: &watch::Sender<Phase>,
-) -> Option<String> {
-    let mut validators: FuturesUnordered<_> = (0..plan.addresses.len())
+) -> Option<String>
+where
+    R: Fn(Context, usize) -> F + Clone + Send + 'static,
+    F: Future<Output = String> + Send + 'static,
+{
+    let mut validators: FuturesUnordered<_> = (0..addresses.len())
         .map(|index| {
-            let plan = plan.clone();
+            let run = run.clone();
             context
                 .child("validator")
                 .with_attribute("index", index)
-                .spawn(move |context| validator::run(context, plan, index))
+                .spawn(move |context| run(context, index))
         })
         .collect();
     let listening = async {
-        for address in &plan.addresses {
+        for address in &addresses {
             while context.dial(*address).await.is_err() {
                 context.sleep(PROBE_INTERVAL).await;
             }
@@ -169,14 +202,41 @@ async fn supervise<S: Validate>(
     }
 }
 
+/// Waits for the first part of a validator that ends, and returns which one and why.
+pub(crate) async fn first_ended(
+    index: usize,
+    parts: impl IntoIterator<Item = (&'static str, Handle<()>)>,
+) -> String {
+    let parts =
+        parts.into_iter().map(|(part, handle)| Box::pin(async move { (part, handle.await) }));
+    let ((part, result), _, _) = select_all(parts).await;
+    match result {
+        Ok(()) => format!("the {part} of validator {index} returned"),
+        Err(error) => format!("the {part} of validator {index} ended: {error}"),
+    }
+}
+
+/// Does `work` before the deadline.
+pub(crate) async fn within<T>(
+    context: &Context,
+    deadline: Duration,
+    what: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        result = work => result,
+        () = context.sleep(deadline) => Err(Error::Timeout { what, after: deadline }),
+    }
+}
+
 impl Validators {
     #[cfg(test)]
-    pub(super) fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// Resolves once all validators listen.
-    pub(super) async fn running(&self) -> Result<(), Error> {
+    async fn running(&self) -> Result<(), Error> {
         let mut phase = self.phase.clone();
         match phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await.as_deref() {
             Ok(Phase::Running | Phase::Starting) => Ok(()),
@@ -186,7 +246,7 @@ impl Validators {
     }
 
     /// Resolves with the reason once the validators have ended.
-    pub(super) async fn ended(&self) -> Error {
+    pub(crate) async fn ended(&self) -> Error {
         let mut phase = self.phase.clone();
         match phase.wait_for(|phase| matches!(phase, Phase::Ended(_))).await.as_deref() {
             Ok(Phase::Ended(reason)) => ended(reason.clone()),
@@ -194,8 +254,36 @@ impl Validators {
         }
     }
 
+    /// Waits until `tip` is at or above `height`.
+    pub(crate) async fn reach(
+        &self,
+        context: &Context,
+        mut tip: watch::Receiver<Height>,
+        height: Height,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let reached = async {
+            let below = tokio::select! {
+                reached = tip.wait_for(|tip| *tip >= height) => reached.is_err(),
+                _ = self.ended() => true,
+            };
+            if below { Err(self.ended().await) } else { Ok(()) }
+        };
+        within(context, deadline, "reaching a height", reached).await
+    }
+
+    /// Stops the validators, and waits a second for outstanding writes.
+    pub(crate) async fn stop_within(&mut self, context: &Context) {
+        tokio::select! {
+            () = self.stop() => {}
+            () = context.sleep(STOP_DEADLINE) => {
+                tracing::debug!("devnet is still writing to its directory");
+            }
+        }
+    }
+
     /// Stops the validators and waits until all their resources are released.
-    pub(super) async fn stop(&mut self) {
+    async fn stop(&mut self) {
         drop(self.stop.take());
         let _ = self.ended().await;
         if let Some(thread) = self.thread.take() {
