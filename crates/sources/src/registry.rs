@@ -58,7 +58,10 @@ pub struct Target {
     pub(crate) open: Box<Open>,
 }
 
-type Open = dyn FnOnce(Context, Arc<dyn Monitor>) -> Result<Opened, Fault> + Send;
+type Open = dyn FnOnce(Context, Arc<dyn Monitor>) -> Opening + Send;
+
+/// A source that is being opened.
+pub(crate) type Opening = BoxFuture<'static, Result<Opened, Fault>>;
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,9 +75,11 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// `InvalidConfig`: the addresses do not go together, or no TLS can be set up for one.
-    pub fn open(self, context: Context, monitor: Arc<dyn Monitor>) -> Result<Opened, Fault> {
-        (self.open)(context, monitor)
+    /// `InvalidConfig`: the addresses do not go together, or no TLS can be set up for one. Where a source
+    /// keeps something on disk (the epochs of a certified chain): the disk fails, or belongs to another
+    /// chain.
+    pub async fn open(self, context: Context, monitor: Arc<dyn Monitor>) -> Result<Opened, Fault> {
+        (self.open)(context, monitor).await
     }
 }
 
@@ -86,9 +91,9 @@ pub struct Opened {
     pub name: String,
     /// Decodes its blocks.
     pub decoder: BlockDecoder,
-    /// Starts the actor that receives pushes, where the source has one. Without it the source works, and
-    /// is polled.
-    pub upstream: Option<Box<dyn FnOnce() -> Running + Send>>,
+    /// Starts the source's own actors, in the order in which they are to be started: the one that keeps
+    /// its epochs on disk, the one that receives pushes. Without the latter the source works, and is polled.
+    pub actors: Vec<Start>,
     /// What the source did so far, for people: "12 requests".
     pub work: Box<dyn Fn() -> String + Send + Sync>,
     /// The program that answers at the addresses, for people: "node".
@@ -99,6 +104,9 @@ pub struct Opened {
     /// does not ask one.
     pub(crate) probe: Option<Probe>,
 }
+
+/// Starts an actor.
+pub type Start = Box<dyn FnOnce() -> Running + Send>;
 
 /// Returns the fault of every endpoint if none answers.
 pub(crate) type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), Vec<Fault>>> + Send + Sync>;
@@ -196,7 +204,7 @@ pub(crate) use nodes::{Nodes, nodes};
 /// What the families that are followed by nodes have in common.
 #[cfg(feature = "rpc")]
 mod nodes {
-    use super::{Opened, Refused, Target, all};
+    use super::{Opened, Opening, Refused, Target, all};
     use crate::rpc::{Config, Work};
     use commonware_codec::Codec;
     use commonware_runtime::tokio::Context;
@@ -229,13 +237,13 @@ mod nodes {
         }
         let names: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
         let Nodes { open, work, .. } = *family;
-        let open = move |context, monitor| {
+        let opened = move |context, monitor| {
             let source = Arc::new(open(context, &endpoints, monitor, &Config::default())?);
             Ok(Opened {
                 name: source.name().to_owned(),
                 source: AnySource::new(source.clone()),
                 decoder: BlockDecoder::new::<S::Block>(()),
-                upstream: None,
+                actors: Vec::new(),
                 work: Box::new(move || {
                     let requests: u64 = work(&source).iter().map(|work| work.requests).sum();
                     format!("{requests} requests")
@@ -244,6 +252,9 @@ mod nodes {
                 has_identity: false,
                 probe: None,
             })
+        };
+        let open = move |context, monitor| -> Opening {
+            Box::pin(std::future::ready(opened(context, monitor)))
         };
         Ok(Target { name: names.join(", "), open: Box::new(open) })
     }

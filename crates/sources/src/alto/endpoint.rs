@@ -5,7 +5,7 @@ use crate::{
     secrets,
 };
 use alto_types::CertificateMode;
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU64, str::FromStr};
 use url::Url;
 
 /// What an endpoint looks like, for messages.
@@ -32,8 +32,11 @@ pub enum EndpointError {
     Mode,
     /// A parameter that means nothing here, or comes twice. Its name is not repeated: a key in a query
     /// may stand alone.
-    #[error("unexpected parameter: the only ones are mode and rate, each once")]
+    #[error("unexpected parameter: the only ones are mode, epoch_length and rate, each once")]
     Parameter,
+    /// The length of an epoch is wrong.
+    #[error("epoch_length is the number of blocks of an epoch: at least 2")]
+    EpochLength,
     /// The rate is wrong, or comes twice.
     #[error("the parameter rate is wrong: {}", rate::EXPECTED)]
     Rate,
@@ -44,6 +47,8 @@ pub enum EndpointError {
 
 /// The address of an alto indexer and the certificate mode of its chain.
 ///
+/// `&epoch_length=N` says that the validators reshare their key every `N` blocks.
+///
 /// `&rate=N` is how many requests a second may be made. There is no limit unless the address says so.
 ///
 /// `Display` and `Debug` show scheme, host and port alone: user, password and path may be secrets.
@@ -51,6 +56,7 @@ pub enum EndpointError {
 pub struct Endpoint {
     url: Url,
     mode: CertificateMode,
+    epoch_length: Option<NonZeroU64>,
     rate: Rate,
 }
 
@@ -58,6 +64,12 @@ impl Endpoint {
     /// How the chain is certified.
     pub const fn mode(&self) -> CertificateMode {
         self.mode
+    }
+
+    /// Blocks of an epoch, on a network whose validators reshare their key; `None` on one that keeps its
+    /// validators.
+    pub const fn epoch_length(&self) -> Option<NonZeroU64> {
+        self.epoch_length
     }
 
     /// How often it may be asked.
@@ -89,18 +101,23 @@ impl FromStr for Endpoint {
             return Err(EndpointError::Fragment);
         }
         let rate = Rate::take(&mut url).map_err(|WrongRate| EndpointError::Rate)?;
-        let mut mode = None;
+        let (mut mode, mut epoch_length) = (None, None);
         for (name, value) in url.query_pairs() {
-            if name != "mode" || mode.is_some() {
-                return Err(EndpointError::Parameter);
+            match &*name {
+                "mode" if mode.is_none() => {
+                    mode = Some(value.parse().map_err(|_| EndpointError::Mode)?);
+                }
+                "epoch_length" if epoch_length.is_none() => {
+                    let length = value.parse().ok().filter(|length: &NonZeroU64| length.get() > 1);
+                    epoch_length = Some(length.ok_or(EndpointError::EpochLength)?);
+                }
+                _ => return Err(EndpointError::Parameter),
             }
-            let parsed = value.parse().map_err(|_| EndpointError::Mode)?;
-            mode = Some(parsed);
         }
         let mode = mode.ok_or(EndpointError::NoMode)?;
         url.set_query(None);
         secrets::keep(&url);
-        Ok(Self { url, mode, rate })
+        Ok(Self { url, mode, epoch_length, rate })
     }
 }
 
@@ -155,7 +172,7 @@ mod tests {
 
     #[test]
     fn wrong_addresses_are_refused_with_what_to_do() {
-        use EndpointError::{Fragment, Mode, NoMode, Parameter, Scheme, Url};
+        use EndpointError::{EpochLength, Fragment, Mode, NoMode, Parameter, Scheme, Url};
         let table = [
             ("", Scheme),
             ("http://host:1?mode=vrf", Scheme),
@@ -171,6 +188,10 @@ mod tests {
             ("alto+http://host?mode=threshold", Mode),
             ("alto+http://host?mode=standard?apikey=hunter2", Mode),
             ("alto+http://host?mode=vrf&mode=vrf", Parameter),
+            ("alto+http://host?mode=vrf&epoch_length=1", EpochLength),
+            ("alto+http://host?mode=vrf&epoch_length=", EpochLength),
+            ("alto+http://host?mode=vrf&epoch_length=hunter2", EpochLength),
+            ("alto+http://host?mode=vrf&epoch_length=9&epoch_length=9", Parameter),
             ("alto+http://host?token=hunter2&mode=vrf", Parameter),
             ("alto+http://host?hunter2&mode=vrf", Parameter),
             ("alto+http://host?mode=vrf&rate=hunter2", EndpointError::Rate),

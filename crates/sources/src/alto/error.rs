@@ -26,6 +26,9 @@ pub enum AltoError {
         size = Identity::SIZE
     )]
     NotAKey(codec::Error),
+    /// An epoch of fewer than two blocks.
+    #[error("an epoch has at least 2 blocks")]
+    EpochLength,
     /// No client can be set up.
     #[error("{0}")]
     Setup(String),
@@ -110,9 +113,11 @@ pub enum AltoError {
 impl AltoError {
     pub(crate) const fn kind(&self) -> FaultKind {
         match self {
-            Self::NoEndpoint | Self::OtherMode { .. } | Self::NotAKey(_) | Self::Setup(_) => {
-                FaultKind::InvalidConfig
-            }
+            Self::NoEndpoint
+            | Self::OtherMode { .. }
+            | Self::NotAKey(_)
+            | Self::EpochLength
+            | Self::Setup(_) => FaultKind::InvalidConfig,
             Self::NoAnswer { .. } | Self::Request { late: true, .. } => FaultKind::Timeout,
             Self::Status { .. } | Self::NoPush { refused: true, .. } => FaultKind::Unavailable,
             Self::Request { .. }

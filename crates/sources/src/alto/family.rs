@@ -1,17 +1,20 @@
 //! Alto in the registry.
 
 use super::{
-    AltoBlock, AltoError, CertificateMode, Config, Endpoint, HttpTransport, Scheme, StandardScheme,
-    VrfScheme, open, public_key,
+    AltoBlock, AltoError, CertificateMode, Config, Endpoint, HttpTransport, OpenedUnder, Scheme,
+    StandardScheme, VrfScheme, chain_id, open, open_under, public_key, schemes,
 };
 use crate::{
     error::fault,
-    registry::{Family, Opened, Refused, Target, all, required},
+    registry::{Family, Opened, Opening, Refused, Start, Target, all, required},
 };
 use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use std::{sync::Arc, time::Duration};
-use tidewatch_certified::Transport as _;
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use tidewatch_certified::{
+    Epochs, Transport as _,
+    epochs::keeper::{self, Keeper},
+};
 use tidewatch_core::{AnySource, BlockDecoder, Fault, Monitor, Running, within};
 
 /// Chains that are followed by alto indexers.
@@ -19,11 +22,14 @@ pub(crate) const FAMILY: Family = Family {
     prefix: "alto",
     forms: &["alto+http://HOST:PORT?mode=standard|vrf"],
     chain: "an alto network, by its indexer",
-    parameters: "",
+    parameters: "`&epoch_length=N`: the validators reshare their key every N blocks",
     asks: "an alto indexer",
     tiers: "finalized and proposed, by certificates",
     parse,
 };
+
+/// Where the boundaries of epochs are kept.
+const EPOCHS: &str = "epochs";
 
 /// How long an endpoint may take to say that it is there.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
@@ -34,40 +40,76 @@ fn parse(addresses: &[&str], identity: Option<&str>) -> Result<Target, Refused> 
     if endpoints.iter().any(|endpoint| endpoint.mode() != mode) {
         return Err(Refused::Mixed("the sources are of different certificate modes"));
     }
+    let length = endpoints.first().and_then(Endpoint::epoch_length);
+    if endpoints.iter().any(|endpoint| endpoint.epoch_length() != length) {
+        return Err(Refused::Mixed("the sources have epochs of different length"));
+    }
     let identity = required(identity)?;
     public_key(&identity).map_err(|fault| Refused::Identity(fault.detail))?;
     let names: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
     let name = format!("{} ({} certificates)", names.join(", "), mode.as_str());
     let opened = name.clone();
-    let open = move |context, monitor| match mode {
-        CertificateMode::Standard => {
-            erased::<StandardScheme>(context, &endpoints, &identity, monitor, opened)
-        }
-        CertificateMode::Vrf => {
-            erased::<VrfScheme>(context, &endpoints, &identity, monitor, opened)
+    let network = Network { endpoints, identity, length, name: opened };
+    let open = move |context, monitor| -> Opening {
+        match mode {
+            CertificateMode::Standard => Box::pin(network.open::<StandardScheme>(context, monitor)),
+            CertificateMode::Vrf => Box::pin(network.open::<VrfScheme>(context, monitor)),
         }
     };
     Ok(Target { name, open: Box::new(open) })
 }
 
-fn erased<S: Scheme>(
-    context: Context,
-    endpoints: &[Endpoint],
-    identity: &[u8],
-    monitor: Arc<dyn Monitor>,
+/// What is known of a network before it is opened.
+struct Network {
+    endpoints: Vec<Endpoint>,
+    identity: Vec<u8>,
+    /// Blocks of an epoch, where validators change.
+    length: Option<NonZeroU64>,
     name: String,
-) -> Result<Opened, Fault> {
+}
+
+impl Network {
+    async fn open<S: Scheme>(
+        self,
+        context: Context,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Opened, Fault> {
+        let Self { endpoints, identity, length, name } = self;
+        let config = Config::default();
+        let Some(length) = length else {
+            let probe = context.child("probe");
+            let opened = open::<_, S>(context, &endpoints, &identity, monitor, config)?;
+            return Ok(erased(probe, opened, name, Vec::new()));
+        };
+        let chain = chain_id(&identity, S::MODE);
+        let schemes = schemes::<S>(&identity, length, &config)?;
+        let kept = keeper::Config { chain: chain.clone(), partition: EPOCHS.into() };
+        let keeper = Keeper::open(context.child("epochs"), kept, &schemes).await?;
+        let probe = context.child("probe");
+        let opened = open_under(context, &endpoints, chain, schemes, monitor, config)?;
+        Ok(erased(probe, opened, name, vec![Box::new(|| Running::start(keeper))]))
+    }
+}
+
+/// The source with its types erased. Of its actors, `before` are started before the upstream.
+fn erased<X: Epochs>(
+    clock: Context,
+    (source, upstream): OpenedUnder<Context, X>,
+    name: String,
+    before: Vec<Start>,
+) -> Opened {
     let config = Config::default();
     let decoder = BlockDecoder::new::<AltoBlock>(AltoBlock::codec(config.block_size_max));
-    let clock = Arc::new(context.child("probe"));
-    let (source, upstream) = open::<_, S>(context, endpoints, identity, monitor, config)?;
+    let clock = Arc::new(clock);
     let source = Arc::new(source);
+    let mut actors = before;
+    actors.push(Box::new(|| Running::start(upstream)));
     let (asked, worked) = (source.clone(), source.clone());
-    Ok(Opened {
+    Opened {
         source: AnySource::new(source),
         name,
         decoder,
-        upstream: Some(Box::new(|| Running::start(upstream))),
+        actors,
         work: Box::new(move || format!("{} certificates checked", worked.work().checks_total())),
         server: "indexer",
         has_identity: true,
@@ -75,7 +117,7 @@ fn erased<S: Scheme>(
             let (clock, source) = (clock.clone(), asked.clone());
             Box::pin(async move { probe(&*clock, source.transport().endpoints()).await })
         })),
-    })
+    }
 }
 
 /// Probes all endpoints at once; the first that answers suffices.

@@ -41,6 +41,7 @@
 //! path, are part of no name, message, metric or `Debug` text.
 
 mod block;
+mod boundary;
 mod endpoint;
 mod error;
 mod family;
@@ -50,6 +51,7 @@ mod transport;
 mod tests;
 
 pub use block::AltoBlock;
+pub use boundary::AltoBoundary;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::AltoError;
 pub(crate) use family::FAMILY;
@@ -60,12 +62,18 @@ pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};
 use crate::{error::fault, rate::Meter};
 use alto_types::{EPOCH, Identity, NAMESPACE};
 use commonware_codec::DecodeExt as _;
+use commonware_consensus::types::{Epoch, FixedEpocher};
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_formatting::hex;
 use commonware_runtime::{Clock, Metrics, Spawner};
 use rand::CryptoRng;
-use std::{num::NonZeroUsize, sync::Arc};
-use tidewatch_certified::{CertifiedSource, Failover, OneEpoch, Parts, Upstream};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+};
+use tidewatch_certified::{
+    CertifiedSource, Epochs, Failover, OneEpoch, Parts, Schemes, SchemesParts, Upstream,
+};
 use tidewatch_core::{ChainId, Fault, Monitor};
 
 /// Payload allowance of a block where nobody says how large the network's blocks are: that of the
@@ -92,24 +100,47 @@ impl Default for Config {
 pub trait Scheme: alto_types::Scheme {
     /// The mode.
     const MODE: CertificateMode;
+
+    /// The group's public key.
+    fn identity(&self) -> &Identity;
 }
 
 impl Scheme for StandardScheme {
     const MODE: CertificateMode = CertificateMode::Standard;
+
+    fn identity(&self) -> &Identity {
+        self.identity()
+    }
 }
 
 impl Scheme for VrfScheme {
     const MODE: CertificateMode = CertificateMode::Vrf;
+
+    fn identity(&self) -> &Identity {
+        self.identity()
+    }
 }
 
-/// An alto chain as a source.
-pub type AltoSource<E, S> = CertifiedSource<E, Failover<HttpTransport>, OneEpoch<S>, AltoBlock>;
+/// The epochs of an alto network whose validators reshare their key.
+pub type AltoSchemes<S> = Schemes<FixedEpocher, AltoBoundary<S>, AltoBlock>;
+
+/// An alto chain as a source, under a table of epochs.
+pub type SourceUnder<E, X> = CertifiedSource<E, Failover<HttpTransport>, X, AltoBlock>;
+
+/// The push connection of a [`SourceUnder`].
+pub type UpstreamUnder<E, X> = Upstream<E, Failover<HttpTransport>, X, AltoBlock>;
+
+/// A source and its upstream, as [`open_under`] makes them.
+pub type OpenedUnder<E, X> = (SourceUnder<E, X>, UpstreamUnder<E, X>);
+
+/// An alto chain whose validators never change their key, as a source.
+pub type AltoSource<E, S> = SourceUnder<E, OneEpoch<S>>;
 
 /// The push connection of an [`AltoSource`].
-pub type AltoUpstream<E, S> = Upstream<E, Failover<HttpTransport>, OneEpoch<S>, AltoBlock>;
+pub type AltoUpstream<E, S> = UpstreamUnder<E, OneEpoch<S>>;
 
 /// A source and its upstream, as [`open`] makes them.
-pub type Opened<E, S> = (AltoSource<E, S>, AltoUpstream<E, S>);
+pub type Opened<E, S> = OpenedUnder<E, OneEpoch<S>>;
 
 /// Makes a source for the chain whose validators hold the group public key `identity`, and the upstream
 /// that brings it pushes once it is started. Several endpoints are asked in turn (see [`Failover`]). What
@@ -124,13 +155,59 @@ pub fn open<E, S>(
     endpoints: &[Endpoint],
     identity: &[u8],
     monitor: Arc<dyn Monitor>,
-    mut config: Config,
+    config: Config,
 ) -> Result<Opened<E, S>, Fault>
 where
     E: Clock + Metrics + Spawner + CryptoRng,
     S: Scheme,
 {
-    let key = public_key(identity)?;
+    let epochs = OneEpoch::new(EPOCH, S::certificate_verifier(NAMESPACE, public_key(identity)?));
+    open_under(context, endpoints, chain_id(identity, S::MODE), epochs, monitor, config)
+}
+
+/// The epochs of a network whose validators reshare their key every `length` blocks, and hold `identity` in
+/// epoch 0. Everything else is learned from the last block of each epoch; see
+/// [`epochs`](tidewatch_certified::epochs).
+///
+/// # Errors
+///
+/// `Setting`, with what to do about it: the identity is not a key, or an epoch has fewer than two blocks.
+pub fn schemes<S: Scheme>(
+    identity: &[u8],
+    length: NonZeroU64,
+    config: &Config,
+) -> Result<AltoSchemes<S>, Fault> {
+    if length.get() < 2 {
+        return Err(fault("alto", AltoError::EpochLength));
+    }
+    let parts = SchemesParts {
+        epocher: FixedEpocher::new(length),
+        boundary: AltoBoundary::default(),
+        blocks: AltoBlock::codec(config.block_size_max),
+        certificates: (),
+    };
+    let scheme = S::certificate_verifier(NAMESPACE, public_key(identity)?);
+    Ok(Schemes::new(parts, Epoch::zero(), scheme))
+}
+
+/// As [`open`], for the network called `chain` whose epochs are `epochs`: [`AltoSchemes`], or a table of your
+/// own.
+///
+/// # Errors
+///
+/// `Setting`, as [`open`].
+pub fn open_under<E, X>(
+    context: E,
+    endpoints: &[Endpoint],
+    chain: ChainId,
+    epochs: X,
+    monitor: Arc<dyn Monitor>,
+    mut config: Config,
+) -> Result<OpenedUnder<E, X>, Fault>
+where
+    E: Clock + Metrics + Spawner + CryptoRng,
+    X: Epochs<Scheme: Scheme>,
+{
     let [first, others @ ..] = endpoints else {
         return Err(fault("alto", AltoError::NoEndpoint));
     };
@@ -146,8 +223,8 @@ where
         config.certified.concurrency = config.certified.concurrency.min(least);
     }
     let connect = |endpoint: &Endpoint| {
-        if endpoint.mode() != S::MODE {
-            let (theirs, ours) = (endpoint.mode().as_str(), S::MODE.as_str());
+        if endpoint.mode() != X::Scheme::MODE {
+            let (theirs, ours) = (endpoint.mode().as_str(), X::Scheme::MODE.as_str());
             return Err(fault(endpoint.to_string(), AltoError::OtherMode { theirs, ours }));
         }
         let transport = HttpTransport::new(endpoint, &each)?;
@@ -156,10 +233,10 @@ where
     };
     let others = others.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     let parts = Parts {
-        chain: chain_id(identity, S::MODE),
+        chain,
         genesis: AltoBlock::genesis(),
         codec: AltoBlock::codec(config.block_size_max),
-        epochs: OneEpoch::new(EPOCH, S::certificate_verifier(NAMESPACE, key)),
+        epochs,
         transport: Failover::new(connect(first)?, others),
         monitor,
     };

@@ -125,7 +125,8 @@ impl Run {
         data: &DataDir,
     ) -> Outcome<()> {
         let monitor = self.audience.monitor();
-        let opened = target.open(self.context.child("source"), monitor.clone())?;
+        let opened = target.open(self.context.child("source"), monitor.clone()).await;
+        let opened = opened.map_err(|fault| Problem::ended(fault, data.path()))?;
         let check = match opened.has_identity {
             true => "check the address and --identity",
             false => "check the address",
@@ -159,7 +160,7 @@ impl Run {
             supervisor: supervisor::Config { stop_limit: STOP_LIMIT, ..Default::default() },
         };
         let follower = Follower::start(self.context.child("follower"), config);
-        if let Some(start) = opened.upstream {
+        for start in opened.actors {
             follower.supervise(Member::critical(start()));
         }
         if let Some(consumer) = self.audience.events() {
