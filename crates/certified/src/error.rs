@@ -240,6 +240,20 @@ pub enum Error {
         /// The epoch.
         epoch: Epoch,
     },
+    /// The newest epoch that is known ended too long ago to go on from there.
+    #[error(
+        "the newest known epoch is {epoch}, and it began {} ago: more than {} is too long to trust \
+         its keys still",
+        span(*age), span(*age_max)
+    )]
+    TooOld {
+        /// The newest epoch that is known.
+        epoch: Epoch,
+        /// The age of the block that ended the one before.
+        age: Duration,
+        /// The age that is allowed.
+        age_max: Duration,
+    },
     /// The disk that boundaries are kept on failed.
     #[error("the epochs cannot be stored: {0}")]
     Disk(metadata::Error),
@@ -288,11 +302,22 @@ impl Reason for Error {
             | Self::Silence { .. } => FaultKind::Timeout,
             Self::Overloaded { .. } | Self::NothingVerified => FaultKind::Unavailable,
             Self::Stopped { .. } => FaultKind::Stopped,
+            Self::TooOld { .. } => FaultKind::InvalidConfig,
             Self::OtherKey { .. } | Self::OtherChain { .. } => FaultKind::WrongChain,
             Self::Disk(_) => FaultKind::Disk,
             Self::Unreadable { .. } => FaultKind::CorruptRecord,
             Self::NoEndpoint => FaultKind::Bug,
         }
+    }
+}
+
+/// A duration in days, where it has some.
+fn span(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match duration.as_secs() / DAY {
+        0 => format!("{duration:?}"),
+        1 => "1 day".into(),
+        days => format!("{days} days"),
     }
 }
 

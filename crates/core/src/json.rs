@@ -12,10 +12,13 @@
 //! {"event":"fault","kind":"...","source":"...","detail":"..."}
 //! {"event":"status","state":"live","lag":0,"source_height":9 or null}
 //! {"event":"status","state":"lagging","lag":1,"source_height":9,"cause":"missing"}
+//! {"event":"status","state":"live","lag":0,"source_height":99,"verification":{"epoch":9,
+//!   "anchor":"identity","age_ms":40 or null,"seen":99,"verified":99,"contiguous":99}}
 //! ```
 
 use crate::{
     BlockRef, Cause, CheckpointRef, Cursor, Digest, Event, Fault, Status, Tier, Tip, TipSet,
+    Verification,
 };
 use serde::{Serialize, Serializer};
 
@@ -70,6 +73,9 @@ pub enum Line<'a> {
         /// The public name of what keeps the state from being live, where more is known than the state.
         #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<&'static str>,
+        /// What the certificates rest on, for a chain whose validators change.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verification: Option<Verified>,
     },
 }
 
@@ -102,7 +108,35 @@ impl From<&Status> for Line<'_> {
     fn from(status: &Status) -> Self {
         let source_height = status.source_height.map(|height| height.get());
         let cause = status.cause.map(Cause::as_str);
-        Self::Status { state: status.state.as_str(), lag: status.lag, source_height, cause }
+        let verification = status.verification.map(Into::into);
+        let (state, lag) = (status.state.as_str(), status.lag);
+        Self::Status { state, lag, source_height, cause, verification }
+    }
+}
+
+/// How far a chain whose validators change is verified, and on whose word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// The newest epoch whose certificate scheme is known.
+    pub epoch: u64,
+    /// The public name of what the first of them was taken from.
+    pub anchor: &'static str,
+    /// The age of the newest known block that ends an epoch, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// The height that was last claimed.
+    pub seen: Option<u64>,
+    /// The highest block that verified.
+    pub verified: Option<u64>,
+    /// The highest block that was delivered with everything below it.
+    pub contiguous: Option<u64>,
+}
+
+impl From<Verification> for Verified {
+    fn from(verification: Verification) -> Self {
+        let Verification { epoch, anchor, age_ms, seen, verified, contiguous } = verification;
+        let [seen, verified, contiguous] =
+            [seen, verified, contiguous].map(|height| height.map(|height| height.get()));
+        Self { epoch, anchor: anchor.as_str(), age_ms, seen, verified, contiguous }
     }
 }
 
@@ -280,6 +314,7 @@ mod tests {
             source_height,
             tip_age_ms: Some(1),
             cause: None,
+            verification: None,
         };
         let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":9}"#;
         assert_eq!(line(&(&status(Some(Height::new(9)))).into()), want);
@@ -287,6 +322,22 @@ mod tests {
         assert_eq!(line(&(&status(None)).into()), want);
         let status = Status { cause: Some(Cause::TipAhead), ..status(None) };
         let want = r#"{"event":"status","state":"catching_up","lag":7,"source_height":null,"cause":"tip_ahead"}"#;
+        assert_eq!(line(&(&status).into()), want);
+        let height = |value| Some(Height::new(value));
+        let verification = Some(Verification {
+            epoch: 3,
+            anchor: crate::Anchor::FirstUse,
+            age_ms: None,
+            seen: height(40),
+            verified: height(39),
+            contiguous: height(9),
+        });
+        let status = Status { cause: None, verification, ..status };
+        let want = concat!(
+            r#"{"event":"status","state":"catching_up","lag":7,"source_height":null,"#,
+            r#""verification":{"epoch":3,"anchor":"first_use","age_ms":null,"#,
+            r#""seen":40,"verified":39,"contiguous":9}}"#,
+        );
         assert_eq!(line(&(&status).into()), want);
     }
 }

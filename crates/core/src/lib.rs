@@ -70,7 +70,7 @@ pub use event::{Event, Record};
 pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
 pub use head::{Head, HeadSender, Heads};
 pub use log::{EventLog, History, LogError, Positions};
-pub use monitor::{Cause, Monitor, State, Status};
+pub use monitor::{Cause, Monitor, State, Status, Verification};
 #[cfg(feature = "mutants")]
 #[doc(hidden)]
 pub use mutants::Off;
@@ -79,7 +79,7 @@ pub use mutants::Rule;
 pub use pin::{Pin, Pins};
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
 pub use resume::{Locators, Records, Resume, ResumeError, resume};
-pub use source::{ChainInfo, Limits, Snapshot, Source, TierProof, TierProofs};
+pub use source::{Anchor, ChainInfo, Limits, Snapshot, Source, TierProof, TierProofs, Trust};
 pub use tier::{Ladder, Tier};
 pub use tips::{LadderBroken, TipSet};
 pub use view::{Change, LocalView};

@@ -1,6 +1,6 @@
 //! The port to those who watch over a driver: operators, dashboards, health checks.
 
-use crate::{Fault, FaultKind, Height, Snapshot, Watermarks};
+use crate::{Anchor, Fault, FaultKind, Height, Snapshot, Watermarks};
 use std::fmt;
 
 /// Whether what a driver says about the tip can be relied on, and if not, why not.
@@ -56,6 +56,26 @@ pub struct Status {
     pub tip_age_ms: Option<u64>,
     /// What keeps the state from being `Live`, where that is more than the figures above say.
     pub cause: Option<Cause>,
+    /// What the certificates rest on, for a chain whose validators change.
+    pub verification: Option<Verification>,
+}
+
+/// How far a chain whose validators change is verified, and on whose word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// The newest epoch whose certificate scheme is known.
+    pub epoch: u64,
+    /// What the first of them was taken from.
+    pub anchor: Anchor,
+    /// The age of the newest known block that ends an epoch, in milliseconds; `None` while the anchor alone
+    /// is known, or where blocks carry no time.
+    pub age_ms: Option<u64>,
+    /// The height that the newest answer or push claimed, whether it verified or not.
+    pub seen: Option<Height>,
+    /// The highest block that verified.
+    pub verified: Option<Height>,
+    /// The highest block that was delivered with everything below it.
+    pub contiguous: Option<Height>,
 }
 
 /// Why a driver does not get on, or what it says cannot be judged.
@@ -92,7 +112,14 @@ impl fmt::Display for Cause {
 impl Status {
     /// Nothing was seen of the source.
     pub const fn unknown() -> Self {
-        Self { state: State::Blind, lag: 0, source_height: None, tip_age_ms: None, cause: None }
+        Self {
+            state: State::Blind,
+            lag: 0,
+            source_height: None,
+            tip_age_ms: None,
+            cause: None,
+            verification: None,
+        }
     }
 }
 

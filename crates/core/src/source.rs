@@ -60,6 +60,42 @@ impl TierProofs {
     }
 }
 
+/// What the certificates that a source verifies rest on, where its validators change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The newest epoch whose certificate scheme is known.
+    pub epoch: u64,
+    /// What the first of them was taken from.
+    pub anchor: Anchor,
+    /// The time of the newest known block that ends an epoch, in milliseconds since the Unix epoch; `None`
+    /// while the anchor alone is known, or where blocks carry no time.
+    pub time_ms: Option<u64>,
+    /// The height that the newest answer or push claimed, whether it verified or not.
+    pub seen: Option<Height>,
+}
+
+/// What a chain of epochs begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Anchor {
+    /// A key from our own configuration.
+    Identity,
+    /// A block from a file that publishers signed, or that was pinned.
+    Pinned,
+    /// What an upstream said when it was first asked: nobody vouches for it.
+    FirstUse,
+}
+
+impl Anchor {
+    /// Name in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Pinned => "pinned",
+            Self::FirstUse => "first_use",
+        }
+    }
+}
+
 /// One read of a source: all tiers as they stood at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -69,6 +105,8 @@ pub struct Snapshot {
     pub proofs: TierProofs,
     /// The proposed tip's own time, in milliseconds since the Unix epoch, where blocks carry one.
     pub time_ms: Option<u64>,
+    /// What its certificates rest on, where validators change.
+    pub trust: Option<Trust>,
 }
 
 impl Snapshot {
@@ -80,7 +118,7 @@ impl Snapshot {
 
 impl From<TipSet> for Snapshot {
     fn from(tips: TipSet) -> Self {
-        Self { tips, proofs: TierProofs::none(), time_ms: None }
+        Self { tips, proofs: TierProofs::none(), time_ms: None, trust: None }
     }
 }
 

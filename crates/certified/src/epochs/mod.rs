@@ -65,7 +65,7 @@ use commonware_codec::Read;
 use commonware_consensus::{simplex, types::Epoch};
 use commonware_cryptography::certificate;
 use std::sync::Arc;
-use tidewatch_core::{BlockRef, Conflict, Digest, Height};
+use tidewatch_core::{Anchor, BlockRef, Conflict, Digest, Height};
 
 /// A certificate scheme of Simplex over SHA-256 digests.
 pub trait Scheme:
@@ -155,6 +155,12 @@ pub trait Epochs: Send + Sync + 'static {
 
     /// The lowest boundary that was passed over by the group's key alone; `None` if there is none.
     fn gap(&self) -> Option<Height> {
+        None
+    }
+
+    /// The newest known epoch, what the table began with, and the time of the newest boundary; `None` where
+    /// epochs are not learned.
+    fn trust(&self) -> Option<(Epoch, Anchor, Option<u64>)> {
         None
     }
 

@@ -11,8 +11,9 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
 };
-use tidewatch_core::{BlockRef, Conflict, Height};
+use tidewatch_core::{Anchor, BlockRef, Conflict, Height};
 
 /// How the scheme of an epoch is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,12 +145,21 @@ impl<S> Table<S> {
     }
 }
 
+/// The newest boundary, by epoch, and its time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newest {
+    epoch: Epoch,
+    time_ms: Option<u64>,
+}
+
 struct Inner<EP, P: Boundary<B>, B: Read> {
     epocher: EP,
     boundary: P,
     blocks: B::Cfg,
     certificates: CertificateCodec<P::Scheme>,
+    anchor: Anchor,
     table: Mutex<Table<P::Scheme>>,
+    newest: Mutex<Newest>,
     conflict: Mutex<Conflicts>,
     keeper: OnceLock<Mailbox>,
 }
@@ -202,7 +212,9 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
             boundary,
             blocks,
             certificates,
+            anchor: Anchor::Identity,
             table: Mutex::new(Table::new(epoch, scheme, key)),
+            newest: Mutex::default(),
             conflict: Mutex::default(),
             keeper: OnceLock::new(),
         }))
@@ -211,6 +223,24 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
     /// The newest epoch that is known, and how.
     pub fn newest(&self) -> Option<(Epoch, Known)> {
         self.0.table.lock().newest(Epoch::new(u64::MAX))
+    }
+
+    /// Refuses to go on from boundaries that are too old. Whoever held the keys of an epoch long ago may
+    /// have sold them since, and can sign another chain from there on: what was trusted must be fresh.
+    ///
+    /// A table that has its anchor alone passes: nothing says how old that is but whoever gave it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooOld`] if the newest boundary is older than `age_max` at `now`.
+    pub fn fresh(&self, now: SystemTime, age_max: Duration) -> Result<(), Error> {
+        let Newest { epoch, time_ms } = *self.0.newest.lock();
+        let time = time_ms.map(|time| SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+        let Some(age) = time.and_then(|time| now.duration_since(time).ok()) else { return Ok(()) };
+        match age > age_max {
+            true => Err(Error::TooOld { epoch, age: Duration::from_secs(age.as_secs()), age_max }),
+            false => Ok(()),
+        }
     }
 
     /// How the scheme of `epoch` is known; `None` if it is not.
@@ -238,6 +268,11 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         let scheme = self.0.boundary.scheme(epoch, &decoded).map_err(unreadable)?;
         let key = self.0.boundary.key(&scheme);
         let learned = self.0.table.lock().learn(epoch, scheme, key, block);
+        let mut newest = self.0.newest.lock();
+        if learned == Learned::New && newest.epoch <= epoch {
+            *newest = Newest { epoch, time_ms: decoded.time_ms() };
+        }
+        drop(newest);
         match learned {
             Learned::New => Ok(true),
             Learned::Again => Ok(false),
@@ -310,6 +345,11 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
     fn gap(&self) -> Option<Height> {
         let epoch = self.0.table.lock().gap()?;
         self.0.epocher.last(epoch)
+    }
+
+    fn trust(&self) -> Option<(Epoch, Anchor, Option<u64>)> {
+        let (epoch, _) = self.newest()?;
+        Some((epoch, self.0.anchor, self.0.newest.lock().time_ms))
     }
 
     fn take_conflict(&self) -> Option<Conflict> {

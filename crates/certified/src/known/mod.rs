@@ -269,6 +269,8 @@ pub(crate) struct Link {
     pub(crate) open: bool,
     /// When it last brought a certificate that verified and was not pushed before.
     pub(crate) event: Option<SystemTime>,
+    /// The height that the newest answer or push claimed, whether it verified or not.
+    pub(crate) seen: Option<Height>,
     /// A certificate was pushed that needs an epoch which is not known: an answer would lead there.
     pub(crate) ahead: bool,
     /// The newest certificate that any connection so far brought, by round and kind.

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, join};
-use tidewatch_core::{BlockRef, Fault, FaultKind, Snapshot, Tier, TierProof, TierProofs, TipSet};
+use tidewatch_core::{
+    BlockRef, Fault, FaultKind, Snapshot, Tier, TierProof, TierProofs, TipSet, Trust,
+};
 
 impl<E, T, X, B> CertifiedSource<E, T, X, B>
 where
@@ -84,6 +86,7 @@ where
             return Ok(());
         };
         let claim = self.verifier.claim(kind, bytes)?;
+        self.shared.link.lock().seen = Some(claim.reference().height);
         let relevance = self.shared.known.lock().judge(kind, claim.round(), claim.reference());
         match (relevance, kind) {
             (Relevance::Known, _) => return Ok(()),
@@ -120,6 +123,10 @@ where
                 TierProofs::none().with(Tier::Finalized, proof)
             }),
             time_ms: proposed.or(finalized).and_then(|tip| tip.block.time_ms()),
+            trust: self.verifier.epochs().trust().map(|(epoch, anchor, time_ms)| {
+                let seen = self.shared.link.lock().seen;
+                Trust { epoch: epoch.get(), anchor, time_ms, seen }
+            }),
         })
     }
 

@@ -193,6 +193,7 @@ impl<T: Transport, X: Epochs, B: CertifiedBlock> Connection<T, X, B> {
             Push::Irrelevant => return Ok(Taken::Nothing),
         };
         let claim = self.verifier.claim(kind, bytes)?;
+        self.shared.link.lock().seen = Some(claim.reference().height);
         let relevance = self.shared.known.lock().judge(kind, claim.round(), claim.reference());
         if relevance == Relevance::Stale {
             self.metrics.stale();

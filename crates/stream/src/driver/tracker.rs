@@ -11,7 +11,7 @@ use std::{
 };
 use tidewatch_core::{
     Cause, Fault, FaultKind, HeadSender, Height, Monitor, Rule, Snapshot, Status, Tier, TipSet,
-    Watermarks,
+    Trust, Verification, Watermarks,
 };
 
 #[derive(Default)]
@@ -22,6 +22,7 @@ struct Seen {
     named: Option<SystemTime>,
     source_height: Option<Height>,
     tips: TipSet,
+    trust: Option<Trust>,
     tip_time: Option<SystemTime>,
     watermarks: Watermarks,
     settled: bool,
@@ -181,6 +182,17 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
                 source_height: seen.source_height,
                 tip_age_ms: tip_age.and_then(|age| u64::try_from(age.as_millis()).ok()),
                 cause,
+                verification: seen.trust.map(|trust| Verification {
+                    epoch: trust.epoch,
+                    anchor: trust.anchor,
+                    age_ms: trust.time_ms.and_then(|time| {
+                        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(time));
+                        u64::try_from(age(time?).as_millis()).ok()
+                    }),
+                    seen: trust.seen,
+                    verified: seen.source_height,
+                    contiguous: seen.watermarks.head().map(|block| block.height),
+                }),
             };
             (status, seen.watermarks, seen.tips)
         };
@@ -198,7 +210,7 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
             let mut seen = self.seen.lock();
             let now = Some(seen.at(self.clock.current()));
             (seen.contact, seen.named) = (now, now);
-            seen.tips = snapshot.tips;
+            (seen.tips, seen.trust) = (snapshot.tips, snapshot.trust);
             seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);
             let time = snapshot.time_ms.map(Duration::from_millis);
             seen.tip_time = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));

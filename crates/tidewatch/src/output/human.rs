@@ -7,7 +7,9 @@ use super::{
 use commonware_utils::sync::Mutex;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Arc, time::Duration};
-use tidewatch_core::{Cause, Fault, Monitor, State, Status, Tier, Watermarks};
+use tidewatch_core::{
+    Anchor, Cause, Fault, Monitor, State, Status, Tier, Verification, Watermarks,
+};
 
 /// Beyond this many blocks behind, a bar says more than a line.
 const BAR_FROM: u64 = 64;
@@ -130,6 +132,12 @@ fn live_line(seen: &Seen) -> String {
         }
     }
     if let Some(status) = seen.status {
+        if let Some(Verification { epoch, anchor, .. }) = status.verification {
+            let _ = write!(line, " | epoch {epoch}");
+            if anchor == Anchor::FirstUse {
+                line.push_str(" on first use");
+            }
+        }
         let _ = write!(line, " | lag {}", status.lag);
         if let Some(age) = status.tip_age_ms {
             let _ = write!(line, " | tip {} old", age_text(age));
@@ -230,6 +238,7 @@ mod tests {
                 source_height: Some(Height::new(12)),
                 tip_age_ms: Some(1_250),
                 cause: None,
+                verification: None,
             }),
             reorgs: 1,
             ..Seen::default()
@@ -238,6 +247,23 @@ mod tests {
             live_line(&seen),
             "live | proposed 12 | finalized 11 | lag 0 | tip 1.2 s old | 1 reorg"
         );
+        let verified = |anchor| Verification {
+            epoch: 3,
+            anchor,
+            age_ms: None,
+            seen: None,
+            verified: None,
+            contiguous: None,
+        };
+        for (anchor, words) in [
+            (Anchor::Identity, "live | epoch 3 | lag 0 | 0 reorgs"),
+            (Anchor::FirstUse, "live | epoch 3 on first use | lag 0 | 0 reorgs"),
+        ] {
+            let verification = Some(verified(anchor));
+            let status = Status { verification, tip_age_ms: None, ..seen.status.unwrap() };
+            let seen = Seen { status: Some(status), ..Seen::default() };
+            assert_eq!(live_line(&seen), words);
+        }
     }
 
     fn at(height: u64, fork: u8) -> BlockRef {
@@ -250,7 +276,7 @@ mod tests {
 
     fn status(state: State, cause: Option<Cause>) -> Status {
         let source_height = Some(Height::new(40_298));
-        Status { state, lag: 1_090, source_height, tip_age_ms: None, cause }
+        Status { state, lag: 1_090, source_height, tip_age_ms: None, cause, verification: None }
     }
 
     /// Not of a terminal, and what it printed.

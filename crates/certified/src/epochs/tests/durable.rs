@@ -8,7 +8,10 @@ use crate::{
 };
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tidewatch_core::{ChainId, Fault, FaultKind, Running, Source as _, Tier};
 
 fn config(chain: &str) -> keeper::Config {
@@ -65,6 +68,25 @@ fn a_stop_writes_what_was_handed_over_before_it() {
         let found = chain.schemes(0);
         let _keeper = keep(&context, &found).await.unwrap();
         assert_eq!(found.newest(), schemes.newest());
+    });
+}
+
+#[test]
+fn what_was_known_too_long_ago_is_refused_with_its_age() {
+    let chain = Epoched::new(10, vec![0, 1, 2], 25, false);
+    deterministic::Runner::timed(Duration::from_secs(60)).start(|context| async move {
+        let schemes = chain.schemes(0);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let at = |age| SystemTime::UNIX_EPOCH + age;
+        schemes.fresh(at(1_000 * day), day).expect("an anchor alone has no age");
+        let transport = Arc::new(Scripted::new(&context, chain.answers()));
+        let (source, _, _) = follow(&context, &schemes, &transport, Config::default());
+        source.snapshot().await.unwrap();
+        // The block at 19 is of 1.9 s after the epoch of the clock.
+        schemes.fresh(at(14 * day), 14 * day).expect("young enough");
+        let fault = schemes.fresh(at(15 * day), 14 * day).unwrap_err().to_string();
+        assert!(fault.contains("epoch is 2") && fault.contains("14 days"), "{fault}");
+        schemes.fresh(at(Duration::ZERO), day).expect("a clock that was set back");
     });
 }
 

@@ -52,7 +52,14 @@ fn faults_and_states_print_the_lines_of_the_version_before() {
     ];
     for (lag, state) in (0..).map(|n| n * 100).zip(states) {
         let source_height = (state != State::Blind).then_some(Height::new(1_000 + lag));
-        lines.status(&Status { state, lag, source_height, tip_age_ms: Some(1), cause: None });
+        lines.status(&Status {
+            state,
+            lag,
+            source_height,
+            tip_age_ms: Some(1),
+            cause: None,
+            verification: None,
+        });
     }
     let about = "https://node.example/";
     // The version before did not have these kinds.
