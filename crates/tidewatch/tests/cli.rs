@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command;
+mod surroundings;
 mod tls;
 
 use command::{Command, Fold, Run, signal};
@@ -551,90 +552,6 @@ fn secrets_of_an_address_are_never_shown() {
         .start()
         .end(END);
     assert!(!SECRETS.iter().any(|secret| refused.errors.contains(secret)), "{refused:?}");
-}
-
-/// Standard error of a run that its surroundings ended.
-fn ended_by(command: Command) -> String {
-    let output = command.start().end(END);
-    assert_eq!(output.code, Some(1), "{}", output.errors);
-    assert!(!output.errors.contains("aside"), "the data is whole: {}", output.errors);
-    assert!(!output.errors.contains("panicked"), "{}", output.errors);
-    output.errors
-}
-
-/// In both formats, whichever actor meets the limit first.
-#[test]
-fn a_disk_that_takes_no_more_is_named_with_its_path_and_nothing_is_thrown_away() {
-    let server = serve(&chain(1_000, 3), 1_000);
-    for json in [false, true] {
-        let data = tempfile::tempdir().unwrap();
-        let command = match json {
-            true => following(&server, data.path()),
-            false => following_for_people(&server, data.path()),
-        };
-        let errors = ended_by(command.limited("trap '' XFSZ; ulimit -f 100"));
-        let named = ["File too large", data.path().to_str().unwrap(), "ulimit -f", "is whole"];
-        for words in named {
-            assert!(errors.contains(words), "{words:?} (json: {json}): {errors}");
-        }
-        // What it says is true.
-        let command = following_for_people(&server, data.path()).with(["--until", "1000"]);
-        let output = command.start().end(END);
-        assert_eq!(output.code, Some(0), "{}", output.errors);
-    }
-}
-
-#[test]
-fn a_process_without_descriptors_is_told_so_and_nothing_is_thrown_away() {
-    let server = serve(&chain(20, 3), 20);
-    for descriptors in [24, 32, 40] {
-        let data = tempfile::tempdir().unwrap();
-        let command = following_for_people(&server, data.path());
-        let errors = ended_by(command.limited(&format!("ulimit -n {descriptors}")));
-        for words in ["Too many open files", "ulimit -n"] {
-            assert!(errors.contains(words), "{words:?} with {descriptors}: {errors}");
-        }
-    }
-}
-
-/// Wherever on the way it runs out of them: a partition that cannot be listed is not an empty one.
-#[test]
-fn a_restart_without_descriptors_loses_nothing() {
-    let server = serve(&chain(300, 3), 300);
-    let data = tempfile::tempdir().unwrap();
-    let follow = || following(&server, data.path()).with(["--until", "300"]);
-    let output = follow().start().end(END);
-    assert_eq!(output.code, Some(0), "{}", output.errors);
-    let mut failed = 0;
-    for descriptors in (8..200).step_by(6) {
-        let output = follow().limited(&format!("ulimit -n {descriptors}")).start().end(END);
-        assert!(!output.errors.contains("aside"), "{descriptors}: {}", output.errors);
-        failed += u32::from(output.code != Some(0));
-    }
-    assert!(failed > 3, "some of them were too few");
-    let output = follow().start().end(END);
-    assert_eq!(output.code, Some(0), "{}", output.errors);
-    let event = output.lines.iter().find(|line| line.contains("cursor"));
-    assert_eq!(event, None, "everything was there, and had been printed");
-}
-
-#[test]
-fn a_data_directory_that_is_moved_or_removed_ends_it() {
-    let server = serve(&chain(20, 3), 20);
-    for removed in [false, true] {
-        let outer = tempfile::tempdir().unwrap();
-        let data = outer.path().join("data");
-        let run = following_for_people(&server, &data).start();
-        run.line_with("finalized 20");
-        match removed {
-            true => std::fs::remove_dir_all(&data).unwrap(),
-            false => std::fs::rename(&data, outer.path().join("moved")).unwrap(),
-        }
-        let output = run.end(END);
-        assert_eq!(output.code, Some(1), "{}", output.errors);
-        let named = output.errors.contains(data.to_str().unwrap());
-        assert!(named && output.errors.contains("LOCK"), "{}", output.errors);
-    }
 }
 
 /// The port keeps what the store needs: clients that connect and say nothing cost it few descriptors.

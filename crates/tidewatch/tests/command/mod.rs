@@ -54,12 +54,16 @@ impl Command {
     }
 
     /// Runs it under limits of the shell, such as `ulimit -n 40`.
-    pub(crate) fn limited(mut self, limits: &str) -> Self {
-        let mut shell = process::Command::new("sh");
-        shell.args(["-c", &format!("{limits}; exec \"$@\""), "sh"]);
-        shell.arg(self.inner.get_program()).args(self.inner.get_args());
-        shell.current_dir(self.directory.path()).env_remove("RUST_LOG");
-        self.inner = shell;
+    pub(crate) fn limited(self, limits: &str) -> Self {
+        self.under(&["sh", "-c", &format!("{limits}; exec \"$@\""), "sh"])
+    }
+
+    /// Runs it as the last arguments of another program.
+    pub(crate) fn under(mut self, program: &[&str]) -> Self {
+        let mut outer = process::Command::new(program[0]);
+        outer.args(&program[1..]).arg(self.inner.get_program()).args(self.inner.get_args());
+        outer.current_dir(self.directory.path()).env_remove("RUST_LOG");
+        self.inner = outer;
         self
     }
 
