@@ -46,6 +46,7 @@
 mod application;
 mod block;
 mod config;
+mod journals;
 mod peers;
 mod pool;
 mod publish;
@@ -86,8 +87,7 @@ use validator::Plan;
 /// the block through that of a descendant. The last block of an epoch always has one, because no block
 /// of that epoch follows.
 ///
-/// Nothing is pruned: a directory grows with the chain, and each epoch leaves a consensus journal of
-/// every validator. The ports of the validators are reserved and released before use; if another process
+/// Blocks and certificates are never pruned: a directory grows with the chain. The ports of the validators are reserved and released before use; if another process
 /// takes one, the start is retried.
 pub struct Devnet {
     context: Context,

@@ -18,7 +18,9 @@ use crate::Certify;
 use alto_types::{Notarization, Notarized};
 use commonware_actor::Feedback;
 use commonware_codec::Decode as _;
-use commonware_consensus::{Reporter, marshal::Update, simplex::types::Certificate};
+use commonware_consensus::{
+    Heightable as _, Reporter, marshal::Update, simplex::types::Certificate,
+};
 use commonware_cryptography::sha256::Digest;
 use commonware_p2p::{Message, Receiver, utils::mux};
 use commonware_parallel::Sequential;
@@ -33,7 +35,17 @@ const WAITING: usize = 4;
 
 /// Acknowledges finalized blocks, and passes on how high they are.
 #[derive(Clone)]
-pub(super) struct Tips(Arc<watch::Sender<Height>>);
+pub(super) struct Tips {
+    newest: Arc<watch::Sender<Height>>,
+    delivered: Arc<watch::Sender<Height>>,
+}
+
+impl Tips {
+    /// Height of the last block that the validator has taken in.
+    pub(super) fn delivered(&self) -> watch::Receiver<Height> {
+        self.delivered.subscribe()
+    }
+}
 
 impl Reporter for Tips {
     type Activity = Update<Block>;
@@ -41,9 +53,12 @@ impl Reporter for Tips {
     fn report(&mut self, update: Update<Block>) -> Feedback {
         match update {
             Update::Tip(_, height, _) => {
-                self.0.send_replace(height);
+                self.newest.send_replace(height);
             }
-            Update::Block(_, acknowledgement) => acknowledgement.acknowledge(),
+            Update::Block(block, acknowledgement) => {
+                self.delivered.send_replace(block.height());
+                acknowledgement.acknowledge();
+            }
         }
         Feedback::Ok
     }
@@ -109,11 +124,13 @@ pub(super) fn publisher<S: Certify, R>(
     served: Arc<Served<S>>,
     certificates: R,
 ) -> (Publisher<S>, Tips, Tap<S, R>) {
-    let (tips, heights) = watch::channel(Height::zero());
+    let (newest, heights) = watch::channel(Height::zero());
+    let tips =
+        Tips { newest: Arc::new(newest), delivered: Arc::new(watch::Sender::new(Height::zero())) };
     let (sender, notarizations) = mpsc::channel(WAITING);
     let open = Open { served: served.clone(), notarizations: sender };
     let tap = Tap { inner: certificates, open: Some(open) };
-    (Publisher { served, heights, notarizations }, Tips(Arc::new(tips)), tap)
+    (Publisher { served, heights, notarizations }, tips, tap)
 }
 
 impl<S: Certify> Publisher<S> {

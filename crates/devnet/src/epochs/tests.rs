@@ -240,6 +240,14 @@ fn a_devnet_that_was_killed_continues_its_chain() {
         }
         assert_eq!(block, Block::genesis());
         devnet.stop().await;
+
+        // Journals of consensus are kept for two epochs, not for ever.
+        let journals: Vec<_> = std::fs::read_dir(path.join("devnet"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with("-validator-0_consensus_0"))
+            .collect();
+        assert!(journals.is_empty(), "{journals:?}");
     });
 }
 

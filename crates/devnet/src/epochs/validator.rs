@@ -4,6 +4,7 @@ use super::{
     Config,
     application::Application,
     block::{Format, MEMBERS, PAYLOAD_MAX, VERSION},
+    journals,
     peers::Peers,
     pool::Pool,
     publish::{Tap, publisher},
@@ -57,8 +58,8 @@ use std::{
 const PROPOSAL_TIME: Duration = Duration::from_millis(500);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
 const FETCH_RETRY: Duration = Duration::from_millis(100);
-/// Views behind the newest one whose votes and blocks are kept.
-const RETENTION: ViewDelta = ViewDelta::new(64);
+/// Views behind the newest one whose votes and blocks are kept; each is a file.
+const RETENTION: ViewDelta = ViewDelta::new(16);
 /// Blocks kept for each peer by the broadcast buffer.
 const DEQUE_SIZE: usize = 16;
 /// Messages that wait for the engine of an epoch.
@@ -306,7 +307,7 @@ async fn parts<S: Certify>(
                 context.child("deferred"),
                 application,
                 mailbox.clone(),
-                epocher,
+                epocher.clone(),
             ),
             strategy: Sequential,
             simplex: plan.simplex(),
@@ -315,7 +316,7 @@ async fn parts<S: Certify>(
             blocks_per_epoch: plan.epoch_length,
             muxer_size: MUXER_SIZE,
             mailbox_size: MAILBOX_SIZE,
-            partition_prefix: partition,
+            partition_prefix: partition.clone(),
         },
     );
     let orchestrator = orchestrator.start(
@@ -324,6 +325,10 @@ async fn parts<S: Certify>(
         (resolver.0, Tap::closed(resolver.1)),
     );
 
+    let delivered = tips.delivered();
+    let journals = context
+        .child("journals")
+        .spawn(move |context| journals::remove_old(context, partition, epocher, delivered));
     let reporters = Reporters::from((Reporters::from((epochs, resharing)), tips));
     let marshal = marshal.start(reporters, buffered, backfill);
     let publisher = context
@@ -336,5 +341,6 @@ async fn parts<S: Certify>(
         ("orchestrator", orchestrator),
         ("marshal", marshal),
         ("publisher", publisher),
+        ("journals", journals),
     ])
 }
