@@ -302,7 +302,7 @@ impl Reason for Error {
             | Self::Silence { .. } => FaultKind::Timeout,
             Self::Overloaded { .. } | Self::NothingVerified => FaultKind::Unavailable,
             Self::Stopped { .. } => FaultKind::Stopped,
-            Self::TooOld { .. } => FaultKind::InvalidConfig,
+            Self::TooOld { .. } => FaultKind::TooOld,
             Self::OtherKey { .. } | Self::OtherChain { .. } => FaultKind::WrongChain,
             Self::Disk(_) => FaultKind::Disk,
             Self::Unreadable { .. } => FaultKind::CorruptRecord,

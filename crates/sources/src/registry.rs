@@ -16,7 +16,7 @@
 use commonware_formatting::from_hex;
 use commonware_runtime::tokio::Context;
 use futures::future::BoxFuture;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 use tidewatch_core::{AnySource, BlockDecoder, ChainInfo, Fault, Monitor, Running, Source as _};
 
 /// Every family that this build has, in the order of the README.
@@ -58,7 +58,7 @@ pub struct Target {
     pub(crate) open: Box<Open>,
 }
 
-type Open = dyn FnOnce(Context, Arc<dyn Monitor>) -> Opening + Send;
+type Open = dyn FnOnce(Context, Arc<dyn Monitor>, Settings) -> Opening + Send;
 
 /// A source that is being opened.
 pub(crate) type Opening = BoxFuture<'static, Result<Opened, Fault>>;
@@ -77,9 +77,29 @@ impl Target {
     ///
     /// `InvalidConfig`: the addresses do not go together, or no TLS can be set up for one. Where a source
     /// keeps something on disk (the epochs of a certified chain): the disk fails, or belongs to another
-    /// chain.
-    pub async fn open(self, context: Context, monitor: Arc<dyn Monitor>) -> Result<Opened, Fault> {
-        (self.open)(context, monitor).await
+    /// chain; `TooOld`: what is on it may not be trusted any more.
+    pub async fn open(
+        self,
+        context: Context,
+        monitor: Arc<dyn Monitor>,
+        settings: Settings,
+    ) -> Result<Opened, Fault> {
+        (self.open)(context, monitor, settings).await
+    }
+}
+
+/// What else is up to the operator.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How old the newest epoch that is known may be, for a chain whose validators change: the keys of old
+    /// validators are worth less from year to year, and can sign another chain.
+    pub trust_period: Duration,
+}
+
+impl Default for Settings {
+    /// Two weeks: less than the three that it takes to withdraw a stake on most chains.
+    fn default() -> Self {
+        Self { trust_period: Duration::from_secs(14 * 24 * 60 * 60) }
     }
 }
 
@@ -253,7 +273,7 @@ mod nodes {
                 probe: None,
             })
         };
-        let open = move |context, monitor| -> Opening {
+        let open = move |context, monitor, _| -> Opening {
             Box::pin(std::future::ready(opened(context, monitor)))
         };
         Ok(Target { name: names.join(", "), open: Box::new(open) })

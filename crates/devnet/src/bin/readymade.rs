@@ -48,6 +48,14 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
+    /// Blocks of an epoch, whose last one carries the key of the next; 0 for a chain without epochs
+    #[arg(long, default_value_t = 0)]
+    epoch_length: u64,
+
+    /// Epochs after which the key is another one; 0 keeps it
+    #[arg(long, default_value_t = 0)]
+    key_every: u64,
+
     /// Interval at which a new block is signed and pushed, in milliseconds; 0 for a chain that does not
     /// grow. Required by followers that learn of the tip only from pushes
     #[arg(long, default_value_t = 0)]
@@ -84,10 +92,12 @@ struct Ready<U, I> {
 }
 
 fn run(args: &Args) -> eyre::Result<()> {
-    let Args { blocks, mode, port, data_bytes, block_time_ms, seed, live_ms, keep } = *args;
+    let Args { blocks, mode, port, data_bytes, block_time_ms, seed, live_ms, keep, .. } = *args;
     let config = ChainConfig {
         seed,
         data_bytes,
+        epoch_length: args.epoch_length,
+        key_every: args.key_every,
         block_time: Duration::from_millis(block_time_ms),
         ..ChainConfig::default()
     };

@@ -1,6 +1,10 @@
 //! Presigned chains: linked blocks with valid certificates.
 
-use crate::{Certify, Committee, Error, committee::Vote};
+use crate::{
+    Certify, Committee, Error,
+    committee::Vote,
+    epochs::{EpochInfo, Payload},
+};
 use alto_types::{
     Block, CertificateMode, Context, EPOCH, Finalization, Finalized, Identity, Notarization,
     Notarized, Signature, StandardScheme, VrfScheme,
@@ -9,9 +13,11 @@ use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::{
     simplex::types::Proposal,
-    types::{Round, View},
+    types::{Epoch, Round, View},
 };
 use commonware_cryptography::{Digestible as _, Hasher as _, Sha256, sha256::Digest};
+use commonware_glue::dkg::types::EpochOutcome;
+use commonware_utils::sequence::Unit;
 use std::{num::NonZeroUsize, sync::Arc, thread, time::Duration};
 use tidewatch_core::Height;
 
@@ -39,6 +45,12 @@ pub struct ChainConfig {
     /// One view without a block, as after a leader timeout, is inserted at every multiple of this
     /// height, so that views and heights diverge. 0 inserts none.
     pub skip_every: u64,
+    /// Number of blocks in an epoch, at least 2: the last block of each epoch carries the
+    /// [`EpochInfo`](crate::epochs::EpochInfo) of the next one. 0 makes one epoch of all blocks, as alto
+    /// does. Views go on over epochs, because alto's indexer finds certificates by view.
+    pub epoch_length: u64,
+    /// Number of epochs after which the committee and its key are others. 0 keeps them for ever.
+    pub key_every: u64,
 }
 
 impl Default for ChainConfig {
@@ -51,6 +63,8 @@ impl Default for ChainConfig {
             start_time_ms: 1_767_225_600_000,
             block_time: Duration::from_millis(400),
             skip_every: 16,
+            epoch_length: 0,
+            key_every: 0,
         }
     }
 }
@@ -67,7 +81,8 @@ struct Link {
 /// A signed chain, starting at height 1. Clones share only the committee.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    committee: Arc<Committee>,
+    /// One for each key, in their order.
+    committees: Vec<Arc<Committee>>,
     mode: CertificateMode,
     config: ChainConfig,
     /// Minimum view of new blocks: a branch starts above the views of the chain that it forks from.
@@ -89,8 +104,16 @@ impl Chain {
                 expected: format!("at most {DATA_MAX}"),
             });
         }
-        let committee = Arc::new(Committee::deal(config.seed, config.validators)?);
-        let mut chain = Self { committee, mode, config, view_min: View::zero(), links: Vec::new() };
+        if config.epoch_length == 1 {
+            return Err(Error::Setting {
+                setting: "epoch_length",
+                value: config.epoch_length.to_string(),
+                expected: "0, or at least 2".into(),
+            });
+        }
+        let committees = vec![Arc::new(Committee::deal(config.seed, config.validators)?)];
+        let mut chain =
+            Self { committees, mode, config, view_min: View::zero(), links: Vec::new() };
         chain.extend(blocks)?;
         Ok(chain)
     }
@@ -109,12 +132,19 @@ impl Chain {
                 expected: format!("at most {BLOCKS_MAX}"),
             });
         }
+        // The last block of an epoch names the committee of the next one.
+        let keys = self.key(self.epoch(Height::new(length)).next()) + 1;
+        while self.committees.len() < keys {
+            let seed = self.config.seed.wrapping_add((self.committees.len() as u64) << 32);
+            self.committees.push(Arc::new(Committee::deal(seed, self.config.validators)?));
+        }
         let mut fresh = Vec::new();
         for _ in 0..blocks {
             let block = self.next(fresh.last());
             fresh.push(block);
         }
-        self.links.extend(sign(&self.committee, self.mode, fresh));
+        let signed = self.sign_all(fresh);
+        self.links.extend(signed);
         Ok(())
     }
 
@@ -141,19 +171,51 @@ impl Chain {
         self.mode
     }
 
-    /// Committee that signed the chain.
+    /// Committee that signed the chain, or its first epoch.
     pub fn committee(&self) -> &Committee {
-        &self.committee
+        self.shared_committee()
     }
 
-    /// The group's public key, which verifies every certificate.
+    /// The epoch of a height.
+    pub const fn epoch(&self, height: Height) -> Epoch {
+        match height.get().checked_div(self.config.epoch_length) {
+            Some(epoch) => Epoch::new(epoch),
+            None => EPOCH,
+        }
+    }
+
+    /// Which of the keys signs in `epoch`.
+    fn key(&self, epoch: Epoch) -> usize {
+        usize::try_from(epoch.get().checked_div(self.config.key_every).unwrap_or(0)).unwrap_or(0)
+    }
+
+    fn committee_of(&self, height: Height) -> &Committee {
+        &self.committees[self.key(self.epoch(height))]
+    }
+
+    /// What the last block of an epoch carries: all that the next one begins with.
+    fn epoch_info(&self, epoch: Epoch) -> Bytes {
+        let committee = &self.committees[self.key(epoch)];
+        let players = committee.participants().clone();
+        let info = EpochInfo {
+            outcome: EpochOutcome::Success,
+            epoch,
+            output: committee.output().clone(),
+            next_players: players.clone(),
+            players,
+            directory: Unit,
+        };
+        Payload::EpochInfo(info).encode()
+    }
+
+    /// The group's public key, which verifies every certificate, or those of the first epoch.
     pub fn public(&self) -> Identity {
-        self.committee.identity()
+        self.committee().identity()
     }
 
-    /// The group's public key in hex, as in the configuration of a follower.
+    /// The same in hex, as in the configuration of a follower.
     pub fn identity(&self) -> String {
-        self.committee.identity_hex()
+        self.committee().identity_hex()
     }
 
     /// Height of the last block; 0 if there is none.
@@ -180,7 +242,7 @@ impl Chain {
     pub fn notarized<S: Certify>(&self, height: Height) -> Option<Notarized<S>> {
         let Link { block, seed, .. } = self.link(height)?;
         let proposal = proposal(block);
-        let vote = self.committee.vote(Vote::Notarize, &proposal);
+        let vote = self.committee_of(height).vote(Vote::Notarize, &proposal);
         let certificate = self.certificate::<S>(vote, *seed)?;
         Some(Notarized::new(Notarization { proposal, certificate }, block.clone()))
     }
@@ -198,8 +260,8 @@ impl Chain {
         }
     }
 
-    pub(super) const fn shared_committee(&self) -> &Arc<Committee> {
-        &self.committee
+    pub(super) fn shared_committee(&self) -> &Arc<Committee> {
+        &self.committees[0]
     }
 
     pub(super) fn unknown(&self, height: Height) -> Error {
@@ -222,6 +284,19 @@ impl Chain {
         self.links.get(index)
     }
 
+    /// Signs blocks on all cores.
+    fn sign_all(&self, blocks: Vec<Block>) -> Vec<Link> {
+        on_all_cores(blocks, |block| {
+            let committee = self.committee_of(block.height);
+            let vrf = self.mode == CertificateMode::Vrf;
+            Link {
+                finalize: committee.vote(Vote::Finalize, &proposal(&block)),
+                seed: vrf.then(|| committee.seed_of(block.context.round)),
+                block,
+            }
+        })
+    }
+
     /// The next block on top of `parent`, or on top of the tip if `parent` is `None`.
     fn next(&self, parent: Option<&Block>) -> Block {
         let parent = parent.or_else(|| self.links.last().map(|link| &link.block));
@@ -230,16 +305,21 @@ impl Chain {
             Some(parent) => (parent.digest(), parent.height.next()),
             None => (Block::genesis().digest(), Height::new(1)),
         };
+        let epoch = self.epoch(height);
         let skipped = self.config.skip_every != 0 && height.get() % self.config.skip_every == 0;
         let next = (view.get() + 1 + u64::from(skipped)).max(self.view_min.get());
-        let leaders = self.committee.participants();
+        let leaders = self.committee_of(height).participants();
         let leader = leaders[(next % leaders.len() as u64) as usize].clone();
         let context =
-            Context { round: Round::new(EPOCH, View::new(next)), leader, parent: (view, parent) };
+            Context { round: Round::new(epoch, View::new(next)), leader, parent: (view, parent) };
         let millis = u64::try_from(self.config.block_time.as_millis()).unwrap_or(u64::MAX);
         let age = (height.get() - 1).saturating_mul(millis);
         let timestamp = self.config.start_time_ms.saturating_add(age);
-        let data = payload(self.config.data_bytes, &parent);
+        let ends = self.config.epoch_length != 0 && self.epoch(height.next()) != epoch;
+        let data = match ends {
+            true => self.epoch_info(epoch.next()),
+            false => payload(self.config.data_bytes, &parent),
+        };
         Block::new(context, parent, height, timestamp, data)
     }
 }
@@ -266,13 +346,9 @@ fn payload(length: usize, parent: &Digest) -> Bytes {
     data.into()
 }
 
-/// Signs blocks on all cores.
-fn sign(committee: &Committee, mode: CertificateMode, blocks: Vec<Block>) -> Vec<Link> {
-    let one = |block: Block| Link {
-        finalize: committee.vote(Vote::Finalize, &proposal(&block)),
-        seed: (mode == CertificateMode::Vrf).then(|| committee.seed_of(block.context.round)),
-        block,
-    };
+/// Makes a link of each block, on all cores.
+fn on_all_cores(blocks: Vec<Block>, one: impl Fn(Block) -> Link + Sync) -> Vec<Link> {
+    let one = &one;
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let share = blocks.len().div_ceil(cores).max(SIGNATURES_PER_THREAD_MIN);
     if blocks.len() <= share {

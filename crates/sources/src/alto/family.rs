@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::fault,
-    registry::{Family, Opened, Opening, Refused, Start, Target, all, required},
+    registry::{Family, Opened, Opening, Refused, Settings, Start, Target, all, required},
 };
 use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -50,10 +50,12 @@ fn parse(addresses: &[&str], identity: Option<&str>) -> Result<Target, Refused> 
     let name = format!("{} ({} certificates)", names.join(", "), mode.as_str());
     let opened = name.clone();
     let network = Network { endpoints, identity, length, name: opened };
-    let open = move |context, monitor| -> Opening {
+    let open = move |context, monitor, settings| -> Opening {
         match mode {
-            CertificateMode::Standard => Box::pin(network.open::<StandardScheme>(context, monitor)),
-            CertificateMode::Vrf => Box::pin(network.open::<VrfScheme>(context, monitor)),
+            CertificateMode::Standard => {
+                Box::pin(network.open::<StandardScheme>(context, monitor, settings))
+            }
+            CertificateMode::Vrf => Box::pin(network.open::<VrfScheme>(context, monitor, settings)),
         }
     };
     Ok(Target { name, open: Box::new(open) })
@@ -73,6 +75,7 @@ impl Network {
         self,
         context: Context,
         monitor: Arc<dyn Monitor>,
+        settings: Settings,
     ) -> Result<Opened, Fault> {
         let Self { endpoints, identity, length, name } = self;
         let config = Config::default();
@@ -85,6 +88,8 @@ impl Network {
         let schemes = schemes::<S>(&identity, length, &config)?;
         let kept = keeper::Config { chain: chain.clone(), partition: EPOCHS.into() };
         let keeper = Keeper::open(context.child("epochs"), kept, &schemes).await?;
+        let fresh = schemes.fresh(context.current(), settings.trust_period);
+        fresh.map_err(|error| Fault::new(&*name, error))?;
         let probe = context.child("probe");
         let opened = open_under(context, &endpoints, chain, schemes, monitor, config)?;
         Ok(erased(probe, opened, name, vec![Box::new(|| Running::start(keeper))]))

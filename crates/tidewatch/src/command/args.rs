@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 use tidewatch_core::Height;
 use tidewatch_sources::registry::FAMILIES;
@@ -74,6 +75,11 @@ pub(crate) struct Follow {
     /// one.
     #[arg(long, value_name = "HEX")]
     pub(crate) identity: Option<String>,
+
+    /// How old what is known of a chain's validators may be at a start, where they change: after a longer
+    /// absence their keys are not trusted any more, such as `14d` or `36h`. [default: 14d]
+    #[arg(long, value_name = "DAYSd|HOURSh")]
+    pub(crate) trust_period: Option<TrustPeriod>,
 
     /// Where to start in an empty data directory: `genesis`, `tip` or a height. One that has blocks
     /// is followed on from there. [default: genesis]
@@ -185,6 +191,33 @@ impl fmt::Display for Format {
     }
 }
 
+/// A number of days or hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct TrustPeriod(pub(crate) Duration);
+
+impl FromStr for TrustPeriod {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const HOUR: u64 = 60 * 60;
+        let unit = if text.ends_with('d') { 24 * HOUR } else { HOUR };
+        let number = text.strip_suffix(['d', 'h']).and_then(|number| number.parse::<u32>().ok());
+        let number = number.filter(|number| *number > 0);
+        number
+            .map(|number| Self(Duration::from_secs(u64::from(number) * unit)))
+            .ok_or("write days or hours, such as 14d or 36h")
+    }
+}
+
+impl TryFrom<String> for TrustPeriod {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        text.parse()
+    }
+}
+
 impl Follow {
     /// These options, over those of the configuration file where one is named.
     pub(crate) fn resolve(self) -> Result<Self, Problem> {
@@ -212,6 +245,7 @@ impl Follow {
         Self {
             source: if self.source.is_empty() { file.source } else { self.source },
             identity: self.identity.or(file.identity),
+            trust_period: self.trust_period.or(file.trust_period),
             start: self.start.or(file.start),
             until: self.until.or(file.until),
             data_dir: self.data_dir.or(file.data_dir),

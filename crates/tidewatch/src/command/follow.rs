@@ -2,7 +2,7 @@
 
 use super::{
     Problem,
-    args::{Follow, Format},
+    args::{Follow, Format, TrustPeriod},
     data_dir::DataDir,
     embedded::Embedded,
     logs, metrics,
@@ -19,7 +19,7 @@ use tidewatch_core::{AnyBlock, Fault, FaultKind, Positions as _, Severity, Tier,
 use tidewatch_node::{
     Attachment, Config as NodeConfig, Follower, Member, Report, Role, supervisor,
 };
-use tidewatch_sources::registry;
+use tidewatch_sources::registry::{self, Settings};
 use tidewatch_store::{Config as StoreConfig, Store};
 use tidewatch_stream::{delivery, driver};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -125,8 +125,17 @@ impl Run {
         data: &DataDir,
     ) -> Outcome<()> {
         let monitor = self.audience.monitor();
-        let opened = target.open(self.context.child("source"), monitor.clone()).await;
-        let opened = opened.map_err(|fault| Problem::ended(fault, data.path()))?;
+        let period = self.options.trust_period;
+        let settings = period
+            .map_or_else(Settings::default, |TrustPeriod(trust_period)| Settings { trust_period });
+        let opened = target.open(self.context.child("source"), monitor.clone(), settings).await;
+        let opened = opened.map_err(|fault| match fault.kind {
+            FaultKind::TooOld => Problem::failure(fault.to_string()).hint(
+                "if the network's identity is the same still, name another directory with --data-dir \
+                 to begin with it anew, or allow more with --trust-period",
+            ),
+            _ => Problem::ended(fault, data.path()),
+        })?;
         let check = match opened.has_identity {
             true => "check the address and --identity",
             false => "check the address",

@@ -1,0 +1,140 @@
+//! The command on chains whose validators change: over real sockets, from far behind, through kills, and
+//! with what it knows on disk.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[allow(dead_code, reason = "shared with the other tests of the command")]
+mod command;
+
+use command::{Command, Fold, Run};
+use serde_json::Value;
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+use tidewatch_core::Height;
+use tidewatch_devnet::{
+    CertificateMode,
+    readymade::{Chain, ChainConfig, Kind, Server, ServerConfig, Tamper, Target},
+};
+
+const END: Duration = Duration::from_secs(60);
+const LENGTH: u64 = 20;
+
+/// A chain of epochs that began `age` ago, whose key changes every `key_every` epochs.
+#[allow(clippy::disallowed_methods, reason = "the command reads the same clock")]
+fn chain(blocks: u64, key_every: u64, age: Duration) -> Chain {
+    let began = SystemTime::now() - age;
+    let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let config = ChainConfig {
+        epoch_length: LENGTH,
+        key_every,
+        start_time_ms: began.try_into().unwrap(),
+        ..ChainConfig::default()
+    };
+    Chain::sign(blocks, CertificateMode::Standard, config).unwrap()
+}
+
+fn serve(chain: &Chain, upto: u64) -> Server {
+    let upto = Some(Height::new(upto));
+    Server::start(chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap()
+}
+
+fn following(server: &Server, data: &Path) -> Command {
+    let source = format!("alto+{}?mode=standard&epoch_length={LENGTH}", server.url());
+    Command::follow().with(["--source", &source, "--identity", server.identity()]).with([
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--format",
+        "json",
+    ])
+}
+
+fn until(run: &Run, fold: &mut Fold, height: u64) {
+    run.until(fold, |line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let finalized = line["event"] == "advanced" && line["tier"] == "finalized";
+        finalized && line["block"]["height"].as_u64() >= Some(height)
+    });
+}
+
+#[test]
+fn keys_that_change_are_followed_from_far_behind_and_live() {
+    for key_every in [0, 1, 3] {
+        let chain = chain(230, key_every, Duration::from_secs(120));
+        let server = serve(&chain, 205);
+        let data = tempfile::tempdir().unwrap();
+        let run = following(&server, data.path()).with(["--until", "230"]).start();
+        let mut fold = Fold::default();
+        until(&run, &mut fold, 205);
+        for height in 206..=230 {
+            server.finalize(&chain, Height::new(height)).unwrap();
+            until(&run, &mut fold, height);
+        }
+        let output = run.end(END);
+        assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+        let verification = output.lines.iter().rev().find_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line.get("verification").cloned()
+        });
+        let verification = verification.expect("a status says what is trusted");
+        assert_eq!(verification["epoch"], 11, "{verification}");
+        assert_eq!(verification["anchor"], "identity");
+        assert_eq!(verification["verified"], 230);
+    }
+}
+
+#[test]
+fn a_restart_after_several_epochs_goes_on_from_what_is_on_disk() {
+    let chain = chain(200, 1, Duration::from_secs(120));
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(&chain, 70);
+    let mut fold = Fold::default();
+    let run = following(&server, data.path()).start();
+    until(&run, &mut fold, 70);
+    drop(run); // It is killed.
+    for height in 71..=200 {
+        server.finalize(&chain, Height::new(height)).unwrap();
+    }
+    let before = server.requests(Kind::BlockAt);
+    let run = following(&server, data.path()).with(["--until", "200"]).start();
+    let output = run.end(END);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.lines.iter().for_each(|line| fold.line(line));
+    assert!(fold.finalized() >= 200, "{fold:?}");
+    let asked = server.requests(Kind::BlockAt) - before;
+    // The blocks from 71 on, and the boundaries of epochs 3 to 9 ahead of them.
+    assert!(asked <= 130 + 8, "{asked} heights were asked for");
+}
+
+#[test]
+fn a_boundary_that_is_forged_stops_the_tip_and_is_named() {
+    let chain = chain(100, 1, Duration::from_secs(120));
+    let tampers = vec![(Target::Height(Height::new(59)), Tamper::WrongCertificate)];
+    let config = ServerConfig { tampers, ..ServerConfig::default() };
+    let server = Server::start(&chain, config).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let run = following(&server, data.path()).start();
+    let mut fold = Fold::default();
+    run.until(&mut fold, |line| line.contains("invalid_certificate"));
+    assert!(fold.finalized() < 60, "{fold:?}");
+    drop(run); // It is killed.
+}
+
+#[test]
+fn what_was_known_too_long_ago_is_refused_with_what_to_do() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let chain = chain(70, 1, 21 * day);
+    let server = serve(&chain, 70);
+    let data = tempfile::tempdir().unwrap();
+    // Nothing is known yet but the identity, whose age is ours to say: it may be followed.
+    let run = following(&server, data.path()).with(["--until", "70"]).start();
+    assert_eq!(run.end(END).code, Some(0));
+    let refused = following(&server, data.path()).start().end(END);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for words in ["epoch is 3", "20 days ago", "--trust-period"] {
+        assert!(refused.errors.contains(words), "{words}: {}", refused.errors);
+    }
+    let trusted = following(&server, data.path()).with(["--trust-period", "30d", "--until", "70"]);
+    assert_eq!(trusted.start().end(END).code, Some(0));
+}
