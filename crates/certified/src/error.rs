@@ -265,6 +265,18 @@ pub enum Error {
         /// Where decoding ended.
         error: codec::Error,
     },
+    /// A boundary that is imported where another one is known.
+    #[error(
+        "epoch {epoch} begins after {ours} here, and after {theirs} there: one is of another chain"
+    )]
+    OtherBoundary {
+        /// The epoch.
+        epoch: Epoch,
+        /// The boundary that is known.
+        ours: BlockRef,
+        /// The one that was to be imported.
+        theirs: BlockRef,
+    },
     /// Stored boundaries of another chain.
     #[error("the stored epochs are those of {found}, not of {chain}")]
     OtherChain {
@@ -303,7 +315,9 @@ impl Reason for Error {
             Self::Overloaded { .. } | Self::NothingVerified => FaultKind::Unavailable,
             Self::Stopped { .. } => FaultKind::Stopped,
             Self::TooOld { .. } => FaultKind::TooOld,
-            Self::OtherKey { .. } | Self::OtherChain { .. } => FaultKind::WrongChain,
+            Self::OtherKey { .. } | Self::OtherBoundary { .. } | Self::OtherChain { .. } => {
+                FaultKind::WrongChain
+            }
             Self::Disk(_) => FaultKind::Disk,
             Self::Unreadable { .. } => FaultKind::CorruptRecord,
             Self::NoEndpoint => FaultKind::Bug,

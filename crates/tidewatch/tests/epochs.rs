@@ -138,3 +138,78 @@ fn what_was_known_too_long_ago_is_refused_with_what_to_do() {
     let trusted = following(&server, data.path()).with(["--trust-period", "30d", "--until", "70"]);
     assert_eq!(trusted.start().end(END).code, Some(0));
 }
+
+/// What `tidewatch anchor` prints, and how it ends.
+fn anchor(args: &[&str]) -> command::Output {
+    Command::new(&[&["anchor"], args].concat()).start().end(END)
+}
+
+/// Writes `text` into a new file of `data`.
+fn file(data: &Path, name: &str, text: &str) -> String {
+    let path = data.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_anchor_that_publishers_signed_is_where_a_new_follower_begins() {
+    let chain = chain(110, 1, Duration::from_secs(3_600));
+    let server = serve(&chain, 110);
+    let temporary = tempfile::tempdir().unwrap();
+    let (at, directory) = (temporary.path(), temporary.path().join("data"));
+    let dir = directory.to_str().unwrap();
+    let run = following(&server, &directory).with(["--until", "110"]).start();
+    assert_eq!(run.end(END).code, Some(0));
+
+    let keys = ["11", "22"].map(|byte| byte.repeat(32));
+    let [one, two] = [("one", &keys[0]), ("two", &keys[1])].map(|(name, key)| file(at, name, key));
+    let first = anchor(&["export", "--data-dir", dir, "--key", &one]);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let first_file = file(at, "first.json", &first.lines.join("\n"));
+    let both = anchor(&["export", "--data-dir", dir, "--key", &two, "--with", &first_file]);
+    let exported: Value = serde_json::from_str(&both.lines.join("\n")).unwrap();
+    assert_eq!((&exported["epoch"], &exported["height"]), (&Value::from(5), &Value::from(99)));
+    let signatures = exported["signatures"].as_array().unwrap();
+    assert_eq!(signatures.len(), 2, "{exported}");
+    let publishers = [0, 1].map(|of: usize| signatures[of]["publisher"].as_str().unwrap());
+    let both_file = file(at, "both.json", &both.lines.join("\n"));
+
+    let fresh = at.join("fresh");
+    let fresh_dir = fresh.to_str().unwrap();
+    let words = |file: &str, more: &[&str]| {
+        let named = ["verify", file, "--publisher", publishers[0], "--publisher", publishers[1]];
+        let output = anchor(&[&named[..], more].concat());
+        (output.code, output.text() + &output.errors)
+    };
+    let (code, told) = words(&both_file, &[]);
+    assert!(code == Some(0) && told.contains("vouched   by 2 of 2 publishers"), "{told}");
+    assert_eq!(words(&first_file, &["--threshold", "1"]).0, Some(0));
+    let changed = both.lines.join("\n").replace("\"height\": 99", "\"height\": 98");
+    let forged = file(at, "forged.json", &changed);
+    let old = "--trust-period";
+    for (file, more, expected) in [
+        (&first_file, &[][..], "1 of 2 publishers vouch for it, and 2 have to"),
+        (&forged, &[], "what it says is not what its boundary says"),
+        (&both_file, &["--threshold", "3"], "--threshold is from 1 to 2"),
+        (&one, &[], "not an anchor"),
+        (&both_file, &[old, "0h"], "write days or hours"),
+    ] {
+        let (code, told) = words(file, more);
+        assert!(code != Some(0) && told.contains(expected), "{expected}: {told}");
+    }
+
+    let import = [
+        ["import", &both_file, "--data-dir", fresh_dir].as_slice(),
+        &["--publisher", publishers[0], "--publisher", publishers[1]],
+    ]
+    .concat();
+    assert_eq!(anchor(&import).code, Some(0));
+    let before = server.requests(Kind::BlockAt);
+    let run = following(&server, &fresh).with(["--start", "tip"]).start();
+    let mut fold = Fold::default();
+    run.until(&mut fold, |line| line.contains("\"anchor\":\"pinned\""));
+    until(&run, &mut fold, 110);
+    // The epochs below it are not walked. Their boundaries are filled in behind, one with each question.
+    assert!(server.requests(Kind::BlockAt) - before <= 2);
+    drop(run); // It is killed.
+}

@@ -20,6 +20,7 @@
 //! | [`Schemes`] | a table that grows by boundaries; commonware's `certificate::Provider` too |
 //! | [`Boundary`] | the port to the chain's own format: how a boundary is read |
 //! | [`Keeper`] | the actor that makes boundaries durable |
+//! | [`anchor`] | a boundary that publishers vouch for, to begin from |
 //!
 //! # By the group's key alone
 //!
@@ -46,6 +47,7 @@
 //! A boundary is durable soon after it was verified, and not before. A restart that lacks one fetches it
 //! again; the certificates of an epoch count only while its scheme is known, so nothing is skipped.
 
+pub mod anchor;
 mod boundary;
 pub mod keeper;
 mod table;

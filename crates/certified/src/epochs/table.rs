@@ -1,6 +1,9 @@
 //! The table of epochs.
 
-use super::{Boundary, CertificateCodec, EpochScheme, Epochs, Step, Walk, keeper::Mailbox};
+use super::{
+    Boundary, CertificateCodec, EpochScheme, Epochs, Step, Walk,
+    keeper::{Mailbox, Record},
+};
 use crate::{CertifiedBlock, Error};
 use bytes::Bytes;
 use commonware_codec::Read;
@@ -157,7 +160,7 @@ struct Inner<EP, P: Boundary<B>, B: Read> {
     boundary: P,
     blocks: B::Cfg,
     certificates: CertificateCodec<P::Scheme>,
-    anchor: Anchor,
+    anchor: Mutex<Anchor>,
     table: Mutex<Table<P::Scheme>>,
     newest: Mutex<Newest>,
     conflict: Mutex<Conflicts>,
@@ -212,7 +215,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
             boundary,
             blocks,
             certificates,
-            anchor: Anchor::Identity,
+            anchor: Mutex::new(Anchor::Identity),
             table: Mutex::new(Table::new(epoch, scheme, key)),
             newest: Mutex::default(),
             conflict: Mutex::default(),
@@ -257,6 +260,11 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
     /// Hands boundaries to `keeper` from now on.
     pub(super) fn keep(&self, keeper: Mailbox) {
         let _ = self.0.keeper.set(keeper); // One keeper is enough; a second one has nothing to do.
+    }
+
+    /// From now on the table says that it begins with a boundary that somebody vouched for.
+    pub(super) fn pin(&self) {
+        *self.0.anchor.lock() = Anchor::Pinned;
     }
 
     /// Learns a boundary; returns whether it is new.
@@ -317,7 +325,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
             && let Some(keeper) = self.0.keeper.get()
             && let Some(epoch) = self.next_epoch(block.height)
         {
-            keeper.keep(epoch, block, bytes, proof);
+            keeper.keep(Record { epoch, block, bytes, proof });
         }
         Ok(())
     }
@@ -349,7 +357,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
 
     fn trust(&self) -> Option<(Epoch, Anchor, Option<u64>)> {
         let (epoch, _) = self.newest()?;
-        Some((epoch, self.0.anchor, self.0.newest.lock().time_ms))
+        Some((epoch, *self.0.anchor.lock(), self.0.newest.lock().time_ms))
     }
 
     fn take_conflict(&self) -> Option<Conflict> {

@@ -1,7 +1,7 @@
 //! The last block of an epoch, on an alto network whose validators reshare their key.
 
 use super::{AltoBlock, Scheme};
-use alto_types::{NAMESPACE, PublicKey};
+use alto_types::{Identity, NAMESPACE, PublicKey};
 use bytes::{Buf as _, Bytes};
 use commonware_codec::{Encode as _, Error, RangeCfg, Read as _, ReadExt as _};
 use commonware_consensus::types::Epoch;
@@ -38,31 +38,40 @@ impl<S> Default for AltoBoundary<S> {
     }
 }
 
+/// The group's public key in `epoch`, as `block`, the last one of the epoch before, has it.
+///
+/// # Errors
+///
+/// The block carries none, or that of another epoch.
+pub fn identity(epoch: Epoch, block: &AltoBlock) -> Result<Identity, Error> {
+    let mut data = block.data.clone();
+    match u8::read(&mut data)? {
+        EPOCH_INFO => {}
+        other => return Err(Error::InvalidEnum(other)),
+    }
+    let outcome = u8::read(&mut data)?;
+    if outcome > 1 {
+        return Err(Error::InvalidEnum(outcome));
+    }
+    if Epoch::read(&mut data)? != epoch {
+        return Err(Error::Invalid("boundary", "it is about another epoch"));
+    }
+    let output =
+        Output::<MinSig, PublicKey>::read_cfg(&mut data, &(MEMBERS_MAX, ModeVersion::v0()))?;
+    let members = (RangeCfg::from(0..=MEMBERS_MAX.get() as usize), ());
+    let _players = Set::<PublicKey>::read_cfg(&mut data, &members)?;
+    let _next = Set::<PublicKey>::read_cfg(&mut data, &members)?;
+    match data.remaining() {
+        0 => Ok(*output.public().public()),
+        extra => Err(Error::ExtraData(extra)),
+    }
+}
+
 impl<S: Scheme> Boundary<AltoBlock> for AltoBoundary<S> {
     type Scheme = S;
 
     fn scheme(&self, epoch: Epoch, block: &AltoBlock) -> Result<S, Error> {
-        let mut data = block.data.clone();
-        match u8::read(&mut data)? {
-            EPOCH_INFO => {}
-            other => return Err(Error::InvalidEnum(other)),
-        }
-        let outcome = u8::read(&mut data)?;
-        if outcome > 1 {
-            return Err(Error::InvalidEnum(outcome));
-        }
-        if Epoch::read(&mut data)? != epoch {
-            return Err(Error::Invalid("boundary", "it is about another epoch"));
-        }
-        let output =
-            Output::<MinSig, PublicKey>::read_cfg(&mut data, &(MEMBERS_MAX, ModeVersion::v0()))?;
-        let members = (RangeCfg::from(0..=MEMBERS_MAX.get() as usize), ());
-        let _players = Set::<PublicKey>::read_cfg(&mut data, &members)?;
-        let _next = Set::<PublicKey>::read_cfg(&mut data, &members)?;
-        match data.remaining() {
-            0 => Ok(S::certificate_verifier(NAMESPACE, *output.public().public())),
-            extra => Err(Error::ExtraData(extra)),
-        }
+        Ok(S::certificate_verifier(NAMESPACE, identity(epoch, block)?))
     }
 
     fn key(&self, scheme: &S) -> Option<Bytes> {

@@ -28,8 +28,8 @@ pub(crate) const FAMILY: Family = Family {
     parse,
 };
 
-/// Where the boundaries of epochs are kept.
-const EPOCHS: &str = "epochs";
+/// The storage partition of a follower's boundaries, in its data directory.
+pub const EPOCHS: &str = "tidewatch-epochs";
 
 /// How long an endpoint may take to say that it is there.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);

@@ -51,9 +51,10 @@ mod transport;
 mod tests;
 
 pub use block::AltoBlock;
-pub use boundary::AltoBoundary;
+pub use boundary::{AltoBoundary, identity};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::AltoError;
+pub use family::EPOCHS;
 pub(crate) use family::FAMILY;
 pub use transport::{HttpFeed, HttpTransport};
 

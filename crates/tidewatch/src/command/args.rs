@@ -57,6 +57,60 @@ fn mistyped<'a>(message: &str, typed: impl Iterator<Item = &'a str>) -> Problem 
 pub(crate) enum Command {
     /// Follow a chain until it is stopped, or until a height is final.
     Follow(Box<Follow>),
+    /// Export, verify and import anchors: where a chain whose validators change is begun from.
+    ///
+    /// An anchor is one small file: the last block of an epoch, which carries the validators' key of the
+    /// next one, and the signatures of those who vouch for it. A follower that was away for long, or that
+    /// begins today, starts from it instead of from the network's first key.
+    #[command(subcommand)]
+    Anchor(Anchor),
+}
+
+/// What can be done with anchors.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Anchor {
+    /// Print the newest epoch that a data directory knows, signed where a key is given.
+    Export {
+        /// The data directory of a follower that does not run.
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// A file with the ed25519 key to sign with: 32 bytes in hex, such as `openssl rand -hex 32` prints.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Signatures of others to keep: an anchor of the same epoch.
+        #[arg(long, value_name = "FILE")]
+        with: Option<PathBuf>,
+    },
+    /// Check who vouches for an anchor, and say what it is.
+    Verify {
+        #[command(flatten)]
+        vouched: Vouched,
+    },
+    /// Check an anchor, and have a data directory begin from it.
+    Import {
+        #[command(flatten)]
+        vouched: Vouched,
+        /// The data directory of a follower that does not run; it may be new.
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+}
+
+/// An anchor, and whose word counts.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Vouched {
+    /// The anchor; `-` reads it from standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The ed25519 public key, in hex, of somebody whose word counts. Several may be given.
+    #[arg(long, value_name = "HEX", required = true)]
+    pub(crate) publisher: Vec<String>,
+    /// How many of them have to vouch for it. [default: all]
+    #[arg(long, value_name = "K")]
+    pub(crate) threshold: Option<usize>,
+    /// How old it may be. [default: 14d]
+    #[arg(long, value_name = "DAYSd|HOURSh")]
+    pub(crate) trust_period: Option<TrustPeriod>,
 }
 
 /// Options of `follow`. Each may also stand in the file of `--config`, under the same name with `_`

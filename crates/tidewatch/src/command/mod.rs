@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `anchor` | `tidewatch anchor`: where a chain of epochs is begun from |
 //! | `args` | options, from the command line and from a file |
 //! | `data_dir` | the data directory, locked for one process |
 //! | `embedded` | the devnet, where this build has it |
@@ -11,6 +12,7 @@
 //! | `problem` | why it ends without success, and what to do |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 
+mod anchor;
 mod args;
 mod data_dir;
 mod embedded;
@@ -32,5 +34,6 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
     match cli.command {
         None => follow::run(args::Follow::default()),
         Some(Command::Follow(options)) => follow::run(options.resolve()?),
+        Some(Command::Anchor(anchor)) => anchor::run(anchor),
     }
 }

@@ -1,40 +1,28 @@
 //! The keeper's loop.
 
 use super::{
-    config::{Config, RECORD_MAX},
+    config::Config,
     ingress::{Mailbox, Message},
+    record::Records,
 };
-use crate::{Boundary, CertifiedBlock, Error, Schemes};
-use bytes::Bytes;
+use crate::{Boundary, CertifiedBlock, Schemes};
 use commonware_actor::mailbox::{self, Receiver};
-use commonware_codec::{Decode as _, Encode as _, RangeCfg};
-use commonware_consensus::types::{Epoch, Epocher};
+use commonware_consensus::types::Epocher;
 use commonware_macros::select_loop;
 use commonware_runtime::{ContextCell, Handle, Spawner, spawn_cell};
-use commonware_storage::{
-    Context,
-    metadata::{self, Metadata},
-};
-use commonware_utils::{NZUsize, sequence::U64};
+use commonware_storage::Context;
+use commonware_utils::NZUsize;
 use std::{fmt, num::NonZeroUsize};
-use tidewatch_core::{Actor, BlockRef, Fault, Stopper, Stopping};
+use tidewatch_core::{Actor, Fault, Stopper, Stopping};
 use tracing::{debug, info};
 
 /// Boundaries that wait before they overflow into a queue.
 const MAILBOX_SIZE: NonZeroUsize = NZUsize!(64);
 
-/// Under this key is the name of the chain. No epoch has this number.
-const CHAIN: u64 = u64::MAX;
-
-type Disk<E> = Metadata<E, U64, Bytes>;
-
-/// A boundary on disk: its name, its certificate if it came with one, and the block.
-type Record = (BlockRef, Option<Bytes>, Bytes);
-
 /// Makes boundaries durable: see the [module](super).
 pub struct Keeper<E: Context> {
     context: ContextCell<E>,
-    disk: Option<Disk<E>>,
+    disk: Option<Records<E>>,
     about: String,
     inbox: Receiver<Message>,
     stop: Stopping,
@@ -60,33 +48,16 @@ impl<E: Context + Spawner> Keeper<E> {
         config: Config,
         schemes: &Schemes<EP, P, B>,
     ) -> Result<Self, Fault> {
-        let Config { chain, partition } = config;
-        let about = format!("the epochs of {chain}");
-        let failed = |error| Fault::new(about.clone(), Error::Disk(error));
-        let codec_config = RangeCfg::from(0..=RECORD_MAX);
-        let disk_config = metadata::Config { partition, codec_config };
-        let disk = Disk::init(context.child("disk"), disk_config).await.map_err(failed)?;
-        let name = Bytes::copy_from_slice(chain.as_str().as_bytes());
-        let disk = match disk.get(&U64::new(CHAIN)) {
-            Some(found) if *found == name => disk,
-            Some(found) => {
-                let found = String::from_utf8_lossy(found).into_owned();
-                return Err(Fault::new(about, Error::OtherChain { found, chain }));
-            }
-            None => disk.put_sync(U64::new(CHAIN), name).await.map_err(failed)?,
-        };
+        let about = format!("the epochs of {}", config.chain);
+        let disk = Records::open(&context, &config).await?;
         let mut kept = 0;
-        for epoch in disk.keys().map(u64::from).filter(|epoch| *epoch != CHAIN).collect::<Vec<_>>()
-        {
-            let Some(bytes) = disk.get(&U64::new(epoch)) else { continue };
-            let unreadable = |error| {
-                Fault::new(about.clone(), Error::Unreadable { epoch: Epoch::new(epoch), error })
-            };
-            let part = RangeCfg::from(0..=RECORD_MAX);
-            let (name, _, block) =
-                Record::decode_cfg(bytes.clone(), &((), part, part)).map_err(unreadable)?;
-            schemes.take(name, block).map_err(|error| Fault::new(about.clone(), error))?;
+        for record in disk.all()? {
+            let taken = schemes.take(record.block, record.bytes);
+            taken.map_err(|error| Fault::new(about.clone(), error))?;
             kept += 1;
+        }
+        if disk.is_pinned() {
+            schemes.pin();
         }
         info!(chain = %about, kept, "epochs loaded");
         let (sender, inbox) = mailbox::new(context.child("mailbox"), MAILBOX_SIZE);
@@ -131,14 +102,11 @@ impl<E: Context + Spawner> Keeper<E> {
     async fn write(&mut self, first: Message) -> Result<(), Fault> {
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
         let mut next = Some(first);
-        while let Some(Message { epoch, name, block, proof }) = next {
-            let record: Record = (name, proof, block);
-            disk.put(U64::new(epoch.get()), record.encode());
+        while let Some(Message(record)) = next {
+            disk.put(record);
             next = self.inbox.try_recv().ok();
         }
-        let disk = disk.sync().await;
-        let disk = disk.map_err(|error| Fault::new(self.about.clone(), Error::Disk(error)))?;
-        self.disk = Some(disk);
+        self.disk = Some(disk.sync().await?);
         Ok(())
     }
 }

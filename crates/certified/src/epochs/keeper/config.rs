@@ -2,9 +2,6 @@
 
 use tidewatch_core::ChainId;
 
-/// Largest boundary that is kept, with its certificate, in bytes.
-pub(super) const RECORD_MAX: usize = 16 * 1024 * 1024;
-
 /// What a keeper works with.
 #[derive(Clone, Debug)]
 pub struct Config {

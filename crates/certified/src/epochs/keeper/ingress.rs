@@ -1,20 +1,13 @@
 //! Messages to a keeper.
 
-use bytes::Bytes;
+use super::Record;
 use commonware_actor::mailbox::{Policy, Sender};
-use commonware_consensus::types::Epoch;
 use std::collections::VecDeque;
-use tidewatch_core::{BlockRef, Stopper};
+use tidewatch_core::Stopper;
 
 /// A boundary that was learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// The epoch that it gives the scheme of.
-    pub(super) epoch: Epoch,
-    pub(super) name: BlockRef,
-    pub(super) block: Bytes,
-    pub(super) proof: Option<Bytes>,
-}
+pub(super) struct Message(pub(super) Record);
 
 impl Policy for Message {
     type Overflow = VecDeque<Self>;
@@ -34,14 +27,8 @@ pub(in crate::epochs) struct Mailbox {
 
 impl Mailbox {
     /// Has a boundary written, soon.
-    pub(in crate::epochs) fn keep(
-        &self,
-        epoch: Epoch,
-        name: BlockRef,
-        block: Bytes,
-        proof: Option<Bytes>,
-    ) {
+    pub(in crate::epochs) fn keep(&self, record: Record) {
         // Once the keeper has ended, the boundary is fetched again after the next start.
-        let _ = self.sender.enqueue(Message { epoch, name, block, proof });
+        let _ = self.sender.enqueue(Message(record));
     }
 }

@@ -13,6 +13,9 @@
 //!
 //! # Restart safety
 //!
+//! A boundary that somebody vouched for may be written while no follower runs ([`import`]); from then on the
+//! table says that it begins with it.
+//!
 //! A boundary that was not written is fetched and verified again. What was written is believed: it was
 //! verified before, and the disk checks its own bytes. What does not decode is a fault, and the start fails.
 //! A directory belongs to one chain: one of another chain is refused.
@@ -25,6 +28,9 @@ mod actor;
 mod config;
 mod ingress;
 
+mod record;
+
 pub use actor::Keeper;
 pub use config::Config;
 pub(super) use ingress::Mailbox;
+pub use record::{Record, import, newest};
