@@ -7,7 +7,7 @@ use commonware_runtime::{
         Counter, EncodeLabelSet, Gauge, GaugeExt as _, Histogram, MetricsExt as _, Registered, raw,
     },
 };
-use tidewatch_core::{BlockRef, Fault, State, Status, Tier, Watermarks};
+use tidewatch_core::{BlockRef, Fault, State, Status, Tier, Verification, Watermarks};
 
 /// One label, named for what it holds.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -36,6 +36,10 @@ pub(super) struct Metrics {
     delivered: Gauge,
     lag: Gauge,
     states: Gauges,
+    epoch: Gauge,
+    epoch_age: Gauge,
+    /// What was claimed, and what of it verified. What was delivered of that is `delivered`.
+    heights: Gauges,
     prunes: Counter,
     depths: Histogram,
 }
@@ -50,6 +54,13 @@ impl Metrics {
             delivered: context.gauge("delivered_height", "Height of the last delivered block"),
             lag: context.gauge("lag_blocks", "Blocks between the source's tip and the view"),
             states: context.family("state", "1 for the state that holds, 0 for the others"),
+            epoch: context.gauge("epoch", "Newest known epoch, where validators change"),
+            epoch_age: context
+                .gauge("epoch_age_seconds", "Age of the newest known block that ends an epoch"),
+            heights: context.family(
+                "verification_height",
+                "Height that was last claimed (seen), and highest one that verified (verified)",
+            ),
             prunes: context.counter("prunes", "Prunes: one for each reorg"),
             depths: context.histogram(
                 "prune_depth_blocks",
@@ -99,6 +110,16 @@ impl Metrics {
         let _ = self.lag.try_set(status.lag);
         for state in STATES {
             self.states.get_or_create(&label(state.as_str())).set((state == status.state).into());
+        }
+        let Some(Verification { epoch, age_ms, seen, verified, .. }) = status.verification else {
+            return;
+        };
+        let _ = self.epoch.try_set(epoch);
+        let _ = self.epoch_age.try_set(age_ms.unwrap_or(0) / 1_000);
+        for (name, height) in [("seen", seen), ("verified", verified)] {
+            let height = height.map_or(0, |height| height.get());
+            let gauge = self.heights.get_or_create(&label(name));
+            gauge.set(i64::try_from(height).unwrap_or(i64::MAX));
         }
     }
 }
