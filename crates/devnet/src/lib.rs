@@ -11,8 +11,8 @@
 //! | [`readymade`] | a presigned chain, served by the same indexer, whose responses can be forged | a chain that grows under the control of the test, and hostile upstreams |
 //!
 //! All serve the API of a public alto indexer over HTTP and WebSocket on a loopback port
-//! (`alto_indexer::Api`, unchanged; that of a chain with epochs is our own), and all are signed by a
-//! [`Committee`], or begin with one: with equal seeds, they have the same identity and genesis.
+//! (`alto_indexer::Api`, unchanged; that of a chain with epochs is our own). The first and the last are
+//! signed by a [`Committee`]: with equal seeds, they have the same identity and genesis.
 //!
 //! # Limits
 //!

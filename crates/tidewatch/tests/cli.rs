@@ -111,6 +111,19 @@ fn the_devnet_is_followed_to_a_height_as_json() {
 }
 
 #[test]
+fn a_devnet_with_epochs_is_followed_over_the_end_of_one() {
+    let follow = Command::follow().with(["--source", "devnet:epochs", "--format", "json"]);
+    let output = follow.with(["--until", "34"]).start().end(END);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let mut fold = Fold::default();
+    fold.reorgs = true;
+    output.lines.iter().for_each(|line| fold.line(line));
+    assert!(fold.finalized() >= 34, "{fold:?}");
+    assert!(fold.states.contains(&"live".into()), "{fold:?}");
+    assert_eq!(output.errors, "");
+}
+
+#[test]
 fn an_indexer_is_followed_over_tls() {
     let chain = chain(30, 0);
     let server = serve(&chain, 20);

@@ -9,6 +9,9 @@ use std::convert::Infallible;
 
 /// The peers of an epoch. Validators whose turn is far off stay connected beside it, so that they follow
 /// the chain and are ready when they are dealt a share.
+///
+/// The network's peer sets are numbered from the first epoch as 1: set 0 is everybody, so that the
+/// connections are there before the first leader proposes.
 #[derive(Clone, Debug)]
 pub(super) struct Peers {
     oracle: Oracle<PublicKey>,
@@ -16,7 +19,8 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) const fn new(oracle: Oracle<PublicKey>, everybody: Set<PublicKey>) -> Self {
+    pub(super) fn connect(mut oracle: Oracle<PublicKey>, everybody: Set<PublicKey>) -> Self {
+        let _ = Manager::track(&mut oracle, 0, everybody.clone());
         Self { oracle, everybody }
     }
 }
@@ -25,7 +29,7 @@ impl Provider for Peers {
     type PublicKey = PublicKey;
 
     async fn peer_set(&mut self, id: u64) -> Option<TrackedPeers<PublicKey>> {
-        self.oracle.peer_set(id).await
+        self.oracle.peer_set(id.saturating_add(1)).await
     }
 
     async fn subscribe(&mut self) -> PeerSetSubscription<PublicKey> {
@@ -44,7 +48,7 @@ impl network::Manager for Peers {
         _: &Unit,
     ) -> Result<(), Infallible> {
         let peers = TrackedPeers::new(peers.primary, self.everybody.clone());
-        let _ = Manager::track(&mut self.oracle, epoch.get(), peers);
+        let _ = Manager::track(&mut self.oracle, epoch.next().get(), peers);
         Ok(())
     }
 }

@@ -11,8 +11,12 @@ use commonware_glue::dkg::{ParticipantsProvider, types::EpochOutcome};
 use commonware_utils::{ordered::Set, sequence::Unit};
 use std::sync::Arc;
 
+/// Makes another seed of the configured one, so that the chain has another identity than a devnet without
+/// epochs, and neither is taken for the other.
+const SEED: u64 = u64::from_be_bytes(*b"\0\0epochs");
+
 /// All validators, and the committee of the first epoch, which a dealer outside of the chain gave its
-/// key. It is the [`Committee`] of the same seed and size, and has its identity.
+/// key.
 pub(super) struct Pool {
     dealt: Committee,
     keys: Vec<PrivateKey>,
@@ -21,9 +25,10 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn deal(config: &Config) -> Result<Self, Error> {
-        let dealt = Committee::deal(config.seed, config.committee)?;
+        let seed = config.seed ^ SEED;
+        let dealt = Committee::deal(seed, config.committee)?;
         let keys: Vec<_> =
-            (0..config.validators).map(|index| committee::key(config.seed, index)).collect();
+            (0..config.validators).map(|index| committee::key(seed, index)).collect();
         let order = keys.iter().map(|key| key.public_key()).collect();
         let rotation = Rotation { order, size: config.committee as usize };
         Ok(Self { dealt, keys, rotation })

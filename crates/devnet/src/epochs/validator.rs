@@ -56,6 +56,9 @@ use std::{
 
 /// Time that a leader has for its proposal, after it waited for the block time.
 const PROPOSAL_TIME: Duration = Duration::from_millis(500);
+/// Time that a proposal has after that to be certified, which waits for several disks here that are one. A
+/// view that is given up after its block was notarized is a reorg for whoever follows proposed blocks.
+const CERTIFICATION_TIME: Duration = Duration::from_secs(3);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
 const FETCH_RETRY: Duration = Duration::from_millis(100);
 /// Views behind the newest one whose votes and blocks are kept; each is a file.
@@ -100,6 +103,7 @@ impl<S: Certify> Plan<S> {
 
     fn simplex(&self) -> orchestrator::SimplexConfig<RoundRobin<Sha256>> {
         let leader_timeout = self.config.block_time + PROPOSAL_TIME;
+        let certification_timeout = leader_timeout + CERTIFICATION_TIME;
         orchestrator::SimplexConfig {
             // Each dealer publishes its result when it leads: leaders take turns in both modes.
             elector: RoundRobin::default(),
@@ -109,12 +113,12 @@ impl<S: Certify> Plan<S> {
             page_cache_page_size: PAGE_SIZE,
             page_cache_pages: JOURNAL_PAGES,
             leader_timeout,
-            certification_timeout: leader_timeout + PROPOSAL_TIME,
+            certification_timeout,
             timeout_retry: PROPOSAL_TIME,
             fetch_timeout: FETCH_TIMEOUT,
             view_retention: RETENTION,
             skip: SkipPolicy::Enabled {
-                timeout: 4 * leader_timeout,
+                timeout: 2 * certification_timeout,
                 budget: SkipBudget::Participants,
             },
             forward: ForwardPolicy::Disabled,
@@ -173,7 +177,7 @@ async fn parts<S: Certify>(
         context.child("network"),
         network::config(&key, plan.addresses[index], plan.peers(), PAYLOAD_MAX),
     );
-    let peers = Peers::new(oracle.clone(), plan.pool.rotation().everybody());
+    let peers = Peers::connect(oracle.clone(), plan.pool.rotation().everybody());
     let mut channel = |id| network.register(id, QUOTA);
     let (votes, certificates, resolver) = (channel(0), channel(1), channel(2));
     let (broadcast, backfill, dealings) = (channel(3), channel(4), channel(5));

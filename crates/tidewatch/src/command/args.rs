@@ -181,7 +181,8 @@ fn source_help() -> String {
     let mut help = "What to follow; several addresses are several endpoints of one chain. \
                     [default: devnet:]\n\n\
                     `devnet:` is the embedded network (`devnet:?mode=vrf` for its other kind of \
-                    certificates)"
+                    certificates), `devnet:epochs` one whose validators reshare their key and take \
+                    turns"
         .to_owned();
     for family in FAMILIES {
         let forms: Vec<_> = family.forms.iter().map(|form| format!("`{form}`")).collect();

@@ -7,68 +7,107 @@ pub(super) use without::Embedded;
 
 #[cfg(feature = "devnet")]
 mod with {
-    use crate::{Outcome, command::Problem};
+    use crate::{
+        Outcome,
+        command::{Problem, target::Chosen},
+    };
     use commonware_runtime::{Supervisor as _, tokio::Context};
     use std::{path::PathBuf, time::Duration};
     use tidewatch_core::Height;
-    use tidewatch_devnet::{Config, Devnet};
-    use tidewatch_sources::{alto::CertificateMode, registry};
+    use tidewatch_devnet::{Config, Devnet, Error, epochs};
+    use tidewatch_sources::registry;
 
     /// How long its first block may take.
     const FIRST_BLOCK: Duration = Duration::from_secs(30);
 
     /// A real chain inside of this process.
-    pub(in crate::command) struct Embedded(Devnet);
+    pub(in crate::command) enum Embedded {
+        Plain(Devnet),
+        Epochs(epochs::Devnet),
+    }
 
     impl Embedded {
         /// Starts the network, which keeps its data in `directory`.
         pub(in crate::command) async fn start(
             context: &Context,
-            mode: CertificateMode,
+            chosen: Chosen,
             directory: PathBuf,
         ) -> Outcome<Self> {
-            let config = Config { directory: Some(directory), mode, ..Config::default() };
-            let failed = |error| Problem::failure(format!("the devnet did not start: {error}"));
-            let devnet = Devnet::start(context.child("devnet"), config).await.map_err(failed)?;
+            let started = Self::launch(context.child("devnet"), chosen, directory).await;
+            started.map_err(|error| Problem::failure(format!("the devnet did not start: {error}")))
+        }
+
+        async fn launch(
+            context: Context,
+            Chosen { mode, epochs }: Chosen,
+            directory: PathBuf,
+        ) -> Result<Self, Error> {
+            let (directory, first) = (Some(directory), Height::new(1));
             // Before the first certificate its indexer has nothing that could be followed.
-            devnet.reach(Height::new(1), FIRST_BLOCK).await.map_err(failed)?;
-            Ok(Self(devnet))
+            if epochs {
+                let config = epochs::Config { directory, mode, ..Default::default() };
+                let devnet = epochs::Devnet::start(context, config).await?;
+                devnet.reach(first, FIRST_BLOCK).await?;
+                Ok(Self::Epochs(devnet))
+            } else {
+                let devnet =
+                    Devnet::start(context, Config { directory, mode, ..Default::default() });
+                let devnet = devnet.await?;
+                devnet.reach(first, FIRST_BLOCK).await?;
+                Ok(Self::Plain(devnet))
+            }
         }
 
         /// The network as any other alto network.
         pub(in crate::command) fn target(&self) -> Outcome<registry::Target> {
-            let address = format!("alto+{}?mode={}", self.0.url(), self.0.mode().as_str());
-            registry::parse(&[&address], Some(&self.0.identity()))
+            let (address, identity) = match self {
+                Self::Plain(devnet) => {
+                    let (url, mode) = (devnet.url(), devnet.mode().as_str());
+                    (format!("alto+{url}?mode={mode}"), devnet.identity())
+                }
+                Self::Epochs(devnet) => {
+                    let (url, mode) = (devnet.url(), devnet.mode().as_str());
+                    let length = devnet.epoch_length();
+                    (format!("alto+{url}?mode={mode}&epoch_length={length}"), devnet.identity())
+                }
+            };
+            registry::parse(&[&address], Some(&identity))
                 .map_err(|refused| Problem::failure(format!("the devnet: {refused}")))
         }
 
         /// Resolves if the network ends although nobody stopped it.
         pub(in crate::command) async fn ended(&self) -> Problem {
-            Problem::failure(format!("the devnet ended: {}", self.0.ended().await))
+            let reason = match self {
+                Self::Plain(devnet) => devnet.ended().await,
+                Self::Epochs(devnet) => devnet.ended().await,
+            };
+            Problem::failure(format!("the devnet ended: {reason}"))
         }
 
         pub(in crate::command) async fn stop(self) {
-            self.0.stop().await;
+            match self {
+                Self::Plain(devnet) => devnet.stop().await,
+                Self::Epochs(devnet) => devnet.stop().await,
+            }
         }
     }
 }
 
 #[cfg(not(feature = "devnet"))]
 mod without {
-    use crate::{Outcome, command::Problem};
+    use crate::{
+        Outcome,
+        command::{Problem, target::Chosen},
+    };
     use commonware_runtime::tokio::Context;
     use std::path::PathBuf;
-    use tidewatch_sources::{alto::CertificateMode, registry};
+    use tidewatch_sources::registry;
 
     /// No network: it cannot be started.
     pub(in crate::command) enum Embedded {}
 
     impl Embedded {
-        pub(in crate::command) async fn start(
-            _: &Context,
-            _: CertificateMode,
-            _: PathBuf,
-        ) -> Outcome<Self> {
+        pub(in crate::command) async fn start(_: &Context, _: Chosen, _: PathBuf) -> Outcome<Self> {
             Err(Problem::usage("this build has no devnet")
                 .hint("name what to follow with --source, or build with the feature devnet"))
         }

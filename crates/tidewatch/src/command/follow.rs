@@ -98,14 +98,18 @@ impl Run {
             let address = metrics::serve(&self.context, address).await?;
             self.audience.say(&format!("metrics at http://{address}/metrics")).await;
         }
-        let mode = match target {
-            Target::Devnet { mode } => mode,
+        let chosen = match target {
+            Target::Devnet(chosen) => chosen,
             Target::Remote(target) => return self.follow(target, None, data).await,
         };
-        self.audience.say("starting the devnet: four validators and an indexer").await;
+        let validators = match chosen.epochs {
+            true => "six validators, four of them in turn,",
+            false => "four validators",
+        };
+        self.audience.say(&format!("starting the devnet: {validators} and an indexer")).await;
         let devnet = select! {
             () = self.stop.asked() => return Ok(()),
-            started = Embedded::start(&self.context, mode, data.storage().join("devnet")) => {
+            started = Embedded::start(&self.context, chosen, data.storage().join("devnet")) => {
                 started?
             },
         };

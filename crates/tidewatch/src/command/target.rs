@@ -10,10 +10,18 @@ use tidewatch_sources::{
 /// The scheme of the embedded network, which is the command's own: all others are the registry's.
 const DEVNET: &str = "devnet:";
 
+/// An embedded network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) mode: CertificateMode,
+    /// Whether its validators reshare their key and take turns.
+    pub(super) epochs: bool,
+}
+
 /// What the options ask to follow.
 #[derive(Debug)]
 pub(super) enum Target {
-    Devnet { mode: CertificateMode },
+    Devnet(Chosen),
     Remote(registry::Target),
 }
 
@@ -21,7 +29,7 @@ impl Target {
     pub(super) fn parse(options: &Follow) -> Outcome<Self> {
         let sources: Vec<&str> = options.source.iter().map(String::as_str).collect();
         match sources[..] {
-            [] => Ok(Self::Devnet { mode: CertificateMode::Standard }),
+            [] => Ok(Self::Devnet(Chosen { mode: CertificateMode::Standard, epochs: false })),
             [source] if source.starts_with(DEVNET) => Self::devnet(source, options),
             [..] => {
                 let target = registry::parse(&sources, options.identity.as_deref());
@@ -35,15 +43,20 @@ impl Target {
             return Err(Problem::usage("the devnet makes its own identity")
                 .hint("leave --identity out, or name a network with --source"));
         }
-        let mode = match source.strip_prefix(DEVNET) {
-            Some("" | "?mode=standard") => CertificateMode::Standard,
-            Some("?mode=vrf") => CertificateMode::Vrf,
+        let name = source.strip_prefix(DEVNET).unwrap_or_default();
+        let (epochs, mode) = match name.strip_prefix("epochs") {
+            Some(mode) => (true, mode),
+            None => (false, name),
+        };
+        let mode = match mode {
+            "" | "?mode=standard" => CertificateMode::Standard,
+            "?mode=vrf" => CertificateMode::Vrf,
             _ => {
                 return Err(Problem::usage("there is no such devnet")
-                    .hint("write devnet: or devnet:?mode=vrf"));
+                    .hint("write devnet: or devnet:epochs, or with ?mode=vrf after it"));
             }
         };
-        Ok(Self::Devnet { mode })
+        Ok(Self::Devnet(Chosen { mode, epochs }))
     }
 }
 
@@ -85,18 +98,25 @@ mod tests {
 
     #[test]
     fn the_default_is_the_devnet() {
-        for sources in [&[][..], &["devnet:"], &["devnet:?mode=standard"]] {
-            let target = parse(sources, None).unwrap();
-            assert!(matches!(target, Target::Devnet { mode: CertificateMode::Standard }));
+        for (sources, epochs, mode) in [
+            (&[][..], false, CertificateMode::Standard),
+            (&["devnet:"], false, CertificateMode::Standard),
+            (&["devnet:?mode=standard"], false, CertificateMode::Standard),
+            (&["devnet:?mode=vrf"], false, CertificateMode::Vrf),
+            (&["devnet:epochs"], true, CertificateMode::Standard),
+            (&["devnet:epochs?mode=vrf"], true, CertificateMode::Vrf),
+        ] {
+            let Target::Devnet(chosen) = parse(sources, None).unwrap() else {
+                panic!("{sources:?}")
+            };
+            assert_eq!(chosen, Chosen { mode, epochs }, "{sources:?}");
         }
-        let vrf = parse(&["devnet:?mode=vrf"], None).unwrap();
-        assert!(matches!(vrf, Target::Devnet { mode: CertificateMode::Vrf }));
     }
 
     #[test]
     fn wrong_input_is_refused_with_what_to_do() {
         let http = "alto+http://127.0.0.1:1?mode=standard";
-        let table: [(&[&str], Option<&str>, &str); 15] = [
+        let table: [(&[&str], Option<&str>, &str); 17] = [
             (&["ftp://host"], Some("00"), "eth+http://"),
             (&["host:8545"], None, "eth+http://"),
             (&["eth+ftp://host"], None, "write eth+http://HOST:PORT"),
@@ -115,6 +135,8 @@ mod tests {
                 "different certificate modes",
             ),
             (&["devnet:?mode=fast"], None, "no such devnet"),
+            (&["devnet:epoch"], None, "devnet:epochs"),
+            (&["devnet:epochs"], Some("00"), "makes its own identity"),
             (&["devnet:"], Some("00"), "makes its own identity"),
         ];
         for (sources, identity, words) in table {

@@ -191,6 +191,8 @@ pub(crate) struct Fold {
     pub(crate) repeated: u64,
     /// States, in order.
     pub(crate) states: Vec<String>,
+    /// Whether proposed blocks may be given up by the chain: that of live validators may, on a slow disk.
+    pub(crate) reorgs: bool,
 }
 
 impl Fold {
@@ -220,6 +222,7 @@ impl Fold {
         match event {
             "blocks" => self.blocks(value),
             "advanced" => self.advanced(value),
+            "pruned" if self.reorgs => self.pruned(value),
             _ => panic!("this chain has no reorg: {value}"),
         }
     }
@@ -232,6 +235,14 @@ impl Fold {
         }
         self.first.get_or_insert(from);
         self.delivered = Some(to);
+    }
+
+    fn pruned(&mut self, value: &Value) {
+        let to = height(&value["to"]);
+        assert!(to >= self.finalized(), "final blocks are pruned: {value}");
+        assert!(self.delivered.is_some_and(|delivered| to < delivered), "{value}");
+        self.delivered = Some(to);
+        self.tips.values_mut().for_each(|at| *at = to.min(*at));
     }
 
     fn advanced(&mut self, value: &Value) {
