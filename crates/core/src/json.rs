@@ -326,7 +326,7 @@ mod tests {
         let height = |value| Some(Height::new(value));
         let verification = Some(Verification {
             epoch: 3,
-            anchor: crate::Anchor::FirstUse,
+            anchor: crate::Anchor::Pinned,
             age_ms: None,
             seen: height(40),
             verified: height(39),
@@ -335,7 +335,7 @@ mod tests {
         let status = Status { cause: None, verification, ..status };
         let want = concat!(
             r#"{"event":"status","state":"catching_up","lag":7,"source_height":null,"#,
-            r#""verification":{"epoch":3,"anchor":"first_use","age_ms":null,"#,
+            r#""verification":{"epoch":3,"anchor":"pinned","age_ms":null,"#,
             r#""seen":40,"verified":39,"contiguous":9}}"#,
         );
         assert_eq!(line(&(&status).into()), want);

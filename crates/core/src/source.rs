@@ -79,10 +79,8 @@ pub struct Trust {
 pub enum Anchor {
     /// A key from our own configuration.
     Identity,
-    /// A block from a file that publishers signed, or that was pinned.
+    /// A block from a file that publishers signed.
     Pinned,
-    /// What an upstream said when it was first asked: nobody vouches for it.
-    FirstUse,
 }
 
 impl Anchor {
@@ -91,7 +89,6 @@ impl Anchor {
         match self {
             Self::Identity => "identity",
             Self::Pinned => "pinned",
-            Self::FirstUse => "first_use",
         }
     }
 }

@@ -7,9 +7,7 @@ use super::{
 use commonware_utils::sync::Mutex;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Arc, time::Duration};
-use tidewatch_core::{
-    Anchor, Cause, Fault, Monitor, State, Status, Tier, Verification, Watermarks,
-};
+use tidewatch_core::{Cause, Fault, Monitor, State, Status, Tier, Verification, Watermarks};
 
 /// Beyond this many blocks behind, a bar says more than a line.
 const BAR_FROM: u64 = 64;
@@ -132,11 +130,8 @@ fn live_line(seen: &Seen) -> String {
         }
     }
     if let Some(status) = seen.status {
-        if let Some(Verification { epoch, anchor, .. }) = status.verification {
+        if let Some(Verification { epoch, .. }) = status.verification {
             let _ = write!(line, " | epoch {epoch}");
-            if anchor == Anchor::FirstUse {
-                line.push_str(" on first use");
-            }
         }
         let _ = write!(line, " | lag {}", status.lag);
         if let Some(age) = status.tip_age_ms {
@@ -247,23 +242,17 @@ mod tests {
             live_line(&seen),
             "live | proposed 12 | finalized 11 | lag 0 | tip 1.2 s old | 1 reorg"
         );
-        let verified = |anchor| Verification {
+        let verification = Some(Verification {
             epoch: 3,
-            anchor,
+            anchor: tidewatch_core::Anchor::Identity,
             age_ms: None,
             seen: None,
             verified: None,
             contiguous: None,
-        };
-        for (anchor, words) in [
-            (Anchor::Identity, "live | epoch 3 | lag 0 | 0 reorgs"),
-            (Anchor::FirstUse, "live | epoch 3 on first use | lag 0 | 0 reorgs"),
-        ] {
-            let verification = Some(verified(anchor));
-            let status = Status { verification, tip_age_ms: None, ..seen.status.unwrap() };
-            let seen = Seen { status: Some(status), ..Seen::default() };
-            assert_eq!(live_line(&seen), words);
-        }
+        });
+        let status = Status { verification, tip_age_ms: None, ..seen.status.unwrap() };
+        let seen = Seen { status: Some(status), ..Seen::default() };
+        assert_eq!(live_line(&seen), "live | epoch 3 | lag 0 | 0 reorgs");
     }
 
     fn at(height: u64, fork: u8) -> BlockRef {
