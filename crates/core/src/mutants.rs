@@ -54,6 +54,8 @@ pub enum Rule {
     Baseline,
     /// A certificate is accepted only if it verifies.
     Certificate,
+    /// A certificate of an epoch that is not known has the boundaries on the way there fetched.
+    Walk,
     /// A certificate is verified at most once.
     CheckedOnce,
     /// A different genesis ends a follower only if the source's chain info differs too.

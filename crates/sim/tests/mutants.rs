@@ -70,6 +70,7 @@ mutants! {
     a_tier_that_moves_back_in_silence_is_seen: Back => "regressions",
     a_prune_that_hides_where_proposed_stands_is_seen: Baseline => "announced",
     a_certificate_that_does_not_verify_is_seen: Certificate => "ancestry",
+    an_epoch_that_nobody_fetches_is_seen: Walk => "liveness",
     a_certificate_that_is_checked_again_is_seen: CheckedOnce => "certificates",
     a_follower_that_one_lie_ends_is_seen: OtherGenesis => "faults",
     a_search_for_what_is_known_is_seen: ParentTells => "cost",

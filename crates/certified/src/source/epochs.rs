@@ -11,7 +11,7 @@ use commonware_consensus::types::Epoch;
 use commonware_runtime::Clock;
 use futures::future::join_all;
 use std::collections::BTreeMap;
-use tidewatch_core::{Fault, FaultKind, within};
+use tidewatch_core::{Fault, FaultKind, Rule, within};
 
 /// Answers to requests for boundaries, by the epoch that each one ends.
 type Answers = BTreeMap<Epoch, Result<Option<Bytes>, Fault>>;
@@ -46,9 +46,9 @@ where
         let Some(mut walk) = self.verifier.epochs().walk(height) else {
             return self.verifier.check(claim, check).await;
         };
-        let tried = self.verifier.epochs().at(height).is_none();
+        let walks = self.verifier.epochs().at(height).is_none() && Rule::Walk.kept();
         let unknown = match self.verifier.check(claim.clone(), check).await {
-            Err(fault) if fault.kind == FaultKind::UnknownEpoch && tried => fault,
+            Err(fault) if fault.kind == FaultKind::UnknownEpoch && walks => fault,
             verdict => return verdict,
         };
         let target = walk.target();

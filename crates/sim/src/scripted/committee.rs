@@ -1,7 +1,8 @@
 //! Validators that sign any block on request, with real signatures.
 
+use super::chain::TestBlock;
 use bytes::Bytes;
-use commonware_codec::Encode as _;
+use commonware_codec::{Encode as _, Error};
 use commonware_consensus::{
     simplex::{
         scheme::bls12381_threshold::standard,
@@ -14,8 +15,8 @@ use commonware_parallel::Sequential;
 use commonware_utils::non_empty;
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::sync::Arc;
-use tidewatch_certified::{CertificateKind, EpochScheme, Epochs};
-use tidewatch_core::{Digest, Height};
+use tidewatch_certified::{Boundary, CertificateKind};
+use tidewatch_core::{Block as _, Digest};
 
 /// The certificate scheme: BLS threshold signatures.
 pub type Scheme = standard::Scheme<ed25519::PublicKey, MinSig>;
@@ -87,44 +88,42 @@ fn proposal(round: Round, digest: Digest) -> Proposal<Digest> {
     Proposal::new(round, round.view().previous().unwrap_or_else(View::zero), digest)
 }
 
-/// Epoch schedule in which committees take turns, each for an epoch of fixed length.
+/// Committees of which one certifies each epoch. Which one is in the last block of the epoch before: its
+/// digest names it, so that a test block carries a committee without a field for it.
 #[derive(Clone, Debug)]
-pub struct Terms {
-    committees: Vec<Committee>,
-    length: u64,
-}
+pub struct Committees(Arc<Vec<Committee>>);
 
-impl Terms {
-    /// `committees` take turns, for epochs of `length` heights.
+impl Committees {
+    /// Digests name each of `committees` equally often.
     ///
     /// # Panics
     ///
-    /// If `committees` is empty or `length` is 0.
-    pub fn new(committees: Vec<Committee>, length: u64) -> Self {
-        assert!(!committees.is_empty(), "a schedule needs a committee");
-        assert!(length > 0, "an epoch needs at least one height");
-        Self { committees, length }
+    /// If `committees` is empty.
+    pub fn new(committees: Vec<Committee>) -> Self {
+        assert!(!committees.is_empty(), "an epoch needs a committee");
+        Self(Arc::new(committees))
     }
 
-    /// Epoch of `height`.
-    pub const fn epoch(&self, height: Height) -> Epoch {
-        Epoch::new(height.get() / self.length)
+    /// The committee of the first epoch.
+    pub fn first(&self) -> &Committee {
+        &self.0[0]
     }
 
-    /// Committee of `epoch`.
-    pub fn committee(&self, epoch: Epoch) -> &Committee {
-        let nth = epoch.get() % self.committees.len() as u64;
-        &self.committees[nth as usize]
+    /// The committee of the epoch that follows the block with `digest`.
+    pub fn after(&self, digest: &Digest) -> &Committee {
+        &self.0[usize::from(digest.0[30]) % self.0.len()]
     }
 }
 
-impl Epochs for Terms {
+impl Boundary<TestBlock> for Committees {
     type Scheme = Scheme;
 
-    fn codec(&self) {}
+    fn scheme(&self, _: Epoch, block: &TestBlock) -> Result<Scheme, Error> {
+        let committee = self.after(&block.reference().digest);
+        Ok(Scheme::certificate_verifier(NAMESPACE, *committee.verifier().identity()))
+    }
 
-    fn at(&self, height: Height) -> Option<EpochScheme<Scheme>> {
-        let epoch = self.epoch(height);
-        Some(EpochScheme { epoch, scheme: self.committee(epoch).verifier() })
+    fn key(&self, scheme: &Scheme) -> Option<Bytes> {
+        Some(scheme.identity().encode())
     }
 }

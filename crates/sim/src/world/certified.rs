@@ -7,20 +7,23 @@ use super::{
 };
 use crate::{
     host::Host,
-    scripted::{chain::TestBlock, committee::Terms},
+    scripted::{chain::TestBlock, committee::Committees},
     watch::{Certificates, Told},
 };
+use commonware_consensus::types::FixedEpocher;
 use commonware_runtime::{Supervisor as _, deterministic, reschedule};
 use commonware_utils::sync::Mutex;
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
-use tidewatch_certified::{CertifiedSource, Check, Config, Failover, Parts, Work, open};
-use tidewatch_core::Running;
+use tidewatch_certified::{
+    CertifiedSource, Check, Config, Failover, Keeper, Parts, Schemes, Work, epochs::keeper, open,
+};
+use tidewatch_core::{Fault, FaultKind, Running};
 
 /// The certified source of a world.
 pub(super) type Source = CertifiedSource<
     Host<deterministic::Context>,
     Failover<Endpoint<deterministic::Context>>,
-    Terms,
+    Schemes<FixedEpocher, Committees, TestBlock>,
     TestBlock,
 >;
 
@@ -33,14 +36,18 @@ pub(super) struct Upstream {
 impl Upstream {
     /// Certificates that the source has received and verified so far.
     pub(super) fn certificates(&self) -> Certificates {
-        let (Work { checks, .. }, Traffic { tips, heights, pushes, new, .. }) =
+        let (Work { checks, refusals, .. }, Traffic { tips, heights, pushes, new, .. }) =
             (self.source.work(), *self.traffic.lock());
         let checked = |check: Check| checks.get(check.as_str()).copied().unwrap_or_default();
+        // One of an unknown epoch may be checked twice: under the key that was kept so far, and under its own.
+        let unknown = FaultKind::UnknownEpoch.as_str();
+        let tries = refusals.get(unknown).copied().unwrap_or_default();
+        let by_height = [Check::Range, Check::Digest, Check::Epoch].map(checked).iter().sum();
         Certificates {
-            tips: (checked(Check::Tip), tips),
-            pushes: (checked(Check::Push), pushes),
-            heights: (checked(Check::Range) + checked(Check::Digest), heights),
-            new,
+            tips: (checked(Check::Tip), tips + tries),
+            pushes: (checked(Check::Push), pushes + tries),
+            heights: (by_height, heights + tries),
+            new: new + tries,
         }
     }
 
@@ -56,12 +63,16 @@ impl Upstream {
 
 impl World {
     /// Opens the source over one endpoint for each of `nodes`, and starts its upstream actor.
-    pub(super) fn certified(
+    ///
+    /// # Errors
+    ///
+    /// The disk fails on which the epochs are kept.
+    pub(super) async fn certified(
         &self,
         host: &Host<deterministic::Context>,
         nodes: &[Arc<Node<deterministic::Context>>],
         told: Told,
-    ) -> (Arc<Source>, Upstream, Running) {
+    ) -> Result<(Arc<Source>, Upstream, [Running; 2]), Fault> {
         let network = Network {
             validators: self.validators.clone(),
             truth: self.truth.clone(),
@@ -74,13 +85,16 @@ impl World {
             .map(|node| Endpoint::new(node.clone(), network.clone()))
             .collect::<Vec<_>>();
         let first = endpoints.remove(0);
-        let truth = self.truth.lock();
-        let chain = &truth.now().chain;
+        let chain = self.truth.lock().now().chain.clone();
+        let id = chain.chain_info().id;
+        let schemes = self.validators.schemes();
+        let kept = keeper::Config { chain: id.clone(), partition: "epochs".into() };
+        let keeper = Keeper::open(host.child("epochs"), kept, &schemes).await?;
         let parts = Parts {
-            chain: chain.chain_info().id,
+            chain: id,
             genesis: chain.blocks()[0].clone(),
             codec: (),
-            epochs: self.validators.terms().clone(),
+            epochs: schemes,
             transport: Failover::new(first, endpoints),
             monitor: Arc::new(told),
         };
@@ -94,7 +108,7 @@ impl World {
         };
         let (source, upstream) = open(host.child("certified"), parts, config);
         let source = Arc::new(source);
-        let running = Running::start(upstream);
-        (source.clone(), Upstream { source, traffic }, running)
+        let running = [Running::start(keeper), Running::start(upstream)];
+        Ok((source.clone(), Upstream { source, traffic }, running))
     }
 }

@@ -82,7 +82,8 @@ impl World {
             // A range ends at the highest height in it that has its own certificate.
             let ranges = if self.mix.certified { 2 * ranges } else { ranges };
             let may = Asked { snapshots: 1, digests, ranges };
-            if !self.within(&format!("{blocks} new blocks"), cost, may, self.checks(&may)) {
+            let checks = self.checks(&may) + self.epochs(blocks);
+            if !self.within(&format!("{blocks} new blocks"), cost, may, checks) {
                 return false;
             }
         }
@@ -97,7 +98,7 @@ impl World {
             let ranges = 1 + (depth + 1).div_ceil(max);
             let digests = self.search(depth) + 1;
             let may = Asked { snapshots: 2, digests, ranges };
-            let checks = self.checks(&may);
+            let checks = self.checks(&may) + self.epochs(1);
             if !self.within(&format!("a reorg {depth} deep"), cost, may, checks) {
                 return false;
             }
@@ -118,6 +119,15 @@ impl World {
     /// does not cover, and one for each height in a request for digests.
     const fn checks(&self, may: &Asked) -> u64 {
         2 + may.ranges + may.digests * self.mix.digests_max as u64
+    }
+
+    /// Budget of certificate verifications for the epochs that `blocks` new blocks can reach into: each
+    /// one's boundary, twice if the key that was kept so far is tried first, and as many tries of the tip.
+    const fn epochs(&self, blocks: u64) -> u64 {
+        match self.mix.certified {
+            true => 3 * (blocks / self.mix.habits.epoch + 1),
+            false => 0,
+        }
     }
 
     /// Runs one pass. Returns its calls, and the number of certificates verified meanwhile.

@@ -6,21 +6,22 @@ use super::{
 };
 use crate::scripted::{
     chain::TestBlock,
-    committee::{Committee, Terms},
+    committee::{Committee, Committees, NAMESPACE, Scheme},
 };
 use bytes::Bytes;
 use commonware_codec::Encode as _;
-use commonware_consensus::types::{Epoch, Round, View as ViewNumber};
+use commonware_consensus::types::{Epoch, Epocher as _, FixedEpocher, Round, View as ViewNumber};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
-use tidewatch_certified::{CertificateKind, Feed, Key, Push, Transport};
-use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Tier};
+use tidewatch_certified::{CertificateKind, Feed, Key, Push, Schemes, SchemesParts, Transport};
+use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Tier};
 
 /// About one finalized height in this many has no certificate of its own, because it was finalized
 /// through a descendant.
@@ -45,38 +46,75 @@ pub struct Traffic {
 
 /// The validators of a world, and a foreign committee for forgeries. Certificates are cached.
 pub struct Validators {
-    terms: Terms,
+    committees: Committees,
+    epocher: FixedEpocher,
     strangers: Committee,
     made: Mutex<HashMap<(CertificateKind, Round, Digest, bool), Bytes>>,
 }
 
 impl fmt::Debug for Validators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validators").field("terms", &self.terms).finish_non_exhaustive()
+        f.debug_struct("Validators").field("epocher", &self.epocher).finish_non_exhaustive()
     }
 }
 
 impl Validators {
-    /// Two committees that take turns, for epochs of `epoch` heights.
-    pub fn new(epoch: u64) -> Self {
+    /// Two committees, of which the last block of each epoch of `length` heights names the next one's: the
+    /// same, or the other.
+    pub fn new(length: u64) -> Self {
         let [one, other, strangers] = [1, 2, 3].map(|seed| Committee::new(seed, 1));
-        Self { terms: Terms::new(vec![one, other], epoch), strangers, made: Mutex::default() }
+        let length = NonZeroU64::new(length).unwrap_or(NonZeroU64::MIN);
+        Self {
+            committees: Committees::new(vec![one, other]),
+            epocher: FixedEpocher::new(length),
+            strangers,
+            made: Mutex::default(),
+        }
     }
 
-    /// The epoch schedule.
-    pub const fn terms(&self) -> &Terms {
-        &self.terms
+    /// A follower's table of epochs, with the first committee as its anchor.
+    pub fn schemes(&self) -> Schemes<FixedEpocher, Committees, TestBlock> {
+        let parts = SchemesParts {
+            epocher: self.epocher.clone(),
+            boundary: self.committees.clone(),
+            blocks: (),
+            certificates: (),
+        };
+        let identity = *self.committees.first().verifier().identity();
+        let scheme = Scheme::certificate_verifier(NAMESPACE, identity);
+        Schemes::new(parts, Epoch::zero(), scheme)
+    }
+
+    /// Epoch of `height`.
+    fn epoch(&self, height: Height) -> Epoch {
+        self.epocher.containing(height).map_or(Epoch::zero(), |epoch| epoch.epoch())
+    }
+
+    /// Whether the block at `height` is the last one of its epoch.
+    fn ends(&self, height: Height) -> bool {
+        self.epocher.containing(height).is_some_and(|epoch| epoch.last() == height)
+    }
+
+    /// Committee of `epoch` of the chain, as the block before it names it.
+    fn committee(&self, truth: &Truth, epoch: Epoch) -> &Committee {
+        let before = epoch.previous().and_then(|before| self.epocher.last(before));
+        let boundary = before.and_then(|height| truth.now().chain.get(height.get()));
+        match boundary {
+            Some(boundary) => self.committees.after(&boundary.digest),
+            None => self.committees.first(),
+        }
     }
 
     fn certificate(
         &self,
+        truth: &Truth,
         kind: CertificateKind,
         round: Round,
         digest: Digest,
         honest: bool,
     ) -> Bytes {
         let committee = match honest {
-            true => self.terms.committee(round.epoch()),
+            true => self.committee(truth, round.epoch()),
             false => &self.strangers,
         };
         let mut made = self.made.lock();
@@ -131,15 +169,26 @@ struct Desk<'a, E> {
 
 impl<E: Clock> Desk<'_, E> {
     fn round(&self, block: BlockRef) -> Round {
-        let epoch = self.network.validators.terms.epoch(block.height);
+        let epoch = self.network.validators.epoch(block.height);
         Round::new(epoch, ViewNumber::new(self.network.truth.lock().nth(&block.digest)))
+    }
+
+    fn certificate(
+        &self,
+        kind: CertificateKind,
+        round: Round,
+        digest: Digest,
+        honest: bool,
+    ) -> Bytes {
+        let truth = self.network.truth.lock();
+        self.network.validators.certificate(&truth, kind, round, digest, honest)
     }
 
     /// A certificate over `block`, followed by the block.
     fn certified(&self, kind: CertificateKind, block: &TestBlock) -> Bytes {
         let reference = block.reference();
         let round = self.round(reference);
-        let certificate = self.network.validators.certificate(kind, round, reference.digest, true);
+        let certificate = self.certificate(kind, round, reference.digest, true);
         [certificate, block.encode()].concat().into()
     }
 
@@ -159,6 +208,8 @@ impl<E: Clock> Desk<'_, E> {
                 let finalized = finalized?;
                 let block = at(height.get()).filter(|_| height.get() <= finalized)?;
                 let own = block.reference().digest.0[31] % BY_A_DESCENDANT != 0;
+                // No block of an epoch follows its last one, so that has one of its own.
+                let own = own || self.network.validators.ends(height);
                 (own || height.get() == finalized)
                     .then(|| self.certified(CertificateKind::Finalized, block))
             }
@@ -219,10 +270,8 @@ impl<E: Clock> Desk<'_, E> {
             _ => {
                 let reference = tip.reference();
                 let round = self.round(reference);
-                let validators = &self.network.validators;
                 let digest = reference.digest;
-                let certificate =
-                    validators.certificate(CertificateKind::Finalized, round, digest, true);
+                let certificate = self.certificate(CertificateKind::Finalized, round, digest, true);
                 Some([certificate, false_block.encode()].concat().into())
             }
         }
@@ -239,8 +288,7 @@ impl<E: Clock> Desk<'_, E> {
         let below = view.chain.get(height.checked_sub(1)?)?;
         let block = TestBlock::new(height, '!', below.digest);
         let reference = block.reference();
-        let validators = &self.network.validators;
-        let epoch = validators.terms.epoch(reference.height);
+        let epoch = self.network.validators.epoch(reference.height);
         let number = ViewNumber::new(u64::from(u32::MAX) + height);
         let (round, honest) = match self.node.pick(3) {
             0 => (Round::new(epoch, number), false),
@@ -248,7 +296,7 @@ impl<E: Clock> Desk<'_, E> {
             _ => (Round::new(epoch, ViewNumber::new(1)), false),
         };
         let digest = reference.digest;
-        let certificate = validators.certificate(CertificateKind::Finalized, round, digest, honest);
+        let certificate = self.certificate(CertificateKind::Finalized, round, digest, honest);
         Some([certificate, block.encode()].concat().into())
     }
 }

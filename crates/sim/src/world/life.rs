@@ -35,6 +35,8 @@ pub(super) const STOP: Duration = Duration::from_secs(60);
 
 /// The actor beside a certified source.
 pub(super) const UPSTREAM: &str = "upstream";
+/// The actor that keeps the epochs of a certified source.
+const EPOCHS: &str = "epochs";
 
 pub(super) type Db = LogReader<Host<deterministic::Context>, TestBlock>;
 
@@ -129,10 +131,13 @@ impl World {
             })
             .collect();
         if mix.certified {
-            let (source, upstream, running) = self.certified(&host, &nodes, self.told(context));
+            let certified = self.certified(&host, &nodes, self.told(context)).await;
+            let (source, upstream, running) = certified?;
             let started = self.compose(context, host, trouble, source, chain_info, nodes).await;
             return started.map(|process| {
-                process.follower.supervise(Member::critical(running));
+                for actor in running {
+                    process.follower.supervise(Member::critical(actor));
+                }
                 Process { upstream: Some(upstream), ..process }
             });
         }
@@ -275,8 +280,8 @@ impl World {
             return false;
         };
         let reader = NAMES.into_iter().find(|name| ended.actor == format!("consumer {name}"));
-        let upstream = (ended.actor == UPSTREAM).then_some(UPSTREAM);
-        let actor = reader.or(upstream).unwrap_or("driver");
+        let beside = [UPSTREAM, EPOCHS].into_iter().find(|actor| ended.actor == *actor);
+        let actor = reader.or(beside).unwrap_or("driver");
         self.watch.see(Observation::Ended { actor, result: ended.result });
         true
     }
