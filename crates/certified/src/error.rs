@@ -137,6 +137,9 @@ pub enum Error {
          indexer of this network, and has the network started?"
     )]
     NothingVerified,
+    /// A marshal that names no finalized block.
+    #[error("the marshal has nothing that is final yet, or it has ended")]
+    NothingFinalized,
     /// The upstream does not have a block that the chain names.
     #[error("there is no block {name}")]
     NoBlock {
@@ -312,7 +315,9 @@ impl Reason for Error {
             | Self::NoAnswer { .. }
             | Self::NoConnection { .. }
             | Self::Silence { .. } => FaultKind::Timeout,
-            Self::Overloaded { .. } | Self::NothingVerified => FaultKind::Unavailable,
+            Self::Overloaded { .. } | Self::NothingVerified | Self::NothingFinalized => {
+                FaultKind::Unavailable
+            }
             Self::Stopped { .. } => FaultKind::Stopped,
             Self::TooOld { .. } => FaultKind::TooOld,
             Self::OtherKey { .. } | Self::OtherBoundary { .. } | Self::OtherChain { .. } => {

@@ -50,6 +50,7 @@ pub mod epochs;
 mod error;
 mod failover;
 mod known;
+mod marshal;
 mod metrics;
 mod requests;
 mod source;
@@ -68,6 +69,7 @@ pub use epochs::{
 };
 pub use error::Error;
 pub use failover::Failover;
+pub use marshal::{MarshalBell, MarshalSource};
 pub use metrics::{Check, Metrics, Work};
 pub use source::{CertifiedSource, Opened, Parts, open};
 pub use transport::{Feed, Key, Push, Transport};

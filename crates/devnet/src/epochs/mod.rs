@@ -46,6 +46,7 @@
 mod application;
 mod block;
 mod config;
+mod inside;
 mod journals;
 mod peers;
 mod pool;
@@ -66,10 +67,11 @@ use alto_types::{CertificateMode, Identity, StandardScheme, VrfScheme};
 pub use block::{EpochInfo, Payload, payload};
 use commonware_runtime::tokio::Context;
 pub use config::Config;
+use inside::Inside;
 use pool::Pool;
 use served::Served;
 use std::{fmt, sync::Arc, time::Duration};
-use tidewatch_core::Height;
+use tidewatch_core::{AnySource, ChainId, Height};
 use tokio::sync::watch;
 use validator::Plan;
 
@@ -97,6 +99,7 @@ pub struct Devnet {
     validators: Validators,
     host: Host,
     tip: watch::Receiver<Height>,
+    inside: Box<dyn Fn(usize, ChainId) -> Option<AnySource> + Send + Sync>,
 }
 
 impl fmt::Debug for Devnet {
@@ -137,6 +140,7 @@ impl Devnet {
         let (tips, tip) = watch::channel(Height::zero());
         let served = Arc::new(Served::<S>::new(tips));
         let host = Host::start(config.port, served.clone().router())?;
+        let inside = Arc::new(Inside::new(served.clone()));
         let validators = runtime::start(&context, || {
             let addresses = runtime::reserve(pool.keys().len())?;
             let plan = Arc::new(Plan {
@@ -145,6 +149,7 @@ impl Devnet {
                 pool: pool.clone(),
                 addresses: addresses.clone(),
                 served: served.clone(),
+                inside: inside.clone(),
             });
             runtime::launch(config.directory.clone(), addresses, move |context, index| {
                 validator::run(context, plan.clone(), index)
@@ -152,7 +157,8 @@ impl Devnet {
         })
         .await?;
         let (mode, epoch_length) = (S::MODE, epoch_length.get());
-        Ok(Self { context, mode, epoch_length, pool, validators, host, tip })
+        let inside = Box::new(move |index, chain| inside.source(index, chain));
+        Ok(Self { context, mode, epoch_length, pool, validators, host, tip, inside })
     }
 
     /// URL of the indexer: `http://127.0.0.1:PORT`.
@@ -188,6 +194,13 @@ impl Devnet {
     /// Highest height that is finalized; 0 before the first.
     pub fn tip(&self) -> Height {
         *self.tip.borrow()
+    }
+
+    /// A source over the marshal of the validator at `index`, as somebody who embeds a follower in that
+    /// validator's process has it; the chain is to be called `chain`. Its blocks have alto's encoding. `None`
+    /// if there is no such validator, or it is starting still: with the first final block they all run.
+    pub fn inside(&self, index: usize, chain: ChainId) -> Option<AnySource> {
+        (self.inside)(index, chain)
     }
 
     /// Waits until the chain has finalized `height`.

@@ -67,6 +67,11 @@ impl<S: Certify> Served<S> {
         self.state().archives.insert(index, archive);
     }
 
+    /// The marshal of the validator at `index`, if it was attached.
+    pub(super) fn archive(&self, index: usize) -> Option<Archive<S>> {
+        self.state().archives.get(&index).cloned()
+    }
+
     /// Height of the newest finalized block; 0 before the first.
     pub(super) fn tip(&self) -> Height {
         *self.tip.borrow()

@@ -17,6 +17,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
+use tidewatch_core::{Block as _, Source as _, Tier};
 
 /// Far longer than any step takes, even on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(45);
@@ -271,5 +272,49 @@ fn settings_that_cannot_work_are_refused_before_anything_starts() {
                 "{name}: {error}"
             );
         }
+    });
+}
+
+#[test]
+fn a_follower_inside_of_a_validator_reads_what_its_indexer_serves() {
+    embed(|context| async move {
+        let config = config(CertificateMode::Standard, None);
+        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
+        let chain = tidewatch_core::ChainId::new("test:inside").unwrap();
+        devnet.reach(Height::new(1), DEADLINE).await.unwrap();
+        let source = devnet.inside(0, chain.clone()).expect("it runs");
+        assert!(devnet.inside(99, chain).is_none(), "no such validator");
+        let mut bell = source.doorbell();
+        devnet.reach(Height::new(LENGTH + 4), DEADLINE).await.unwrap();
+        bell.rung().await;
+
+        let snapshot = source.snapshot().await.unwrap();
+        let tip = snapshot.tips.block(Tier::Finalized).unwrap();
+        assert_eq!(snapshot.tips.block(Tier::Proposed), Some(tip));
+        let proof = snapshot.proof(Tier::Finalized, tip).expect("it has a certificate");
+        let (_, info) = boundary::<StandardScheme>(&devnet, 0).await;
+        type Proof = alto_types::Finalization<StandardScheme>;
+        let finalization = Proof::decode_cfg(proof.bytes.clone(), &()).unwrap();
+        assert_eq!(finalization.proposal.payload, tip.digest);
+        let scheme =
+            StandardScheme::certificate_verifier(NAMESPACE, *info.output.public().public());
+        let rng = &mut commonware_utils::test_rng();
+        assert!(finalization.verify(rng, &scheme, &Sequential), "the chain's own certificate");
+
+        let blocks = source.blocks(tip, Height::new(1)).await.unwrap();
+        assert_eq!(blocks.last().unwrap().reference(), tip);
+        let heights: Vec<_> = (0..=tip.height.get() + 1).map(Height::new).collect();
+        let digests = source.digests(tip, &heights[1..64.min(heights.len())]).await.unwrap();
+        for (block, digest) in blocks.iter().zip(digests) {
+            assert_eq!(Some(block.reference().digest), digest);
+        }
+        let elsewhere = tidewatch_core::BlockRef::new(tip.height, tidewatch_core::Digest([9; 32]));
+        let torn = source.digests(elsewhere, &[Height::new(1)]).await.unwrap_err();
+        assert_eq!(torn.kind, tidewatch_core::FaultKind::Torn);
+        assert!(source.blocks(elsewhere, Height::new(1)).await.unwrap().is_empty());
+
+        devnet.stop().await;
+        let fault = source.snapshot().await.unwrap_err();
+        assert_eq!(fault.kind, tidewatch_core::FaultKind::Unavailable, "a marshal that has ended");
     });
 }

@@ -4,6 +4,7 @@ use super::{
     Config,
     application::Application,
     block::{Format, MEMBERS, PAYLOAD_MAX, VERSION},
+    inside::Inside,
     journals,
     peers::Peers,
     pool::Pool,
@@ -86,6 +87,7 @@ pub(super) struct Plan<S: Certify> {
     /// Listen address of each validator.
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) served: Arc<Served<S>>,
+    pub(super) inside: Arc<Inside<S>>,
 }
 
 impl<S: Certify> Plan<S> {
@@ -333,7 +335,8 @@ async fn parts<S: Certify>(
     let journals = context
         .child("journals")
         .spawn(move |context| journals::remove_old(context, partition, epocher, delivered));
-    let reporters = Reporters::from((Reporters::from((epochs, resharing)), tips));
+    let own = Reporters::from((Reporters::from((epochs, resharing)), tips));
+    let reporters = Reporters::from((own, plan.inside.bell(index)));
     let marshal = marshal.start(reporters, buffered, backfill);
     let publisher = context
         .child("publisher")
