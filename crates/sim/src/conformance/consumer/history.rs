@@ -19,6 +19,8 @@ pub(super) enum Step {
     Tiers([u64; 3]),
     /// The highest so many blocks are gone, and so many others are in their place.
     Reorg(u64, u64),
+    /// The same, and checkpointed, proven and finalized are at these heights at once.
+    Fall(u64, u64, [u64; 3]),
 }
 
 /// Everything that can happen, in a few steps.
@@ -86,6 +88,10 @@ impl History {
             Step::Grow(blocks) => self.told.append(blocks),
             Step::Reorg(depth, blocks) => self.told.replace(depth, blocks),
             Step::Tiers(heights) => self.told.settle(heights),
+            Step::Fall(depth, blocks, heights) => {
+                self.told.replace(depth, blocks);
+                self.told.settle(heights);
+            }
         }
         let chain_info = self.told.chain_info();
         for _ in 0..PASSES_MAX {

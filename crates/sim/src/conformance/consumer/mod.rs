@@ -48,6 +48,7 @@ async fn scenes<E: Runtime, J: Subject>(
 ) {
     for check in [
         name::TAKES,
+        name::PRUNED,
         name::LIVE,
         name::AGAIN,
         name::CUT,
@@ -58,6 +59,7 @@ async fn scenes<E: Runtime, J: Subject>(
     ] {
         let look: Result<(), Flaw> = match check {
             name::TAKES => scenes::takes(stage, fresh, seed).await,
+            name::PRUNED => scenes::prunes(stage, fresh).await,
             name::LIVE => scenes::live(stage, fresh).await,
             name::AGAIN => scenes::again(stage, fresh, seed, false).await,
             name::CUT => scenes::again(stage, fresh, seed, true).await,

@@ -24,6 +24,9 @@ pub const PLACE: &str = "after a crash it is where an event left it";
 pub const OUT: &str = "a crash with several batches out is made up for";
 /// Where events are no longer kept, it starts again from the oldest, or refuses and keeps what it has.
 pub const RESTART: &str = "it starts again where events are no longer kept, or refuses";
+/// After a prune, every tier is where the prune says: also one at or below its target, which may have moved
+/// back with it. No other event says so.
+pub const PRUNED: &str = "after a prune every tier is where the prune says";
 /// It goes over a bridge from the position of another log, such as one of a fork that is gone.
 pub const BRIDGE: &str = "it goes on from its position in another log";
 /// It refuses no event.
@@ -34,7 +37,7 @@ pub const ENDS: &str = "every call ends";
 pub const PANICS: &str = "no call panics";
 
 /// All of them, in the order of the report.
-pub const ALL: [&str; 15] = [
-    NAME, OPENS, TAKES, LIVE, AGAIN, CUT, DROPPED, OUT, DURABLE, PLACE, RESTART, BRIDGE, REFUSES,
-    ENDS, PANICS,
+pub const ALL: [&str; 16] = [
+    NAME, OPENS, TAKES, PRUNED, LIVE, AGAIN, CUT, DROPPED, OUT, DURABLE, PLACE, RESTART, BRIDGE,
+    REFUSES, ENDS, PANICS,
 ];

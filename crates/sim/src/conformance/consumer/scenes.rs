@@ -88,6 +88,56 @@ pub(super) async fn takes<E: Runtime, J: Subject>(
     shown(told, NOTHING_DURABLE)
 }
 
+/// A prune that moves tiers above its target and below it alike, in one step: by the log's own event, and at
+/// the beginning of a bridge.
+pub(super) async fn prunes<E: Runtime, J: Subject>(
+    stage: &mut Stage<'_, E>,
+    fresh: &mut impl FnMut() -> J,
+) -> Look {
+    let before = [Step::Grow(12), Step::Tiers([11, 8, 3])];
+    // Down to 10: checkpointed falls from above it, proven below it. Then down to 11: both fall below it.
+    let falls = [Step::Fall(2, 3, [7, 5, 3]), Step::Tiers([11, 9, 3]), Step::Fall(2, 2, [5, 4, 3])];
+    let mut told = false;
+    for batch in BATCHES {
+        let mut history = History::new(NZU64!(MANY));
+        history.tell(&before).await.map_err(|fault| untold(&fault))?;
+        let mut play = Play::new(stage, fresh());
+        for fall in falls {
+            history.step(fall).await.map_err(|fault| untold(&fault))?;
+            play.live(&history.log, batch, Crash::Never, end(&history).await).await?;
+            told |= play.judge_end().await?;
+        }
+    }
+    let mut first = History::new(NZU64!(MANY));
+    first.tell(&before).await.map_err(|fault| untold(&fault))?;
+    let mut other = History::new(NZU64!(MANY));
+    other.tell(&[Step::Grow(10), Step::Tiers([5, 5, 3])]).await.map_err(|fault| untold(&fault))?;
+    other.fork_off();
+    other.tell(&[Step::Grow(4)]).await.map_err(|fault| untold(&fault))?;
+    let mut play = Play::new(stage, fresh());
+    play.live(&first.log, BATCH, Crash::Never, end(&first).await).await?;
+    told |= cross(&mut play, &first, &other).await?;
+    shown(told, NOTHING_DURABLE)
+}
+
+/// The consumer goes on at `other` from its position in `first`.
+async fn cross<E: Runtime, J: Subject>(
+    play: &mut Play<'_, '_, E, J>,
+    first: &History,
+    other: &History,
+) -> Look<bool> {
+    let Some(name) = play.name() else { return Err(Flaw::see(name::NAME)) };
+    let position = first.log.load(&name).await.map_err(|fault| untold(&fault))?;
+    let Some(position) = position else { return Ok(false) };
+    // Another log counts other events.
+    let end = end(other).await;
+    let handled = position.handled().min(end);
+    let position = position.counted(handled);
+    other.log.store(&name, &position).await.map_err(|fault| untold(&fault))?;
+    play.live(&other.log, BATCH, Crash::Never, end).await?;
+    play.judge_end().await
+}
+
 /// Events that come while it is there, with nothing to do in between.
 pub(super) async fn live<E: Runtime, J: Subject>(
     stage: &mut Stage<'_, E>,
@@ -251,14 +301,7 @@ pub(super) async fn bridges<E: Runtime, J: Subject>(
 
     let mut play = Play::new(stage, fresh());
     play.live(&first.log, BATCH, Crash::Never, end(&first).await).await?;
-    let Some(name) = play.name() else { return Err(Flaw::see(name::NAME)) };
-    let position = first.log.load(&name).await.map_err(|fault| untold(&fault))?;
-    let Some(position) = position else {
-        return Err(Flaw::not_shown(NOTHING_DURABLE));
-    };
-    other.log.store(&name, &position).await.map_err(|fault| untold(&fault))?;
-    play.live(&other.log, BATCH, Crash::Never, end(&other).await).await?;
-    let told = play.judge_end().await?;
+    let told = cross(&mut play, &first, &other).await?;
     drop(play);
     is_led_on(stage, fresh).await?;
     shown(told, NOTHING_DURABLE)

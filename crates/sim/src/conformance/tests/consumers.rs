@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Ack, Consumer, Event, Fault, FaultKind, Record, Watermarks};
+use tidewatch_core::{Ack, Consumer, Event, Fault, FaultKind, Record, Tier, Watermarks};
 
 /// Events that a consumer in a hurry can take in again: fewer than two batches.
 const SHORT: u64 = 7;
@@ -32,6 +32,7 @@ enum Manner {
     OtherName,
     DoesNotOpen,
     IgnoresRegressions,
+    LeavesLowTiers,
     LosesConnection,
     StopsAtWhatItKnows,
     StopsAtOtherBatches,
@@ -112,10 +113,24 @@ impl Keeper {
             match (self.manner, &record.event) {
                 (Manner::IgnoresRegressions, Event::Regressed { .. }) => {}
                 (Manner::BySequence, _) if known => {}
-                // Where it folds by itself, it depends on having had everything before.
-                (Manner::KeepsOldWatermarks | Manner::IgnoresRegressions, event) => {
-                    self.memory.watermarks.apply(event);
+                // Below the target of a prune nothing changes, it thinks.
+                (Manner::LeavesLowTiers, Event::Pruned { to, tips, .. }) => {
+                    let watermarks = &mut self.memory.watermarks;
+                    watermarks.delivered = watermarks.delivered.map(|_| *to);
+                    for tier in Tier::ALL {
+                        let stands = watermarks.tips.block(tier);
+                        if stands.is_some_and(|block| block.height > to.height) {
+                            watermarks.tips.set(tier, tips.get(tier));
+                        }
+                    }
                 }
+                // Where it folds by itself, it depends on having had everything before.
+                (
+                    Manner::KeepsOldWatermarks
+                    | Manner::IgnoresRegressions
+                    | Manner::LeavesLowTiers,
+                    event,
+                ) => self.memory.watermarks.apply(event),
                 _ => self.memory.watermarks = record.watermarks,
             }
             self.memory.handled = self.memory.handled.max(record.cursor.handled());
@@ -316,6 +331,7 @@ fn each_check_is_broken_by_a_consumer_that_is_wrong_in_what_it_is_about() {
         (Manner::OtherName, name::NAME, "\"keeper 1\" at first, then \"keeper 2\""),
         (Manner::DoesNotOpen, name::OPENS, "keeper: as told"),
         (Manner::IgnoresRegressions, name::TAKES, "6a/6 4a/4 1a/1\"], the events lead to"),
+        (Manner::LeavesLowTiers, name::PRUNED, "7a/7 8a/8 3a/3\"], the events lead to"),
         (
             Manner::LosesConnection,
             name::LIVE,
