@@ -104,6 +104,9 @@ fn text(line: &Line<'_>) -> std::io::Result<String> {
 mod before;
 
 #[cfg(test)]
+mod stalled;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use commonware_runtime::{Runner as _, Supervisor as _, tokio};
