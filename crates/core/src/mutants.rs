@@ -84,6 +84,14 @@ pub enum Rule {
     Again,
     /// A consumer that fell behind the retained history is restarted, never given a gap.
     NoHole,
+    /// A position whose event is not kept is judged by its blocks, not by its count.
+    ByBlocks,
+    /// No step of a bridge breaks the ladder.
+    Steps,
+    /// A bridge announces only blocks that are held.
+    Held,
+    /// A position that is ahead of the log waits for it.
+    Ahead,
     /// A consumer's position is durable when its acknowledgement returns.
     PositionSynced,
     /// Events are durable before any reader can observe them.

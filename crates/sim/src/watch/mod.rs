@@ -6,6 +6,7 @@
 //!  Source ◀── Spied ──┐                          ┌── ladder, ancestry, finality, regressions
 //!  Store  ◀── Kept  ──┼── Observation ──▶ Watch ─┼── given, linked, replay, looks, announced
 //!  Monitor, consumers ┘                          ├── durability, delivery, acknowledged
+//!                                                ├── bridges
 //!                                                └── budget, deadlines, status, faults
 //! ```
 //!
@@ -16,251 +17,23 @@
 
 mod checkers;
 mod log;
+mod observation;
 mod source;
 mod view;
 
 pub use checkers::{Checker, all};
 pub use log::Heard;
+pub use observation::{Answer, Log, Observation, Question, Resumed};
 pub use source::Spied;
 pub use view::Kept;
 
-use crate::{
-    scripted::{
-        chain::TestBlock,
-        words::{tips_words, watermarks_words, word, words},
-    },
-    world::Truth,
-};
+use crate::world::Truth;
 use commonware_utils::sync::Mutex;
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
-use tidewatch_core::{
-    BlockRef, Change, Conflict, Cursor, Digest, Fault, Height, Ladder, Record, Snapshot, Status,
-    Watermarks,
-};
+use tidewatch_core::{Fault, Ladder, Status};
 
 /// Number of observations in the trail of a violation.
 const KEPT: usize = 48;
-
-/// A question to the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// For all tiers.
-    Snapshot,
-    /// Under this tip, for the digests at these heights.
-    Digests(BlockRef, Vec<Height>),
-    /// Under this tip, for blocks from this height.
-    Blocks(BlockRef, Height),
-}
-
-/// A response of the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "kept for a moment, a handful at a time")]
-pub enum Answer {
-    /// All tiers.
-    Snapshot(Snapshot),
-    /// Digests.
-    Digests(Vec<Option<Digest>>),
-    /// Blocks.
-    Blocks(Vec<TestBlock>),
-    /// The call failed.
-    Fault(Fault),
-    /// The caller dropped the call before it returned.
-    Dropped,
-}
-
-/// A call, a result or a report at a port of the follower, or a change of the world.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "kept for a moment, a handful at a time")]
-pub enum Observation {
-    /// The process started and opened its store.
-    Opened {
-        /// Watermarks of the view.
-        watermarks: Watermarks,
-        /// Every event that can be read.
-        records: Vec<Record>,
-    },
-    /// The process crashed.
-    Crashed,
-    /// A call to the source started.
-    Asked(Question),
-    /// A call to the source ended.
-    Answered {
-        /// The call.
-        question: Question,
-        /// Its result.
-        answer: Answer,
-        /// Simulated time since the world began.
-        at: Duration,
-        /// Duration of the call.
-        took: Duration,
-    },
-    /// The driver read the watermarks of the view.
-    WatermarksRead(Watermarks),
-    /// A commit returned: the changes are durable.
-    Committed {
-        /// The changes.
-        changes: Vec<Change<TestBlock>>,
-        /// Watermarks of the view after them.
-        watermarks: Watermarks,
-    },
-    /// A commit failed or was dropped: any prefix of its changes may have been applied.
-    NotCommitted(Option<Fault>),
-    /// Both sides of a contradiction about a finalized block were kept.
-    Evidence(Conflict),
-    /// Events were appended to the history, whether or not their commit succeeded.
-    Recorded(Vec<Record>),
-    /// A consumer handled events and acknowledged them.
-    Handled {
-        /// Name of the consumer.
-        consumer: &'static str,
-        /// The events.
-        records: Vec<Record>,
-        /// Whether it acknowledged them as durable.
-        durable: bool,
-    },
-    /// A consumer failed to handle events, or panicked.
-    NotHandled {
-        /// Name of the consumer.
-        consumer: &'static str,
-        /// The events.
-        records: Vec<Record>,
-    },
-    /// A consumer was restarted from an event.
-    StartedAgain {
-        /// Name of the consumer.
-        consumer: &'static str,
-        /// The event.
-        oldest: Record,
-    },
-    /// A consumer's position was made durable.
-    Acknowledged {
-        /// Name of the consumer.
-        consumer: String,
-        /// The position.
-        cursor: Cursor,
-    },
-    /// A consumer's durable position was read.
-    Position {
-        /// Name of the consumer.
-        consumer: String,
-        /// The position; `None` if there is none.
-        cursor: Option<Cursor>,
-    },
-    /// The follower reported a fault.
-    Refused(Fault),
-    /// The follower reported its status, at a time of its own clock.
-    Said(Status, Duration),
-    /// The chain changed; the text describes how.
-    Moved(String),
-    /// Time passed: the simulated time since the world began.
-    Clock(Duration),
-    /// Certificates received and verified since the process started.
-    Certificates(Certificates),
-    /// An actor of the follower ended.
-    Ended {
-        /// Name of the actor.
-        actor: &'static str,
-        /// Its result.
-        result: Result<(), Fault>,
-    },
-}
-
-impl fmt::Display for Observation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = |records: &[Record]| match records {
-            [] => "nothing".to_string(),
-            [first, ..] => format!(
-                "{}..+{} to {}",
-                first.sequence(),
-                records.len(),
-                records.last().map_or(String::new(), |last| watermarks_words(&last.watermarks)),
-            ),
-        };
-        match self {
-            Self::Opened { watermarks, records } => {
-                write!(f, "opened at {} with {}", watermarks_words(watermarks), span(records))
-            }
-            Self::Crashed => f.write_str("crashed"),
-            Self::Asked(question) => write!(f, "requests {question}"),
-            Self::Answered { question, answer, took, .. } => {
-                write!(f, "response after {took:?} to {question}: {answer}")
-            }
-            Self::WatermarksRead(watermarks) => {
-                write!(f, "view at {}", watermarks_words(watermarks))
-            }
-            Self::Committed { changes, watermarks } => {
-                write!(
-                    f,
-                    "commits {} changes, now at {}",
-                    changes.len(),
-                    watermarks_words(watermarks)
-                )
-            }
-            Self::NotCommitted(fault) => write!(f, "commit failed: {fault:?}"),
-            Self::Recorded(records) => {
-                let events: Vec<_> = records.iter().map(|record| record.event).collect();
-                write!(f, "event {}: {}", span(records), words(&events).join(", "))
-            }
-            Self::Handled { consumer, records, durable } => {
-                let how = if *durable { "persisted" } else { "accepted" };
-                write!(f, "{consumer} {how} {}", span(records))
-            }
-            Self::NotHandled { consumer, records } => {
-                write!(f, "{consumer} failed to handle {}", span(records))
-            }
-            Self::StartedAgain { consumer, oldest } => {
-                write!(f, "{consumer} restarted at {}", oldest.sequence())
-            }
-            Self::Acknowledged { consumer, cursor } => {
-                write!(f, "{consumer} acknowledged up to {}", cursor.handled())
-            }
-            Self::Position { consumer, cursor } => {
-                let handled = cursor.as_ref().map(Cursor::handled);
-                write!(f, "{consumer} resumes after {handled:?}")
-            }
-            Self::Refused(fault) => write!(f, "fault: {fault}"),
-            Self::Said(status, at) => {
-                write!(f, "status {} at {at:?}, {} behind", status.state, status.lag)
-            }
-            Self::Evidence(conflict) => {
-                write!(f, "evidence: {} here, {} there", word(conflict.ours), word(conflict.theirs))
-            }
-            Self::Moved(how) => write!(f, "the chain moved: {how}"),
-            Self::Certificates(Certificates { tips, pushes, heights, .. }) => write!(
-                f,
-                "verified {}/{} certificates of tips, {}/{} pushed, {}/{} of heights",
-                tips.0, tips.1, pushes.0, pushes.1, heights.0, heights.1
-            ),
-            Self::Clock(time) => write!(f, "time {time:?}"),
-            Self::Ended { actor, result } => write!(f, "{actor} ended: {result:?}"),
-        }
-    }
-}
-
-impl fmt::Display for Question {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Snapshot => f.write_str("the tips"),
-            Self::Digests(tip, heights) => {
-                write!(f, "digests under {} at ", word(*tip))?;
-                heights.iter().try_for_each(|height| write!(f, "{height} "))
-            }
-            Self::Blocks(tip, from) => write!(f, "blocks from {from} to {}", word(*tip)),
-        }
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Snapshot(snapshot) => f.write_str(&tips_words(&snapshot.tips)),
-            Self::Digests(digests) => write!(f, "{} digests", digests.iter().flatten().count()),
-            Self::Blocks(blocks) => write!(f, "{} blocks", blocks.len()),
-            Self::Fault(fault) => write!(f, "{fault}"),
-            Self::Dropped => f.write_str("dropped by the caller"),
-        }
-    }
-}
 
 /// A broken rule.
 #[derive(Clone, Debug)]

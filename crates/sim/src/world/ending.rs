@@ -173,6 +173,11 @@ impl World {
                 self.watch.broken("leaks", format!("connections are left: {left:?}"));
             }
         }
+        if let Some(elsewhere) = process.elsewhere
+            && let Err(late) = elsewhere.follower.stop(STOP).await
+        {
+            self.watch.broken("leaks", late.to_string());
+        }
         let running = process.trouble.running();
         if running > 0 {
             self.watch.broken("leaks", format!("{running} tasks are left"));

@@ -1,7 +1,8 @@
 //! One life of the process.
 
 use super::{
-    End, Node, Reader, RpcSource, Temper, World, certified::Upstream, millis, since_begin,
+    End, Node, Reader, RpcSource, Temper, World, certified::Upstream, elsewhere::Elsewhere, millis,
+    since_begin, traveller::TRAVELLER,
 };
 use crate::{
     host::{Host, Odds, Trouble},
@@ -52,6 +53,8 @@ pub(super) struct Process {
     pub(super) nodes: Vec<Arc<Node<deterministic::Context>>>,
     pub(super) trouble: Trouble,
     pub(super) calm: Arc<AtomicBool>,
+    /// The second follower.
+    pub(super) elsewhere: Option<Elsewhere>,
 }
 
 impl World {
@@ -64,7 +67,7 @@ impl World {
         let crash = trouble.clone();
         let end = select! {
             () = crash.crashed() => End::Crashed,
-            end = self.lived(&context, host, trouble, last) => end,
+            end = self.lived(&context, host, trouble, (life, last)) => end,
         };
         self.tally.simulated += context.current().duration_since(began).unwrap_or_default();
         (end, self)
@@ -91,7 +94,7 @@ impl World {
         context: &deterministic::Context,
         host: Host<deterministic::Context>,
         trouble: Trouble,
-        last: bool,
+        (life, last): (u32, bool),
     ) -> End {
         let mut process = match self.start(context, host, trouble).await {
             Ok(process) => process,
@@ -99,6 +102,14 @@ impl World {
             Err(fault) if fault.kind == FaultKind::Disk && !last => return End::Crashed,
             Err(fault) => {
                 self.watch.broken("durability", format!("the store does not open: {fault}"));
+                return End::Over;
+            }
+        };
+        let chain_info = process.store.chain_info().clone();
+        process.elsewhere = match self.elsewhere(context, chain_info, life.into()).await {
+            Ok(elsewhere) => elsewhere,
+            Err(fault) => {
+                self.watch.broken("durability", format!("the other store does not open: {fault}"));
                 return End::Over;
             }
         };
@@ -195,7 +206,7 @@ impl World {
         for (nth, temper) in self.mix.consumers.clone().into_iter().enumerate() {
             self.attach(context, &follower, (nth, temper), &calm);
         }
-        Ok(Process { follower, store, upstream: None, nodes, trouble, calm })
+        Ok(Process { follower, store, upstream: None, nodes, trouble, calm, elsewhere: None })
     }
 
     fn attach(
@@ -234,6 +245,7 @@ impl World {
                 return false;
             }
             self.stir(context, process);
+            process.may_travel(self, context).await;
         }
         true
     }
@@ -275,11 +287,16 @@ impl World {
 
     /// Whether an actor has ended. A disk that fails ends them; the process is started again.
     pub(super) fn ended(&self, process: &Process) -> bool {
+        if let Some(ended) = process.elsewhere.as_ref().and_then(Elsewhere::ended) {
+            self.watch.see(ended);
+            return true;
+        }
         let report = process.follower.report().current();
         let Some(ended) = report.cause.or_else(|| report.rested.into_iter().next()) else {
             return false;
         };
-        let reader = NAMES.into_iter().find(|name| ended.actor == format!("consumer {name}"));
+        let mut names = NAMES.into_iter().chain([TRAVELLER]);
+        let reader = names.find(|name| ended.actor == format!("consumer {name}"));
         let beside = [UPSTREAM, EPOCHS].into_iter().find(|actor| ended.actor == *actor);
         let actor = reader.or(beside).unwrap_or("driver");
         self.watch.see(Observation::Ended { actor, result: ended.result });

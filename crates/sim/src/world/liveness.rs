@@ -69,7 +69,8 @@ impl World {
                 return false;
             }
             if self.stands(process).await {
-                return self.consumers_follow(context, process).await;
+                return self.consumers_follow(context, process).await
+                    && self.traveller_follows(context, process).await;
             }
         }
         let detail = self.waiting(process, &outcomes).await;

@@ -3,8 +3,12 @@
 use super::{consumer::Temper, node::Personality, truth::Habits};
 use crate::host::Odds;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
-use std::time::Duration;
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 use tidewatch_core::{Height, Ladder, Tier};
+use tidewatch_store::{Keep, Retention};
 use tidewatch_stream::{Mode, Start, Thresholds};
 
 /// Faults of the machine.
@@ -25,6 +29,23 @@ pub struct Machine {
     pub jump: Odds,
     /// Probability that in a life the disk does not answer once, for longer than contact lasts.
     pub hang: f64,
+}
+
+/// A second follower of the chain, whose log a consumer goes to and comes back from.
+#[derive(Clone, Debug)]
+pub struct Abroad {
+    /// Ladder of its source: that of the chain, or the other one where no tier tells them apart.
+    pub ladder: Ladder,
+    /// Tiers that its source does not know.
+    pub lacks: Vec<Tier>,
+    /// Delivery mode.
+    pub mode: Mode,
+    /// What its store keeps.
+    pub retention: Retention,
+    /// Poll interval of its driver.
+    pub poll: Duration,
+    /// Maximum number of events in one delivery to the consumer.
+    pub batch_max: NonZeroUsize,
 }
 
 /// All parameters of a world.
@@ -82,6 +103,8 @@ pub struct Mix {
     pub life: Duration,
     /// Faults of the machine.
     pub machine: Machine,
+    /// A second follower, if there is one.
+    pub abroad: Option<Abroad>,
 }
 
 impl Mix {
@@ -140,8 +163,37 @@ impl Mix {
             lives: if hostility > 0.0 { rng.random_range(1..=4) } else { 1 },
             life: if rng.random_bool(0.1) { seconds(rng, 40, 240) } else { seconds(rng, 5, 40) },
             machine: machine(rng, hostility),
+            abroad: abroad(seed, ladder),
         }
     }
+}
+
+/// Drawn by itself, so that the other worlds stay as they are.
+fn abroad(seed: u64, chain: Ladder) -> Option<Abroad> {
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x6162_726f_6164);
+    let rng = &mut rng;
+    if !rng.random_bool(0.3) {
+        return None;
+    }
+    let other = if chain == Ladder::Rollup { Ladder::Certified } else { Ladder::Rollup };
+    let middle = [Tier::Checkpointed, Tier::Proven];
+    let (ladder, lacks) = match rng.random_range(0..4) {
+        0 => (other, middle.to_vec()),
+        1 => (chain, middle.into_iter().filter(|_| rng.random_bool(0.5)).collect()),
+        _ => (chain, Vec::new()),
+    };
+    let events = *[8, 60, 65_536].choose(rng).unwrap_or(&65_536);
+    let blocks = if rng.random_bool(0.5) { NonZeroU64::new(rng.random_range(1..40)) } else { None };
+    let mut retention = Retention::events(NonZeroU64::new(events).unwrap_or(NonZeroU64::MIN));
+    retention.blocks = Keep { count: blocks, ..Keep::default() };
+    Some(Abroad {
+        ladder,
+        lacks,
+        mode: mode(rng, false),
+        retention,
+        poll: Duration::from_millis(rng.random_range(200..4_000)),
+        batch_max: NonZeroUsize::new(rng.random_range(1..20)).unwrap_or(NonZeroUsize::MIN),
+    })
 }
 
 fn habits(rng: &mut StdRng, certified: bool) -> Habits {

@@ -8,6 +8,9 @@
 //!                                                                            a Host
 //! ```
 //!
+//! In some worlds a second follower of the same chain runs beside it, and a consumer goes from the log of one to
+//! that of the other.
+//!
 //! [`Mix::of`] draws the parameters of a world from its seed, and [`run`] runs it: a number of lives of
 //! the process, each ended by a crash at an arbitrary point, and a last one in which all faults end after
 //! a while. Every port in between is watched (see [`watch`](crate::watch)).
@@ -26,6 +29,7 @@
 
 mod certified;
 mod consumer;
+mod elsewhere;
 mod ending;
 mod endpoint;
 mod life;
@@ -33,11 +37,12 @@ mod liveness;
 mod mix;
 mod node;
 mod rpc;
+mod traveller;
 mod truth;
 
 pub use consumer::{Book, Books, Reader, Temper};
 pub use endpoint::{Endpoint, Network, Pushes, Traffic, Validators};
-pub use mix::{Machine, Mix};
+pub use mix::{Abroad, Machine, Mix};
 pub use node::{Health, Node, Personality};
 pub use rpc::RpcSource;
 pub use truth::{Habits, Truth, View};
@@ -110,6 +115,8 @@ struct World {
     validators: Arc<Validators>,
     watch: Watch,
     books: Vec<Arc<Mutex<Books>>>,
+    /// What the consumer has with it that goes from log to log.
+    luggage: Arc<Mutex<traveller::Luggage>>,
     rng: StdRng,
     /// A tier that no upstream knows any more.
     lost: Option<Tier>,
@@ -146,8 +153,8 @@ pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
         .with_storage_fault_config(left_by_a_crash(&mix));
     let validators = Arc::new(Validators::new(mix.habits.epoch));
     let tally = Tally::default();
-    let lost = None;
-    let mut world = World { mix, truth, validators, watch, books, rng, lost, tally };
+    let (lost, luggage) = (None, Arc::default());
+    let mut world = World { mix, truth, validators, watch, books, luggage, rng, lost, tally };
     let mut runner = deterministic::Runner::new(config);
     let mut life = 0;
     loop {

@@ -115,8 +115,8 @@ struct State {
     face: Option<(u64, View)>,
     /// Snapshots reported.
     told: u64,
-    /// A tier that it no longer knows.
-    lost: Option<Tier>,
+    /// Tiers that it does not know any more.
+    lost: Vec<Tier>,
     asked: u64,
 }
 
@@ -157,7 +157,8 @@ impl<E: Clock> Node<E> {
     ) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ (nth as u64 + 1).wrapping_mul(0x9e37_79b9));
         let health = Health::Wild;
-        let state = State { rng, health, other: None, face: None, told: 0, lost: None, asked: 0 };
+        let state =
+            State { rng, health, other: None, face: None, told: 0, lost: Vec::new(), asked: 0 };
         let name = format!("{nth}-{personality:?}").to_lowercase();
         Self { name, personality, rate, restless, clock, truth, state: Mutex::new(state) }
     }
@@ -178,9 +179,9 @@ impl<E: Clock> Node<E> {
         (state.health, state.other) = (health, None);
     }
 
-    /// From here on it does not know `tier`.
-    pub fn lose(&self, tier: Option<Tier>) {
-        self.state.lock().lost = tier;
+    /// From here on it does not know `tiers`.
+    pub fn lose(&self, tiers: impl IntoIterator<Item = Tier>) {
+        self.state.lock().lost = tiers.into_iter().collect();
     }
 
     /// Present health.
@@ -331,10 +332,10 @@ impl<E: Clock> Node<E> {
         Ok((self.known(tips), view.time_ms + ahead))
     }
 
-    /// Without the tier that was lost.
+    /// Without the tiers that were lost.
     fn known(&self, mut tips: TipSet) -> TipSet {
-        if let Some(lost) = self.state.lock().lost {
-            tips.set(lost, None);
+        for lost in &self.state.lock().lost {
+            tips.set(*lost, None);
         }
         tips
     }

@@ -178,7 +178,7 @@ where
                 Err(ResumeError::Fault(fault)) => return Err(fault),
                 Err(error) => error,
             };
-            let ahead = matches!(error, ResumeError::Ahead { .. });
+            let ahead = matches!(error, ResumeError::Ahead { .. }) && Rule::Ahead.kept();
             let fault = Fault::new(self.consumer.name(), Error::from(error));
             if !ahead {
                 return Err(fault);

@@ -14,6 +14,7 @@
 //! | `replay` | folding the events yields the watermarks of the view |
 //! | `durability` | a commit that returned survives every crash |
 //! | `delivery` | every consumer receives every event, in order, from its durable position |
+//! | `bridges` | a position of another log is led on from: no gap, no step that breaks the ladder, no refusal without need |
 //! | `acknowledged` | a position becomes durable only by `Ack::Durable`, and is never lost |
 //! | `budget` | the number of calls to the source is within the budget of the situation |
 //! | `certificates` | no more certificates are verified than were received, and none twice |
@@ -25,6 +26,7 @@
 //! (see [`world`](crate::world)). `tests/mutants.rs` proves that every checker can fail.
 
 mod blocks;
+mod bridges;
 mod calls;
 mod consumers;
 mod history;
@@ -60,6 +62,7 @@ pub fn all(rules: Rules) -> Vec<Box<dyn Checker>> {
         Box::new(blocks::Linked::default()),
         Box::new(consumers::Delivered::default()),
         Box::new(consumers::Acknowledged::default()),
+        Box::new(bridges::Bridges::new(rules)),
         Box::new(calls::Budget::new(rules)),
         Box::new(calls::Checks),
         Box::new(calls::Deadlines::new(rules)),
