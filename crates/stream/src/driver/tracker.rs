@@ -41,9 +41,15 @@ struct Seen {
 }
 
 impl Seen {
-    /// The clock says `now`, which it returns.
+    /// The clock says `now`, which it returns. Where it was set back, every contact stays as old as it was.
     fn at(&mut self, now: SystemTime) -> SystemTime {
-        self.set_back |= self.latest.is_some_and(|latest| latest > now);
+        let back = self.latest.and_then(|latest| latest.duration_since(now).ok());
+        if let Some(back) = back.filter(|back| !back.is_zero()) {
+            self.set_back = true;
+            for since in [&mut self.contact, &mut self.named] {
+                *since = since.and_then(|since| since.checked_sub(back));
+            }
+        }
         self.latest = Some(now);
         now
     }
@@ -136,14 +142,12 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
             .map(|left| left.min(LOOK_AGAIN))
     }
 
-    /// What is remembered, and the time. A clock that was set back makes no contact younger than now.
+    /// What is remembered, and the time.
     fn look(&self) -> (impl Deref<Target = Seen> + '_, SystemTime) {
         let now = self.clock.current();
         let mut seen = self.seen.lock();
         seen.at(now);
         seen.set_back &= seen.tip_time.is_some_and(|time| time > now);
-        seen.contact = seen.contact.map(|contact| contact.min(now));
-        seen.named = seen.named.map(|named| named.min(now));
         (seen, now)
     }
 

@@ -105,3 +105,24 @@ fn a_lost_contact_is_said_within_twice_its_time() {
         running.stop().await;
     });
 }
+
+/// A disk that did not answer while the clock was set back: nothing was heard of the source meanwhile.
+#[test]
+fn a_contact_that_is_lost_is_not_found_again_by_a_clock_that_is_set_back() {
+    simulate(|context| async move {
+        let config = Config { poll: secs(600), ..Config::default() };
+        let (running, trouble) = start(&context, config);
+        running.sleep(secs(1)).await;
+        assert_eq!(running.state(), Some(State::Live));
+        let gate = running.view.hold(1);
+        running.source.stand(&Chain::new('a', 4), [4, 0, 0, 0]);
+        running.source.ring();
+        running.sleep(secs(18)).await;
+        assert_eq!(running.state(), Some(State::Blind));
+        trouble.jump(BACK);
+        gate.open();
+        running.sleep(secs(1)).await;
+        assert_eq!(running.state(), Some(State::Blind));
+        running.stop().await;
+    });
+}
