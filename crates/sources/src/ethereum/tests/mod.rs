@@ -8,6 +8,7 @@ mod nodes;
 mod several;
 mod spoken;
 mod unfit;
+mod worlds;
 
 use super::{EthBlock, EthereumSource};
 use crate::rpc::{Config, Rpc};
