@@ -245,14 +245,14 @@ pub enum Error {
     },
     /// The newest epoch that is known ended too long ago to go on from there.
     #[error(
-        "the newest known epoch is {epoch}, and it began {} ago: more than {} is too long to trust \
-         its keys still",
+        "what is known of the chain's validators (epoch {epoch}) is {} old: more than {} is too long to \
+         trust their keys still",
         span(*age), span(*age_max)
     )]
     TooOld {
         /// The newest epoch that is known.
         epoch: Epoch,
-        /// The age of the block that ended the one before.
+        /// How long ago it began, or somebody said what to trust, whatever was later.
         age: Duration,
         /// The age that is allowed.
         age_max: Duration,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{CertifiedBlock, Error};
 use bytes::Bytes;
-use commonware_codec::Read;
+use commonware_codec::{self as codec, Read};
 use commonware_consensus::types::{Epoch, Epocher};
 use commonware_cryptography::certificate::{Provider, Scoped};
 use commonware_utils::sync::Mutex;
@@ -155,12 +155,19 @@ struct Newest {
     time_ms: Option<u64>,
 }
 
+/// What the table began with, and when somebody said so.
+#[derive(Clone, Copy, Debug)]
+struct Trusted {
+    anchor: Anchor,
+    time_ms: Option<u64>,
+}
+
 struct Inner<EP, P: Boundary<B>, B: Read> {
     epocher: EP,
     boundary: P,
     blocks: B::Cfg,
     certificates: CertificateCodec<P::Scheme>,
-    anchor: Mutex<Anchor>,
+    trusted: Mutex<Trusted>,
     table: Mutex<Table<P::Scheme>>,
     newest: Mutex<Newest>,
     conflict: Mutex<Conflicts>,
@@ -215,7 +222,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
             boundary,
             blocks,
             certificates,
-            anchor: Mutex::new(Anchor::Identity),
+            trusted: Mutex::new(Trusted { anchor: Anchor::Identity, time_ms: None }),
             table: Mutex::new(Table::new(epoch, scheme, key)),
             newest: Mutex::default(),
             conflict: Mutex::default(),
@@ -228,17 +235,20 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         self.0.table.lock().newest(Epoch::new(u64::MAX))
     }
 
-    /// Refuses to go on from boundaries that are too old. Whoever held the keys of an epoch long ago may
-    /// have sold them since, and can sign another chain from there on: what was trusted must be fresh.
+    /// Refuses to go on from what is known for too long. Whoever held the keys of an epoch long ago may have
+    /// sold them since, and can sign another chain from there on: what was trusted must be fresh.
     ///
-    /// A table that has its anchor alone passes: nothing says how old that is but whoever gave it.
+    /// Fresh is what somebody said lately, with the first start on a directory or with an anchor, and an epoch
+    /// that began lately. A table that is kept nowhere passes: what it trusts was said just now.
     ///
     /// # Errors
     ///
-    /// [`Error::TooOld`] if the newest boundary is older than `age_max` at `now`.
+    /// [`Error::TooOld`] if both are older than `age_max` at `now`.
     pub fn fresh(&self, now: SystemTime, age_max: Duration) -> Result<(), Error> {
+        let Some(trusted_ms) = self.0.trusted.lock().time_ms else { return Ok(()) };
         let Newest { epoch, time_ms } = *self.0.newest.lock();
-        let time = time_ms.map(|time| SystemTime::UNIX_EPOCH + Duration::from_millis(time));
+        let time = Some(time_ms.unwrap_or(0).max(trusted_ms))
+            .map(|time| SystemTime::UNIX_EPOCH + Duration::from_millis(time));
         let Some(age) = time.and_then(|time| now.duration_since(time).ok()) else { return Ok(()) };
         match age > age_max {
             true => Err(Error::TooOld { epoch, age: Duration::from_secs(age.as_secs()), age_max }),
@@ -262,9 +272,14 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         let _ = self.0.keeper.set(keeper); // One keeper is enough; a second one has nothing to do.
     }
 
-    /// From now on the table says that it begins with a boundary that somebody vouched for.
-    pub(super) fn pin(&self) {
-        *self.0.anchor.lock() = Anchor::Pinned;
+    /// What to trust was said at `time_ms`, last: by an anchor that somebody vouched for, or with the key that
+    /// the table was made with.
+    pub(super) fn trusted(&self, pinned: bool, time_ms: Option<u64>) {
+        let mut trusted = self.0.trusted.lock();
+        trusted.time_ms = time_ms;
+        if pinned {
+            trusted.anchor = Anchor::Pinned;
+        }
     }
 
     /// Learns a boundary; returns whether it is new.
@@ -272,7 +287,12 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         let Some(epoch) = self.next_epoch(block.height) else { return Ok(false) };
         let unreadable = |error| Error::NoScheme { block, epoch, error };
         let decoded = B::decode_cfg(bytes, &self.0.blocks).map_err(unreadable)?;
-        assert_eq!(decoded.reference(), block, "a boundary is learned under its own name");
+        if decoded.reference() != block {
+            return Err(unreadable(codec::Error::Invalid(
+                "boundary",
+                "it is not the block of its name",
+            )));
+        }
         let scheme = self.0.boundary.scheme(epoch, &decoded).map_err(unreadable)?;
         let key = self.0.boundary.key(&scheme);
         let learned = self.0.table.lock().learn(epoch, scheme, key, block);
@@ -357,7 +377,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
 
     fn trust(&self) -> Option<(Epoch, Anchor, Option<u64>)> {
         let (epoch, _) = self.newest()?;
-        Some((epoch, *self.0.anchor.lock(), self.0.newest.lock().time_ms))
+        Some((epoch, self.0.trusted.lock().anchor, self.0.newest.lock().time_ms))
     }
 
     fn take_conflict(&self) -> Option<Conflict> {

@@ -10,8 +10,11 @@ use bytes::Bytes;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::Clock;
 use futures::future::join_all;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 use tidewatch_core::{Fault, FaultKind, Rule, within};
+
+/// Times in a row that a boundary which was passed over may not be had.
+const UNFILLED_MAX: u32 = 3;
 
 /// Answers to requests for boundaries, by the epoch that each one ends.
 type Answers = BTreeMap<Epoch, Result<Option<Bytes>, Fault>>;
@@ -145,16 +148,24 @@ where
     }
 
     /// Fetches the lowest boundary that was passed over by the group's key alone, if there is one. What
-    /// goes wrong is reported and fails nothing: everything was verified without it.
+    /// goes wrong is reported and fails nothing: everything was verified without it. An upstream that does not
+    /// have it is not asked for ever.
     pub(super) async fn fill_gap(&self) {
+        if self.unfilled.load(Ordering::Relaxed) >= UNFILLED_MAX {
+            return;
+        }
         let Some(height) = self.verifier.epochs().gap() else { return };
         let Some(epoch) = self.verifier.epochs().epoch(height) else { return };
         let filled = match self.requests.get(Key::Height(height)).await {
             Ok(answer) => self.take_boundary(epoch, answer).await.map(drop),
             Err(fault) => Err(fault),
         };
-        if let Err(fault) = filled {
-            self.metrics.absorbed(&fault);
+        match filled {
+            Ok(()) => self.unfilled.store(0, Ordering::Relaxed),
+            Err(fault) => {
+                self.unfilled.fetch_add(1, Ordering::Relaxed);
+                self.metrics.absorbed(&fault);
+            }
         }
     }
 }

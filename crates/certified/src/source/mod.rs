@@ -65,7 +65,12 @@ use ask::Asked;
 use commonware_runtime::{Clock, Metrics as Register, Spawner};
 use commonware_utils::sync::{AsyncMutex, Mutex};
 use rand::CryptoRng;
-use std::{fmt, future::Future, num::NonZeroUsize, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    num::NonZeroUsize,
+    sync::{Arc, atomic::AtomicU32},
+};
 use tidewatch_core::{
     BlockRef, ChainId, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Monitor,
     Snapshot, Source,
@@ -108,6 +113,8 @@ pub struct CertifiedSource<E, T, X: Epochs, B: CertifiedBlock> {
     asked: Mutex<Asked>,
     /// One walk over epochs at a time: whoever waits for it finds what it learned.
     walking: AsyncMutex<()>,
+    /// How often in a row a boundary that was passed over could not be had.
+    unfilled: AtomicU32,
     metrics: Metrics,
     config: Config,
     upstream: upstream::Mailbox,
@@ -163,6 +170,7 @@ where
         shared,
         asked,
         walking: AsyncMutex::new(()),
+        unfilled: AtomicU32::new(0),
         metrics,
         config,
         upstream: mailbox,

@@ -185,7 +185,7 @@ fn import(vouched: &Vouched, path: &Path) -> Outcome<()> {
         let Anchor { chain, epoch, block, bytes } = verify(&context, vouched)?.anchor;
         let config = keeper::Config { chain, partition: alto::EPOCHS.into() };
         let record = Record { epoch, block, bytes, proof: None };
-        let imported = keeper::import(&context, &config, record).await;
+        let imported = keeper::import(&context, &config, record, context.current()).await;
         imported.map_err(|fault: Fault| Problem::ended(fault, data.path()))
     })
 }

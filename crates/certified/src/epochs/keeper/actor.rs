@@ -56,9 +56,7 @@ impl<E: Context + Spawner> Keeper<E> {
             taken.map_err(|error| Fault::new(about.clone(), error))?;
             kept += 1;
         }
-        if disk.is_pinned() {
-            schemes.pin();
-        }
+        schemes.trusted(disk.is_pinned(), disk.trusted_ms());
         info!(chain = %about, kept, "epochs loaded");
         let (sender, inbox) = mailbox::new(context.child("mailbox"), MAILBOX_SIZE);
         let (stopper, stop) = Stopper::new();

@@ -3,14 +3,16 @@
 use super::Config;
 use crate::Error;
 use bytes::Bytes;
-use commonware_codec::{Decode as _, Encode as _, RangeCfg};
+use commonware_codec::{Decode as _, DecodeExt as _, Encode as _, RangeCfg};
 use commonware_consensus::types::Epoch;
 use commonware_storage::{
     Context,
     metadata::{self, Metadata},
 };
 use commonware_utils::sequence::U64;
+use std::time::SystemTime;
 use tidewatch_core::{BlockRef, ChainId, Fault};
+use tracing::warn;
 
 /// Largest boundary that is kept, with its certificate, in bytes.
 const RECORD_MAX: usize = 16 * 1024 * 1024;
@@ -19,6 +21,9 @@ const RECORD_MAX: usize = 16 * 1024 * 1024;
 const CHAIN: u64 = u64::MAX;
 /// Under this key is something where a boundary was imported.
 const PINNED: u64 = u64::MAX - 1;
+/// Under this key is when somebody last said what to trust: at the first start, or with an import. In
+/// milliseconds since the Unix epoch.
+const TRUSTED: u64 = u64::MAX - 2;
 
 /// A boundary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,12 @@ pub(super) struct Records<E: Context> {
     about: String,
 }
 
+/// A time in milliseconds since the Unix epoch.
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn about(chain: &ChainId) -> String {
     format!("the epochs of {chain}")
 }
@@ -59,6 +70,7 @@ async fn disk<E: Context>(
 }
 
 impl<E: Context> Records<E> {
+    /// Opens them, or begins with none: what is trusted was said just now then.
     pub(super) async fn open(context: &E, config: &Config) -> Result<Self, Fault> {
         let about = about(&config.chain);
         let disk = disk(context, &config.partition, &about).await?;
@@ -71,7 +83,10 @@ impl<E: Context> Records<E> {
                 return Err(Fault::new(about, Error::OtherChain { found, chain }));
             }
             None => {
-                let named = disk.put_sync(U64::new(CHAIN), name).await;
+                let mut disk = disk;
+                disk.put(U64::new(CHAIN), name);
+                disk.put(U64::new(TRUSTED), millis(context.current()).encode());
+                let named = disk.sync().await;
                 named.map_err(|error| Fault::new(about.clone(), Error::Disk(error)))?
             }
         };
@@ -87,11 +102,21 @@ impl<E: Context> Records<E> {
         self.disk.get(&U64::new(PINNED)).is_some()
     }
 
-    /// Writes one, with the next [`Records::sync`].
+    /// When somebody last said what to trust, in milliseconds since the Unix epoch.
+    pub(super) fn trusted_ms(&self) -> Option<u64> {
+        self.disk.get(&U64::new(TRUSTED)).and_then(|bytes| u64::decode(bytes.clone()).ok())
+    }
+
+    /// Writes one, with the next [`Records::sync`]. One that is too large to be read again is left out: it is
+    /// fetched after a restart.
     pub(super) fn put(&mut self, record: Record) {
         let Record { epoch, block, bytes, proof } = record;
         let stored: Stored = (block, proof, bytes);
-        self.disk.put(U64::new(epoch.get()), stored.encode());
+        let stored = stored.encode();
+        match stored.len() <= RECORD_MAX {
+            true => drop(self.disk.put(U64::new(epoch.get()), stored)),
+            false => warn!(chain = %self.about, %epoch, bytes = stored.len(), "not kept"),
+        }
     }
 
     pub(super) async fn sync(self) -> Result<Self, Fault> {
@@ -104,7 +129,8 @@ impl<E: Context> Records<E> {
 
 fn all<E: Context>(disk: &Metadata<E, U64, Bytes>, about: &str) -> Result<Vec<Record>, Fault> {
     let part = RangeCfg::from(0..=RECORD_MAX);
-    let mut epochs: Vec<u64> = disk.keys().map(u64::from).filter(|epoch| *epoch < PINNED).collect();
+    let mut epochs: Vec<u64> =
+        disk.keys().map(u64::from).filter(|epoch| *epoch < TRUSTED).collect();
     epochs.sort_unstable();
     let record = |epoch: u64| {
         let bytes = disk.get(&U64::new(epoch))?.clone();
@@ -132,14 +158,19 @@ pub async fn newest<E: Context>(
     Ok(all(&disk, partition)?.pop().map(|record| (chain, record)))
 }
 
-/// Writes a boundary that somebody vouched for: a follower that starts on `config`'s partition begins from
-/// it. No follower may run on it meanwhile.
+/// Writes a boundary that somebody vouched for at `now`: a follower that starts on `config`'s partition begins
+/// from it. No follower may run on it meanwhile.
 ///
 /// # Errors
 ///
 /// The disk fails, or it belongs to another chain; `WrongChain` too if another boundary is known for that
 /// epoch already.
-pub async fn import<E: Context>(context: &E, config: &Config, record: Record) -> Result<(), Fault> {
+pub async fn import<E: Context>(
+    context: &E,
+    config: &Config,
+    record: Record,
+    now: SystemTime,
+) -> Result<(), Fault> {
     let mut records = Records::open(context, config).await?;
     let epoch = record.epoch;
     let known = records.all()?.into_iter().find(|known| known.epoch == epoch);
@@ -149,5 +180,6 @@ pub async fn import<E: Context>(context: &E, config: &Config, record: Record) ->
     }
     records.put(record);
     records.disk.put(U64::new(PINNED), Bytes::new());
+    records.disk.put(U64::new(TRUSTED), millis(now).encode());
     records.sync().await.map(drop)
 }

@@ -75,18 +75,35 @@ fn a_stop_writes_what_was_handed_over_before_it() {
 fn what_was_known_too_long_ago_is_refused_with_its_age() {
     let chain = Epoched::new(10, vec![0, 1, 2], 25, false);
     deterministic::Runner::timed(Duration::from_secs(60)).start(|context| async move {
-        let schemes = chain.schemes(0);
         let day = Duration::from_secs(24 * 60 * 60);
         let at = |age| SystemTime::UNIX_EPOCH + age;
-        schemes.fresh(at(1_000 * day), day).expect("an anchor alone has no age");
+        let nowhere = chain.schemes(0);
+        nowhere.fresh(at(1_000 * day), day).expect("what is kept nowhere was said just now");
+
+        // The directory begins with the epoch of the clock, and the blocks are of some seconds later.
+        let schemes = chain.schemes(0);
+        let keeper = keep(&context, &schemes).await.unwrap();
+        schemes.fresh(at(14 * day), 14 * day).expect("young enough");
+        schemes.fresh(at(15 * day), 14 * day).expect_err("the key alone, said too long ago");
         let transport = Arc::new(Scripted::new(&context, chain.answers()));
         let (source, _, _) = follow(&context, &schemes, &transport, Config::default());
         source.snapshot().await.unwrap();
-        // The block at 19 is of 1.9 s after the epoch of the clock.
-        schemes.fresh(at(14 * day), 14 * day).expect("young enough");
         let fault = schemes.fresh(at(15 * day), 14 * day).unwrap_err().to_string();
-        assert!(fault.contains("epoch is 2") && fault.contains("14 days"), "{fault}");
+        assert!(fault.contains("epoch 2") && fault.contains("14 days"), "{fault}");
         schemes.fresh(at(Duration::ZERO), day).expect("a clock that was set back");
+        keeper.stop();
+        keeper.await.unwrap();
+
+        // Somebody vouches for the same boundary ten days later.
+        let newest = keeper::newest(&context, "epochs").await.unwrap();
+        let (name, record) = newest.expect("a boundary");
+        assert_eq!((name.as_str(), record.block), ("test:epochs", chain.reference(19)));
+        let later = at(10 * day);
+        keeper::import(&context, &config("test:epochs"), record, later).await.unwrap();
+        let schemes = chain.schemes(0);
+        let _keeper = keep(&context, &schemes).await.unwrap();
+        schemes.fresh(at(15 * day), 14 * day).expect("it was said five days before");
+        schemes.fresh(at(25 * day), 14 * day).expect_err("too long ago");
     });
 }
 
