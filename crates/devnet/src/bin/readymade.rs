@@ -56,6 +56,10 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     key_every: u64,
 
+    /// Blocks of which one has a finalization of its own; the others are had by digest. 0 and 1: all have
+    #[arg(long, default_value_t = 0)]
+    certified_every: u64,
+
     /// Interval at which a new block is signed and pushed, in milliseconds; 0 for a chain that does not
     /// grow. Required by followers that learn of the tip only from pushes
     #[arg(long, default_value_t = 0)]
@@ -102,8 +106,9 @@ fn run(args: &Args) -> eyre::Result<()> {
         ..ChainConfig::default()
     };
     let mut chain = Chain::sign(blocks, mode, config).wrap_err("could not sign the chain")?;
-    let mut server = Server::start(&chain, ServerConfig { port, ..ServerConfig::default() })
-        .wrap_err("could not serve the chain")?;
+    let served =
+        ServerConfig { port, certified_every: args.certified_every, ..ServerConfig::default() };
+    let mut server = Server::start(&chain, served).wrap_err("could not serve the chain")?;
     let tip = chain.block(chain.tip()).map(|block| {
         use commonware_cryptography::Digestible as _;
         commonware_formatting::hex(&block.digest())

@@ -184,6 +184,11 @@ impl Chain {
         }
     }
 
+    /// Whether the block at `height` is the last one of its epoch.
+    pub(super) fn ends_epoch(&self, height: Height) -> bool {
+        self.config.epoch_length != 0 && self.epoch(height.next()) != self.epoch(height)
+    }
+
     /// Which of the keys signs in `epoch`.
     fn key(&self, epoch: Epoch) -> usize {
         usize::try_from(epoch.get().checked_div(self.config.key_every).unwrap_or(0)).unwrap_or(0)
@@ -315,8 +320,7 @@ impl Chain {
         let millis = u64::try_from(self.config.block_time.as_millis()).unwrap_or(u64::MAX);
         let age = (height.get() - 1).saturating_mul(millis);
         let timestamp = self.config.start_time_ms.saturating_add(age);
-        let ends = self.config.epoch_length != 0 && self.epoch(height.next()) != epoch;
-        let data = match ends {
+        let data = match self.ends_epoch(height) {
             true => self.epoch_info(epoch.next()),
             false => payload(self.config.data_bytes, &parent),
         };

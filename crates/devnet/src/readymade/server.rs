@@ -25,6 +25,9 @@ pub struct ServerConfig {
     /// Highest block that is served from the start; `None` serves the whole chain. Higher blocks can be
     /// published later.
     pub upto: Option<Height>,
+    /// Of the blocks that are served from the start only every so many has a finalization of its own, and the
+    /// last one of each epoch, and the newest; the others are had by digest. 0 and 1: all of them have.
+    pub certified_every: u64,
     /// Tamper rules that apply from the start.
     pub tampers: Vec<(Target, Tamper)>,
 }
@@ -71,7 +74,7 @@ impl Server {
     }
 
     fn start_with<S: Certify>(chain: &Chain, config: ServerConfig) -> Result<Self, Error> {
-        let ServerConfig { port, upto, tampers } = config;
+        let ServerConfig { port, upto, certified_every, tampers } = config;
         let upto = upto.unwrap_or(chain.tip());
         if upto > chain.tip() {
             return Err(chain.unknown(upto));
@@ -83,8 +86,13 @@ impl Server {
         let indexer = Arc::new(Indexer::new(Unchecked(verifier), Sequential));
         let feed: Arc<dyn Feed> =
             Arc::new(Shelf::<S> { indexer: indexer.clone(), stranger: stranger.clone() });
-        for height in 1..=upto.get() {
-            feed.finalize(chain, Height::new(height))?;
+        for height in (1..=upto.get()).map(Height::new) {
+            let own = height.get() % certified_every.max(1) == 0 || height == upto;
+            if own || chain.ends_epoch(height) {
+                feed.finalize(chain, height)?;
+            } else if let Some(block) = chain.block(height) {
+                indexer.submit_block(block.clone());
+            }
         }
 
         let forger = Forger::<S> { committee, stranger, scheme: PhantomData };
