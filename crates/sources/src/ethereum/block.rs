@@ -57,6 +57,11 @@ impl EthBlock {
         &self.header
     }
 
+    /// What the header hashes to.
+    pub(super) const fn hash(&self) -> B256 {
+        self.hash
+    }
+
     /// Its time, in milliseconds since the Unix epoch, whatever unit its chain counts in.
     pub fn time_ms(&self) -> u64 {
         milliseconds(self.header.timestamp)

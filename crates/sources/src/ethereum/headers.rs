@@ -2,6 +2,7 @@
 
 use super::{
     EthBlock, EthereumError,
+    aside::Aside,
     history::{Histories, Search},
     wire::{By, NO_GENESIS, read_genesis},
 };
@@ -9,7 +10,7 @@ use crate::{
     error::fault,
     rpc::{Answer, NodeError, Recent, Rpc, Upstreams},
 };
-use commonware_runtime::Clock;
+use commonware_runtime::{Clock, Spawner};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,7 +43,7 @@ impl<E: Clock, R> fmt::Debug for Headers<E, R> {
     }
 }
 
-impl<E: Clock, R: Rpc> Headers<E, R> {
+impl<E: Clock + Spawner, R: Rpc> Headers<E, R> {
     pub(crate) fn new(upstreams: Upstreams<E, R>, recent_max: NonZeroUsize) -> Self {
         let recent = Mutex::new(Recent::new(recent_max.get()));
         Self { upstreams, recent, histories: Mutex::default() }
@@ -70,8 +71,10 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
     /// costs the others nothing: what its fault means is for the caller, who counts it.
     pub(crate) async fn ask(&self, wanted: &[By]) -> Result<Vec<Found>, Fault> {
         let calls: Vec<_> = wanted.iter().map(|by| by.call()).collect();
-        let answers: Vec<Answer> = self.upstreams.ask(&calls).await?;
-        Ok(self.read(wanted, &answers))
+        let aside = Aside::new(self.upstreams.context(), self.name(), wanted);
+        let early = |places: &[usize], answers: &[Answer]| aside.begin(places, answers);
+        let answers = self.upstreams.ask_showing(&calls, &early).await?;
+        Ok(self.keep(aside.end(&answers).await))
     }
 
     /// The same, and with it whether height 0 is as it was.
@@ -83,12 +86,12 @@ impl<E: Clock, R: Rpc> Headers<E, R> {
         if let [genesis, ..] = genesis {
             self.begins(genesis).await?;
         }
-        Ok(self.read(wanted, answers))
+        let found = wanted.iter().zip(answers).map(|(by, answer)| by.read(self.name(), answer));
+        Ok(self.keep(found.collect()))
     }
 
-    fn read(&self, wanted: &[By], answers: &[Answer]) -> Vec<Found> {
-        let blocks = wanted.iter().zip(answers).map(|(by, answer)| by.read(self.name(), answer));
-        let blocks: Vec<_> = blocks.collect();
+    /// Remembers the blocks among these.
+    fn keep(&self, blocks: Vec<Found>) -> Vec<Found> {
         let mut recent = self.recent.lock();
         blocks.iter().flatten().flatten().for_each(|block| recent.keep(block.clone()));
         blocks

@@ -1,9 +1,12 @@
 //! A header as nodes write it in JSON.
 
-use super::form::{Avalanche, Form, unsealed};
+use super::{
+    EthBlock, TooLong,
+    form::{Avalanche, Form, unsealed},
+};
 use crate::words::excerpt;
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
-use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U64, U256, keccak256};
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U64, U256};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
@@ -81,29 +84,42 @@ pub(super) struct Named {
     pub(super) number: U64,
 }
 
+/// Why a header is not what its node calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unverified {
+    /// It is longer than any should be.
+    TooLong(TooLong),
+    /// It hashes to something else by every rule.
+    Hash {
+        /// The hash that it has by Ethereum's; `None` where it lacks a field of that.
+        ethereum: Option<B256>,
+    },
+}
+
 impl Json {
     /// How long the extra data is, in bytes. Of the fields, it alone has no length of its own.
     pub(super) fn extra_len(&self) -> usize {
         self.extra_data.len()
     }
 
-    /// The header that hashes to what the node calls it, with its form.
+    /// The block that hashes to what the node calls it.
     ///
     /// # Errors
     ///
-    /// The hash that it has by Ethereum's rule; `None` where it lacks a field of that.
-    pub(super) fn verified(&self) -> Result<(Form, Header), Option<B256>> {
+    /// Why there is none.
+    pub(super) fn verified(&self) -> Result<EthBlock, Unverified> {
         let mut ethereum = None;
         for (form, header) in self.candidates() {
-            let hash = keccak256(form.encode(&header));
+            let block = EthBlock::seal(&form, header).map_err(Unverified::TooLong)?;
+            let hash = block.hash();
             if hash == self.hash {
-                return Ok((form, header));
+                return Ok(block);
             }
             if form == Form::Ethereum {
                 ethereum.get_or_insert(hash);
             }
         }
-        Err(ethereum)
+        Err(Unverified::Hash { ethereum })
     }
 
     /// What the header may be, the most likely first.

@@ -32,7 +32,7 @@
 //! Every header is hashed here, and refused if it is not the one that was asked for. That a chain is the
 //! one under a tip stands on its parent links, and on the node having that very tip at its height when it
 //! answered. Which block is safe or finalized is the node's word: nothing in an execution node's answers
-//! proves it.
+//! proves it. Of a range, what one request brings is hashed while the next ones are on their way.
 //!
 //! # Chains that this follows
 //!
@@ -51,6 +51,7 @@
 //! the fault says where to start instead. The node is not asked again for such a block before 5 seconds, a
 //! time that doubles up to 5 minutes.
 
+mod aside;
 mod block;
 mod error;
 mod family;
@@ -73,7 +74,7 @@ pub use source::EthereumSource;
 pub use wire::By;
 
 use crate::rpc::{Config, Endpoint, EndpointError, Node};
-use commonware_runtime::{Clock, Metrics};
+use commonware_runtime::{Clock, Metrics, Spawner};
 use std::sync::Arc;
 use tidewatch_core::{Fault, Monitor};
 
@@ -98,7 +99,7 @@ pub fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
 /// # Errors
 ///
 /// `Setting`, with what to do about it: there is no endpoint, or no TLS can be set up for it.
-pub fn open<E: Clock + Metrics>(
+pub fn open<E: Clock + Metrics + Spawner>(
     context: E,
     endpoints: &[Endpoint],
     monitor: Arc<dyn Monitor>,

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, fault},
     rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
 };
-use commonware_runtime::{Clock, Metrics};
+use commonware_runtime::{Clock, Metrics, Spawner};
 use std::{
     fmt,
     sync::{
@@ -39,7 +39,7 @@ impl<E: Clock, R> fmt::Debug for EthereumSource<E, R> {
     }
 }
 
-impl<E: Clock + Metrics, R: Rpc> EthereumSource<E, R> {
+impl<E: Clock + Metrics + Spawner, R: Rpc> EthereumSource<E, R> {
     /// A source over `nodes`, which are several endpoints of one chain. Nothing is asked yet. What is
     /// refused on the way to an answer is told to `monitor`.
     ///
@@ -59,7 +59,7 @@ impl<E: Clock + Metrics, R: Rpc> EthereumSource<E, R> {
     }
 }
 
-impl<E: Clock, R: Rpc> EthereumSource<E, R> {
+impl<E: Clock + Spawner, R: Rpc> EthereumSource<E, R> {
     /// What was asked and refused so far.
     pub fn work(&self) -> Work {
         self.headers.upstreams().work()
@@ -143,7 +143,7 @@ fn tips(latest: BlockRef, safe: Option<BlockRef>, finalized: Option<BlockRef>) -
     tips
 }
 
-impl<E: Clock, R: Rpc> Source for EthereumSource<E, R> {
+impl<E: Clock + Spawner, R: Rpc> Source for EthereumSource<E, R> {
     type Block = EthBlock;
 
     fn name(&self) -> &str {

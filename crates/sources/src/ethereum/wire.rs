@@ -4,7 +4,7 @@ use super::{
     EthBlock, EthereumError, TooLong,
     block::HEADER_MAX,
     genesis,
-    json::{Fields, Json, Named},
+    json::{Fields, Json, Named, Unverified},
 };
 use crate::{
     error::fault,
@@ -53,18 +53,21 @@ impl By {
         if json.extra_len() > HEADER_MAX {
             return Err(too_long(TooLong(json.extra_len())));
         }
-        let (form, header) = json.verified().map_err(|ethereum| {
+        let block = json.verified().map_err(|unverified| {
             let (by, claimed) = (self, Digest(json.hash.0));
-            let fields = answer.as_ref().map(|raw| Fields::unknown(raw.get())).unwrap_or_default();
-            let error = match ethereum {
-                Some(computed) => {
-                    EthereumError::WrongHash { by, claimed, computed: Digest(computed.0), fields }
+            let fields =
+                || answer.as_ref().map(|raw| Fields::unknown(raw.get())).unwrap_or_default();
+            match unverified {
+                Unverified::TooLong(long) => too_long(long),
+                Unverified::Hash { ethereum: Some(computed) } => {
+                    let (computed, fields) = (Digest(computed.0), fields());
+                    fault(name, EthereumError::WrongHash { by, claimed, computed, fields })
                 }
-                None => EthereumError::NoRule { by, claimed, fields },
-            };
-            fault(name, error)
+                Unverified::Hash { ethereum: None } => {
+                    fault(name, EthereumError::NoRule { by, claimed, fields: fields() })
+                }
+            }
         })?;
-        let block = EthBlock::seal(&form, header).map_err(too_long)?;
         let got = block.reference();
         if let Self::Height(height) = self
             && got.height != height

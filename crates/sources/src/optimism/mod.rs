@@ -65,7 +65,7 @@ use crate::{
     error::fault,
     rpc::{Config, Node},
 };
-use commonware_runtime::{Clock, Metrics};
+use commonware_runtime::{Clock, Metrics, Spawner};
 use std::sync::Arc;
 use tidewatch_core::{Fault, Monitor};
 
@@ -79,7 +79,7 @@ const PREFIX: &str = "op";
 ///
 /// `Setting`, with what to do about it: there is no address, the addresses choose different heads, or no
 /// TLS can be set up for one.
-pub fn open<E: Clock + Metrics>(
+pub fn open<E: Clock + Metrics + Spawner>(
     context: E,
     addresses: &[Address],
     monitor: Arc<dyn Monitor>,

@@ -16,7 +16,7 @@ use crate::{
     rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
     words::milliseconds,
 };
-use commonware_runtime::{Clock, Metrics};
+use commonware_runtime::{Clock, Metrics, Spawner};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tidewatch_core::{
@@ -53,7 +53,7 @@ impl<E: Clock, R> fmt::Debug for OptimismSource<E, R> {
     }
 }
 
-impl<E: Clock + Metrics, R: Rpc> OptimismSource<E, R> {
+impl<E: Clock + Metrics + Spawner, R: Rpc> OptimismSource<E, R> {
     /// A source over rollup `nodes` and `execution` nodes of one chain. Nothing is asked yet. What is
     /// refused on the way to an answer is told to `monitor`.
     ///
@@ -78,7 +78,7 @@ impl<E: Clock + Metrics, R: Rpc> OptimismSource<E, R> {
     }
 }
 
-impl<E: Clock, R: Rpc> OptimismSource<E, R> {
+impl<E: Clock + Spawner, R: Rpc> OptimismSource<E, R> {
     /// What was asked and refused so far, of rollup nodes and of execution nodes.
     pub fn work(&self) -> [Work; 2] {
         [self.nodes.work(), self.headers.upstreams().work()]
@@ -160,7 +160,7 @@ impl<E: Clock, R: Rpc> OptimismSource<E, R> {
     }
 }
 
-impl<E: Clock, R: Rpc> Source for OptimismSource<E, R> {
+impl<E: Clock + Spawner, R: Rpc> Source for OptimismSource<E, R> {
     type Block = EthBlock;
 
     fn name(&self) -> &str {

@@ -1,12 +1,12 @@
 //! What following costs, in requests.
 
 use super::{Follower, scripted, simulate};
-use crate::rpc::{Call, Config};
+use crate::rpc::{Call, Config, Unanswered};
 use commonware_runtime::Clock as _;
 use commonware_utils::NZUsize;
 use serde_json::value::RawValue;
 use std::time::Duration;
-use tidewatch_core::Source as _;
+use tidewatch_core::{FaultKind, Source as _};
 
 #[test]
 fn a_quiet_pass_is_one_request_and_so_is_a_new_block() {
@@ -156,5 +156,30 @@ fn the_batches_of_a_range_are_on_their_way_at_once() {
         // That one, the tips, and ranges of 99, 199 and 702 blocks: one batch, two at once, and eight by four.
         let took = context.current().duration_since(began).unwrap();
         assert!(took < Duration::from_secs(7), "{took:?}");
+    });
+}
+
+/// What follows is asked for once it is known how much the node takes, and how often.
+#[test]
+fn whoever_refuses_a_request_is_not_sent_the_rest_of_the_range() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 2_000, &Config::default());
+        let mut follower = Follower::start(source).await;
+        follower.pass().await;
+        node.change(|world| {
+            world.extend(1_600);
+            world.latency = Duration::from_secs(1);
+        });
+        let asked = node.requests();
+        node.tamper(|calls, tips| match calls.len() {
+            0..=3 => Ok(tips),
+            _ => {
+                let fault = Box::new(FaultKind::Unavailable.fault("node", "slow down"));
+                Err(Unanswered::Busy { fault, after: Some(Duration::from_secs(60)) })
+            }
+        });
+        follower.refused().await;
+        let lanes = Config::default().lanes.get();
+        assert_eq!(node.requests(), asked + 1 + lanes, "the tips, and what was on its way at once");
     });
 }

@@ -51,7 +51,9 @@ pub(crate) trait Asks {
     fn requests(&self) -> u64;
 }
 
-impl<E: commonware_runtime::Clock, R: Rpc> Asks for EthereumSource<E, R> {
+impl<E: commonware_runtime::Clock + commonware_runtime::Spawner, R: Rpc> Asks
+    for EthereumSource<E, R>
+{
     fn requests(&self) -> u64 {
         self.work().requests
     }

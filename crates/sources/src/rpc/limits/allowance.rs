@@ -62,6 +62,11 @@ impl Allowance {
         most.min(bytes / self.weight).max(1)
     }
 
+    /// Batches that may follow each other without a pause, as many at once as there are lanes.
+    pub(in crate::rpc) const fn batches(&self) -> usize {
+        if self.pause.is_zero() { self.lanes.saturating_mul(self.rounds) } else { self.lanes }
+    }
+
     /// It answered a batch of `calls` in full. Batches have `max.0` calls and `max.1` lanes at the most.
     pub(in crate::rpc) fn took(&mut self, calls: usize, max: (usize, usize)) {
         self.pause -= self.pause / 8;

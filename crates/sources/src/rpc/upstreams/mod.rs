@@ -59,6 +59,9 @@ pub(crate) struct Handshake {
     pub(crate) same: fn(&ChainInfo, &ChainInfo) -> bool,
 }
 
+/// Sees answers before the question is answered.
+pub(crate) type Early<'a> = &'a (dyn Fn(&[usize], &[Answer]) + Send + Sync);
+
 struct Member<E, R> {
     rpc: R,
     standing: Mutex<Standing>,
@@ -228,12 +231,26 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     ///
     /// Dropped, the endpoint that was asked rests, for it was not waited for.
     pub(crate) async fn ask(&self, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
+        self.ask_showing(calls, &|_, _| ()).await
+    }
+
+    /// The same, where `early` sees what a request brought before the others are answered: places in `calls`,
+    /// and an answer for each. What counts is what is returned: an endpoint that fails later is not believed.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ask`](Self::ask).
+    pub(crate) async fn ask_showing(
+        &self,
+        calls: &[Call],
+        early: Early<'_>,
+    ) -> Result<Vec<Answer>, Fault> {
         let mut failed: Option<Fault> = None;
         for at in self.in_turn() {
             if failed.is_some() && self.left_alone(at).is_some() {
                 continue;
             }
-            match self.ask_member(at, calls).await {
+            match self.ask_member(at, calls, early).await {
                 Ok(answers) => {
                     self.current.store(at, Ordering::Relaxed);
                     failed.iter().for_each(|fault| self.metrics.absorbed(fault));
@@ -255,14 +272,19 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         Err(failed.unwrap_or_else(|| fault(&self.name, NodeError::NoEndpoint)))
     }
 
-    async fn ask_member(&self, at: usize, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
+    async fn ask_member(
+        &self,
+        at: usize,
+        calls: &[Call],
+        early: Early<'_>,
+    ) -> Result<Vec<Answer>, Fault> {
         if let Some(error) = self.left_alone(at) {
             return Err(self.metrics.refused(fault(self.members[at].rpc.name(), error)));
         }
         if !self.members[at].standing.lock().greeted {
             self.greet(at).await?;
         }
-        self.send(at, calls).await
+        self.send(at, calls, early).await
     }
 
     /// Asks which chain the endpoint is of. One that is of another chain is asked twice: a proxy may
@@ -283,7 +305,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
 
     /// Which chain the endpoint says that it is of.
     async fn says(&self, at: usize) -> Result<ChainInfo, Fault> {
-        let answers = self.send(at, &self.handshake.calls).await?;
+        let answers = self.send(at, &self.handshake.calls, &|_, _| ()).await?;
         let theirs = (self.handshake.read)(self.members[at].rpc.name(), &answers);
         theirs.map_err(|fault| self.failed(at, fault))
     }

@@ -1,6 +1,6 @@
 //! Calls to one endpoint, in as many requests as it takes them.
 
-use super::{Member, Upstreams};
+use super::{Early, Member, Upstreams};
 use crate::{
     error::fault,
     rpc::{
@@ -9,18 +9,35 @@ use crate::{
     },
 };
 use commonware_runtime::Clock;
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tidewatch_core::{Fault, FaultKind, within};
 use tracing::debug;
 
+/// What one request brought.
+struct Brought {
+    answers: Vec<Slot>,
+    /// What to do about the calls that it left unanswered.
+    next: Next,
+    /// Of the results.
+    bytes: usize,
+}
+
 impl<E: Clock, R: Rpc> Upstreams<E, R> {
     /// Sends `calls` to one endpoint, in batches that it takes, several at once where it is not asked too
     /// often. What is answered is kept while the rest is asked for again.
-    pub(super) async fn send(&self, at: usize, calls: &[Call]) -> Result<Vec<Answer>, Fault> {
+    pub(super) async fn send(
+        &self,
+        at: usize,
+        calls: &[Call],
+        early: Early<'_>,
+    ) -> Result<Vec<Answer>, Fault> {
         let member = &self.members[at];
         let (batch_before, pause_before) = {
             let allowed = member.allowed.lock();
@@ -34,31 +51,20 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             if open.is_empty() {
                 break;
             }
-            let (batch, lanes, pause) = {
+            let (batch, lanes, most, pause) = {
                 let allowed = member.allowed.lock();
-                (allowed.batch, allowed.lanes, allowed.pause)
+                (allowed.batch, allowed.lanes, allowed.batches(), allowed.pause)
             };
             if !pause.is_zero() {
                 waited += pause;
                 self.context.sleep(pause).await;
             }
-            let batches: Vec<_> = open.chunks(batch).take(lanes).collect();
-            let requests = batches.iter().map(|batch| {
-                let calls = batch.iter().map(|call| calls[*call].clone());
-                // What is on its way at once shares the longest answer.
-                let share = match batches.len() {
-                    1 => usize::MAX,
-                    lanes => self.answer_max / lanes / batch.len(),
-                };
-                let shared = |call: Call| Call { answer_max: call.answer_max.min(share), ..call };
-                let calls: Vec<_> = calls.map(shared).collect();
-                async move { self.request(at, &calls).await }
-            });
+            let batches: Vec<_> = open.chunks(batch).take(most).collect();
+            let brought = self.exchange(at, calls, &batches, lanes, kept, early).await;
             let (mut good, mut slowed) = (0, false);
-            for (batch, answered) in batches.iter().zip(join_all(requests).await) {
-                let (answers, next) = sort(member.rpc.name(), batch.len(), answered);
+            for (batch, brought) in batches.iter().zip(brought) {
+                let Some(Brought { answers, next, bytes }) = brought else { continue };
                 let answered = answers.iter().filter(|slot| slot.is_answered()).count();
-                let bytes = answers.iter().map(Slot::bytes).sum();
                 member.allowed.lock().weighed(answered, bytes);
                 batch.iter().zip(answers).for_each(|(call, answer)| slots[*call] = answer);
                 (good, kept) = (good + answered, kept + bytes);
@@ -104,6 +110,48 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
             return Err(self.failed(at, fault(member.rpc.name(), error)));
         }
         Ok(answers)
+    }
+
+    /// Sends `batches` of `calls`, `lanes` of them at once, until one is not answered in full or more is kept
+    /// than an answer may be long, `kept` bytes before. What each of them brought; nothing where it was not
+    /// sent.
+    async fn exchange(
+        &self,
+        at: usize,
+        calls: &[Call],
+        batches: &[&[usize]],
+        lanes: usize,
+        kept: usize,
+        early: Early<'_>,
+    ) -> Vec<Option<Brought>> {
+        let lanes = lanes.min(batches.len()).max(1);
+        let (stopped, kept) = (&AtomicBool::new(false), &AtomicUsize::new(kept));
+        let requests = batches.iter().map(|batch| {
+            let calls = batch.iter().map(|call| calls[*call].clone());
+            // What is on its way at once shares the longest answer.
+            let share = match lanes {
+                1 => usize::MAX,
+                lanes => self.answer_max / lanes / batch.len(),
+            };
+            let shared = |call: Call| Call { answer_max: call.answer_max.min(share), ..call };
+            let calls: Vec<_> = calls.map(shared).collect();
+            async move {
+                if stopped.load(Ordering::Relaxed) {
+                    return None;
+                }
+                let answered = self.request(at, &calls).await;
+                let answered = answered.inspect(|answers| early(batch, answers));
+                let (answers, next) = sort(self.members[at].rpc.name(), batch.len(), answered);
+                let bytes = answers.iter().map(Slot::bytes).sum();
+                let kept = kept.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+                if kept > self.answer_max || !matches!(next, Next::Done) {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+                Some(Brought { answers, next, bytes })
+            }
+        });
+        let requests: Vec<_> = requests.collect();
+        stream::iter(requests).buffered(lanes).collect().await
     }
 
     /// Takes in what a request says about how much, and how often, the endpoint may be asked. Fails if the
