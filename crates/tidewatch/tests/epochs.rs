@@ -5,6 +5,7 @@
 
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod command;
+mod kills;
 
 use command::{Command, Fold, Run};
 use commonware_runtime::{Runner as _, tokio};

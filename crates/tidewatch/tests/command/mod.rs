@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Read as _},
     process::{self, Stdio},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::Duration,
 };
@@ -131,10 +131,15 @@ impl Run {
         self.pid
     }
 
+    /// The next line. There is none if the command was silent for `limit`, or has ended.
+    pub(crate) fn line(&self, limit: Duration) -> Result<String, RecvTimeoutError> {
+        self.lines.recv_timeout(limit)
+    }
+
     /// The next line that contains `words`.
     pub(crate) fn line_with(&self, words: &str) -> String {
         loop {
-            let line = self.lines.recv_timeout(DEADLINE);
+            let line = self.line(DEADLINE);
             let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
             if line.contains(words) {
                 return line;
@@ -145,7 +150,7 @@ impl Run {
     /// Folds lines up to the first one that is `last`.
     pub(crate) fn until(&self, fold: &mut Fold, last: impl Fn(&str) -> bool) {
         loop {
-            let line = self.lines.recv_timeout(DEADLINE);
+            let line = self.line(DEADLINE);
             let line = line.unwrap_or_else(|error| panic!("{error} after {fold:?}"));
             fold.line(&line);
             if last(&line) {
@@ -182,7 +187,7 @@ pub(crate) fn signal(run: &Run, name: &str) {
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
     /// Events handled, by the cursor.
-    handled: u64,
+    pub(crate) handled: u64,
     delivered: Option<u64>,
     tips: BTreeMap<String, u64>,
     /// The first height that was delivered.
