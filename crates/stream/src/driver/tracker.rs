@@ -5,7 +5,6 @@ use crate::{Contact, Thresholds, assess};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use std::{
-    future::pending,
     ops::Deref,
     time::{Duration, SystemTime},
 };
@@ -54,6 +53,9 @@ impl Seen {
         now
     }
 }
+
+/// A machine that was suspended, or whose clock was moved, sleeps on for no longer than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Stands between a pass and the driver's monitor: passes everything on, counts it, and adds the
 /// status and the head that follow from it.
@@ -111,23 +113,20 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
         self.seen.lock().contradicted = true;
     }
 
-    /// Resolves when contact or the tip may have grown too old, after it said the status as of then.
-    /// Never, where neither can.
+    /// Resolves when contact or the tip may have grown too old, after it said the status as of then. Where
+    /// neither can, after a look at the clock: there may be a contact by then, and it ages.
     pub(super) async fn turn(&self) {
-        match self.until_turn() {
-            Some(wait) => {
-                self.clock.sleep(wait).await;
-                self.refresh();
-            }
-            None => pending().await,
+        let wait = self.until_turn();
+        self.clock.sleep(wait.unwrap_or(LOOK_AGAIN)).await;
+        match wait {
+            Some(_) => self.refresh(),
+            None => drop(self.look()),
         }
     }
 
     fn until_turn(&self) -> Option<Duration> {
         /// What is exactly as old as a threshold is not older.
         const TICK: Duration = Duration::from_millis(1);
-        /// A machine that was suspended, or whose clock was moved, sleeps on for no longer than this.
-        const LOOK_AGAIN: Duration = Duration::from_secs(5);
         let (seen, now) = self.look();
         let Thresholds { contact, tip_age, .. } = self.thresholds;
         [(seen.contact, contact), (seen.named, contact), (seen.tip_time, tip_age)]

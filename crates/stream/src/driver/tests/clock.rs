@@ -106,6 +106,23 @@ fn a_lost_contact_is_said_within_twice_its_time() {
     });
 }
 
+/// In the very first pass, before which there was no contact that could grow old.
+#[test]
+fn a_contact_of_the_first_pass_grows_old_while_its_commit_hangs_and_the_clock_is_set_back() {
+    simulate(|context| async move {
+        let config = Config { poll: secs(600), ..Config::default() };
+        let (running, trouble) = start(&context, config);
+        let gate = running.view.hold(1);
+        running.sleep(secs(30)).await;
+        assert_eq!(running.state(), Some(State::Blind));
+        trouble.jump(BACK);
+        gate.open();
+        running.sleep(secs(1)).await;
+        assert_eq!(running.state(), Some(State::Blind));
+        running.stop().await;
+    });
+}
+
 /// A disk that did not answer while the clock was set back: nothing was heard of the source meanwhile.
 #[test]
 fn a_contact_that_is_lost_is_not_found_again_by_a_clock_that_is_set_back() {
