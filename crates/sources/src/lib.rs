@@ -34,3 +34,5 @@ mod words;
 
 #[cfg(any(feature = "alto", feature = "rpc"))]
 pub use error::Error;
+#[cfg(any(feature = "alto", feature = "rpc"))]
+pub use rate::{Rate, Toll};
