@@ -115,7 +115,21 @@ fn clamp_unchecked(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef
             clamped.set(tier, Some(limit));
         }
     }
+    // A tier that the source does not know comes down with the tier that it cannot be above.
+    let mut ceiling: Option<Tip> = None;
+    for tier in ladder.tiers() {
+        let Some(tip) = clamped.get(tier) else { continue };
+        let unknown = source.get(tier).is_none() && tier != Tier::Finalized && Rule::Unknown.kept();
+        let lower = ceiling.filter(|ceiling| unknown && ceiling.block.height < tip.block.height);
+        clamped.set(tier, Some(lower.unwrap_or(tip)));
+        ceiling = lowest(ceiling, lower.unwrap_or(tip));
+    }
     clamped
+}
+
+/// The lower of two tips.
+fn lowest(one: Option<Tip>, other: Tip) -> Option<Tip> {
+    Some(one.filter(|one| one.block.height <= other.block.height).unwrap_or(other))
 }
 
 /// Which way a tier moves.
@@ -196,6 +210,15 @@ impl Situation<'_> {
         lifted.then_some(Move { direction: Direction::Up, tier, tip })
     }
 
+    /// The same the other way: where the lowest of the tiers that the ladder puts above it moves back below it,
+    /// it cannot stay where it is.
+    fn implied_back(&self, tier: Tier, above: Option<Tip>) -> Option<Move> {
+        let (ours, tip) = (self.watermarks.tips.block(tier)?, above?);
+        let unknown = self.source.get(tier).is_none() && tier != Tier::Finalized;
+        let lowered = unknown && tip.block.height < ours.height && Rule::Unknown.kept();
+        lowered.then_some(Move { direction: Direction::Back, tier, tip })
+    }
+
     fn conflict(&self) -> Option<Conflict> {
         let ours = self.watermarks.tips.block(Tier::Finalized)?;
         let theirs = self.source.block(Tier::Finalized)?;
@@ -232,8 +255,7 @@ impl Situation<'_> {
 /// the consumer was given, never finalized back, and never so that the ladder breaks.
 pub fn moves(situation: &Situation<'_>) -> Moves {
     let mut result = Moves { conflict: situation.conflict(), ..Moves::default() };
-    let mut ups = Vec::new();
-    let mut backs = Vec::new();
+    let mut steps = Vec::with_capacity(Tier::ALL.len());
     // The highest of the tiers below the one at hand, as they will stand.
     let mut below: Option<Tip> = None;
     for tier in situation.ladder.tiers().into_iter().rev() {
@@ -250,14 +272,21 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
             result.withheld.push((tier, step.tip.block));
         }
         let step = step.filter(|_| foreign.is_none());
-        match step {
-            Some(step) if step.direction == Direction::Back => backs.push(step),
-            Some(step) => ups.insert(0, step),
-            None => {}
-        }
+        steps.push((tier, step));
         let stands = step.map(|step| step.tip).or(situation.watermarks.tips.get(tier));
         below = below.into_iter().chain(stands).max_by_key(|tip| tip.block.height);
     }
+    // The lowest of the tiers above the one at hand, as they will stand.
+    let mut above: Option<Tip> = None;
+    for (tier, step) in steps.iter_mut().rev() {
+        *step = step.or_else(|| situation.implied_back(*tier, above));
+        let stands = step.map(|step| step.tip).or(situation.watermarks.tips.get(*tier));
+        above = stands.map_or(above, |stands| lowest(above, stands));
+    }
+    let steps = steps.into_iter().filter_map(|(_, step)| step);
+    let (backs, mut ups): (Vec<_>, Vec<_>) =
+        steps.partition(|step| step.direction == Direction::Back);
+    ups.reverse();
     let mut tips = situation.watermarks.tips;
     for step in backs.into_iter().chain(ups) {
         let mut next = tips;

@@ -42,6 +42,7 @@
 //! | source proves a contradiction of finalized by itself | `FinalityConflict` with evidence, no event |
 //! | source contradicts finalized, but not on the proposed chain, at both looks | `FinalityConflict`, finalized is held, the other tiers go on |
 //! | a tier above others is not known to the source any more | it is announced where the highest of those stands, which it cannot be below |
+//! | a tier below others is not known to the source any more, and one of those moves back below it | it moves back with that one |
 //! | divergence reaches below everything that the view knows | prune to the block under that, as the source has it |
 //! | source moves between the two snapshots of a prune | the second one counts; if it lacks the ancestor, `Torn` and the next pass |
 //! | source moves away from the tip that digests are asked for | it refuses with `Torn`; nothing is pruned |

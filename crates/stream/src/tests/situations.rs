@@ -193,6 +193,25 @@ fn a_tier_that_the_source_no_longer_knows_stays_where_it_was_announced() {
 }
 
 #[test]
+fn a_tier_that_is_not_known_any_more_comes_down_with_the_one_that_it_cannot_be_above() {
+    let (chain, mut follower) = at_nine();
+    let mut tips = chain.tips([9, 5, 0, 3]);
+    tips.set(Tier::Proven, None);
+    follower.source.change(|world| world.tips = tips);
+    let pass = follower.pass();
+    assert_eq!(pass.events, ["back proven 5a/5", "back checkpointed 5a/5"]);
+    assert_eq!((pass.faults(), follower.stands()), (vec![], "9a: 9a 5a/5 5a/5 3a/3".into()));
+
+    // A prune below all of them, to a block inside of a checkpoint: no tier stands higher than the source says.
+    let (_, mut follower) = at_nine();
+    let fork = chain.fork(6, 'b', 7);
+    let mut tips = fork.tips([7, 4, 0, 3]);
+    tips.set(Tier::Proven, None);
+    follower.source.change(|world| (world.chain, world.tips) = (fork.clone(), tips));
+    assert_eq!(follower.pass().events[0], "prune 5a: 4 dropped, 5a 4a/4 4a/4 3a/3");
+}
+
+#[test]
 fn a_snapshot_that_breaks_its_ladder_is_refused_whole() {
     let (chain, mut follower) = at_nine();
     follower.source.stand(&chain, [12, 5, 6, 3]);

@@ -1,8 +1,8 @@
 //! Every decision in every small world: four heights, two forks, both ladders.
 
 use super::words::{tips_words, word};
-use crate::reconcile::{Direction, Moves, Situation, clamp, coherent, moves};
-use tidewatch_core::{BlockRef, Digest, Height, Ladder, Tier, Tip, TipSet, Watermarks};
+use crate::reconcile::{Direction, Move, Moves, Situation, clamp, coherent, moves};
+use tidewatch_core::{BlockRef, Digest, Height, Ladder, Tier, TipSet, Watermarks};
 
 const LADDERS: [Ladder; 2] = [Ladder::Rollup, Ladder::Certified];
 const TOP: u64 = 3;
@@ -96,13 +96,15 @@ fn describe(situation: &Situation<'_>, decided: &Moves) -> String {
     format!("{ladder:?} {ours}, source {}, start {start}: {decided:?}", tips_words(source))
 }
 
-/// Whether a tier may move to `tip`: to the source's own or, where the source does not know that tier, to
-/// one that the source has below it.
-fn is_told(situation: &Situation<'_>, tier: Tier, tip: Tip) -> bool {
-    let mut below = situation.ladder.tiers().into_iter().skip_while(|above| *above != tier).skip(1);
-    match situation.source.get(tier) {
-        Some(own) => own == tip,
-        None => below.any(|below| situation.source.get(below) == Some(tip)),
+/// Whether a tier may make `step`: to the source's own tip or, where the source does not know that tier, up to
+/// one that the source has below it, and back to one that it has above it.
+fn is_told(situation: &Situation<'_>, step: &Move) -> bool {
+    let told = |other: Tier| situation.source.get(other) == Some(step.tip);
+    let tiers = situation.ladder.tiers().into_iter();
+    match (situation.source.get(step.tier), step.direction) {
+        (Some(own), _) => own == step.tip,
+        (None, Direction::Back) => tiers.take_while(|above| *above != step.tier).any(told),
+        (None, Direction::Up) => tiers.skip_while(|above| *above != step.tier).skip(1).any(told),
     }
 }
 
@@ -113,7 +115,7 @@ fn no_prefix_of_any_decision_breaks_an_invariant() {
         let about = || describe(situation, &decided);
         let mut tips = situation.watermarks.tips;
         for step in &decided.moves {
-            assert!(is_told(situation, step.tier, step.tip), "{}", about());
+            assert!(is_told(situation, step), "{}", about());
             let was = tips.block(step.tier);
             let height = step.tip.block.height;
             assert!(given(situation, height), "above what was given: {}", about());
@@ -175,16 +177,10 @@ fn a_source_on_our_own_chain_is_never_held_up() {
         assert_eq!(decided.conflict, None);
         let finalized = |tips: &TipSet| tips.block(Tier::Finalized).map(|tip| tip.height);
         let old = finalized(&situation.watermarks.tips) > finalized(situation.source);
-        // Nothing is concluded about finality, nor that a tier has moved back.
+        // Nothing is concluded about finality.
         let unknown = |tier: &Tier| {
-            let ours = situation.watermarks.tips.block(*tier).map(|tip| tip.height);
-            let mut above = situation.ladder.tiers().into_iter().take_while(|above| above != tier);
-            let lower = |above| {
-                situation.source.block(above).is_some_and(|theirs| Some(theirs.height) < ours)
-            };
-            situation.source.block(*tier).is_none()
-                && ours.is_some()
-                && (*tier == Tier::Finalized || above.any(lower))
+            let ours = situation.watermarks.tips.block(*tier);
+            *tier == Tier::Finalized && situation.source.block(*tier).is_none() && ours.is_some()
         };
         let ungiven = |tier: &Tier| {
             situation.source.block(*tier).is_some_and(|tip| !given(situation, tip.height))
@@ -234,7 +230,12 @@ fn check_clamp(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) {
         assert!(after == before || after.height < before.height, "{tier} was raised: {}", about());
         assert_eq!(after, block(after.height.get(), b'a'), "{tier} left the chain: {}", about());
         let own = source.block(tier).filter(|own| tier != Tier::Proposed && own.height < to.height);
+        // A tier that the source does not know comes down with the lowest of those above it.
+        let unknown = source.block(tier).is_none() && tier != Tier::Finalized;
+        let mut above = ladder.tiers().into_iter().take_while(|above| *above != tier && unknown);
+        let follows = above.any(|above| clamped.block(above) == Some(after));
         let limit = own.map_or(to.height, |own| own.height);
+        let limit = if follows { limit.min(after.height) } else { limit };
         assert!(before.height > limit || after == before, "{tier} moved for nothing: {}", about());
     }
 }
