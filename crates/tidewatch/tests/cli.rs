@@ -279,7 +279,7 @@ fn wrong_input_is_refused_at_once_with_what_to_do() {
         (&["--source", "ftp://host"], &["alto+http://HOST:PORT?mode=", "devnet:"]),
         (&["--source", "http://127.0.0.1:1?mode=vrf"], &["alto+http://HOST:PORT?mode="]),
         (&["--source", "alto+http://127.0.0.1:1"], &["mode is missing", "?mode=standard"]),
-        (&["--source", "devnet:?mode=fast"], &["no such devnet", "devnet:?mode=vrf"]),
+        (&["--source", "devnet:?mode=fast"], &["no such devnet", "devnet:epochs"]),
         (&["--source", &nobody], &["identity is missing", "--identity"]),
         (&["--source", &nobody, "--identity", "xyz"], &["not hex", "--identity"]),
         (&["--source", &nobody, "--identity", "00ff"], &["96 bytes", "--identity"]),
