@@ -3,8 +3,9 @@
 //!
 //! Here a tip comes only from the source's report of that tier, or from the clamp of a prune. There is one
 //! exception, and it is not for finality: a tier that the source no longer knows is announced where a tier
-//! that the ladder puts below it stands now. What is proven was checkpointed; to hold the proven tier
-//! back because nobody says so would keep finality from the consumer.
+//! stands now that the ladder puts below it, and moves back with one that the ladder puts above it. What is
+//! proven was checkpointed; to hold the proven tier back because nobody says so would keep finality from the
+//! consumer, and to leave it where it was would keep the checkpointed tier from moving back.
 
 use crate::support::{ALL, Steps};
 use tidewatch_core::{BlockRef, Event, Ladder, Tier, TipSet};
@@ -48,7 +49,8 @@ fn only_the_tier_that_the_source_raised_moves_and_the_others_keep_height_and_dig
 
 /// Every tip set over three blocks after every other one, on the same chain and on a fork: the tip of a
 /// tier is one that the source reported for that tier, or the block that a prune went to, or, where the
-/// source does not know a tier other than finalized, one that it reported for a tier below.
+/// source does not know a tier other than finalized, one that it reported for the tier that it cannot be below,
+/// or cannot be above.
 #[test]
 fn in_every_small_world_a_tier_becomes_what_was_said_of_it_or_is_clamped() {
     let ours = Chain::new('a', 3);
@@ -90,10 +92,10 @@ fn follow(ladder: Ladder, (ours, was): (&Chain, &TipSet), (theirs, said): (&Chai
         let is = stands.block(tier);
         let own = [None, was.block(tier), said.block(tier)];
         let clamped = is.is_some_and(|is| pruned_to.contains(&is));
-        let mut below = ladder.tiers().into_iter().skip_while(|above| *above != tier).skip(1);
+        let mut others = Tier::ALL.into_iter().filter(|other| *other != tier);
         let implied = tier != Tier::Finalized
             && said.block(tier).is_none()
-            && below.any(|below| said.block(below) == is);
+            && others.any(|other| said.block(other) == is);
         assert!(
             own.contains(&is) || clamped || implied,
             "{tier} of {} after {} and {}: {:?}",
