@@ -33,10 +33,9 @@ fn no_world_breaks_a_rule() {
 }
 
 /// Seeds of worlds that broke a rule once.
-const BROKEN: [u64; 1] = [
+const BROKEN: [u64; 2] = [
     // A disk hung, the clock was set back meanwhile, and a contact of a minute ago was taken for one of now.
-    1755,
-    // Proven, which every upstream had lost, held checkpointed up on its way back.
+    1755, // Proven, which every upstream had lost, held checkpointed up on its way back.
     3769,
 ];
 
