@@ -33,11 +33,10 @@ fn no_world_breaks_a_rule() {
 }
 
 /// Seeds of worlds that broke a rule once.
-const BROKEN: [u64; 2] = [
-    // A disk hung, the clock was set back meanwhile, and a contact of a minute ago was taken for one of now.
-    1755, // Proven, which every upstream had lost, held checkpointed up on its way back.
-    3769,
-];
+///
+/// - 1755: a disk hung, the clock was set back meanwhile, and a contact of a minute ago was taken for one of now.
+/// - 3769: proven, which every upstream had lost, held checkpointed up on its way back.
+const BROKEN: [u64; 2] = [1755, 3769];
 
 #[test]
 fn worlds_that_broke_a_rule_break_none() {
