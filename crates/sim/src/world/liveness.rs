@@ -3,6 +3,7 @@
 use super::{
     Health, PASSES, World,
     life::{NAMES, Process, STOP, TICK},
+    millis,
 };
 use crate::scripted::words::{tips_words, watermarks_words};
 use commonware_macros::select;
@@ -23,6 +24,10 @@ impl World {
         process.trouble.end();
         process.calm.store(true, Ordering::Relaxed);
         self.heal(&process);
+        // A chain without one certificate is none that could be followed: it makes its first block at last.
+        if self.mix.certified && self.truth.lock().now().chain.tip() == 0 {
+            self.truth.lock().grow(1, millis(context.current()));
+        }
         if self.converge(context, &mut process).await
             && self.wakes(context, &mut process).await
             && self.cost(context, &mut process).await
