@@ -7,7 +7,7 @@
 mod command;
 mod kills;
 
-use command::{Command, Fold, Run};
+use command::{Command, Fold, Run, signal};
 use commonware_runtime::{Runner as _, tokio};
 use serde_json::Value;
 use std::{
@@ -96,7 +96,8 @@ fn a_restart_after_several_epochs_goes_on_from_what_is_on_disk() {
     let mut fold = Fold::default();
     let run = following(&server, data.path()).start();
     until(&run, &mut fold, 70);
-    drop(run); // It is killed.
+    signal(&run, "KILL");
+    run.end(END); // Until then the data directory is its own.
     for height in 71..=200 {
         server.finalize(&chain, Height::new(height)).unwrap();
     }

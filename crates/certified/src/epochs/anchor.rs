@@ -1,6 +1,5 @@
 //! An anchor: a boundary that publishers vouch for, so that a follower begins from there.
 
-use super::keeper::Record;
 use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::types::Epoch;
@@ -37,12 +36,6 @@ pub struct Signed {
 }
 
 impl Anchor {
-    /// The anchor that a stored boundary of `chain` is.
-    pub fn new(chain: ChainId, record: Record) -> Self {
-        let Record { epoch, block, bytes, .. } = record;
-        Self { chain, epoch, block, bytes }
-    }
-
     fn message(&self) -> Bytes {
         (self.chain.as_str().as_bytes(), (self.epoch, self.block)).encode()
     }

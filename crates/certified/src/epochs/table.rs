@@ -93,11 +93,8 @@ impl<S> Table<S> {
         }
         let from = self.entries.range(..epoch).next_back();
         let Some((_, entry)) = from.or_else(|| self.entries.range(epoch..).next()) else { return };
-        let entry = Entry {
-            known: Known::Key(tip),
-            ..Entry { scheme: entry.scheme.clone(), key: entry.key.clone(), known: entry.known }
-        };
-        self.entries.insert(epoch, entry);
+        let (scheme, key) = (entry.scheme.clone(), entry.key.clone());
+        self.entries.insert(epoch, Entry { scheme, key, known: Known::Key(tip) });
     }
 
     /// A final boundary gives the scheme of `epoch`.
@@ -247,9 +244,8 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
     pub fn fresh(&self, now: SystemTime, age_max: Duration) -> Result<(), Error> {
         let Some(trusted_ms) = self.0.trusted.lock().time_ms else { return Ok(()) };
         let Newest { epoch, time_ms } = *self.0.newest.lock();
-        let time = Some(time_ms.unwrap_or(0).max(trusted_ms))
-            .map(|time| SystemTime::UNIX_EPOCH + Duration::from_millis(time));
-        let Some(age) = time.and_then(|time| now.duration_since(time).ok()) else { return Ok(()) };
+        let time = Duration::from_millis(time_ms.unwrap_or(0).max(trusted_ms));
+        let Ok(age) = now.duration_since(SystemTime::UNIX_EPOCH + time) else { return Ok(()) };
         match age > age_max {
             true => Err(Error::TooOld { epoch, age: Duration::from_secs(age.as_secs()), age_max }),
             false => Ok(()),
@@ -282,9 +278,9 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         }
     }
 
-    /// Learns a boundary; returns whether it is new.
-    pub(super) fn take(&self, block: BlockRef, bytes: Bytes) -> Result<bool, Error> {
-        let Some(epoch) = self.next_epoch(block.height) else { return Ok(false) };
+    /// Learns a boundary; returns the epoch that it gives the scheme of, if it is new.
+    pub(super) fn take(&self, block: BlockRef, bytes: Bytes) -> Result<Option<Epoch>, Error> {
+        let Some(epoch) = self.next_epoch(block.height) else { return Ok(None) };
         let unreadable = |error| Error::NoScheme { block, epoch, error };
         let decoded = B::decode_cfg(bytes, &self.0.blocks).map_err(unreadable)?;
         if decoded.reference() != block {
@@ -302,11 +298,11 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         }
         drop(newest);
         match learned {
-            Learned::New => Ok(true),
-            Learned::Again => Ok(false),
+            Learned::New => Ok(Some(epoch)),
+            Learned::Again => Ok(None),
             Learned::Conflict(conflict) => {
                 self.0.conflict.lock().first.get_or_insert(conflict);
-                Ok(false)
+                Ok(None)
             }
             Learned::OtherKey => Err(Error::OtherKey { block, epoch }),
         }
@@ -341,9 +337,8 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
     }
 
     fn learn(&self, block: BlockRef, bytes: Bytes, proof: Option<Bytes>) -> Result<(), Error> {
-        if self.take(block, bytes.clone())?
+        if let Some(epoch) = self.take(block, bytes.clone())?
             && let Some(keeper) = self.0.keeper.get()
-            && let Some(epoch) = self.next_epoch(block.height)
         {
             keeper.keep(Record { epoch, block, bytes, proof });
         }

@@ -2,8 +2,7 @@
 
 use super::CertifiedSource;
 use crate::{
-    CertificateKind, Certified, CertifiedBlock, Check, Claim, Epochs, Error, Key, Transport,
-    Verified,
+    Certified, CertifiedBlock, Check, Claim, Epochs, Error, Key, Transport, Verified,
     epochs::{Step, Walk},
 };
 use bytes::Bytes;
@@ -135,11 +134,7 @@ where
         let Some(bytes) = answer else {
             return Err(self.metrics.reject(Error::NoBoundary { epoch: epoch.next(), height }));
         };
-        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
-        let found = claim.reference();
-        if found.height != height {
-            return Err(self.metrics.reject(Error::OtherHeight { found, height }));
-        }
+        let claim = self.claim_at(height, bytes)?;
         match self.verifier.check(claim, Check::Epoch).await {
             Ok(_) => Ok(Taken::Learned),
             Err(fault) if fault.kind == FaultKind::UnknownEpoch => Ok(Taken::Refused),

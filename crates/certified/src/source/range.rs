@@ -2,9 +2,10 @@
 
 use super::CertifiedSource;
 use crate::{
-    CertificateKind, CertifiedBlock, Check, Epochs, Error, Key, Transport, Verified,
+    CertificateKind, CertifiedBlock, Check, Claim, Epochs, Error, Key, Transport, Verified,
     error::another_may_do, known::VerifiedTip,
 };
+use bytes::Bytes;
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -239,12 +240,7 @@ where
         }
         let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
         let size = bytes.len();
-        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
-        let found = claim.reference();
-        if found.height != height {
-            return Err(self.metrics.reject(Error::OtherHeight { found, height }));
-        }
-        Ok(Some((claim.into_block(), size)))
+        Ok(Some((self.claim_at(height, bytes)?.into_block(), size)))
     }
 
     /// Finds the highest of the gathered heights whose certificate verifies.
@@ -266,6 +262,20 @@ where
             .unwrap_or_else(|| self.metrics.reject(Error::NoFinalization { from: gathered.from })))
     }
 
+    /// What was sent as the finalization at `height`: it decodes, and its block is of that height.
+    pub(super) fn claim_at(
+        &self,
+        height: Height,
+        bytes: Bytes,
+    ) -> Result<Claim<X::Scheme, B>, Fault> {
+        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
+        let found = claim.reference();
+        match found.height == height {
+            true => Ok(claim),
+            false => Err(self.metrics.reject(Error::OtherHeight { found, height })),
+        }
+    }
+
     /// The block that a certificate proves to be at `height`.
     pub(super) async fn certified(
         &self,
@@ -273,11 +283,7 @@ where
         check: Check,
     ) -> Result<Option<Verified<BlockRef>>, Fault> {
         let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
-        let claim = self.verifier.claim(CertificateKind::Finalized, bytes)?;
-        let found = claim.reference();
-        if found.height != height {
-            return Err(self.metrics.reject(Error::OtherHeight { found, height }));
-        }
+        let claim = self.claim_at(height, bytes)?;
         Ok(Some(self.certify(claim, check).await?.block().name()))
     }
 

@@ -3,7 +3,7 @@
 use super::{
     config::Config,
     ingress::{Mailbox, Message},
-    record::Records,
+    record::{Records, about},
 };
 use crate::{Boundary, CertifiedBlock, Schemes};
 use commonware_actor::mailbox::{self, Receiver};
@@ -48,7 +48,7 @@ impl<E: Context + Spawner> Keeper<E> {
         config: Config,
         schemes: &Schemes<EP, P, B>,
     ) -> Result<Self, Fault> {
-        let about = format!("the epochs of {}", config.chain);
+        let about = about(&config.chain);
         let disk = Records::open(&context, &config).await?;
         let mut kept = 0;
         for record in disk.all()? {

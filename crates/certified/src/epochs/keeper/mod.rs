@@ -27,7 +27,6 @@
 mod actor;
 mod config;
 mod ingress;
-
 mod record;
 
 pub use actor::Keeper;

@@ -53,7 +53,8 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn about(chain: &ChainId) -> String {
+/// What faults of a chain's boundaries are about.
+pub(super) fn about(chain: &ChainId) -> String {
     format!("the epochs of {chain}")
 }
 
