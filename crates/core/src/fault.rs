@@ -104,6 +104,8 @@ fault_kinds! {
     WrongChain = "wrong_chain", Config;
     /// The events that a consumer needs have been trimmed.
     TooOld = "too_old", Config;
+    /// The execution client rejects what the source has on its chain: one of the two follows other rules.
+    Rejected = "rejected", Config;
     /// The configuration is invalid.
     InvalidConfig = "setting", Config;
 

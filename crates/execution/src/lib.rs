@@ -1,0 +1,29 @@
+//! An execution layer as the local view: the client itself keeps the chain.
+//!
+//! # Overview
+//!
+//! ```text
+//!                    ┌───────────────── View ─────────────────┐
+//!  Source ──▶ Driver │ commit ──▶ Mailbox ──▶ Executor ───────│──▶ Execution: give, point
+//!                    │ watermarks, locate ────────────────────│──▶ Execution: standing, at
+//!                    └────────────────────────────────────────┘         │
+//!                                                                       └── Engine: the Engine API over HTTP
+//! ```
+//!
+//! [`Execution`] is the port: a client that takes blocks, is pointed at a head, and says where it stands.
+//! [`View`] is a [`LocalView`](tidewatch_core::LocalView) on it, for a `Driver` of its own. Its watermarks are
+//! the client's own word, read again in every pass: after a restart of either, the pass compares the source
+//! with what the client really has. Nothing is kept here that could disagree with it.
+//!
+//! [`Executor`] is the actor between the two: it makes one call at a time, in order, coalesces targets, repeats
+//! the last one as a heartbeat, and publishes the floor.
+//!
+//! `Engine` (feature `engine`) is the port over the Engine API of an Ethereum execution client.
+
+mod error;
+mod execution;
+mod target;
+
+pub use error::ExecutionError;
+pub use execution::{Execution, Payload, Standing, Verdict};
+pub use target::{Forkchoice, Order, Target};
