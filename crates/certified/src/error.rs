@@ -235,8 +235,9 @@ pub enum Error {
         /// Where reading it ended.
         error: codec::Error,
     },
-    /// The chain names another key for an epoch than our anchor does.
-    #[error("the block {block} names another key for epoch {epoch} than our anchor")]
+    /// The chain names another key for an epoch than our anchor does, or than the one that verified that
+    /// epoch's certificates.
+    #[error("the block {block} names another key for epoch {epoch} than the one that is trusted")]
     OtherKey {
         /// The block that ends the epoch before.
         block: BlockRef,
@@ -280,6 +281,41 @@ pub enum Error {
         /// The one that was to be imported.
         theirs: BlockRef,
     },
+    /// A boundary that nobody writes any more.
+    #[error(
+        "the boundary that gives epoch {epoch} its scheme is not written: its keeper has ended"
+    )]
+    NotKept {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Blocks that are called final by whoever executes the chain, and are not of the chain.
+    #[error("the execution layer has {said} where the chain has {proved}: it is of another chain")]
+    OtherHistory {
+        /// What it says.
+        said: BlockRef,
+        /// What a certificate proves.
+        proved: BlockRef,
+    },
+    /// A block below its own durable one that the execution layer does not have.
+    #[error("the execution layer is at height {tip} and does not have its block at {height}")]
+    NoHistory {
+        /// The height that is needed.
+        height: Height,
+        /// Its newest durable block.
+        tip: Height,
+    },
+    /// A block that was delivered, that the execution layer lost, and that is not kept any more.
+    #[error(
+        "the execution layer is at height {durable} and needs the block at {height}, which is not kept \
+         any more: it has to get its blocks elsewhere"
+    )]
+    NotRedelivered {
+        /// The block that is not kept.
+        height: Height,
+        /// The newest durable block of the execution layer.
+        durable: Height,
+    },
     /// Stored boundaries of another chain.
     #[error("the stored epochs are those of {found}, not of {chain}")]
     OtherChain {
@@ -318,11 +354,14 @@ impl Reason for Error {
             Self::Overloaded { .. } | Self::NothingVerified | Self::NothingFinalized => {
                 FaultKind::Unavailable
             }
-            Self::Stopped { .. } => FaultKind::Stopped,
+            Self::Stopped { .. } | Self::NotKept { .. } => FaultKind::Stopped,
             Self::TooOld { .. } => FaultKind::TooOld,
-            Self::OtherKey { .. } | Self::OtherBoundary { .. } | Self::OtherChain { .. } => {
-                FaultKind::WrongChain
-            }
+            Self::OtherKey { .. }
+            | Self::OtherBoundary { .. }
+            | Self::OtherHistory { .. }
+            | Self::OtherChain { .. } => FaultKind::WrongChain,
+            Self::NoHistory { .. } => FaultKind::CorruptRecord,
+            Self::NotRedelivered { .. } => FaultKind::TooOld,
             Self::Disk(_) => FaultKind::Disk,
             Self::Unreadable { .. } => FaultKind::CorruptRecord,
             Self::NoEndpoint => FaultKind::Bug,

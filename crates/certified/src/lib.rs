@@ -75,6 +75,6 @@ pub use source::{CertifiedSource, Opened, Parts, open};
 pub use transport::{Feed, Key, Push, Transport};
 pub use upstream::Upstream;
 pub use verifier::{
-    CertificateKind, Certified, Claim, Verified, Verifier,
+    CertificateKind, Certified, Claim, Finality, Finalized, Verified, Verifier,
     checker::{self, Checker},
 };

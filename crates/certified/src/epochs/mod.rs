@@ -65,8 +65,8 @@ use crate::Error;
 use bytes::Bytes;
 use commonware_codec::Read;
 use commonware_consensus::{simplex, types::Epoch};
-use commonware_cryptography::certificate;
-use std::sync::Arc;
+use commonware_cryptography::certificate::{self, Scoped};
+use std::{future::Future, sync::Arc};
 use tidewatch_core::{Anchor, BlockRef, Conflict, Digest, Height};
 
 /// A certificate scheme of Simplex over SHA-256 digests.
@@ -128,6 +128,21 @@ pub trait Epochs: Send + Sync + 'static {
     /// [`Error::NoScheme`] if it carries none, [`Error::OtherKey`] if that is not the one of our anchor.
     fn learn(&self, _block: BlockRef, _bytes: Bytes, _proof: Option<Bytes>) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Resolves once the boundary `block`, which was learned, is durable; at once where nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherBoundary`] or [`Error::OtherKey`] if what was learned before contradicts it, so that it
+    /// was not learned; [`Error::NotKept`] if whoever writes boundaries has ended.
+    fn kept(&self, _block: BlockRef) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// The boundary that gave the scheme of `epoch`; `None` if it was learned otherwise or not at all.
+    fn ended_by(&self, _epoch: Epoch) -> Option<BlockRef> {
+        None
     }
 
     /// A walk to the epoch of `height`; `None` where epochs are not learned.
@@ -192,5 +207,14 @@ impl<S: Scheme> Epochs for OneEpoch<S> {
 
     fn at(&self, _: Height) -> Option<EpochScheme<S>> {
         Some(self.0.clone())
+    }
+}
+
+impl<S: Scheme> certificate::Provider for OneEpoch<S> {
+    type Scope = Epoch;
+    type Scheme = S;
+
+    fn scoped(&self, epoch: Epoch) -> Option<Scoped<S>> {
+        (epoch == self.0.epoch).then(|| Scoped::verifier(self.0.scheme.clone()))
     }
 }

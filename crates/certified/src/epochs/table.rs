@@ -345,6 +345,28 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
         Ok(())
     }
 
+    async fn kept(&self, block: BlockRef) -> Result<(), Error> {
+        let Some(epoch) = self.next_epoch(block.height) else { return Ok(()) };
+        match self.known(epoch) {
+            Some(Known::Boundary(ours)) if ours == block => {}
+            Some(Known::Boundary(ours)) => {
+                return Err(Error::OtherBoundary { epoch, ours, theirs: block });
+            }
+            _ => return Err(Error::OtherKey { block, epoch }),
+        }
+        match self.0.keeper.get() {
+            Some(keeper) if !keeper.durable(epoch).await => Err(Error::NotKept { epoch }),
+            _ => Ok(()),
+        }
+    }
+
+    fn ended_by(&self, epoch: Epoch) -> Option<BlockRef> {
+        match self.known(epoch)? {
+            Known::Boundary(block) => Some(block),
+            Known::Anchor | Known::Key(_) => None,
+        }
+    }
+
     fn walk(&self, height: Height) -> Option<Walk> {
         Some(Walk::new(self.epoch(height)?))
     }

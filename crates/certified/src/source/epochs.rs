@@ -2,15 +2,19 @@
 
 use super::CertifiedSource;
 use crate::{
-    Certified, CertifiedBlock, Check, Claim, Epochs, Error, Key, Transport, Verified,
+    Certified, CertifiedBlock, Check, Claim, Epochs, Error, Finality, Finalized, Key, Transport,
+    Verified,
     epochs::{Step, Walk},
 };
 use bytes::Bytes;
-use commonware_consensus::types::Epoch;
+use commonware_consensus::{
+    Reporter,
+    types::{Epoch, Height},
+};
 use commonware_runtime::Clock;
 use futures::future::join_all;
 use std::{collections::BTreeMap, sync::atomic::Ordering};
-use tidewatch_core::{Fault, FaultKind, Rule, within};
+use tidewatch_core::{BlockRef, Fault, FaultKind, Rule, within};
 
 /// Times in a row that a boundary which was passed over may not be had.
 const UNFILLED_MAX: u32 = 3;
@@ -140,6 +144,55 @@ where
             Err(fault) if fault.kind == FaultKind::UnknownEpoch => Ok(Taken::Refused),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// The boundary at `height` with its finalization, fetched and verified; the boundaries on the way to its
+    /// epoch are too, where they are not known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoHeight`] if the endpoint does not have it; what a request and a check fail with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it keeps what it learned; the next one goes on from there.
+    pub async fn boundary(
+        &self,
+        height: Height,
+    ) -> Result<Verified<Finalized<X::Scheme, B>>, Fault> {
+        let missing = || self.metrics.reject(Error::NoHeight { height });
+        let bytes = self.requests.get(Key::Height(height)).await?.ok_or_else(missing)?;
+        let claim = self.claim_at(height, bytes)?;
+        let claimed = claim.finalized();
+        let certified = self.certify(claim, Check::Epoch).await?;
+        claimed.and_then(|claimed| certified.typed(claimed)).ok_or_else(missing)
+    }
+
+    /// Verifies what somebody reports of its own history, such as an execution layer of the blocks that it
+    /// holds: `said` is its block at the height of a boundary. If that is the boundary, all
+    /// blocks that it links below it are of the chain.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherHistory`] if the certificate proves another block; as [`CertifiedSource::boundary`].
+    pub async fn verify_history(
+        &self,
+        said: BlockRef,
+    ) -> Result<Verified<Finalized<X::Scheme, B>>, Fault> {
+        let proved = self.boundary(said.height).await?;
+        match proved.block.reference() {
+            found if found == said => Ok(proved),
+            found => Err(self.metrics.reject(Error::OtherHistory { said, proved: found })),
+        }
+    }
+
+    /// Reports every finalization that is checked from now on, whatever it came with, to `reporter`, typed.
+    /// There is one reporter: a second one is refused with `false`.
+    pub fn report_to<R>(&self, reporter: R) -> bool
+    where
+        R: Reporter<Activity = Finality<X::Scheme, B>> + Sync,
+    {
+        self.verifier.report_to(reporter)
     }
 
     /// Fetches the lowest boundary that was passed over by the group's key alone, if there is one. What

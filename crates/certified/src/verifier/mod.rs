@@ -21,9 +21,12 @@
 //! verified recently is not checked again.
 
 pub mod checker;
+mod report;
 
 #[cfg(test)]
 mod tests;
+
+pub use report::{Finality, Finalized};
 
 use crate::{CertificateCodec, CertifiedBlock, Check, EpochScheme, Epochs, Error, Metrics, Scheme};
 use bytes::{Buf, Bytes};
@@ -35,7 +38,7 @@ use commonware_consensus::{
 };
 use commonware_parallel::Sequential;
 use rand::CryptoRng;
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, sync::OnceLock};
 use tidewatch_core::{BlockRef, Digest, Fault, Height, Rule};
 
 /// A value that passed the verifier.
@@ -203,6 +206,7 @@ pub struct Verifier<X: Epochs, B: Read> {
     genesis: B,
     metrics: Metrics,
     checker: checker::Mailbox<X::Scheme>,
+    reports: OnceLock<report::Reports<X::Scheme, B>>,
 }
 
 impl<X: Epochs + fmt::Debug, B: Read> fmt::Debug for Verifier<X, B> {
@@ -221,7 +225,7 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         metrics: Metrics,
         checker: checker::Mailbox<X::Scheme>,
     ) -> Self {
-        Self { epochs, codec, genesis, metrics, checker }
+        Self { epochs, codec, genesis, metrics, checker, reports: OnceLock::new() }
     }
 
     /// The table of epochs.
@@ -279,13 +283,14 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
             None => (self.epochs.candidate(block.height), false),
         };
         let Some(EpochScheme { epoch, scheme }) = scheme else {
-            return Err(self.metrics.reject(Error::UnknownEpoch { kind, block, round }));
+            return Err(self.unknown(kind, block, round));
         };
         if round.epoch() != epoch {
             let error = Error::OtherEpoch { kind, block, round, expected: epoch };
             return Err(self.metrics.reject(error));
         }
         debug_assert_eq!(claim.certificate.proposal().payload, block.digest, "a claim's invariant");
+        let finalized = self.reports.get().and_then(|_| claim.finalized());
         let Claim { certificate, block: body } = claim;
         let proof = certificate.encode();
         let verdict = self.checker.check(certificate, proof.clone(), scheme, check, &self.metrics);
@@ -296,17 +301,18 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
             })
         })?;
         if Rule::Certificate.kept() && !verifies {
-            return Err(self.metrics.reject(match known {
-                true => Error::BadSignature { kind, block, round },
+            return Err(match known {
+                true => self.metrics.reject(Error::BadSignature { kind, block, round }),
                 // The key that was kept so far may have been changed on the way to that epoch.
-                false => Error::UnknownEpoch { kind, block, round },
-            }));
+                false => self.unknown(kind, block, round),
+            });
         }
         if kind == CertificateKind::Finalized {
             if !known {
                 self.epochs.vouched(block);
             }
             self.learn(&body, Some(&proof));
+            self.report(finalized);
         }
         Ok(Verified(Certified { kind, round, block: body, proof }))
     }

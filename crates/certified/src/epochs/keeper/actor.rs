@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{Boundary, CertifiedBlock, Schemes};
 use commonware_actor::mailbox::{self, Receiver};
-use commonware_consensus::types::Epocher;
+use commonware_consensus::types::{Epoch, Epocher};
 use commonware_macros::select_loop;
 use commonware_runtime::{ContextCell, Handle, Spawner, spawn_cell};
 use commonware_storage::Context;
-use commonware_utils::NZUsize;
-use std::{fmt, num::NonZeroUsize};
+use commonware_utils::{NZUsize, channel::oneshot};
+use std::{collections::BTreeSet, fmt, num::NonZeroUsize};
 use tidewatch_core::{Actor, Fault, Stopper, Stopping};
 use tracing::{debug, info};
 
@@ -24,6 +24,10 @@ pub struct Keeper<E: Context> {
     context: ContextCell<E>,
     disk: Option<Records<E>>,
     about: String,
+    /// The epochs whose boundaries were dealt with.
+    written: BTreeSet<Epoch>,
+    /// Who waits for a boundary that was not handed over yet.
+    waiting: Vec<(Epoch, oneshot::Sender<()>)>,
     inbox: Receiver<Message>,
     stop: Stopping,
     /// Keeps the inbox open when the table is gone.
@@ -50,19 +54,20 @@ impl<E: Context + Spawner> Keeper<E> {
     ) -> Result<Self, Fault> {
         let about = about(&config.chain);
         let disk = Records::open(&context, &config).await?;
-        let mut kept = 0;
+        let mut written = BTreeSet::new();
         for record in disk.all()? {
+            written.insert(record.epoch);
             let taken = schemes.take(record.block, record.bytes);
             taken.map_err(|error| Fault::new(about.clone(), error))?;
-            kept += 1;
         }
         schemes.trusted(disk.is_pinned(), disk.trusted_ms());
-        info!(chain = %about, kept, "epochs loaded");
+        info!(chain = %about, kept = written.len(), "epochs loaded");
         let (sender, inbox) = mailbox::new(context.child("mailbox"), MAILBOX_SIZE);
         let (stopper, stop) = Stopper::new();
         let own = Mailbox { sender, stopper };
         schemes.keep(own.clone());
-        Ok(Self { context: ContextCell::new(context), disk: Some(disk), about, inbox, stop, own })
+        let (context, disk) = (ContextCell::new(context), Some(disk));
+        Ok(Self { context, disk, about, written, waiting: Vec::new(), inbox, stop, own })
     }
 
     /// Starts it. The handle resolves with success when it was stopped and everything that waited is
@@ -96,15 +101,31 @@ impl<E: Context + Spawner> Keeper<E> {
         failed
     }
 
-    /// Writes a boundary, and all that wait behind it.
+    /// Does what a message asks for, and all that wait behind it.
     async fn write(&mut self, first: Message) -> Result<(), Fault> {
         let Some(mut disk) = self.disk.take() else { return Ok(()) };
+        let mut fresh = Vec::new();
         let mut next = Some(first);
-        while let Some(Message(record)) = next {
-            disk.put(record);
+        while let Some(message) = next {
+            match message {
+                Message::Keep(record) => {
+                    fresh.push(record.epoch);
+                    disk.put(record);
+                }
+                Message::Await { epoch, answer } => self.waiting.push((epoch, answer)),
+            }
             next = self.inbox.try_recv().ok();
         }
-        self.disk = Some(disk.sync().await?);
+        self.disk = Some(if fresh.is_empty() { disk } else { disk.sync().await? });
+        self.written.extend(fresh);
+        let (written, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .filter(|(_, answer)| !answer.is_closed())
+            .partition(|(epoch, _)| self.written.contains(epoch));
+        self.waiting = waiting;
+        for (_, answer) in written {
+            let _ = answer.send(()); // It may have left meanwhile.
+        }
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //! | message | when the mailbox is full |
 //! |---|---|
 //! | a boundary | it waits: boundaries are never dropped, and there is one for each epoch |
+//! | wait for a boundary to be on disk | it waits, unless whoever asked has left |
 //!
 //! # Restart safety
 //!

@@ -2,10 +2,11 @@
 
 use super::world::{Epoched, TestSchemes, follow, height};
 use crate::{
-    Config, Known,
+    Config, Epochs as _, Error, Known,
     epochs::keeper::{self, Keeper},
     mocks::Scripted,
 };
+use commonware_codec::Encode as _;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use std::{
@@ -117,5 +118,32 @@ fn a_directory_of_another_chain_is_refused_in_words() {
         let fault = other.unwrap_err();
         assert_eq!(fault.kind, FaultKind::WrongChain);
         assert!(fault.detail.contains("test:one") && fault.detail.contains("test:two"), "{fault}");
+    });
+}
+
+#[test]
+fn who_waits_for_a_boundary_is_answered_once_it_is_on_disk() {
+    let chain = Epoched::new(10, vec![0, 1, 2], 25, false);
+    let again = chain.clone();
+    let (_, disk) = deterministic::Runner::timed(Duration::from_secs(60)).start_and_recover(
+        |context| async move {
+            let schemes = chain.schemes(0);
+            let keeper = keep(&context, &schemes).await.unwrap();
+            schemes.learn(chain.reference(9), chain.block(9).encode(), None).unwrap();
+            schemes.kept(chain.reference(9)).await.unwrap();
+            // The process is killed here.
+            drop(keeper);
+        },
+    );
+    deterministic::Runner::from(disk).start(|context| async move {
+        let schemes = again.schemes(0);
+        let keeper = keep(&context, &schemes).await.unwrap();
+        assert_eq!(schemes.known(Epoch::new(1)), Some(Known::Boundary(again.reference(9))));
+        schemes.kept(again.reference(9)).await.unwrap();
+        keeper.stop();
+        keeper.await.unwrap();
+        schemes.learn(again.reference(19), again.block(19).encode(), None).unwrap();
+        let kept = schemes.kept(again.reference(19)).await;
+        assert!(matches!(kept, Err(Error::NotKept { .. })), "{kept:?}");
     });
 }

@@ -1,5 +1,6 @@
 mod durable;
 mod follow;
+mod history;
 mod multisig;
 mod paths;
 mod world;
