@@ -100,6 +100,18 @@ pub enum Rule {
     PayloadFirst,
     /// A restart resumes at the watermarks of the last event.
     LastEvent,
+    /// The lowest block that is not proven is attempted first.
+    HeadFirst,
+    /// A failure is believed only of an attempt that holds a slot.
+    Fenced,
+    /// A proof counts only if it verifies.
+    VerifiedFirst,
+    /// Proofs are committed in the order of their blocks.
+    InOrder,
+    /// Inputs are durable before their block counts as committed.
+    InputsFirst,
+    /// A proof is durable before the proven tip that it moves.
+    ProofFirst,
 }
 
 impl Rule {

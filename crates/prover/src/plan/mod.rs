@@ -1,0 +1,466 @@
+//! What to prove next: the scheduler's decisions, without I/O and without a clock.
+//!
+//! # Overview
+//!
+//! ```text
+//!  add ──▶ pending ──claim──▶ running ──proved──▶ proved ──commit, lowest first──▶ committed
+//!             ▲                 │  │                 ▲
+//!             └──── failed ─────┘  └──▶ poisoned ────┘ supply, or a late proof
+//!                     requeue ◀────────────┘
+//! ```
+//!
+//! A [`Plan`] is told what happened, with the time, and answers what to do: which block to attempt at which
+//! prover, which attempts to cancel, which proof to commit. Who carries that out is the scheduler.
+//!
+//! # Order
+//!
+//! Attempts start at the lowest block that is not proven, retries included, and may end in any order. Proofs
+//! are committed in order: [`Plan::due`] names the block after the proven tip or nothing. Blocks more than
+//! [`Config::ahead_max`] above the tip are not attempted, nor are any but the lowest once the proofs that wait
+//! hold [`Config::ahead_bytes_max`] bytes.
+//!
+//! # Admission
+//!
+//! No more attempts run than [`Config::running_max`], nor at one prover than it advertises. A prover that
+//! answers that it is full is believed: what it has is its limit from then on, one more is tried after
+//! [`Config::probe`], and the block has lost nothing.
+//!
+//! # Failures
+//!
+//! | class | counts against | what follows |
+//! |---|---|---|
+//! | flow (full) | nobody | the block waits for a free slot |
+//! | infrastructure (not available, timed out, silent, lost) | the prover | a back-off with jitter for ever, and an alert after [`Config::stalled_after`] |
+//! | logical (not provable, proof rejected) | the block | after [`Config::logical_max`] the block is poisoned |
+//!
+//! A poisoned block is kept with its reason. The tip stays below it, blocks above it go on as far as the window
+//! reaches, and an operator requeues it or supplies a proof. The next attempt at a block that failed is made at
+//! a prover that has not failed it, if there is one.
+//!
+//! # Leases
+//!
+//! An attempt holds a slot under a [`Token`]. A failure is believed only under the token of a slot that is
+//! held; a proof counts from whoever it comes, however late, if it verifies. A slot is given back once: when
+//! its attempt ends, is given up, or is cancelled.
+//!
+//! # Reorg safety
+//!
+//! [`Plan::prune`] forgets everything above a block, and the tip goes back with it where it stood higher. A
+//! proof whose block comes back is handed over with [`Plan::add`].
+
+mod attempts;
+mod config;
+mod job;
+mod provers;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use attempts::{Cancel, Claim, Taken, Verdict};
+pub use config::{Config, NotNested};
+pub use job::{Job, Lease, ProverId, Stage, State, Token};
+pub use provers::Prover;
+pub use status::{Counters, ProverStatus, Status};
+
+use crate::{Handle, Key, Stored, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tidewatch_core::{Backoff, BlockRef, Height};
+
+/// A job as it was on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// What it is about.
+    pub key: Key,
+    /// Its inputs.
+    pub inputs: Stored,
+    /// Where it stands.
+    pub state: State,
+    /// Logical failures so far.
+    pub logical: u32,
+    /// Where it was submitted: the prover's name, and the job's there.
+    pub handles: Vec<(String, Handle)>,
+}
+
+/// Why a block was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdded {
+    /// Another block stands there: prune first.
+    #[error("{wanted} is not the block at its height, which is {ours}")]
+    Other {
+        /// The block.
+        wanted: BlockRef,
+        /// The one that stands there.
+        ours: BlockRef,
+    },
+    /// Blocks in between are missing.
+    #[error("{wanted} does not follow {committed}")]
+    Gap {
+        /// The block.
+        wanted: BlockRef,
+        /// The highest one that was added.
+        committed: BlockRef,
+    },
+}
+
+/// Whether a job was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It was.
+    New,
+    /// It is there, or its block is proven.
+    Exists,
+}
+
+/// Why an operator's request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoJob {
+    /// The block is proven.
+    #[error("height {0} is proven")]
+    Proven(Height),
+    /// No block was added at that height.
+    #[error("nothing is known at height {0}")]
+    Unknown(Height),
+    /// A proof of it waits for lower blocks.
+    #[error("a proof of height {0} waits for lower blocks")]
+    Waits(Height),
+}
+
+/// What a prune removed.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// Attempts to cancel.
+    pub cancels: Vec<Cancel>,
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Whether the proven tip went back.
+    pub regressed: bool,
+}
+
+/// How many proving times the median is taken of.
+const TIMES_MAX: usize = 33;
+
+/// The jobs of one chain under one program, and the provers: see the [module](self).
+#[derive(Clone, Debug)]
+pub struct Plan {
+    config: Config,
+    proven: BlockRef,
+    committed: BlockRef,
+    /// By height: every block above the proven tip up to the committed one.
+    jobs: BTreeMap<u64, Job>,
+    provers: Vec<Prover>,
+    /// The height of the job that each held slot is for.
+    tokens: BTreeMap<Token, u64>,
+    token: u64,
+    stages: [usize; 4],
+    waiting_bytes: u64,
+    inputs_bytes: u64,
+    /// The largest proof so far: what a running attempt may add to those that wait.
+    largest: u64,
+    times: VecDeque<Time>,
+    counters: Counters,
+}
+
+impl Plan {
+    /// A plan that begins above `proven`, which needs no proof: genesis, or where proving began.
+    pub fn new(config: Config, proven: BlockRef) -> Self {
+        Self {
+            config,
+            proven,
+            committed: proven,
+            jobs: BTreeMap::new(),
+            provers: Vec::new(),
+            tokens: BTreeMap::new(),
+            token: 0,
+            stages: [0; 4],
+            waiting_bytes: 0,
+            inputs_bytes: 0,
+            largest: 0,
+            times: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Adds a prover under a name of its own, without slots until it advertises some.
+    pub fn prover(&mut self, name: impl Into<String>) -> ProverId {
+        self.provers.push(Prover::new(name.into(), 0, &self.config));
+        ProverId(self.provers.len() - 1)
+    }
+
+    /// A prover advertises `slots`.
+    pub fn advertise(&mut self, prover: ProverId, slots: usize) {
+        if let Some(prover) = self.provers.get_mut(prover.0) {
+            prover.advertise(slots);
+        }
+    }
+
+    /// Takes over the jobs that a scheduler left, in rising order, once the provers were added. Returns the
+    /// attempts that go on: their handles are asked for, and nothing is submitted again.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAdded`] where the jobs are not consecutive from the proven tip on.
+    pub fn restore(
+        &mut self,
+        saved: impl IntoIterator<Item = Saved>,
+        now: Time,
+    ) -> Result<Vec<(Claim, Handle)>, NotAdded> {
+        let mut resumed = Vec::new();
+        for Saved { key, inputs, state, logical, handles } in saved {
+            self.add(key, inputs, None, now)?;
+            let open = state == State::Open;
+            self.update(key.height(), |job| {
+                job.state = state;
+                job.logical = logical;
+            });
+            if open {
+                for (name, handle) in handles {
+                    let known = self.provers.iter().position(|prover| prover.name == name);
+                    if let Some(prover) = known.map(ProverId) {
+                        let claim = self.lease(key, prover, Some(handle.clone()), now);
+                        resumed.push((claim, handle));
+                    }
+                }
+            }
+        }
+        Ok(resumed)
+    }
+
+    /// Adds the block of `key`, whose `inputs` are durable; with `proof` it is proven already. The block is
+    /// committed from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAdded`]: see there. Nothing has changed then.
+    pub fn add(
+        &mut self,
+        key: Key,
+        inputs: Stored,
+        proof: Option<Stored>,
+        now: Time,
+    ) -> Result<Added, NotAdded> {
+        let height = key.height();
+        let known = match height.cmp(&self.proven.height.get()) {
+            // The chain below the proven tip is not known here: that it is the same one, the caller says.
+            std::cmp::Ordering::Less => return Ok(Added::Exists),
+            std::cmp::Ordering::Equal => Some(self.proven),
+            std::cmp::Ordering::Greater => self.jobs.get(&height).map(|job| job.key.block),
+        };
+        match known {
+            Some(ours) if ours == key.block => return Ok(Added::Exists),
+            Some(ours) => return Err(NotAdded::Other { wanted: key.block, ours }),
+            None if height != self.committed.height.get() + 1 => {
+                return Err(NotAdded::Gap { wanted: key.block, committed: self.committed });
+            }
+            None => {}
+        }
+        let job = Job {
+            key,
+            inputs,
+            state: State::Open,
+            logical: 0,
+            attempts: 0,
+            since: now,
+            begun: None,
+            failure: None,
+            not_before: now,
+            backoff: Backoff::new(self.config.backoff, self.config.backoff_max),
+            leases: Vec::new(),
+            avoid: BTreeSet::new(),
+            stalled: false,
+        };
+        self.stages[job.stage() as usize] += 1;
+        self.inputs_bytes += inputs.bytes;
+        self.jobs.insert(height, job);
+        self.committed = key.block;
+        if let Some(proof) = proof {
+            self.update(height, |job| job.state = State::Proved(proof));
+            self.counters.reused += 1;
+        }
+        Ok(Added::New)
+    }
+
+    /// Forgets everything above `to`, which is a block of this chain. Where the proven tip stood higher it is
+    /// `to` from now on: every ancestor of a proven block is proven.
+    pub fn prune(&mut self, to: BlockRef) -> Removed {
+        let mut removed = Removed::default();
+        for (_, mut job) in self.jobs.split_off(&(to.height.get().saturating_add(1))) {
+            self.forget(&job);
+            for lease in std::mem::take(&mut job.leases) {
+                removed.cancels.push(self.release(lease));
+                self.counters.cancelled += 1;
+            }
+            removed.jobs.push(job);
+        }
+        if self.proven.height > to.height {
+            self.proven = to;
+            removed.regressed = true;
+        }
+        if self.committed.height > to.height {
+            self.committed = to;
+        }
+        removed
+    }
+
+    /// The proof to commit next: that of the block after the proven tip, if it is there.
+    pub fn due(&self) -> Option<(Key, Stored)> {
+        let job = self.jobs.get(&(self.proven.height.get() + 1))?;
+        match job.state {
+            State::Proved(proof) => Some((job.key, proof)),
+            _ => None,
+        }
+    }
+
+    /// The proof that is [due](Self::due) is durable as the proven tip. Returns its job.
+    pub fn commit(&mut self) -> Option<Job> {
+        let (key, _) = self.due()?;
+        let job = self.jobs.remove(&key.height())?;
+        debug_assert!(job.leases.is_empty(), "a proven block holds no slot");
+        self.forget(&job);
+        self.proven = key.block;
+        self.counters.committed += 1;
+        Some(job)
+    }
+
+    /// Attempts a block again at once, as if it had never failed.
+    ///
+    /// # Errors
+    ///
+    /// [`NoJob`]: there is nothing to attempt at that height.
+    pub fn requeue(&mut self, height: Height, now: Time) -> Result<Key, NoJob> {
+        let key = self.wanted(height)?;
+        let backoff = Backoff::new(self.config.backoff, self.config.backoff_max);
+        self.update(height.get(), |job| {
+            job.state = State::Open;
+            (job.logical, job.attempts, job.begun, job.stalled) = (0, 0, None, false);
+            job.avoid.clear();
+            job.not_before = now;
+            job.backoff = backoff;
+        });
+        self.counters.requeued += 1;
+        Ok(key)
+    }
+
+    /// The block at `height`, if a proof of it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`NoJob`]: it is not.
+    pub fn wanted(&self, height: Height) -> Result<Key, NoJob> {
+        if height <= self.proven.height {
+            return Err(NoJob::Proven(height));
+        }
+        let job = self.jobs.get(&height.get()).ok_or(NoJob::Unknown(height))?;
+        match job.state {
+            State::Proved(_) => Err(NoJob::Waits(height)),
+            State::Open | State::Poisoned(_) => Ok(job.key),
+        }
+    }
+
+    /// The job of `height`.
+    pub fn job(&self, height: Height) -> Option<&Job> {
+        self.jobs.get(&height.get())
+    }
+
+    /// Jobs from height `from` on, in rising order.
+    pub fn jobs(&self, from: Height) -> impl Iterator<Item = &Job> {
+        self.jobs.range(from.get()..).map(|(_, job)| job)
+    }
+
+    /// The proven tip.
+    pub const fn proven(&self) -> BlockRef {
+        self.proven
+    }
+
+    /// The highest block that was added.
+    pub const fn committed(&self) -> BlockRef {
+        self.committed
+    }
+
+    /// The provers, by [`ProverId`].
+    pub fn provers(&self) -> &[Prover] {
+        &self.provers
+    }
+
+    /// What was counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Where it stands at `now`.
+    pub fn status(&self, now: Time) -> Status {
+        let head = self.jobs.values().next();
+        Status {
+            committed: self.committed,
+            proven: self.proven,
+            stages: self.stages,
+            waiting_bytes: self.waiting_bytes,
+            inputs_bytes: self.inputs_bytes,
+            oldest: head.map(|job| now.saturating_sub(job.since)),
+            head_attempts: head.map_or(0, |job| job.attempts),
+            head_poisoned: head.and_then(|job| match &job.state {
+                State::Poisoned(reason) => Some(reason.clone()),
+                _ => None,
+            }),
+            stalled: head.is_some_and(|job| {
+                matches!(job.state, State::Poisoned(_)) || self.is_late(job, now)
+            }),
+            provers: self.provers.iter().map(status::ProverStatus::from).collect(),
+        }
+    }
+
+    fn is_late(&self, job: &Job, now: Time) -> bool {
+        let begun = job.begun.map_or(now, |begun| begun);
+        now.saturating_sub(begun) >= self.config.stalled_after
+    }
+
+    /// Changes a job, and what is counted with it.
+    fn update<T>(&mut self, height: u64, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
+        let job = self.jobs.get_mut(&height)?;
+        let waits = |job: &Job| if let State::Proved(proof) = job.state { proof.bytes } else { 0 };
+        let (stage, bytes) = (job.stage(), waits(job));
+        let changed = change(job);
+        self.stages[stage as usize] -= 1;
+        self.stages[job.stage() as usize] += 1;
+        self.waiting_bytes = self.waiting_bytes - bytes + waits(job);
+        self.largest = self.largest.max(waits(job));
+        Some(changed)
+    }
+
+    /// Takes a job that was removed out of what is counted.
+    fn forget(&mut self, job: &Job) {
+        self.stages[job.stage() as usize] -= 1;
+        self.inputs_bytes -= job.inputs.bytes;
+        if let State::Proved(proof) = job.state {
+            self.waiting_bytes -= proof.bytes;
+        }
+    }
+
+    /// What holds after every step. For tests.
+    #[cfg(test)]
+    pub(crate) fn assert(&self) {
+        let (proven, committed) = (self.proven.height.get(), self.committed.height.get());
+        assert!(proven <= committed, "proven {proven} above committed {committed}");
+        assert!(self.jobs.keys().copied().eq(proven + 1..=committed), "a job for each block");
+        let leases: Vec<_> = self.jobs.values().flat_map(|job| &job.leases).collect();
+        assert_eq!(leases.len(), self.tokens.len(), "a token for each slot that is held");
+        assert!(leases.len() <= self.config.running_max.get(), "too many run");
+        for (at, prover) in self.provers.iter().enumerate() {
+            let held = leases.iter().filter(|lease| lease.prover.0 == at).count();
+            assert_eq!(held, prover.used, "slots of {}", prover.name);
+        }
+        for job in self.jobs.values() {
+            assert!(job.leases.len() <= 2, "at most one hedge");
+            assert!(
+                job.leases.is_empty() || job.state == State::Open,
+                "{:?} holds a slot",
+                job.state
+            );
+        }
+        for stage in Stage::ALL {
+            let count = self.jobs.values().filter(|job| job.stage() == stage).count();
+            assert_eq!(count, self.stages[stage as usize], "{}", stage.as_str());
+        }
+        let inputs: u64 = self.jobs.values().map(|job| job.inputs.bytes).sum();
+        assert_eq!(inputs, self.inputs_bytes);
+    }
+}

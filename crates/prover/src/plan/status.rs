@@ -1,0 +1,102 @@
+//! Where a plan stands, and what it has counted.
+
+use super::{Prover, Stage};
+use crate::{Failure, Time};
+use std::collections::BTreeMap;
+use tidewatch_core::BlockRef;
+
+/// A prover in a [`Status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProverStatus {
+    /// Its name.
+    pub name: String,
+    /// Slots that it advertises.
+    pub slots: usize,
+    /// Slots that it turned out to have.
+    pub limit: usize,
+    /// Slots that are held.
+    pub used: usize,
+    /// Whether the last that was heard of it is that it is not available.
+    pub down: bool,
+}
+
+impl From<&Prover> for ProverStatus {
+    fn from(prover: &Prover) -> Self {
+        let Prover { name, slots, limit, used, down, .. } = prover;
+        Self { name: name.clone(), slots: *slots, limit: *limit, used: *used, down: *down }
+    }
+}
+
+/// Where a plan stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The highest block whose inputs are kept.
+    pub committed: BlockRef,
+    /// The proven tip: it and all below it are proven.
+    pub proven: BlockRef,
+    /// Jobs in each stage, in the order of [`Stage::ALL`].
+    pub stages: [usize; 4],
+    /// Bytes of proofs that wait for a lower one.
+    pub waiting_bytes: u64,
+    /// Bytes of inputs that are kept.
+    pub inputs_bytes: u64,
+    /// How long the lowest block that is not proven has waited; `None` if all are.
+    pub oldest: Option<Time>,
+    /// Attempts at that block.
+    pub head_attempts: u32,
+    /// Why that block is poisoned, if it is.
+    pub head_poisoned: Option<String>,
+    /// Whether that block has waited too long: the alert.
+    pub stalled: bool,
+    /// The provers.
+    pub provers: Vec<ProverStatus>,
+}
+
+impl Status {
+    /// Jobs in `stage`.
+    pub const fn count(&self, stage: Stage) -> usize {
+        self.stages[stage as usize]
+    }
+
+    /// How many blocks the proven tip is behind.
+    pub const fn lag(&self) -> u64 {
+        self.committed.height.get().saturating_sub(self.proven.height.get())
+    }
+}
+
+/// What a plan has counted since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Attempts that were claimed.
+    pub attempts: u64,
+    /// Second attempts at a slow head among them.
+    pub hedges: u64,
+    /// Attempts that ended, by how: names of [`Failure`]s.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// Reports of attempts that were over already.
+    pub stale: u64,
+    /// Proofs of blocks that were proven already.
+    pub duplicates: u64,
+    /// Proofs of blocks that are not wanted: reorged out, or never added.
+    pub unwanted: u64,
+    /// Attempts that were cancelled: their block is gone, or proven by another.
+    pub cancelled: u64,
+    /// Blocks that were poisoned.
+    pub poisoned: u64,
+    /// Poisoned or waiting blocks that an operator requeued.
+    pub requeued: u64,
+    /// Proofs that were taken in.
+    pub proved: u64,
+    /// Blocks that became proven.
+    pub committed: u64,
+    /// Blocks that became stalled.
+    pub stalled: u64,
+    /// Proofs that were there when their block came back.
+    pub reused: u64,
+}
+
+impl Counters {
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        *self.failures.entry(failure.as_str()).or_default() += 1;
+    }
+}
