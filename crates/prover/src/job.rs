@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, FixedSize as _, RangeCfg, Read, ReadExt as _, Write};
+use commonware_cryptography::{Hasher as _, Sha256};
 use std::{fmt, time::Duration};
 use tidewatch_core::{BlockRef, Digest};
 
@@ -128,6 +129,13 @@ pub struct Stored {
     pub digest: Digest,
     /// How many.
     pub bytes: u64,
+}
+
+impl Stored {
+    /// What `bytes` are once they are stored.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { digest: Sha256::hash(&[bytes]), bytes: bytes.len() as u64 }
+    }
 }
 
 impl Write for Stored {

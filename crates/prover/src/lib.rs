@@ -8,9 +8,24 @@
 //! | part | what |
 //! |---|---|
 //! | [`plan`] | what to attempt next, and what follows from how it ended: decisions without I/O |
+//! | [`disk`] | what survives: inputs, proofs, and the table of jobs |
+//! | [`scheduler`] | the actor that carries that out |
+//! | [`Program`], [`Prover`], [`Prove`] | the ports: what is proven, who does it |
+//! | [`pool`] | a prover in this process |
 
+pub mod disk;
+mod error;
 mod job;
 pub mod plan;
+pub mod pool;
+mod port;
+pub mod scheduler;
+mod stopwatch;
 
+pub use error::Error;
 pub use job::{Class, Failure, Handle, Key, NoHandle, Stored, Time};
 pub use plan::Plan;
+pub use pool::Pool;
+pub use port::{Offer, Program, Progress, Prove, Prover, Released};
+pub use scheduler::Scheduler;
+pub use stopwatch::Stopwatch;

@@ -54,17 +54,21 @@ mod job;
 mod provers;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use attempts::{Cancel, Claim, Taken, Verdict};
+pub(crate) use config::nested;
 pub use config::{Config, NotNested};
 pub use job::{Job, Lease, ProverId, Stage, State, Token};
 pub use provers::Prover;
 pub use status::{Counters, ProverStatus, Status};
 
-use crate::{Handle, Key, Stored, Time};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tidewatch_core::{Backoff, BlockRef, Height};
+use crate::{Handle, Key, Offer, Stored, Time};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
+use tidewatch_core::{Backoff, BlockRef, Digest, Height};
 
 /// A job as it was on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,10 +190,10 @@ impl Plan {
         ProverId(self.provers.len() - 1)
     }
 
-    /// A prover advertises `slots`.
-    pub fn advertise(&mut self, prover: ProverId, slots: usize) {
+    /// A prover advertises what it has.
+    pub fn advertise(&mut self, prover: ProverId, offer: Offer) {
         if let Some(prover) = self.provers.get_mut(prover.0) {
-            prover.advertise(slots);
+            prover.advertise(offer.slots, offer.deadline);
         }
     }
 
@@ -239,19 +243,8 @@ impl Plan {
         now: Time,
     ) -> Result<Added, NotAdded> {
         let height = key.height();
-        let known = match height.cmp(&self.proven.height.get()) {
-            // The chain below the proven tip is not known here: that it is the same one, the caller says.
-            std::cmp::Ordering::Less => return Ok(Added::Exists),
-            std::cmp::Ordering::Equal => Some(self.proven),
-            std::cmp::Ordering::Greater => self.jobs.get(&height).map(|job| job.key.block),
-        };
-        match known {
-            Some(ours) if ours == key.block => return Ok(Added::Exists),
-            Some(ours) => return Err(NotAdded::Other { wanted: key.block, ours }),
-            None if height != self.committed.height.get() + 1 => {
-                return Err(NotAdded::Gap { wanted: key.block, committed: self.committed });
-            }
-            None => {}
+        if self.follows(key.block, self.committed)? == Added::Exists {
+            return Ok(Added::Exists);
         }
         let job = Job {
             key,
@@ -277,6 +270,37 @@ impl Plan {
             self.counters.reused += 1;
         }
         Ok(Added::New)
+    }
+
+    /// Whether `block` is new where `above` is the highest one, and follows it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAdded`]: neither is it there nor does it follow.
+    pub fn follows(&self, block: BlockRef, above: BlockRef) -> Result<Added, NotAdded> {
+        let height = block.height.get();
+        let known = match height.cmp(&self.proven.height.get()) {
+            // The chain below the proven tip is not known here: that it is the same one, the caller says.
+            Ordering::Less => return Ok(Added::Exists),
+            Ordering::Equal => Some(self.proven),
+            Ordering::Greater => self.jobs.get(&height).map(|job| job.key.block),
+        };
+        match known {
+            Some(ours) if ours == block => Ok(Added::Exists),
+            Some(ours) => Err(NotAdded::Other { wanted: block, ours }),
+            None if above == block => Ok(Added::Exists),
+            None if height != above.height.get() + 1 => {
+                Err(NotAdded::Gap { wanted: block, committed: above })
+            }
+            None => Ok(Added::New),
+        }
+    }
+
+    /// The slot that is held under `token`, with what for.
+    pub fn lease_of(&self, token: Token) -> Option<(Key, &Lease)> {
+        let job = self.jobs.get(self.tokens.get(&token)?)?;
+        let lease = job.leases.iter().find(|lease| lease.token == token)?;
+        Some((job.key, lease))
     }
 
     /// Forgets everything above `to`, which is a block of this chain. Where the proven tip stood higher it is
@@ -356,6 +380,15 @@ impl Plan {
         }
     }
 
+    /// The digest of the block below that of `key`, which is above the proven tip.
+    pub fn parent(&self, key: &Key) -> Option<Digest> {
+        let below = key.height().checked_sub(1)?;
+        if below == self.proven.height.get() {
+            return Some(self.proven.digest);
+        }
+        self.jobs.get(&below).map(|job| job.key.block.digest)
+    }
+
     /// The job of `height`.
     pub fn job(&self, height: Height) -> Option<&Job> {
         self.jobs.get(&height.get())
@@ -404,7 +437,9 @@ impl Plan {
             stalled: head.is_some_and(|job| {
                 matches!(job.state, State::Poisoned(_)) || self.is_late(job, now)
             }),
-            provers: self.provers.iter().map(status::ProverStatus::from).collect(),
+            provers: (self.provers.iter())
+                .map(|prover| ProverStatus::of(prover, self.config.attempt_max))
+                .collect(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Config, Job, ProverId};
 use crate::Time;
 use rand::Rng;
+use std::time::Duration;
 use tidewatch_core::Backoff;
 
 /// A prover, as the plan knows it.
@@ -12,6 +13,8 @@ pub struct Prover {
     pub name: String,
     /// Slots that it last advertised.
     pub slots: usize,
+    /// When it gives a job up by itself, if it says so.
+    pub deadline: Option<Duration>,
     /// Slots that it turned out to have: the least that it was full at.
     pub limit: usize,
     /// Slots that are held.
@@ -30,6 +33,7 @@ impl Prover {
         Self {
             name,
             slots,
+            deadline: None,
             limit: slots,
             used: 0,
             down: false,
@@ -51,8 +55,9 @@ impl Prover {
         self.slots.min(self.limit).saturating_sub(self.used)
     }
 
-    /// It advertises `slots`.
-    pub(super) fn advertise(&mut self, slots: usize) {
+    /// It advertises `slots`, and when it gives a job up.
+    pub(super) fn advertise(&mut self, slots: usize, deadline: Option<Duration>) {
+        self.deadline = deadline;
         if self.limit == self.slots || self.limit > slots {
             self.limit = slots;
         }

@@ -1,6 +1,6 @@
 //! Where a plan stands, and what it has counted.
 
-use super::{Prover, Stage};
+use super::{NotNested, Prover, Stage, nested};
 use crate::{Failure, Time};
 use std::collections::BTreeMap;
 use tidewatch_core::BlockRef;
@@ -18,12 +18,18 @@ pub struct ProverStatus {
     pub used: usize,
     /// Whether the last that was heard of it is that it is not available.
     pub down: bool,
+    /// It gives jobs up before an attempt is over: what takes longer can never succeed there.
+    pub warning: Option<NotNested>,
 }
 
-impl From<&Prover> for ProverStatus {
-    fn from(prover: &Prover) -> Self {
-        let Prover { name, slots, limit, used, down, .. } = prover;
-        Self { name: name.clone(), slots: *slots, limit: *limit, used: *used, down: *down }
+impl ProverStatus {
+    pub(super) fn of(prover: &Prover, attempt_max: Time) -> Self {
+        let Prover { name, slots, limit, used, down, deadline, .. } = prover;
+        let warning = deadline.and_then(|deadline| {
+            nested(("an attempt", attempt_max), ("the prover's own deadline", deadline)).err()
+        });
+        let (name, down) = (name.clone(), *down);
+        Self { name, slots: *slots, limit: *limit, used: *used, down, warning }
     }
 }
 

@@ -11,14 +11,14 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use std::time::Duration;
 use tidewatch_core::Digest;
 
-pub(super) const PROGRAM: Digest = Digest([9; 32]);
+pub(crate) const PROGRAM: Digest = Digest([9; 32]);
 
-pub(super) fn secs(seconds: u64) -> Time {
+pub(crate) fn secs(seconds: u64) -> Time {
     Duration::from_secs(seconds)
 }
 
 /// Block `height` of the chain `fork`.
-pub(super) fn key(height: u64, fork: u8) -> Key {
+pub(crate) fn key(height: u64, fork: u8) -> Key {
     let mut digest = [fork; 32];
     digest[..8].copy_from_slice(&height.to_be_bytes());
     Key { block: BlockRef::new(Height::new(height), Digest(digest)), program: PROGRAM }
@@ -41,7 +41,7 @@ impl World {
         let mut plan = Plan::new(config, key(0, 0).block);
         for (at, slots) in slots.iter().enumerate() {
             let prover = plan.prover(format!("prover-{at}"));
-            plan.advertise(prover, *slots);
+            plan.advertise(prover, Offer { slots: *slots, deadline: None });
         }
         let mut world = Self { plan, now: secs(1), rng: StdRng::seed_from_u64(7) };
         for height in 1..=blocks {

@@ -217,7 +217,7 @@ fn jobs_that_are_taken_over_go_on_where_they_were() {
     plan.assert();
     assert_eq!(resumed.len(), 1);
     assert_eq!((resumed[0].0.key, &resumed[0].1), (key(1, 0), &handle));
-    plan.advertise(prover, 4);
+    plan.advertise(prover, Offer { slots: 4, deadline: None });
     let next = plan.claim(secs(5)).unwrap();
     assert_eq!(next.key.height(), 4);
     assert!(next.token > resumed[0].0.token);
