@@ -43,12 +43,18 @@
 //! epochs; see [`Epochs`] and the types beside it. A certificate of an epoch that is not known is skipped
 //! (`UnknownEpoch`) until the boundaries on the way were fetched and verified: nothing shows that it is
 //! wrong. A chain that keeps one key for ever is followed under [`OneEpoch`].
+//!
+//! # Marshal
+//!
+//! Whoever runs commonware's marshal follows with it ([`follow`]), or follows one that runs already in the same
+//! process ([`MarshalSource`]).
 
 mod block;
 mod config;
 pub mod epochs;
 mod error;
 mod failover;
+pub mod follow;
 mod known;
 mod marshal;
 mod metrics;
@@ -69,6 +75,7 @@ pub use epochs::{
 };
 pub use error::Error;
 pub use failover::Failover;
+pub use follow::{FollowDriver, MarshalMailbox};
 pub use marshal::{MarshalBell, MarshalSource};
 pub use metrics::{Check, Metrics, Work};
 pub use source::{CertifiedSource, Opened, Parts, open};

@@ -7,10 +7,11 @@ use crate::{
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
 use commonware_consensus::{
+    Heightable,
     simplex::types::Proposal,
     types::{Epoch, Round, View},
 };
-use commonware_cryptography::{Hasher as _, Sha256};
+use commonware_cryptography::{Digestible, Hasher as _, Sha256};
 use commonware_runtime::{Clock, Metrics, Spawner, Supervisor as _, deterministic};
 use commonware_utils::{channel::mpsc, sync::Mutex};
 use rand::CryptoRng;
@@ -85,6 +86,26 @@ impl Block for TestBlock {
         BlockRef::new(self.height, self.digest)
     }
 
+    fn parent(&self) -> Digest {
+        self.parent
+    }
+}
+
+impl Digestible for TestBlock {
+    type Digest = Digest;
+
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl Heightable for TestBlock {
+    fn height(&self) -> Height {
+        self.height
+    }
+}
+
+impl commonware_consensus::Block for TestBlock {
     fn parent(&self) -> Digest {
         self.parent
     }

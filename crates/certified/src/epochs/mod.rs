@@ -54,7 +54,7 @@ mod table;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use boundary::Boundary;
 pub use keeper::Keeper;

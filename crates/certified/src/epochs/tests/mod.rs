@@ -3,4 +3,4 @@ mod follow;
 mod history;
 mod multisig;
 mod paths;
-mod world;
+pub(crate) mod world;

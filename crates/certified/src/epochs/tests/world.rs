@@ -19,7 +19,7 @@ type Public = <MinSig as Variant>::Public;
 
 /// Reads boundaries of the test chain: their data is the next group's key, encoded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TestBoundary;
+pub(crate) struct TestBoundary;
 
 impl Boundary<TestBlock> for TestBoundary {
     type Scheme = TestScheme;
@@ -34,33 +34,33 @@ impl Boundary<TestBlock> for TestBoundary {
     }
 }
 
-pub(super) type TestSchemes = Schemes<FixedEpocher, TestBoundary, TestBlock>;
-pub(super) type Source =
+pub(crate) type TestSchemes = Schemes<FixedEpocher, TestBoundary, TestBlock>;
+pub(crate) type Source =
     crate::CertifiedSource<deterministic::Context, Arc<Scripted>, TestSchemes, TestBlock>;
-pub(super) type Upstream =
+pub(crate) type Upstream =
     crate::Upstream<deterministic::Context, Arc<Scripted>, TestSchemes, TestBlock>;
 
 /// The committee whose group key is the `seed`th. The same for equal seeds, whoever asks.
-pub(super) fn committee(seed: u64) -> Committee {
+pub(crate) fn committee(seed: u64) -> Committee {
     static ALL: Mutex<BTreeMap<u64, Committee>> = Mutex::new(BTreeMap::new());
     ALL.lock().entry(seed).or_insert_with(|| Committee::new(1_000 + seed, 4)).clone()
 }
 
 /// A chain of epochs of equal length; the key of each is given by a seed.
 #[derive(Clone, Debug)]
-pub(super) struct Epoched {
-    pub(super) length: u64,
-    pub(super) keys: Vec<u64>,
+pub(crate) struct Epoched {
+    pub(crate) length: u64,
+    pub(crate) keys: Vec<u64>,
     /// Boundaries and what lies between them, as far as it is kept.
     blocks: BTreeMap<u64, TestBlock>,
     digests: BTreeMap<Digest, u64>,
-    pub(super) tip: u64,
+    pub(crate) tip: u64,
 }
 
 impl Epoched {
     /// A chain up to `tip`, in epochs of `length` blocks under `keys`. Of a `sparse` one only the boundaries,
     /// their neighbours and the tip are kept.
-    pub(super) fn new(length: u64, keys: Vec<u64>, tip: u64, sparse: bool) -> Self {
+    pub(crate) fn new(length: u64, keys: Vec<u64>, tip: u64, sparse: bool) -> Self {
         let genesis = Chain::new(0).block(0).clone();
         let mut chain = Self {
             length,
@@ -89,42 +89,42 @@ impl Epoched {
     }
 
     /// The chain with another key in the boundary that ends `epoch`, and other blocks above it.
-    pub(super) fn with_key(&self, epoch: u64, key: u64) -> Self {
+    pub(crate) fn with_key(&self, epoch: u64, key: u64) -> Self {
         let mut keys = self.keys.clone();
         keys[epoch as usize + 1] = key;
         Self::new(self.length, keys, self.tip, false)
     }
 
-    pub(super) fn epoch(&self, height: u64) -> u64 {
+    pub(crate) fn epoch(&self, height: u64) -> u64 {
         height / self.length
     }
 
-    pub(super) fn block(&self, height: u64) -> &TestBlock {
+    pub(crate) fn block(&self, height: u64) -> &TestBlock {
         &self.blocks[&height]
     }
 
-    pub(super) fn reference(&self, height: u64) -> BlockRef {
+    pub(crate) fn reference(&self, height: u64) -> BlockRef {
         self.block(height).reference()
     }
 
     /// The round of the block at `height`: views begin anew in each epoch.
-    fn round(&self, height: u64) -> Round {
+    pub(crate) fn round(&self, height: u64) -> Round {
         Round::new(Epoch::new(self.epoch(height)), View::new(1 + height % self.length))
     }
 
     /// The block at `height`, certified by the committee of its epoch.
-    pub(super) fn certified(&self, kind: CertificateKind, height: u64) -> Bytes {
+    pub(crate) fn certified(&self, kind: CertificateKind, height: u64) -> Bytes {
         let seed = self.keys[self.epoch(height) as usize];
         certify(&committee(seed), kind, self.round(height), self.block(height))
     }
 
     /// The block at `height`, certified by the holders of another key.
-    pub(super) fn forged(&self, key: u64, height: u64) -> Bytes {
+    pub(crate) fn forged(&self, key: u64, height: u64) -> Bytes {
         certify(&committee(key), CertificateKind::Finalized, self.round(height), self.block(height))
     }
 
     /// An endpoint that has all of it, finalized up to the tip.
-    pub(super) fn answers(&self) -> impl FnMut(Key) -> Answer + Send + use<> {
+    pub(crate) fn answers(&self) -> impl FnMut(Key) -> Answer + Send + use<> {
         let chain = self.clone();
         let mut made = BTreeMap::new();
         move |key| {
@@ -151,7 +151,7 @@ impl Epoched {
     }
 
     /// A table that trusts the key of `epoch`.
-    pub(super) fn schemes(&self, epoch: u64) -> TestSchemes {
+    pub(crate) fn schemes(&self, epoch: u64) -> TestSchemes {
         let parts = SchemesParts {
             epocher: FixedEpocher::new(NZU64!(self.length)),
             boundary: TestBoundary,
@@ -165,7 +165,7 @@ impl Epoched {
 }
 
 /// A source over `transport` under `schemes`.
-pub(super) fn follow(
+pub(crate) fn follow(
     context: &deterministic::Context,
     schemes: &TestSchemes,
     transport: &Arc<Scripted>,
@@ -184,6 +184,6 @@ pub(super) fn follow(
     (source, upstream, recorder)
 }
 
-pub(super) fn height(value: u64) -> Key {
+pub(crate) fn height(value: u64) -> Key {
     Key::Height(Height::new(value))
 }

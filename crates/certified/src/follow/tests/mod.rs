@@ -1,0 +1,5 @@
+mod crashes;
+mod decisions;
+mod driver;
+mod start;
+mod world;
