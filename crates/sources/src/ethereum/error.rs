@@ -64,6 +64,24 @@ pub enum EthereumError {
         /// The block that came.
         got: BlockRef,
     },
+    /// The node does not have the body of a block whose header it gave.
+    #[error("it has no body of {0}")]
+    NoBody(BlockRef),
+    /// A body that is not the one which the header commits to.
+    #[error(
+        "the {part} of {block} have the root {computed}, and its header has {header}: this is another \
+         block's body"
+    )]
+    OtherBody {
+        /// The block.
+        block: BlockRef,
+        /// What of it.
+        part: &'static str,
+        /// The root of what came.
+        computed: Digest,
+        /// The root in the verified header; zero where that has none.
+        header: Digest,
+    },
     /// A chain cannot be named by its number.
     #[error("{0}")]
     Name(String),
@@ -72,9 +90,11 @@ pub enum EthereumError {
 impl EthereumError {
     pub(crate) const fn kind(&self) -> FaultKind {
         match self {
-            Self::NoLatest | Self::HistoryBegins { .. } => FaultKind::Missing,
+            Self::NoLatest | Self::HistoryBegins { .. } | Self::NoBody(_) => FaultKind::Missing,
             Self::TooLong { .. } => FaultKind::Oversized,
-            Self::WrongHash { .. } | Self::NoRule { .. } => FaultKind::WrongDigest,
+            Self::WrongHash { .. } | Self::NoRule { .. } | Self::OtherBody { .. } => {
+                FaultKind::WrongDigest
+            }
             Self::OtherHeight { .. } => FaultKind::WrongPosition,
             Self::Name(_) => FaultKind::Bug,
         }

@@ -53,6 +53,7 @@
 
 mod aside;
 mod block;
+mod body;
 mod error;
 mod family;
 mod form;
@@ -67,11 +68,12 @@ pub(crate) mod wire;
 pub(crate) mod tests;
 
 pub use block::{EthBlock, TooLong};
+pub use body::{EthBody, Transaction};
 pub use error::EthereumError;
 pub(crate) use family::FAMILY;
 pub use json::Fields;
 pub use source::EthereumSource;
-pub use wire::By;
+pub use wire::{By, chain_of};
 
 use crate::rpc::{Config, Endpoint, EndpointError, Node};
 use commonware_runtime::{Clock, Metrics, Spawner};

@@ -1,7 +1,7 @@
 //! An execution node as a source.
 
 use super::{
-    EthBlock, EthereumError,
+    EthBlock, EthBody, EthereumError, body,
     headers::{Found, Headers},
     wire::{By, handshake},
 };
@@ -63,6 +63,29 @@ impl<E: Clock + Spawner, R: Rpc> EthereumSource<E, R> {
     /// What was asked and refused so far.
     pub fn work(&self) -> Work {
         self.headers.upstreams().work()
+    }
+
+    /// The bodies of `blocks`, in their order, each checked against its header: transactions and withdrawals
+    /// are those which it commits to. They are asked for by digest, so blocks that were left are answered too,
+    /// as long as a node keeps them. Few blocks at a time are right: a body may be megabytes.
+    ///
+    /// # Errors
+    ///
+    /// No node answers or has one of them (`Missing`), or what came is another block's (`WrongDigest`), or of
+    /// no known kind of transaction (`Malformed`). The node is held to account for it as for any answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any await and called again.
+    pub async fn bodies(&self, blocks: &[EthBlock]) -> Result<Vec<EthBody>, Fault> {
+        let upstreams = self.headers.upstreams();
+        let calls: Vec<_> = blocks.iter().map(body::call).collect();
+        let answers = upstreams.ask(&calls).await?;
+        let read = |(block, answer)| {
+            let body = EthBody::read(self.name(), block, answer);
+            body.map_err(|fault| upstreams.refuse(fault))
+        };
+        blocks.iter().zip(&answers).map(read).collect()
     }
 
     async fn take(&self) -> Result<Snapshot, Fault> {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::fault,
-    rpc::{Answer, Call, Handshake, NodeError, RpcError, read},
+    rpc::{Answer, Call, Handshake, NodeError, Rpc, RpcError, Unanswered, read},
 };
 use alloy_primitives::U64;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ impl std::fmt::Display for By {
 
 impl By {
     /// The call that asks for it: its header, and no more of its transactions than a node must send.
-    pub(crate) fn call(self) -> Call {
+    pub fn call(self) -> Call {
         let (method, block): (_, Value) = match self {
             Self::Tag(tag) => ("eth_getBlockByNumber", tag.into()),
             Self::Height(height) => ("eth_getBlockByNumber", json!(U64::from(height.get()))),
@@ -43,8 +43,12 @@ impl By {
     }
 
     /// The block in `answer`, hashed and checked against what was asked for; `None` if the node does not
-    /// have it.
-    pub(crate) fn read(self, name: &str, answer: &Answer) -> Result<Option<EthBlock>, Fault> {
+    /// have it. `name` is that of the node.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the answer.
+    pub fn read(self, name: &str, answer: &Answer) -> Result<Option<EthBlock>, Fault> {
         if self.is_absent(answer) {
             return Ok(None);
         }
@@ -147,6 +151,20 @@ pub(crate) fn handshake() -> Handshake {
     let genesis = By::Height(Height::zero()).call();
     let calls = vec![Call::new("eth_chainId", vec![]), genesis];
     Handshake { calls, read: chain_info, same }
+}
+
+/// Which chain `node` is of, from one request.
+///
+/// # Errors
+///
+/// It does not answer, or names no chain.
+///
+/// # Cancel safety
+///
+/// May be dropped at any await and called again.
+pub async fn chain_of(node: &impl Rpc) -> Result<ChainInfo, Fault> {
+    let answers = node.send(&handshake().calls).await.map_err(Unanswered::into_fault)?;
+    chain_info(node.name(), &answers)
 }
 
 /// Which chain an execution node is of: its chain id, and its block at height 0.

@@ -68,6 +68,20 @@ impl Endpoint {
         Self::new(family, Url::parse(plain).map_err(EndpointError::Url)?)
     }
 
+    /// Reads `text` as the address of an execution client's Engine API: `http://` or `https://`.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none, without what may be a secret.
+    #[cfg(feature = "ethereum")]
+    pub fn engine(text: &str) -> Result<Self, EndpointError> {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        if !matches!(scheme, Some("http" | "https")) {
+            return Err(EndpointError::Scheme("http://HOST:PORT or https://HOST:PORT".into()));
+        }
+        Self::new("engine", Url::parse(text).map_err(EndpointError::Url)?)
+    }
+
     /// The node of `family` at `url`.
     pub(crate) fn new(family: &'static str, mut url: Url) -> Result<Self, EndpointError> {
         if url.fragment().is_some() {

@@ -1,7 +1,7 @@
 //! Why a node that answers JSON-RPC was refused.
 
 use super::RpcError;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tidewatch_core::{BlockRef, ChainInfo, FaultKind};
 
 /// What is refused of any node that answers JSON-RPC, and why it was not reached. Texts of others are
@@ -43,6 +43,8 @@ pub enum NodeError {
     Denied {
         /// The HTTP status.
         status: String,
+        /// What its clock says, if it said that.
+        at: Option<SystemTime>,
     },
     /// The node takes no more requests now.
     #[error("{status}: the node's request limit is reached")]

@@ -14,7 +14,11 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER},
 };
 use reqwest::{Client, redirect};
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tidewatch_core::Fault;
 use url::Url;
 
@@ -30,8 +34,12 @@ pub struct HttpRpc {
     name: String,
     client: Client,
     headers: HeaderMap,
+    sign: Option<Arc<Sign>>,
     config: Config,
 }
+
+/// Makes the authorization of one request.
+type Sign = dyn Fn() -> HeaderValue + Send + Sync;
 
 impl fmt::Debug for HttpRpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,13 +75,23 @@ impl HttpRpc {
             headers.insert(AUTHORIZATION, authorization);
         }
         let (url, rate) = (endpoint.bare(), endpoint.rate());
-        Ok(Self { url, rate, name, client, headers, config: config.clone() })
+        Ok(Self { url, rate, name, client, headers, sign: None, config: config.clone() })
+    }
+
+    /// The same, with an authorization that is made anew for each request.
+    #[must_use]
+    pub fn signed(self, sign: impl Fn() -> HeaderValue + Send + Sync + 'static) -> Self {
+        Self { sign: Some(Arc::new(sign)), ..self }
     }
 
     async fn ask(&self, calls: &[Call]) -> Result<Vec<Option<Answer>>, Refused> {
         let ids = Ids { first: 0, calls: calls.len() };
         let body = spoken::request(ids.first, calls)?;
-        let request = self.client.post(self.url.clone()).headers(self.headers.clone());
+        let mut headers = self.headers.clone();
+        if let Some(sign) = &self.sign {
+            headers.insert(AUTHORIZATION, sign());
+        }
+        let request = self.client.post(self.url.clone()).headers(headers);
         let response = request.body(body).send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response, self.config.longest(calls)).await?;
@@ -183,7 +201,7 @@ fn admit(
     let after = after(headers);
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Err(NodeError::Denied { status: said() }.into());
+            return Err(NodeError::Denied { status: said(), at: date(headers) }.into());
         }
         StatusCode::TOO_MANY_REQUESTS => {
             let error = NodeError::Limited { status: said() };
@@ -237,8 +255,12 @@ pub(super) fn after(headers: &HeaderMap) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let until = httpdate::parse_http_date(after).ok()?;
-    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
-    Some(until.duration_since(now).unwrap_or_default())
+    Some(until.duration_since(date(headers)?).unwrap_or_default())
+}
+
+/// The time by the server's own clock, in whole seconds.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?.trim()).ok()
 }
 
 /// Whether a status may be about the length of a request.
