@@ -18,12 +18,22 @@
 //! [`Executor`] is the actor between the two: it makes one call at a time, in order, coalesces targets, repeats
 //! the last one as a heartbeat, and publishes the floor.
 //!
-//! `Engine` (feature `engine`) is the port over the Engine API of an Ethereum execution client.
+//! [`engine`] (feature `engine`) is the port over the Engine API of an Ethereum execution client.
 
+#[cfg(feature = "engine")]
+pub mod engine;
 mod error;
+mod evidence;
 mod execution;
+pub mod executor;
+mod floor;
 mod target;
+mod view;
 
+#[cfg(feature = "engine")]
+pub use engine::Engine;
 pub use error::ExecutionError;
-pub use execution::{Execution, Payload, Standing, Verdict};
+pub use execution::{Aside, Execution, Payload, Standing, Verdict};
+pub use executor::Executor;
 pub use target::{Forkchoice, Order, Target};
+pub use view::View;

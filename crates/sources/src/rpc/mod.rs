@@ -183,9 +183,12 @@ pub trait Rpc: Send + Sync + 'static {
     fn moved(&self) {}
 }
 
-/// The result of one call as `T`; an error of the node is `Unavailable`, what does not fit `Malformed`.
-/// `what` names what was asked for, in words.
-pub(crate) fn read<T: DeserializeOwned>(
+/// The result of one call of the node `name` as `T`. `what` names what was asked for, in words.
+///
+/// # Errors
+///
+/// An error of the node is `Unavailable`, what does not fit `Malformed`.
+pub fn read<T: DeserializeOwned>(
     name: &str,
     what: &dyn fmt::Display,
     answer: &Answer,
