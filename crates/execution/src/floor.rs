@@ -63,7 +63,7 @@ mod tests {
     fn the_floor_goes_to_the_deepest_candidate_that_is_durable_and_no_further() {
         let mut floor = Floor::default();
         assert_eq!(durable(&mut floor, 9), None, "no candidate");
-        [2, 4, 6, 8].map(|height| floor.offer(at(height)));
+        [2, 4, 6, 8].into_iter().for_each(|height| floor.offer(at(height)));
         assert_eq!(floor.durable(None), None);
         let table = [(1, None), (2, Some(2)), (2, None), (7, Some(6)), (6, None), (8, Some(8))];
         for (height, moved) in table {

@@ -45,6 +45,8 @@ mod config;
 mod ingress;
 mod metrics;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 pub use actor::Executor;
 pub use config::Config;

@@ -90,11 +90,11 @@ impl<P: Payload, W> Plan<P, W> {
             self.beat = false;
             return Some(Call::Point(target));
         }
-        if let Some(payload) = self.batches.front().and_then(|batch| batch.payloads.front()) {
-            return Some(Call::Give(payload.clone()));
-        }
         if std::mem::take(&mut self.durable) {
             return Some(Call::Durable);
+        }
+        if let Some(payload) = self.batches.front().and_then(|batch| batch.payloads.front()) {
+            return Some(Call::Give(payload.clone()));
         }
         let again = || Call::Beat(standing.forkchoice);
         std::mem::take(&mut self.beat).then(again)
