@@ -73,7 +73,8 @@ impl Following {
         let faults = Faults::default();
         let endpoint = ethereum::endpoint(&format!("eth+http://{}", node.address)).unwrap();
         let monitor = Arc::new(faults.clone());
-        let config = rpc::Config::default();
+        let config =
+            rpc::Config { lower_pause: Duration::from_millis(5), ..rpc::Config::default() };
         let context = context.child("following");
         let source = ethereum::open(context.child("source"), &[endpoint], monitor, &config);
         let source = Arc::new(source.unwrap());
