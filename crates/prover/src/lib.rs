@@ -12,6 +12,7 @@
 //! | [`scheduler`] | the actor that carries that out |
 //! | [`Program`], [`Prover`], [`Prove`] | the ports: what is proven, who does it |
 //! | [`pool`] | a prover in this process |
+//! | [`proven`] | the proven tier, laid over a source; what feeds the scheduler; ranges by finality |
 
 pub mod disk;
 mod error;
@@ -19,6 +20,7 @@ mod job;
 pub mod plan;
 pub mod pool;
 mod port;
+pub mod proven;
 pub mod scheduler;
 mod stopwatch;
 

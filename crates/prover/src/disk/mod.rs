@@ -98,7 +98,7 @@ pub(crate) struct Disk<E: Context> {
     table: Table<E>,
     config: Config,
     program: Digest,
-    /// Proofs above the tip whose block is not there.
+    /// Proofs of blocks that were reorged out.
     aside: BTreeMap<(Height, [u8; 32]), Stored>,
 }
 
@@ -290,14 +290,6 @@ impl<E: Context> Disk<E> {
     /// Removes what is not needed once the tip stands on `key`, and readers know that it does.
     pub(crate) async fn committed(&mut self, key: &Key) {
         self.files.remove(Kind::Inputs, key).await;
-        let above = self.aside.split_off(&(key.block.height.next(), [0; 32]));
-        let below = std::mem::replace(&mut self.aside, above);
-        for (height, digest) in below.into_keys() {
-            let other = self.key(BlockRef::new(height, Digest(digest)));
-            if other != *key {
-                self.files.remove(Kind::Proof, &other).await;
-            }
-        }
         // One directory is left behind each time the tip enters another.
         if let Some(keep) = self.config.keep
             && key.height().is_multiple_of(SHARD)
@@ -335,7 +327,10 @@ impl<E: Context> Disk<E> {
 
     async fn bound_aside(&mut self) {
         while self.aside.len() > self.config.aside_max {
-            let Some(((height, digest), _)) = self.aside.pop_last() else { return };
+            let tip = self.tip().height;
+            let old = self.aside.first_key_value().is_some_and(|((height, _), _)| *height <= tip);
+            let dropped = if old { self.aside.pop_first() } else { self.aside.pop_last() };
+            let Some(((height, digest), _)) = dropped else { return };
             let key = self.key(BlockRef::new(height, Digest(digest)));
             warn!(block = %key.block, "too many proofs of blocks that were reorged out: dropped");
             self.files.remove(Kind::Proof, &key).await;

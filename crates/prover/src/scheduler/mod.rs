@@ -44,7 +44,7 @@ mod config;
 mod ingress;
 mod metrics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use actor::Scheduler;
 pub use config::{Config, Parts};

@@ -14,7 +14,7 @@ pub(crate) fn subject() -> Subject {
 }
 
 pub(crate) fn config() -> Config {
-    Config { aside_max: 4, ..Config::new("prover") }
+    Config { aside_max: 16, ..Config::new("prover") }
 }
 
 pub(crate) async fn open<E: Context>(context: &E) -> Result<Disk<E>, Error> {
@@ -108,19 +108,20 @@ fn a_proof_of_a_block_that_was_reorged_out_is_there_when_it_comes_back() {
 }
 
 #[test]
-fn proofs_kept_aside_are_bounded_and_gone_once_their_height_is_committed() {
+fn proofs_kept_aside_are_bounded() {
     simulate(|context| async move {
         let mut disk = open(&context).await.unwrap();
-        for fork in 1..=9 {
+        for fork in 1..=20 {
             add(&mut disk, &[key(1, fork)]).await;
             prove(&mut disk, key(1, fork)).await;
             disk.prune(key(0, 0).block).await.unwrap();
         }
-        assert_eq!(context.scan("prover-proofs-00000000").await.unwrap().len(), 4);
-        add(&mut disk, &[key(1, 0)]).await;
-        prove(&mut disk, key(1, 0)).await;
-        commit(&mut disk, key(1, 0)).await;
-        assert_eq!(context.scan("prover-proofs-00000000").await.unwrap().len(), 1);
+        assert_eq!(context.scan("prover-proofs-00000000").await.unwrap().len(), 16);
+        add(&mut disk, &[key(1, 20)]).await;
+        assert!(disk.jobs().all(|job| matches!(job.state, State::Open)), "the oldest stay");
+        disk.prune(key(0, 0).block).await.unwrap();
+        add(&mut disk, &[key(1, 4)]).await;
+        assert!(disk.jobs().all(|job| matches!(job.state, State::Proved(_))));
     });
 }
 

@@ -2,7 +2,7 @@
 
 mod behaves;
 mod crashes;
-mod scripted;
+pub(crate) mod scripted;
 
 use super::*;
 use crate::{

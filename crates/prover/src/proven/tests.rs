@@ -1,0 +1,252 @@
+//! The proven tier, from the source to the consumers of a follower.
+
+use super::*;
+use crate::{
+    Prover, Scheduler,
+    disk::{self, Subject},
+    plan::tests::PROGRAM,
+    scheduler::{
+        self, Parts,
+        tests::scripted::{Fate, Scripted, Toy, inputs},
+    },
+};
+use bytes::Bytes;
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
+use commonware_utils::{NZUsize, sync::Mutex};
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{
+    Ack, Block as _, BlockRef, Consumer, Event, Fault, Height, Record, Source as _, Tier,
+};
+use tidewatch_node::{Attachment, Config, Follower};
+use tidewatch_sim::scripted::{
+    chain::{Chain, TestBlock},
+    source::{Kind, ScriptedSource},
+};
+use tidewatch_store::{Memory, MemoryReader};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Everything that a consumer was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Event>>>);
+
+impl Consumer for Told {
+    fn name(&self) -> &str {
+        "told"
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        self.0.lock().extend(records.iter().map(|record| record.event));
+        Ok(Ack::Durable)
+    }
+}
+
+impl Told {
+    /// Where proven stood, one after the other, and where it was pruned to.
+    fn proven(&self) -> Vec<BlockRef> {
+        let events = self.0.lock();
+        let proven = events.iter().filter_map(|event| match event {
+            Event::Advanced { tier: Tier::Proven, tip } => Some(tip.block),
+            Event::Regressed { tier: Tier::Proven, .. } => panic!("proven went back"),
+            Event::Pruned { tips, .. } => tips.block(Tier::Proven),
+            _ => None,
+        });
+        proven.collect()
+    }
+}
+
+/// A follower that proves what it follows.
+struct World {
+    context: deterministic::Context,
+    source: ScriptedSource,
+    follower: Follower<deterministic::Context, MemoryReader<TestBlock>>,
+    scheduler: scheduler::Mailbox,
+    told: Told,
+}
+
+impl World {
+    async fn new(
+        context: &deterministic::Context,
+        chain: &Chain,
+        tips: [u64; 4],
+        prover: &Scripted,
+    ) -> Self {
+        let chain_info = chain.chain_info();
+        let start = chain_info.genesis;
+        let subject = Subject { chain: chain_info.id.clone(), program: PROGRAM, start };
+        let provers = vec![Arc::new(prover.clone()) as Arc<dyn Prover>];
+        let parts = Parts { program: Arc::new(Toy), provers, subject };
+        let config = scheduler::Config::new(disk::Config::new("prover"));
+        let opened = Scheduler::open(context.child("scheduler"), parts, config).await;
+        let (scheduling, scheduler) = opened.unwrap();
+        let source = ScriptedSource::new(chain, tips);
+        let overlay = ProvenOverlay::new(source.clone(), scheduler.proven());
+        let (view, log) = Memory::new(chain_info);
+        let config = Config {
+            source: Arc::new(overlay),
+            view,
+            log: log.clone(),
+            monitor: (),
+            driver: Default::default(),
+            supervisor: Default::default(),
+        };
+        let follower = Follower::start(context.child("follower"), config);
+        let running = tidewatch_core::Running::start(scheduling);
+        follower.supervise(tidewatch_node::supervisor::Member::critical(running));
+        let told = Told::default();
+        follower.attach(Attachment::new(told.clone()));
+        let of = |block: &TestBlock| Ok(inputs(block.parent(), block.reference()));
+        let of: fn(&TestBlock) -> Result<Bytes, Fault> = of;
+        follower.attach(Attachment::new(Feed::new(log, scheduler.clone(), of)));
+        Self { context: context.child("test"), source, follower, scheduler, told }
+    }
+
+    async fn sleep(&self, seconds: u64) {
+        self.context.sleep(secs(seconds)).await;
+    }
+
+    fn proven(&self) -> Option<u64> {
+        let head = self.follower.heads().current();
+        let proven = head.block(Tier::Proven);
+        assert!(proven.map(|block| block.height) <= head.delivered().map(|block| block.height));
+        proven.map(|block| block.height.get())
+    }
+}
+
+fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
+    deterministic::Runner::timed(secs(7_200)).start(test)
+}
+
+#[test]
+fn what_is_proven_here_is_a_tier_like_any_other() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 40);
+        let prover = Scripted::honest(&context, 4, 5);
+        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+        world.sleep(12).await;
+        let half = world.proven().unwrap();
+        assert!((1..20).contains(&half), "{half}");
+        world.source.stand(&chain, [40, 40, 0, 0]);
+        world.sleep(120).await;
+        assert_eq!(world.proven(), Some(40));
+        let proven: Vec<u64> = world.told.proven().iter().map(|block| block.height.get()).collect();
+        assert!(proven.is_sorted(), "{proven:?}");
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+/// PS-17.
+#[test]
+fn proven_does_not_pass_the_tier_above_it() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 20);
+        let prover = Scripted::honest(&context, 8, 1);
+        let world = World::new(&context, &chain, [20, 10, 0, 0], &prover).await;
+        world.sleep(60).await;
+        assert_eq!(world.scheduler.proven().current().tip, chain.at(20));
+        assert_eq!(world.proven(), Some(10), "checkpointed");
+        world.source.stand(&chain, [20, 15, 0, 0]);
+        world.sleep(5).await;
+        assert_eq!(world.proven(), Some(15));
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_reorg_takes_proven_back_with_its_prune_and_the_new_chain_is_proven() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 20);
+        let fork = chain.fork(12, 'b', 25);
+        let prover = Scripted::honest(&context, 8, 5);
+        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+        world.sleep(60).await;
+        assert_eq!(world.proven(), Some(20));
+        world.source.stand(&fork, [25, 25, 0, 0]);
+        world.sleep(90).await;
+        assert_eq!(world.follower.heads().current().block(Tier::Proven), Some(fork.at(25)));
+        let back = world.told.proven();
+        assert!(
+            back.windows(2)
+                .all(|pair| { pair[0].height <= pair[1].height || pair[1] == chain.at(11) })
+        );
+        world.source.stand(&chain, [20, 20, 0, 0]);
+        let before = prover.submitted().len();
+        world.sleep(60).await;
+        assert_eq!(world.follower.heads().current().block(Tier::Proven), Some(chain.at(20)));
+        assert_eq!(prover.submitted().len(), before, "proofs of blocks that come back are kept");
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_quiet_pass_costs_no_call_more_than_without_a_proven_tier() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 5);
+        let prover = Scripted::honest(&context, 8, 1);
+        let world = World::new(&context, &chain, [5, 5, 0, 0], &prover).await;
+        world.sleep(30).await;
+        assert_eq!(world.proven(), Some(5));
+        let (digests, snapshots) =
+            (world.source.count(Kind::Digests), world.source.count(Kind::Snapshot));
+        world.sleep(30).await;
+        assert!(world.source.count(Kind::Snapshot) > snapshots);
+        assert_eq!(world.source.count(Kind::Digests), digests);
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_prover_that_begins_anew_does_not_take_the_tier_back() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 20);
+        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
+        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+        world.sleep(5).await;
+        let overlay = ProvenOverlay::new(world.source.clone(), world.scheduler.proven());
+        let mut watermarks = world.follower.heads().current().watermarks;
+        watermarks.tips.set(Tier::Proven, Some(chain.at(9).into()));
+        overlay.durable(&watermarks);
+        assert_eq!(overlay.snapshot().await.unwrap().tips.block(Tier::Proven), None);
+        // On another chain it may: the prune takes the tier back by itself.
+        watermarks.tips.set(Tier::Proven, Some(Chain::new('a', 1).fork(1, 'z', 9).at(9).into()));
+        overlay.durable(&watermarks);
+        let genesis = overlay.snapshot().await.unwrap().tips.block(Tier::Proven);
+        assert_eq!(genesis, Some(chain.at(0)));
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+/// PS-62.
+#[test]
+fn a_range_says_how_far_its_finality_is() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 20);
+        let prover = Scripted::new(&context, "twelve", 8, |key, _| match key.height() {
+            13.. => Fate::Sits,
+            _ => Fate::Proves(secs(1)),
+        });
+        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+        world.sleep(60).await;
+        let (log, head) = (world.follower.log(), world.follower.heads().current());
+        let ask = async |from: u64, finality| {
+            range(log, &head, chain.at(from), finality, NZUsize!(100)).await
+        };
+        let committed = ask(10, Finality::Committed).await.unwrap();
+        assert_eq!((committed.tip, committed.blocks), (chain.at(20), chain.range(10, 20)));
+        let proven = ask(10, Finality::Proven).await.unwrap();
+        assert_eq!((proven.tip, proven.blocks), (chain.at(12), chain.range(10, 12)));
+        assert_eq!(proven.tips, head.watermarks.tips);
+        let error = ask(15, Finality::Proven).await.unwrap_err();
+        let tip = Some(chain.at(12));
+        let not_yet = NotAnswered::NotYet { from: chain.at(15), finality: Finality::Proven, tip };
+        assert_eq!(error, not_yet);
+        assert!(error.to_string().contains("is proven yet, which is at 12:"), "{error}");
+        let other = chain.fork(3, 'b', 20).at(9);
+        let error = range(log, &head, other, Finality::Committed, NZUsize!(9)).await.unwrap_err();
+        assert!(matches!(error, NotAnswered::Archive(_)), "{error}");
+        assert_eq!(other.height, Height::new(9));
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
