@@ -4,7 +4,7 @@ use crate::{CertificateKind, Key};
 use commonware_codec as codec;
 use commonware_consensus::types::{Epoch, Round};
 use commonware_storage::metadata;
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 use tidewatch_core::{BlockRef, ChainId, Digest, Fault, FaultKind, Height, Reason, Severity};
 
 /// Everything that this crate refuses or fails with, with the values that disagree. Inside a [`Fault`],
@@ -258,6 +258,43 @@ pub enum Error {
         /// The age that is allowed.
         age_max: Duration,
     },
+    /// A pinned block from which no end of an epoch can be reached downwards.
+    #[error("no epoch ends at or below the pinned block {pinned}: pin a later one")]
+    NoPinnedEpoch {
+        /// The pinned block.
+        pinned: BlockRef,
+    },
+    /// A pinned block too far above the end of an epoch.
+    #[error(
+        "no epoch ends within {max} blocks below the pinned block {pinned}: pin the last block of an epoch"
+    )]
+    PinTooFar {
+        /// The pinned block.
+        pinned: BlockRef,
+        /// The number of blocks that are fetched.
+        max: NonZeroU64,
+    },
+    /// A pinned digest whose block is of another height than it was pinned at.
+    #[error("the block of that digest is {found}, and {name} was pinned")]
+    PinnedHeight {
+        /// The block.
+        found: BlockRef,
+        /// What was pinned.
+        name: BlockRef,
+    },
+    /// A pinned block that is too old to begin from.
+    #[error(
+        "the pinned block {pinned} is {} old: more than {} is too long to trust the keys of its time still",
+        span(*age), span(*age_max)
+    )]
+    PinTooOld {
+        /// The pinned block.
+        pinned: BlockRef,
+        /// Its age, by its own time.
+        age: Duration,
+        /// The age that is allowed.
+        age_max: Duration,
+    },
     /// The disk that boundaries are kept on failed.
     #[error("the epochs cannot be stored: {0}")]
     Disk(metadata::Error),
@@ -355,7 +392,10 @@ impl Reason for Error {
                 FaultKind::Unavailable
             }
             Self::Stopped { .. } | Self::NotKept { .. } => FaultKind::Stopped,
-            Self::TooOld { .. } => FaultKind::TooOld,
+            Self::TooOld { .. } | Self::PinTooOld { .. } => FaultKind::TooOld,
+            Self::NoPinnedEpoch { .. } | Self::PinTooFar { .. } | Self::PinnedHeight { .. } => {
+                FaultKind::InvalidConfig
+            }
             Self::OtherKey { .. }
             | Self::OtherBoundary { .. }
             | Self::OtherHistory { .. }

@@ -17,7 +17,9 @@ use commonware_formatting::from_hex;
 use commonware_runtime::tokio::Context;
 use futures::future::BoxFuture;
 use std::{fmt, sync::Arc, time::Duration};
-use tidewatch_core::{AnySource, BlockDecoder, ChainInfo, Fault, Monitor, Running, Source as _};
+use tidewatch_core::{
+    AnySource, BlockDecoder, BlockRef, ChainInfo, Fault, Monitor, Running, Source as _,
+};
 
 /// Every family that this build has, in the order of the README.
 pub const FAMILIES: &[Family] = &[
@@ -55,6 +57,8 @@ pub struct Family {
 /// Addresses that were parsed, of one chain.
 pub struct Target {
     pub(crate) name: String,
+    /// Whether its validators change, so that it can be begun from an anchor.
+    pub(crate) epochs: bool,
     pub(crate) open: Box<Open>,
 }
 
@@ -70,6 +74,11 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
+    /// Whether its validators change, so that [`Settings`] mean something for it.
+    pub const fn has_epochs(&self) -> bool {
+        self.epochs
+    }
+
     /// Opens the source. It is not connected yet; [`Opened::chain_info`] is the first request. Responses
     /// that are rejected without failing a call are reported to `monitor`.
     ///
@@ -77,7 +86,8 @@ impl Target {
     ///
     /// `InvalidConfig`: the addresses do not go together, or no TLS can be set up for one. Where a source
     /// keeps something on disk (the epochs of a certified chain): the disk fails, or belongs to another
-    /// chain; `TooOld`: what is on it may not be trusted any more.
+    /// chain; `TooOld`: what is on it may not be trusted any more, or an anchor is too old. Where an anchor has
+    /// to be fetched, also why no endpoint gave it.
     pub async fn open(
         self,
         context: Context,
@@ -94,12 +104,15 @@ pub struct Settings {
     /// How old the newest epoch that is known may be, for a chain whose validators change: the keys of old
     /// validators are worth less from year to year, and can sign another chain.
     pub trust_period: Duration,
+    /// A block that the operator vouches for: a chain whose validators change is begun from the epoch that
+    /// it is in, or that it ends, unless what is known on disk is as new and fresh.
+    pub anchor: Option<BlockRef>,
 }
 
 impl Default for Settings {
     /// Two weeks: less than the three that it takes to withdraw a stake on most chains.
     fn default() -> Self {
-        Self { trust_period: Duration::from_secs(14 * 24 * 60 * 60) }
+        Self { trust_period: Duration::from_secs(14 * 24 * 60 * 60), anchor: None }
     }
 }
 
@@ -276,7 +289,7 @@ mod nodes {
         let open = move |context, monitor, _| -> Opening {
             Box::pin(std::future::ready(opened(context, monitor)))
         };
-        Ok(Target { name: names.join(", "), open: Box::new(open) })
+        Ok(Target { name: names.join(", "), epochs: false, open: Box::new(open) })
     }
 }
 

@@ -8,6 +8,8 @@ mod command;
 mod kills;
 
 use command::{Command, Fold, Run, signal};
+use commonware_cryptography::Digestible as _;
+use commonware_formatting::hex;
 use commonware_runtime::{Runner as _, tokio};
 use serde_json::Value;
 use std::{
@@ -152,7 +154,7 @@ fn what_was_known_too_long_ago_is_refused_with_what_to_do() {
     trusted_ago(data.path(), 20 * day);
     let refused = follow().start().end(END);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    for words in ["epoch 3", "20 days old", "--trust-period"] {
+    for words in ["epoch 3", "20 days old", "--trust-period", "--anchor"] {
         assert!(refused.errors.contains(words), "{words}: {}", refused.errors);
     }
     assert_eq!(follow().with(["--trust-period", "30d"]).start().end(END).code, Some(0));
@@ -231,4 +233,74 @@ fn an_anchor_that_publishers_signed_is_where_a_new_follower_begins() {
     // The epochs below it are not walked. Their boundaries are filled in behind, one with each question.
     assert!(server.requests(Kind::BlockAt) - before <= 2);
     drop(run); // It is killed.
+}
+
+/// The reference of a block, as it is printed and pinned.
+fn reference(chain: &Chain, height: u64) -> String {
+    let digest = chain.block(Height::new(height)).unwrap().digest();
+    format!("{height}:{}", hex(&digest))
+}
+
+#[test]
+fn a_pinned_block_is_where_a_new_follower_begins() {
+    let chain = chain(110, 1, Duration::from_secs(3_600));
+    let server = serve(&chain, 110);
+    // The end of an epoch, and a block in the middle of the next.
+    for (pinned, by_digest) in [(99, 1), (104, 6)] {
+        let data = tempfile::tempdir().unwrap();
+        let pinned = reference(&chain, pinned);
+        let before = [Kind::BlockAt, Kind::BlockNamed].map(|kind| server.requests(kind));
+        let follow = || following(&server, data.path()).with(["--anchor", &pinned]);
+        let run = follow().with(["--start", "tip"]).start();
+        let mut fold = Fold::default();
+        run.until(&mut fold, |line| line.contains("\"anchor\":\"pinned\""));
+        until(&run, &mut fold, 110);
+        signal(&run, "KILL");
+        run.end(END); // Until then the data directory is its own.
+        let after = [Kind::BlockAt, Kind::BlockNamed].map(|kind| server.requests(kind));
+        assert!(after[0] - before[0] <= 2, "the epochs below are not walked");
+        assert_eq!(after[1] - before[1], by_digest);
+        // What is on disk is as new, so the pinned block is not fetched again.
+        let again = follow().with(["--until", "110"]).start().end(END);
+        assert_eq!(again.code, Some(0), "{again:?}");
+        assert_eq!(server.requests(Kind::BlockNamed), after[1]);
+    }
+}
+
+#[test]
+fn a_pin_that_is_wrong_or_too_old_is_refused_with_what_to_do() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let chain = chain(70, 1, 40 * day);
+    let branch = chain.branch(Height::new(50), 20).unwrap();
+    let server = serve(&chain, 70);
+    let data = tempfile::tempdir().unwrap();
+    let plain = format!("alto+{}?mode=standard", server.url());
+    let follow = |pinned: &str| {
+        following(&server, data.path()).with(["--anchor", pinned]).with(["--until", "70"])
+    };
+    let pinned = reference(&chain, 59);
+    let moved = pinned.replace("59:", "39:");
+    for (command, code, words) in [
+        (follow("59"), 2, "write a height and a digest"),
+        (follow(&pinned).with(["--source", &plain]), 2, "epochs of different length"),
+        (follow(&pinned), 1, "name a newer block with --anchor"),
+        (follow(&moved), 2, "was pinned"),
+        (follow(&reference(&chain, 5)), 2, "pin a later one"),
+        (follow(&reference(&branch, 59)), 1, "there is no block 59:"),
+    ] {
+        let refused = command.start().end(END);
+        assert_eq!(refused.code, Some(code), "{words}: {refused:?}");
+        assert!(refused.errors.contains(words), "{words}: {}", refused.errors);
+    }
+    let allowed = follow(&pinned).with(["--trust-period", "60d"]).start().end(END);
+    assert_eq!(allowed.code, Some(0), "{allowed:?}");
+    // Another end of an epoch than the one that is known.
+    let contradicting = follow(&reference(&branch, 59)).start().end(END);
+    assert_eq!(contradicting.code, Some(2), "{contradicting:?}");
+    assert!(contradicting.errors.contains("one is of another chain"), "{}", contradicting.errors);
+    // A long absence: the word of today counts, if the block is young enough.
+    trusted_ago(data.path(), 20 * day);
+    let again = |period| follow(&pinned).with(["--trust-period", period]).start().end(END);
+    assert_eq!(again("14d").code, Some(1));
+    assert_eq!(again("60d").code, Some(0));
 }

@@ -21,6 +21,7 @@
 //! | [`Boundary`] | the port to the chain's own format: how a boundary is read |
 //! | [`Keeper`] | the actor that makes boundaries durable |
 //! | [`anchor`] | a boundary that publishers vouch for, to begin from |
+//! | [`pin`] | the boundary that a height and a digest lead to, to begin from |
 //!
 //! # By the group's key alone
 //!
@@ -50,6 +51,7 @@
 pub mod anchor;
 mod boundary;
 pub mod keeper;
+pub mod pin;
 mod table;
 mod walk;
 

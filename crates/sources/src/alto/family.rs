@@ -1,21 +1,29 @@
 //! Alto in the registry.
 
 use super::{
-    AltoBlock, AltoError, CertificateMode, Config, Endpoint, HttpTransport, OpenedUnder, Scheme,
-    StandardScheme, VrfScheme, chain_id, open, open_under, public_key, schemes,
+    AltoBlock, AltoError, AltoSchemes, CertificateMode, Config, Endpoint, HttpTransport,
+    OpenedUnder, Scheme, StandardScheme, VrfScheme, chain_id, open, open_under, public_key,
+    schemes,
 };
 use crate::{
     error::fault,
     registry::{Family, Opened, Opening, Refused, Settings, Start, Target, all, required},
 };
+use commonware_consensus::types::FixedEpocher;
 use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
+use commonware_utils::NZU64;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 use tidewatch_certified::{
-    Epochs, Transport as _,
-    epochs::keeper::{self, Keeper},
+    Epochs, Error as CertifiedError, Transport as _,
+    epochs::{
+        keeper::{self, Keeper},
+        pin,
+    },
 };
-use tidewatch_core::{AnySource, BlockDecoder, Fault, Monitor, Running, within};
+use tidewatch_core::{
+    AnySource, BlockDecoder, BlockRef, Fault, Monitor, Running, Severity, within,
+};
 
 /// Chains that are followed by alto indexers.
 pub(crate) const FAMILY: Family = Family {
@@ -33,6 +41,9 @@ pub const EPOCHS: &str = "tidewatch-epochs";
 
 /// How long an endpoint may take to say that it is there.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Blocks that may lie between an anchor and the last end of an epoch below it. Each is a request.
+const STEPS_MAX: NonZeroU64 = NZU64!(4_096);
 
 fn parse(addresses: &[&str], identity: Option<&str>) -> Result<Target, Refused> {
     let endpoints = all(addresses, str::parse::<Endpoint>)?;
@@ -58,7 +69,7 @@ fn parse(addresses: &[&str], identity: Option<&str>) -> Result<Target, Refused> 
             CertificateMode::Vrf => Box::pin(network.open::<VrfScheme>(context, monitor, settings)),
         }
     };
-    Ok(Target { name, open: Box::new(open) })
+    Ok(Target { name, epochs: length.is_some(), open: Box::new(open) })
 }
 
 /// What is known of a network before it is opened.
@@ -85,14 +96,73 @@ impl Network {
             return Ok(erased(probe, opened, name, Vec::new()));
         };
         let chain = chain_id(&identity, S::MODE);
-        let schemes = schemes::<S>(&identity, length, &config)?;
         let kept = keeper::Config { chain: chain.clone(), partition: EPOCHS.into() };
+        if let Some(pinned) = settings.anchor {
+            let known = schemes::<S>(&identity, length, &config)?;
+            // It writes nothing, and has ended before the one that does is opened.
+            drop(Keeper::open(context.child("known"), kept.clone(), &known).await?);
+            let pin = Pin { pinned, length, period: settings.trust_period, kept: &kept };
+            pin.begin(&context, &endpoints, &known, &config).await?;
+        }
+        let schemes = schemes::<S>(&identity, length, &config)?;
         let keeper = Keeper::open(context.child("epochs"), kept, &schemes).await?;
         let fresh = schemes.fresh(context.current(), settings.trust_period);
         fresh.map_err(|error| Fault::new(&*name, error))?;
         let probe = context.child("probe");
         let opened = open_under(context, &endpoints, chain, schemes, monitor, config)?;
         Ok(erased(probe, opened, name, vec![Box::new(|| Running::start(keeper))]))
+    }
+}
+
+/// A block that the operator vouches for.
+struct Pin<'a> {
+    pinned: BlockRef,
+    length: NonZeroU64,
+    period: Duration,
+    kept: &'a keeper::Config,
+}
+
+impl Pin<'_> {
+    /// Has the directory begin from it, unless what is `known` from there is as new and fresh.
+    async fn begin<S: Scheme>(
+        &self,
+        context: &Context,
+        endpoints: &[Endpoint],
+        known: &AltoSchemes<S>,
+        config: &Config,
+    ) -> Result<(), Fault> {
+        let Self { pinned, length, period, kept } = *self;
+        let epoch = known.epoch(pinned.height.next()).unwrap_or_default();
+        let ours = known.ended_by(epoch);
+        if let Some(ours) = ours.filter(|ours| ours.height == pinned.height && *ours != pinned) {
+            let error = CertifiedError::OtherBoundary { epoch, ours, theirs: pinned };
+            return Err(Fault::new(kept.chain.as_str(), error));
+        }
+        let now = context.current();
+        let newest = known.newest().map(|(newest, _)| newest);
+        if ours.is_some() && newest >= Some(epoch) && known.fresh(now, period).is_ok() {
+            return Ok(());
+        }
+        let limits =
+            pin::Limits { request_timeout: config.certified.request_timeout, steps_max: STEPS_MAX };
+        let (epocher, codec) = (FixedEpocher::new(length), AltoBlock::codec(config.block_size_max));
+        let mut refused = fault("alto", AltoError::NoEndpoint);
+        for endpoint in endpoints {
+            let transport = HttpTransport::new(endpoint, config)?;
+            let found = pin::boundary::<_, AltoBlock>(
+                context, &transport, &epocher, &codec, pinned, limits,
+            );
+            match found.await {
+                Ok(found) => {
+                    let fresh = found.fresh(now, period);
+                    fresh.map_err(|error| Fault::new(transport.name(), error))?;
+                    return keeper::import(&context.child("pin"), kept, found.record, now).await;
+                }
+                Err(fault) if fault.severity() == Severity::Config => return Err(fault),
+                Err(fault) => refused = fault,
+            }
+        }
+        Err(refused)
     }
 }
 

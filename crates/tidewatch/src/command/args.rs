@@ -2,6 +2,7 @@
 
 use super::Problem;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use commonware_formatting::from_hex;
 use serde::Deserialize;
 use std::{
     fmt,
@@ -10,8 +11,8 @@ use std::{
     str::FromStr,
     time::Duration,
 };
-use tidewatch_core::Height;
-use tidewatch_sources::registry::FAMILIES;
+use tidewatch_core::{BlockRef, Digest, Height};
+use tidewatch_sources::registry::{FAMILIES, Settings};
 use tidewatch_stream::{Mode, Start};
 
 /// Follows the tip of a chain and says how final it is: proposed, checkpointed, proven, finalized.
@@ -134,6 +135,13 @@ pub(crate) struct Follow {
     /// absence their keys are not trusted any more, such as `14d` or `36h`. [default: 14d]
     #[arg(long, value_name = "DAYSd|HOURSh")]
     pub(crate) trust_period: Option<TrustPeriod>,
+
+    /// A block that you vouch for, where validators change: its height and its digest in hex. The chain is begun
+    /// from the last end of an epoch at or below it, found by hashing alone; the identity only names the chain
+    /// then. It may be as old as `--trust-period` by its own time, and counts as said now. A data directory that
+    /// knows as much, and not too long, needs it no more.
+    #[arg(long, value_name = "HEIGHT:DIGEST")]
+    pub(crate) anchor: Option<Pinned>,
 
     /// Where to start in an empty data directory: `genesis`, `tip` or a height. One that has blocks
     /// is followed on from there. [default: genesis]
@@ -273,6 +281,33 @@ impl TryFrom<String> for TrustPeriod {
     }
 }
 
+/// A block by its height and digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Pinned(pub(crate) BlockRef);
+
+impl FromStr for Pinned {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let parse = |(height, digest): (&str, &str)| {
+            let digest: [u8; 32] = from_hex(digest)?.try_into().ok()?;
+            Some(Self(BlockRef::new(Height::new(height.parse().ok()?), Digest(digest))))
+        };
+        text.split_once(':')
+            .and_then(parse)
+            .ok_or("write a height and a digest of 64 hex digits, such as 4095:9f86…")
+    }
+}
+
+impl TryFrom<String> for Pinned {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        text.parse()
+    }
+}
+
 impl Follow {
     /// These options, over those of the configuration file where one is named.
     pub(crate) fn resolve(self) -> Result<Self, Problem> {
@@ -301,6 +336,7 @@ impl Follow {
             source: if self.source.is_empty() { file.source } else { self.source },
             identity: self.identity.or(file.identity),
             trust_period: self.trust_period.or(file.trust_period),
+            anchor: self.anchor.or(file.anchor),
             start: self.start.or(file.start),
             until: self.until.or(file.until),
             data_dir: self.data_dir.or(file.data_dir),
@@ -308,6 +344,13 @@ impl Follow {
             metrics: self.metrics.or(file.metrics),
             config: self.config,
         }
+    }
+
+    /// What they say of chains whose validators change.
+    pub(crate) fn settings(&self) -> Settings {
+        let default = Settings::default();
+        let trust_period = self.trust_period.map_or(default.trust_period, |period| period.0);
+        Settings { trust_period, anchor: self.anchor.map(|pinned| pinned.0) }
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -398,6 +441,20 @@ mod tests {
         ];
         for (text, start) in table {
             assert_eq!(text.parse::<StartAt>().ok().map(|start| start.0), start, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_anchor_is_a_height_and_a_digest() {
+        let digest = "ab".repeat(32);
+        let reference = BlockRef::new(Height::new(29), Digest([0xab; 32]));
+        let good = format!("29:{digest}");
+        assert_eq!(good, reference.to_string(), "as blocks are printed");
+        assert_eq!(good.parse(), Ok(Pinned(reference)));
+        let file: Follow = toml::from_str(&format!("anchor = '{good}'")).unwrap();
+        assert_eq!(file.anchor, Some(Pinned(reference)));
+        for bad in ["", "29", "29:", ":ab", "x:ab", "29:ab", &format!("-1:{digest}"), &digest] {
+            assert!(bad.parse::<Pinned>().is_err(), "{bad}");
         }
     }
 

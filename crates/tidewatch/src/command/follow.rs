@@ -2,7 +2,7 @@
 
 use super::{
     Problem,
-    args::{Follow, Format, TrustPeriod},
+    args::{Follow, Format},
     data_dir::DataDir,
     embedded::Embedded,
     logs, metrics,
@@ -19,7 +19,7 @@ use tidewatch_core::{AnyBlock, Fault, FaultKind, Positions as _, Severity, Tier,
 use tidewatch_node::{
     Attachment, Config as NodeConfig, Follower, Member, Report, Role, supervisor,
 };
-use tidewatch_sources::registry::{self, Settings};
+use tidewatch_sources::registry;
 use tidewatch_store::{Config as StoreConfig, Store};
 use tidewatch_stream::{delivery, driver};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,14 +129,22 @@ impl Run {
         data: &DataDir,
     ) -> Outcome<()> {
         let monitor = self.audience.monitor();
-        let period = self.options.trust_period;
-        let settings = period
-            .map_or_else(Settings::default, |TrustPeriod(trust_period)| Settings { trust_period });
-        let opened = target.open(self.context.child("source"), monitor.clone(), settings).await;
+        let settings = self.options.settings();
+        let opened = select! {
+            // An anchor may have to be fetched.
+            () = self.stop.asked() => return Ok(()),
+            opened = target.open(self.context.child("source"), monitor.clone(), settings) => opened,
+        };
         let opened = opened.map_err(|fault| match fault.kind {
+            FaultKind::TooOld if settings.anchor.is_some() => {
+                Problem::failure(fault.to_string()).hint(
+                    "name a newer block with --anchor, or allow more with --trust-period",
+                )
+            }
             FaultKind::TooOld => Problem::failure(fault.to_string()).hint(
-                "if the network's identity is the same still, name another directory with --data-dir \
-                 to begin with it anew, or allow more with --trust-period",
+                "name a block of the chain that you trust with --anchor, or allow more with \
+                 --trust-period; if the network's identity is the same still, another directory with \
+                 --data-dir begins with it anew",
             ),
             _ => Problem::ended(fault, data.path()),
         })?;

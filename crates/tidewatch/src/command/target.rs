@@ -33,7 +33,14 @@ impl Target {
             [source] if source.starts_with(DEVNET) => Self::devnet(source, options),
             [..] => {
                 let target = registry::parse(&sources, options.identity.as_deref());
-                target.map(Self::Remote).map_err(|refused| problem(&refused))
+                let target = target.map_err(|refused| problem(&refused))?;
+                if options.anchor.is_some() && !target.has_epochs() {
+                    return Err(Problem::usage(
+                        "an anchor means nothing where validators do not change",
+                    )
+                    .hint("leave --anchor out, or write &epoch_length=N into the address"));
+                }
+                Ok(Self::Remote(target))
             }
         }
     }
@@ -42,6 +49,10 @@ impl Target {
         if options.identity.is_some() {
             return Err(Problem::usage("the devnet makes its own identity")
                 .hint("leave --identity out, or name a network with --source"));
+        }
+        if options.anchor.is_some() {
+            return Err(Problem::usage("the devnet is begun from its own identity")
+                .hint("leave --anchor out, or name a network with --source"));
         }
         let name = source.strip_prefix(DEVNET).unwrap_or_default();
         let (epochs, mode) = match name.strip_prefix("epochs") {

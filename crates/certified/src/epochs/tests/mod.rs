@@ -3,4 +3,5 @@ mod follow;
 mod history;
 mod multisig;
 mod paths;
+mod pin;
 pub(crate) mod world;
