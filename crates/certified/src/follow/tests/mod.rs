@@ -2,4 +2,5 @@ mod crashes;
 mod decisions;
 mod driver;
 mod start;
+mod whole;
 mod world;

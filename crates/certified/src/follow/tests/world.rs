@@ -25,7 +25,7 @@ use commonware_cryptography::{
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{
-    Runner as _, Supervisor as _,
+    Clock as _, Runner as _, Spawner as _, Supervisor as _,
     buffer::paged::{CacheRef, page_size},
     deterministic::{self, Context},
 };
@@ -55,6 +55,8 @@ pub(super) struct Executed {
     durable: Mutex<u64>,
     /// Blocks above the durable ones, after which those become durable.
     lag: u64,
+    /// How long the application takes for a block.
+    slow: Option<Duration>,
     pub(super) acts: Mutex<Vec<Act>>,
     /// What it was asked for at a start.
     pub(super) reads: Mutex<Vec<Option<u64>>>,
@@ -71,6 +73,11 @@ impl Executed {
 
     pub(super) fn new(chain: &Epoched) -> Arc<Self> {
         Self::lagging(chain, 0)
+    }
+
+    /// One at genesis, which takes `time` for each block.
+    pub(super) fn slow(chain: &Epoched, time: Duration) -> Arc<Self> {
+        Arc::new(Self { slow: Some(time), ..Self::up_to(chain, 0) })
     }
 
     /// One at genesis, of which the last `lag` blocks are not durable.
@@ -155,7 +162,7 @@ impl ExecutionLayer for Executed {
 
 /// Executes what the marshal delivers.
 #[derive(Clone)]
-struct Application(Arc<Executed>);
+struct Application(Arc<Executed>, Arc<Context>);
 
 impl Reporter for Application {
     type Activity = Update<TestBlock>;
@@ -164,7 +171,16 @@ impl Reporter for Application {
         if let Update::Block(block, acknowledgement) = update {
             self.0.act(Act::Delivered(block.reference().height.get()));
             self.0.execute((*block).clone());
-            acknowledgement.acknowledge();
+            match self.0.slow {
+                None => acknowledgement.acknowledge(),
+                Some(time) => {
+                    let wait = self.1.sleep(time);
+                    self.1.child("slow").spawn(|_| async move {
+                        wait.await;
+                        acknowledgement.acknowledge();
+                    });
+                }
+            }
         }
         Feedback::Ok
     }
@@ -218,6 +234,8 @@ impl Marshal for Watched {
 
 /// How a node is run.
 pub(super) struct Setup {
+    /// Names what is on disk: two nodes may have one.
+    pub(super) name: &'static str,
     pub(super) chain: Epoched,
     pub(super) execution: Arc<Executed>,
     pub(super) config: Config,
@@ -232,7 +250,8 @@ impl Setup {
     pub(super) fn new(chain: &Epoched, execution: &Arc<Executed>) -> Self {
         let config = Config::default();
         let (chain, execution) = (chain.clone(), execution.clone());
-        Self { chain, execution, config, anchor: 0, keeps: true, acks_max: NZUsize!(1) }
+        let (name, acks_max) = ("node", NZUsize!(1));
+        Self { name, chain, execution, config, anchor: 0, keeps: true, acks_max }
     }
 }
 
@@ -251,7 +270,7 @@ pub(super) struct Node {
 
 const BUFFER: NonZeroUsize = NZUsize!(1_024);
 
-fn archive<C>(name: &str, cache: &CacheRef, codec_config: C) -> prunable::Config<TwoCap, C> {
+fn archive<C>(name: String, cache: &CacheRef, codec_config: C) -> prunable::Config<TwoCap, C> {
     prunable::Config {
         translator: TwoCap,
         metadata_partition: format!("{name}-metadata"),
@@ -269,12 +288,13 @@ fn archive<C>(name: &str, cache: &CacheRef, codec_config: C) -> prunable::Config
 
 /// Starts a node on what the disk of `context` holds. `answers` is its upstream.
 pub(super) async fn launch(context: &Context, setup: &Setup, transport: Arc<Scripted>) -> Node {
-    let Setup { chain, execution, config, anchor, keeps, acks_max } = setup;
+    let Setup { name, chain, execution, config, anchor, keeps, acks_max } = setup;
+    let context = &context.child(name);
     let schemes = chain.schemes(*anchor);
     let keeper = match keeps {
         true => {
             let chain = ChainId::new("test:follow").unwrap();
-            let config = keeper::Config { chain, partition: "epochs".into() };
+            let config = keeper::Config { chain, partition: format!("{name}-epochs") };
             let keeper = Keeper::open(context.child("keeper"), config, &schemes).await.unwrap();
             Some(Running::start(keeper))
         }
@@ -287,10 +307,13 @@ pub(super) async fn launch(context: &Context, setup: &Setup, transport: Arc<Scri
     let cache = CacheRef::from_pooler(context, page_size(1_024), NZUsize!(64));
     let finalizations = prunable::Archive::init(
         context.child("finalizations"),
-        archive("finalizations", &cache, ()),
+        archive(format!("{name}-finalizations"), &cache, ()),
     );
     let codec = (..=DATA_MAX).into();
-    let blocks = prunable::Archive::init(context.child("blocks"), archive("blocks", &cache, codec));
+    let blocks = prunable::Archive::init(
+        context.child("blocks"),
+        archive(format!("{name}-blocks"), &cache, codec),
+    );
     let (actor, inner, _) = Actor::init(
         context.child("marshal"),
         finalizations.await.unwrap(),
@@ -299,7 +322,7 @@ pub(super) async fn launch(context: &Context, setup: &Setup, transport: Arc<Scri
             provider: schemes.clone(),
             epocher: FixedEpocher::new(NZU64!(chain.length)),
             start: marshal::Start::Genesis(chain.block(0).clone()),
-            partition_prefix: "marshal".into(),
+            partition_prefix: format!("{name}-marshal"),
             mailbox_size: NZUsize!(64),
             view_retention: ViewDelta::new(16),
             prunable_items_per_section: NZU64!(8),
@@ -340,7 +363,7 @@ pub(super) async fn launch(context: &Context, setup: &Setup, transport: Arc<Scri
         Resolver::new::<PublicKey>(context.child("resolver"), parts, resolver::Config::default());
     let reporters = Reporters::from((
         mailbox.updates::<Standard<TestBlock>>(|block| block),
-        Application(execution.clone()),
+        Application(execution.clone(), Arc::new(context.child("application"))),
     ));
     actor.start_unbuffered(reporters, (receiver, resolving));
     let metrics = driver.metrics();
