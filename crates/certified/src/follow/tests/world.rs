@@ -270,7 +270,7 @@ pub(super) struct Node {
 
 const BUFFER: NonZeroUsize = NZUsize!(1_024);
 
-fn archive<C>(name: String, cache: &CacheRef, codec_config: C) -> prunable::Config<TwoCap, C> {
+fn archive<C>(name: &str, cache: &CacheRef, codec_config: C) -> prunable::Config<TwoCap, C> {
     prunable::Config {
         translator: TwoCap,
         metadata_partition: format!("{name}-metadata"),
@@ -307,12 +307,12 @@ pub(super) async fn launch(context: &Context, setup: &Setup, transport: Arc<Scri
     let cache = CacheRef::from_pooler(context, page_size(1_024), NZUsize!(64));
     let finalizations = prunable::Archive::init(
         context.child("finalizations"),
-        archive(format!("{name}-finalizations"), &cache, ()),
+        archive(&format!("{name}-finalizations"), &cache, ()),
     );
     let codec = (..=DATA_MAX).into();
     let blocks = prunable::Archive::init(
         context.child("blocks"),
-        archive(format!("{name}-blocks"), &cache, codec),
+        archive(&format!("{name}-blocks"), &cache, codec),
     );
     let (actor, inner, _) = Actor::init(
         context.child("marshal"),
