@@ -56,6 +56,14 @@ pub enum Rule {
     Certificate,
     /// A certificate of an epoch that is not known has the boundaries on the way there fetched.
     Walk,
+    /// What was said of a chain's keys too long ago is not trusted.
+    TrustAge,
+    /// A boundary is durable before its delivery is acknowledged.
+    BoundaryFirst,
+    /// A marshal's floor skips no block that the execution layer does not get elsewhere.
+    NoSkip,
+    /// A start goes by what is durable in the execution layer: blocks that it lost are delivered again.
+    Durable,
     /// A certificate is verified at most once.
     CheckedOnce,
     /// A different genesis ends a follower only if the source's chain info differs too.

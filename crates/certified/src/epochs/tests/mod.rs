@@ -1,7 +1,7 @@
-mod durable;
+pub(crate) mod durable;
 mod follow;
 mod history;
 mod multisig;
 mod paths;
-mod pin;
+pub(crate) mod pin;
 pub(crate) mod world;
