@@ -33,8 +33,8 @@ fn is_seen(rule: Rule, by: &str) {
     panic!("no checker detected within {SEEDS} worlds that {rule:?} is disabled");
 }
 
-/// Rules of parts that no world has, detected by a test beside them (`crates/certified/src/follow/tests`).
-const BY_A_TEST: &str = "mutants of tidewatch-certified";
+/// Rules of parts that no world has: a test of their own crate detects each.
+const BY_A_TEST: &str = "the tests of its crate";
 
 /// One test for each rule, and the checker that detects it. A rule without a line does not compile.
 macro_rules! mutants {
@@ -48,7 +48,15 @@ macro_rules! mutants {
 
         const _: fn(Rule) -> &'static str = |rule| match rule {
             $(Rule::$rule => $by,)*
+            // `tidewatch-certified`, around a marshal.
             Rule::TrustAge | Rule::BoundaryFirst | Rule::NoSkip | Rule::Durable => BY_A_TEST,
+            // `tidewatch-prover`.
+            Rule::HeadFirst
+            | Rule::Fenced
+            | Rule::VerifiedFirst
+            | Rule::InOrder
+            | Rule::InputsFirst
+            | Rule::ProofFirst => BY_A_TEST,
         };
     };
 }
