@@ -16,7 +16,7 @@
 use commonware_formatting::from_hex;
 use commonware_runtime::tokio::Context;
 use futures::future::BoxFuture;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 use tidewatch_core::{
     AnySource, BlockDecoder, BlockRef, ChainInfo, Fault, Monitor, Running, Source as _,
 };
@@ -136,6 +136,8 @@ pub struct Opened {
     /// Checks that an endpoint answers, where [`Source::chain_info`](tidewatch_core::Source::chain_info)
     /// does not ask one.
     pub(crate) probe: Option<Probe>,
+    /// The source with its types.
+    pub(crate) typed: Arc<dyn Any + Send + Sync>,
 }
 
 /// Starts an actor.
@@ -151,6 +153,12 @@ impl fmt::Debug for Opened {
 }
 
 impl Opened {
+    /// The same source with its types, if it is an `S`: for whoever needs more of one family than a source
+    /// has.
+    pub fn typed<S: Send + Sync + 'static>(&self) -> Option<Arc<S>> {
+        Arc::clone(&self.typed).downcast().ok()
+    }
+
     /// Which chain is followed, after an endpoint was seen to answer.
     ///
     /// # Errors
@@ -275,6 +283,7 @@ mod nodes {
             Ok(Opened {
                 name: source.name().to_owned(),
                 source: AnySource::new(source.clone()),
+                typed: source.clone(),
                 decoder: BlockDecoder::new::<S::Block>(()),
                 actors: Vec::new(),
                 work: Box::new(move || {

@@ -8,14 +8,16 @@
 //!
 //! # State
 //!
-//! None but one note. The Engine API lets a client skip a move to a block below its head and say that it is valid.
-//! A prune is such a move: until the next block is there, the view remembers that the client was pruned, and where
-//! to. Should the process end before, the client's head is the fork that was left, and the next pass prunes again.
+//! None but one note: what the client is to leave, after a prune. Should the process end before the next block is
+//! there, the client's head is the fork that was to be left, and the next pass prunes again.
 //!
 //! # Reorg safety
 //!
-//! A prune points the client at the common ancestor, the blocks after it at the new head. Below what the client
-//! holds to be final nothing is pruned: [`BelowFinalized`](crate::ExecutionError::BelowFinalized).
+//! A client is pointed from one fork to the other in one step, as consensus clients do it: a prune is noted, and
+//! the blocks after it are given and pointed at. Where none come, because the source became shorter, the client is
+//! pointed back. It may say that this is valid and stay, as the Engine API allows; the note holds until the next
+//! block. Below what the client holds to be final nothing is pruned:
+//! [`BelowFinalized`](crate::ExecutionError::BelowFinalized).
 //!
 //! # Restart safety
 //!
@@ -36,7 +38,7 @@ use tidewatch_core::{
 /// Blocks that are prepared at once, and acknowledged together. Bodies may be megabytes.
 const CHUNK: usize = 16;
 
-/// The client was pruned, and may still stand on what it was to leave.
+/// What the client is to leave, and may still stand on.
 #[derive(Clone, Copy, Debug)]
 struct Pruned {
     left: BlockRef,
@@ -86,29 +88,29 @@ impl<X: Execution> View<X> {
         Target { order: Order::version(self.version), forkchoice }
     }
 
-    /// Points at what is left after a prune, and remembers what the client may still stand on.
+    /// Notes what the client is to leave. It stands there until it is given another block, or is pointed back.
     async fn prune(&mut self, to: Forkchoice) -> Result<(), Fault> {
         let left = self.execution.standing().await?.forkchoice.head;
-        let target = self.target(to);
-        self.executor.point(target).await?;
         self.pruned = Some(Pruned { left, to });
         Ok(())
     }
 
-    async fn take(&mut self, step: Step<X::Block>, from: Forkchoice) -> Result<(), Fault> {
-        let Step { blocks, to } = step;
-        if blocks.is_empty() {
-            if to.head != from.head {
-                return self.prune(to).await;
-            }
-            let target = self.target(to);
-            self.executor.point(target).await?;
-            // A client that has skipped the prune has skipped this too.
-            if let Some(pruned) = &mut self.pruned {
-                pruned.to = to;
-            }
-            return Ok(());
+    async fn point(&mut self, to: Forkchoice) -> Result<(), Fault> {
+        let target = self.target(to);
+        self.executor.point(target).await?;
+        if let Some(pruned) = &mut self.pruned {
+            pruned.to = to;
         }
+        Ok(())
+    }
+
+    /// Gives `blocks` to a client that stands at `from`, and points it at `to` with the last of them.
+    async fn give(
+        &mut self,
+        blocks: &[X::Block],
+        from: Forkchoice,
+        to: Forkchoice,
+    ) -> Result<(), Fault> {
         let execution = self.execution.clone();
         let mut chunks = blocks.chunks(CHUNK).peekable();
         let first = chunks.next().unwrap_or_default();
@@ -157,11 +159,22 @@ impl<X: Execution> LocalView for View<X> {
 
     async fn commit(&mut self, changes: Vec<Change<X::Block>>) -> Result<(), Fault> {
         let mut from = self.stands().await?;
-        let steps =
+        let moves =
+            |change: &Change<_>| matches!(change, Change::Blocks(_) | Change::Pruned { .. });
+        // No block has followed a prune: the source became shorter.
+        let back = self.pruned.is_some() && !changes.iter().any(moves);
+        let mut steps =
             steps(from, changes).map_err(|error| Fault::new(self.execution.name(), error))?;
+        if back && steps.is_empty() {
+            steps.push(Step::Point(from));
+        }
         for step in steps {
-            let to = step.to;
-            self.take(step, from).await?;
+            let to = step.to();
+            match step {
+                Step::Prune(to) => self.prune(to).await?,
+                Step::Give(blocks, to) => self.give(&blocks, from, to).await?,
+                Step::Point(to) => self.point(to).await?,
+            }
             from = to;
         }
         Ok(())

@@ -3,13 +3,24 @@
 use crate::{ExecutionError, Forkchoice};
 use tidewatch_core::{Block, BlockRef, Change, Tier};
 
-/// One thing to ask of the client.
+/// One thing to do with the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step<B> {
-    /// Blocks to give, in order; none where it is only pointed.
-    pub(super) blocks: Vec<B>,
-    /// Where to point at after them.
-    pub(super) to: Forkchoice,
+pub(super) enum Step<B> {
+    /// It is to leave what is above.
+    Prune(Forkchoice),
+    /// Give it these blocks, in order, and point it there after them.
+    Give(Vec<B>, Forkchoice),
+    /// Point it there.
+    Point(Forkchoice),
+}
+
+impl<B> Step<B> {
+    /// Where the client is after it.
+    pub(super) const fn to(&self) -> Forkchoice {
+        match self {
+            Self::Prune(to) | Self::Give(_, to) | Self::Point(to) => *to,
+        }
+    }
 }
 
 /// The steps of `changes`, for a client that stands at `from`. Tiers move together with the blocks before them, in
@@ -31,12 +42,12 @@ pub(super) fn steps<B: Block>(
                     return Err(ExecutionError::BelowFinalized { to, finalized });
                 }
                 at = Forkchoice { safe: tips.block(Tier::Checkpointed), ..at.with_head(to) };
-                steps.push(Step { blocks: Vec::new(), to: at });
+                steps.push(Step::Prune(at));
             }
             Change::Blocks(blocks) => {
                 if let Some(last) = blocks.last() {
                     at = at.with_head(last.reference());
-                    steps.push(Step { blocks, to: at });
+                    steps.push(Step::Give(blocks, at));
                 }
             }
             Change::Advanced { tier, tip, .. } | Change::Regressed { tier, tip, .. } => {
@@ -47,8 +58,8 @@ pub(super) fn steps<B: Block>(
                     Tier::Finalized => at.finalized = Some(tip.block),
                 }
                 match steps.last_mut() {
-                    Some(last) => last.to = at,
-                    None => steps.push(Step { blocks: Vec::new(), to: at }),
+                    Some(Step::Give(_, to) | Step::Point(to)) => *to = at,
+                    Some(Step::Prune(_)) | None => steps.push(Step::Point(at)),
                 }
             }
         }
@@ -109,37 +120,40 @@ mod tests {
     fn blocks_and_the_tiers_after_them_are_one_forkchoice() {
         use Tier::{Checkpointed, Finalized, Proposed, Proven};
         let from = choice(10, 6, 3);
-        let none: Vec<(u64, Forkchoice)> = Vec::new();
+        let gives = |heights: std::ops::RangeInclusive<u64>, to| {
+            Step::Give(heights.map(|height| At(height, 1)).collect(), to)
+        };
         let table = [
-            (vec![], none.clone()),
-            (vec![up(Proposed, 10)], none.clone()),
-            (vec![up(Proven, 7)], none),
-            (vec![blocks(11..=12)], vec![(2, choice(12, 6, 3))]),
+            (vec![], vec![]),
+            (vec![up(Proposed, 10)], vec![]),
+            (vec![up(Proven, 7)], vec![]),
+            (vec![blocks(11..=12)], vec![gives(11..=12, choice(12, 6, 3))]),
             (
                 vec![blocks(11..=12), up(Finalized, 5), up(Checkpointed, 8), up(Proposed, 12)],
-                vec![(2, choice(12, 8, 5))],
+                vec![gives(11..=12, choice(12, 8, 5))],
             ),
-            (vec![up(Finalized, 6), up(Checkpointed, 9)], vec![(0, choice(10, 9, 6))]),
-            (vec![back(Checkpointed, 4)], vec![(0, choice(10, 4, 3))]),
+            (vec![up(Finalized, 6), up(Checkpointed, 9)], vec![Step::Point(choice(10, 9, 6))]),
+            (vec![back(Checkpointed, 4)], vec![Step::Point(choice(10, 4, 3))]),
             (
                 vec![blocks(11..=11), blocks(12..=14)],
-                vec![(1, choice(11, 6, 3)), (3, choice(14, 6, 3))],
+                vec![gives(11..=11, choice(11, 6, 3)), gives(12..=14, choice(14, 6, 3))],
             ),
-            (vec![pruned(7, Some(6))], vec![(0, choice(7, 6, 3))]),
-            (vec![pruned(3, Some(3))], vec![(0, choice(3, 3, 3))]),
+            (vec![pruned(7, Some(6))], vec![Step::Prune(choice(7, 6, 3))]),
+            (vec![pruned(3, Some(3))], vec![Step::Prune(choice(3, 3, 3))]),
+            (
+                vec![pruned(7, Some(5)), up(Checkpointed, 6)],
+                vec![Step::Prune(choice(7, 5, 3)), Step::Point(choice(7, 6, 3))],
+            ),
             (
                 vec![pruned(7, Some(5)), blocks(8..=9), up(Checkpointed, 6)],
-                vec![(0, choice(7, 5, 3)), (2, choice(9, 6, 3))],
+                vec![Step::Prune(choice(7, 5, 3)), gives(8..=9, choice(9, 6, 3))],
             ),
         ];
         for (changes, want) in table {
-            let steps = steps(from, changes.clone()).unwrap();
-            let got: Vec<_> =
-                steps.iter().map(|step| (step.blocks.len() as u64, step.to)).collect();
-            assert_eq!(got, want, "{changes:?}");
+            assert_eq!(steps(from, changes.clone()).unwrap(), want, "{changes:?}");
         }
         let unknown = steps(from, vec![pruned(7, None)]).unwrap();
-        assert_eq!(unknown[0].to.safe, None, "a tier that is not known is none");
+        assert_eq!(unknown[0].to().safe, None, "a tier that is not known is none");
     }
 
     #[test]

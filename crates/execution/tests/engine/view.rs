@@ -156,6 +156,9 @@ fn forward_and_over_reorgs_of_what_is_not_final_whether_the_client_skips_moves_b
             // A chain that became shorter: some clients stay, and follow all the same when it goes on.
             node.forget_above(17);
             following.follower.sync().await.unwrap();
+            if !skips {
+                same(&node, &client).await;
+            }
             node.mine(3);
             same(&node, &client).await;
             let wrong = |fault: &&Fault| fault.severity() == Severity::Invalid;

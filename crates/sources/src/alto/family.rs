@@ -179,8 +179,9 @@ fn erased<X: Epochs>(
     let source = Arc::new(source);
     let mut actors = before;
     actors.push(Box::new(|| Running::start(upstream)));
-    let (asked, worked) = (source.clone(), source.clone());
+    let (asked, worked, typed) = (source.clone(), source.clone(), source.clone());
     Opened {
+        typed,
         source: AnySource::new(source),
         name,
         decoder,

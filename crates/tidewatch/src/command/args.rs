@@ -165,6 +165,15 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
 
+    /// Have an execution client follow too: the address of its Engine API. It is given every block of an `eth+`
+    /// source, and is pointed at its head, safe and finalized blocks; no consensus client is needed.
+    #[arg(long, value_name = "http://HOST:PORT", requires = "jwt_secret")]
+    pub(crate) execution: Option<String>,
+
+    /// The file with the secret that the execution client was started with: 32 bytes in hex.
+    #[arg(long, value_name = "FILE", requires = "execution")]
+    pub(crate) jwt_secret: Option<PathBuf>,
+
     /// Read options from this TOML file.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -181,6 +190,8 @@ Examples:
       follow an alto network, keeping it in ./tidewatch-data
   tidewatch follow --source eth+ws://127.0.0.1:8546 --source eth+http://127.0.0.1:8545 --start tip
       follow an Ethereum chain from its tip on, by two nodes
+  tidewatch follow --source eth+http://127.0.0.1:8545 --execution http://127.0.0.1:18551 --jwt-secret jwt.hex
+      follow one, and have a client of your own follow with it
 
 Logs go to standard error; RUST_LOG=debug shows more of them.";
 
@@ -342,6 +353,8 @@ impl Follow {
             data_dir: self.data_dir.or(file.data_dir),
             format: self.format.or(file.format),
             metrics: self.metrics.or(file.metrics),
+            execution: self.execution.or(file.execution),
+            jwt_secret: self.jwt_secret.or(file.jwt_secret),
             config: self.config,
         }
     }

@@ -5,12 +5,13 @@ use super::{
     args::{Follow, Format},
     data_dir::DataDir,
     embedded::Embedded,
+    execution::{Execution, Wanted},
     logs, metrics,
     target::Target,
 };
 use crate::{
     Outcome,
-    output::{Audience, CONSUMER, Printer},
+    output::{Audience, CONSUMER, Printer, report},
 };
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
@@ -34,6 +35,7 @@ const STOP_LIMIT: std::time::Duration = std::time::Duration::from_millis(1_000);
 pub(super) fn run(options: Follow) -> Outcome<()> {
     logs::start();
     let target = Target::parse(&options)?;
+    let wanted = Wanted::parse(&options)?;
     let data = match (&options.data_dir, &target) {
         (Some(path), _) => DataDir::open(path)?,
         (None, Target::Devnet { .. }) => DataDir::temporary()?,
@@ -53,7 +55,7 @@ pub(super) fn run(options: Follow) -> Outcome<()> {
         let audience = Audience::new(printer, json, options.until);
         audience.bar().into_iter().for_each(logs::beside);
         // The data directory is locked until everything has stopped.
-        Run { context, options, audience, stop }.target(target, &data).await
+        Run { context, options, wanted, audience, stop }.target(target, &data).await
     })
 }
 
@@ -87,6 +89,8 @@ impl Stop {
 struct Run {
     context: Context,
     options: Follow,
+    /// The execution client that is to follow too.
+    wanted: Option<Wanted>,
     audience: Audience,
     stop: Stop,
 }
@@ -158,6 +162,15 @@ impl Run {
                 chain_info.map_err(|faults| unreachable(&faults, opened.server))?
             },
         };
+        let execution = match self.wanted.take() {
+            Some(wanted) => select! {
+                () = self.stop.asked() => return Ok(()),
+                execution = wanted.connect(&self.context, &opened, &chain_info, data.path()) => {
+                    Some(execution?)
+                },
+            },
+            None => None,
+        };
         self.audience.say(&format!("following {}", opened.name)).await;
         data.has_descriptors()?;
         let config = StoreConfig::new(chain_info, opened.decoder);
@@ -187,16 +200,31 @@ impl Run {
         if let Some(consumer) = self.audience.events() {
             // The command exists for this consumer: without it, nobody is left to follow for.
             let (role, config) = (Role::Critical, delivery::Config::default());
+            let monitor = monitor.clone();
             follower.attach(Attachment { consumer, monitor, role, config });
         }
-        let heads = follower.heads();
+        let execution = execution.map(|ready| ready.start(monitor));
+        if let Some(execution) = &execution {
+            let name = execution.name();
+            self.audience.say(&format!("{name} is given every block")).await;
+        }
+        let reached = async {
+            self.audience.reached().wait(&follower.heads()).await;
+            if let Some(execution) = &execution {
+                execution.reached(self.options.until).await;
+            }
+        };
         let end = select! {
             () = self.stop.asked() => Ok(()),
-            () = self.audience.reached().wait(&heads) => Ok(()),
+            () = reached => Ok(()),
+            problem = execution_ended(execution.as_ref(), self.options.until) => Err(problem),
             report = follower.ended() => Err(problem(report, check, data)),
             error = devnet_ended(devnet) => Err(error),
             error = gone(&self.context, data) => Err(error),
         };
+        if let Some(execution) = execution {
+            execution.stop(STOP_LIMIT).await;
+        }
         let stopped = follower.stop(STOP_LIMIT).await;
         if let Some(line) = self.audience.finish() {
             // A store that failed has nothing more to say.
@@ -231,6 +259,18 @@ async fn devnet_ended(devnet: Option<&Embedded>) -> Problem {
         Some(devnet) => devnet.ended().await,
         None => std::future::pending().await,
     }
+}
+
+/// Resolves if the execution client cannot be driven any more and `--until` waits for it. Otherwise it is
+/// reported, and what is followed besides goes on.
+async fn execution_ended(execution: Option<&Execution>, until: Option<u64>) -> Problem {
+    let Some(execution) = execution else { return std::future::pending().await };
+    let problem = execution.ended().await;
+    if until.is_some() {
+        return problem;
+    }
+    report(&problem);
+    std::future::pending().await
 }
 
 /// How often it is looked whether the data directory is still there.

@@ -6,6 +6,7 @@
 //! | `args` | options, from the command line and from a file |
 //! | `data_dir` | the data directory, locked for one process |
 //! | `embedded` | the devnet, where this build has it |
+//! | `execution` | an execution client that follows too |
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
 //! | `port` | a port that answers over HTTP, within limits |
@@ -16,6 +17,7 @@ mod anchor;
 mod args;
 mod data_dir;
 mod embedded;
+mod execution;
 mod follow;
 mod logs;
 mod metrics;
