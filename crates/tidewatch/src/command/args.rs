@@ -167,11 +167,11 @@ pub(crate) struct Follow {
 
     /// Have an execution client follow too: the address of its Engine API. It is given every block of an `eth+`
     /// source, and is pointed at its head, safe and finalized blocks; no consensus client is needed.
-    #[arg(long, value_name = "http://HOST:PORT", requires = "jwt_secret")]
+    #[arg(long, value_name = "http://HOST:PORT")]
     pub(crate) execution: Option<String>,
 
     /// The file with the secret that the execution client was started with: 32 bytes in hex.
-    #[arg(long, value_name = "FILE", requires = "execution")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) jwt_secret: Option<PathBuf>,
 
     /// Read options from this TOML file.

@@ -79,7 +79,7 @@ impl Wanted {
         let context = context.child("execution");
         let (clock, config) = (context.child("engine"), Config::default());
         let engine = Engine::new(clock, &self.endpoint, self.secret, source.clone(), config)?;
-        let theirs = engine.chain_info().await.map_err(refused)?;
+        let theirs = engine.chain_info().await.map_err(|fault| refused(&fault))?;
         if theirs != *chain_info {
             let told =
                 |info: &ChainInfo| format!("{} with genesis {}", info.id, info.genesis.digest);
@@ -96,7 +96,7 @@ impl Wanted {
 }
 
 /// Why the client cannot be driven, and what to do.
-fn refused(fault: Fault) -> Problem {
+fn refused(fault: &Fault) -> Problem {
     let about = format!("cannot reach the execution client: {fault}");
     match fault.reason::<EngineError>() {
         Some(EngineError::Denied { .. }) => Problem::usage(about)
@@ -188,5 +188,57 @@ impl Execution {
     pub(super) async fn stop(self, limit: Duration) {
         // What it was given is its own; what was not acknowledged is given again.
         let _ = self.follower.stop(limit).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn parse(
+        source: &str,
+        execution: Option<&str>,
+        secret: Option<&Path>,
+    ) -> Outcome<Option<Wanted>> {
+        Wanted::parse(&Follow {
+            source: vec![source.into()],
+            execution: execution.map(Into::into),
+            jwt_secret: secret.map(Path::to_owned),
+            ..Follow::default()
+        })
+    }
+
+    #[test]
+    fn a_client_is_named_by_its_engine_api_and_its_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("jwt.hex");
+        std::fs::write(&secret, "0b".repeat(32)).unwrap();
+        let (eth, engine) = ("eth+http://host:1", Some("http://hunter2@host:8551"));
+        assert!(parse(eth, None, None).unwrap().is_none());
+        assert!(parse(eth, engine, Some(&secret)).unwrap().is_some());
+
+        let (none, wrong) = (PathBuf::from("/none/of/these"), directory.path().join("wrong"));
+        std::fs::write(&wrong, "hunter2").unwrap();
+        let table = [
+            (eth, engine, None, "--jwt-secret"),
+            (eth, None, Some(&secret), "--execution"),
+            (eth, Some("host:8551"), Some(&secret), "http://HOST:PORT"),
+            (eth, Some("ws://hunter2@host:8551"), Some(&secret), "Engine API"),
+            (eth, engine, Some(&none), "/none/of/these"),
+            (eth, engine, Some(&wrong), "64 hexadecimal digits"),
+            ("devnet:", engine, Some(&secret), "eth+http://HOST:PORT"),
+            ("op+http://host:1?el=http://host:2", engine, Some(&secret), "eth+http://HOST:PORT"),
+        ];
+        for (source, execution, secret, words) in table {
+            let problem = parse(source, execution, secret.map(PathBuf::as_path)).err().unwrap();
+            let text = format!("{problem} {:?}", problem.hint);
+            assert!(text.contains(words), "{source} {execution:?}: {text}");
+            assert!(!text.contains("hunter2"), "{text}");
+            assert_eq!(
+                format!("{:?}", problem.exit_code()),
+                format!("{:?}", std::process::ExitCode::from(2))
+            );
+        }
     }
 }
