@@ -12,6 +12,7 @@
 //! | [`scheduler`] | the actor that carries that out |
 //! | [`Program`], [`Prover`], [`Prove`] | the ports: what is proven, who does it |
 //! | [`pool`] | a prover in this process |
+//! | `remote` | a prover on another machine, over HTTP (feature `http`) |
 //! | [`proven`] | the proven tier, laid over a source; what feeds the scheduler; ranges by finality |
 
 pub mod disk;
@@ -21,6 +22,8 @@ pub mod plan;
 pub mod pool;
 mod port;
 pub mod proven;
+#[cfg(feature = "http")]
+pub mod remote;
 pub mod scheduler;
 mod stopwatch;
 

@@ -1,0 +1,76 @@
+//! A prover on another machine, over HTTP.
+//!
+//! # Overview
+//!
+//! [`serve`] offers any [`Prover`](crate::Prover) to others; [`Remote`] is one of those, as a prover. Jobs are named
+//! by what they are about, so that submitting is idempotent, and a scheduler that was started again finds what it
+//! submitted.
+//!
+//! # Protocol
+//!
+//! A handle is `HEIGHT-DIGEST-PROGRAM`: the block's height in decimal, its digest and the program's identity in
+//! lower-case hex.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/offer` | 200, `{"program": HEX, "slots": N, "deadline_ms": N or null}` |
+//! | `PUT /v1/jobs/HANDLE`, the body are the inputs | 202: the job is there, whatever became of it. 429: no free slot. 409: another program. 413: too large. 400: no handle |
+//! | `GET /v1/jobs/HANDLE?wait_ms=N` | 200: the body is the proof. 202: it runs; answered after `wait_ms` at the latest. 404: not known. 422: not provable, the body says why. 504: given up at the prover's own deadline |
+//! | `DELETE /v1/jobs/HANDLE` | 204: it may be stopped, and its proof forgotten. Also where it is not known |
+//! | any | 408: its body took too long. 503: too many requests at once, or the prover behind it is not available |
+//!
+//! # Limits
+//!
+//! Of the server: [`Limits`]: bytes of inputs, requests at once, and how long one may wait. Bodies are read up to
+//! their limit and no further; a request that sends its body slowly ends with 408 after twice the time that one may
+//! wait. Connections that send no request are not counted. Of the client: bytes of an answer; the scheduler gives up calls at its deadlines, and verifies every proof.
+//!
+//! There is no authentication: whoever reaches the address can use its slots. Proofs are public and are verified by
+//! whoever asked for them; inputs cross the network as they are. Serve on loopback or on a private network.
+
+mod client;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use client::{BadAddress, Remote};
+pub use server::{Limits, Worker, serve};
+
+use crate::{Handle, Key};
+use tidewatch_core::{BlockRef, Digest, Height};
+
+/// What `GET /v1/offer` answers.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Offered {
+    program: String,
+    slots: usize,
+    deadline_ms: Option<u64>,
+}
+
+/// The digest that `text` is the lower-case hex of.
+fn digest(text: &str) -> Option<Digest> {
+    let text = text.as_bytes();
+    let nibble = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = nibble(&pair[0])? << 4 | nibble(&pair[1])?;
+    }
+    Some(Digest(bytes))
+}
+
+/// The key that [`Handle::of`] made `handle` of.
+fn key(handle: &Handle) -> Option<Key> {
+    let mut parts = handle.as_str().split('-');
+    let height: u64 = parts.next()?.parse().ok()?;
+    let block = BlockRef::new(Height::new(height), digest(parts.next()?)?);
+    let key = Key { block, program: digest(parts.next()?)? };
+    // The one spelling: `+7` and `07` parse too.
+    (Handle::of(&key) == *handle).then_some(key)
+}
