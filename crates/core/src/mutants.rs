@@ -120,6 +120,14 @@ pub enum Rule {
     InputsFirst,
     /// A proof is durable before the proven tip that it moves.
     ProofFirst,
+    /// Proven does not pass the tier above it.
+    ProvenBound,
+    /// An epoch is skipped as a whole or not at all.
+    WholeEpochs,
+    /// A prune takes the cursor of the catch-up back.
+    PruneClamp,
+    /// Expired epochs are swept although nothing else happens.
+    Ticker,
 }
 
 impl Rule {

@@ -12,10 +12,12 @@
 //! | [`scheduler`] | the actor that carries that out |
 //! | [`Program`], [`Prover`], [`Prove`] | the ports: what is proven, who does it |
 //! | [`pool`] | a prover in this process |
+//! | [`epochs`] | proving whole epochs of a rollup: catch-up, sessions, publishing, the expiry ticker |
 //! | `remote` | a prover on another machine, over HTTP (feature `http`) |
 //! | [`proven`] | the proven tier, laid over a source; what feeds the scheduler; ranges by finality |
 
 pub mod disk;
+pub mod epochs;
 mod error;
 mod job;
 pub mod plan;

@@ -68,7 +68,7 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet, VecDeque},
 };
-use tidewatch_core::{Backoff, BlockRef, Digest, Height};
+use tidewatch_core::{Backoff, BlockRef, Digest, Height, Rule};
 
 /// A job as it was on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -327,11 +327,15 @@ impl Plan {
 
     /// The proof to commit next: that of the block after the proven tip, if it is there.
     pub fn due(&self) -> Option<(Key, Stored)> {
-        let job = self.jobs.get(&(self.proven.height.get() + 1))?;
-        match job.state {
+        let head = self.proven.height.get() + 1;
+        let proved = |job: &Job| match job.state {
             State::Proved(proof) => Some((job.key, proof)),
             _ => None,
+        };
+        if !Rule::InOrder.kept() {
+            return self.jobs.values().find_map(proved);
         }
+        self.jobs.get(&head).and_then(proved)
     }
 
     /// The proof that is [due](Self::due) is durable as the proven tip. Returns its job.

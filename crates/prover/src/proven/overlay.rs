@@ -98,7 +98,7 @@ impl<S: Source> ProvenOverlay<S> {
         let ladder = self.source.ladder().tiers();
         let at = ladder.iter().position(|tier| *tier == Tier::Proven)?;
         let bound = ladder[..at].iter().rev().find_map(|tier| snapshot.tips.get(*tier))?;
-        let (tip, proof) = if tip.height > bound.block.height && Rule::Clamp.kept() {
+        let (tip, proof) = if tip.height > bound.block.height && Rule::ProvenBound.kept() {
             (bound, None)
         } else {
             (Tip::from(tip), proof.filter(|proof| proof.block == tip))
