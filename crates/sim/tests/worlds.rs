@@ -36,7 +36,8 @@ fn no_world_breaks_a_rule() {
 ///
 /// - 1755: a disk hung, the clock was set back meanwhile, and a contact of a minute ago was taken for one of now.
 /// - 3769: proven, which every upstream had lost, held checkpointed up on its way back.
-const BROKEN: [u64; 2] = [1755, 3769];
+/// - 4277: a lie alternated with a chain that reorgs, whose many heads pushed the lie's out of memory.
+const BROKEN: [u64; 3] = [1755, 3769, 4277];
 
 #[test]
 fn worlds_that_broke_a_rule_break_none() {

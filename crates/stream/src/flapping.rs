@@ -16,8 +16,9 @@ const RETURNS: usize = 3;
 /// Passes that a return to a fork that was left counts for: see [`Forks`].
 pub const FLAPPING_WINDOW: u64 = 64;
 
-/// Heads that are remembered: those of two forks, and one more.
-const HEADS: usize = 3;
+/// Heads that are remembered. A chain that reorgs while a lie alternates with it leaves a new head each time;
+/// where they are too many, the ones that the source never came back to go first.
+const HEADS: usize = 8;
 
 /// Heads that a view left, and returns of its source to them. Empty at first; whoever runs passes keeps
 /// it between them.
@@ -25,12 +26,22 @@ const HEADS: usize = 3;
 pub struct Forks {
     /// Passes so far.
     pass: u64,
-    /// Heads that were dropped, with the pass that dropped them, the newest last.
-    left: VecDeque<(u64, BlockRef)>,
+    /// Heads that were dropped, the newest last.
+    left: VecDeque<Left>,
     /// Passes in which the source came back to one.
     returns: VecDeque<u64>,
     /// The view was held on its fork, and the source has not been seen there since.
     held: bool,
+}
+
+/// A head that was dropped.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    head: BlockRef,
+    /// The pass that dropped it, or the last one whose source was seen on its fork.
+    at: u64,
+    /// The source came back to its fork.
+    returned: bool,
 }
 
 impl Forks {
@@ -38,7 +49,7 @@ impl Forks {
     pub(crate) fn begin(&mut self) {
         self.pass += 1;
         let since = self.pass.saturating_sub(FLAPPING_WINDOW);
-        self.left.retain(|(at, _)| *at >= since);
+        self.left.retain(|left| left.at >= since);
         self.returns.retain(|at| *at >= since);
     }
 
@@ -49,7 +60,7 @@ impl Forks {
 
     /// Heights, at or below `top`, of the heads that were left.
     pub(crate) fn heights(&self, top: Height) -> impl Iterator<Item = Height> + '_ {
-        self.left.iter().map(|(_, head)| head.height).filter(move |height| *height <= top)
+        self.left.iter().map(|left| left.head.height).filter(move |height| *height <= top)
     }
 
     /// The view is to leave `head` by a prune to `to`; `has` holds for heads on the chain that it goes to, and
@@ -62,8 +73,8 @@ impl Forks {
     ) -> bool {
         let mut returned = false;
         // What is not above the prune is on both forks.
-        for (at, _) in self.left.iter_mut().filter(|(_, left)| left.height > to && has(left)) {
-            (*at, returned) = (self.pass, true);
+        for left in self.left.iter_mut().filter(|left| left.head.height > to && has(&left.head)) {
+            (left.at, left.returned, returned) = (self.pass, true, true);
         }
         if returned && !self.held {
             self.returns.push_back(self.pass);
@@ -72,11 +83,14 @@ impl Forks {
             self.held = true;
             return false;
         }
-        self.left.retain(|(_, left)| *left != head);
-        self.left.push_back((self.pass, head));
-        if self.left.len() > HEADS {
-            self.left.pop_front();
+        self.held = false;
+        let known = self.left.iter().position(|left| left.head == head);
+        let returned = known.and_then(|at| self.left.remove(at)).is_some_and(|left| left.returned);
+        if self.left.len() == HEADS {
+            let other = self.left.iter().position(|left| !left.returned);
+            self.left.remove(other.unwrap_or(0));
         }
+        self.left.push_back(Left { head, at: self.pass, returned });
         true
     }
 }
@@ -118,6 +132,23 @@ mod tests {
         let stands = follow(&mut forks, 1, [2, 1].repeat(200));
         assert_eq!(stands[..4], [2, 1, 2, 2]);
         assert!(stands[4..].iter().all(|at| *at == 2), "{stands:?}");
+    }
+
+    #[test]
+    fn a_lie_that_returns_between_the_reorgs_of_an_honest_chain_is_no_longer_followed() {
+        let window = usize::try_from(FLAPPING_WINDOW).unwrap();
+        for reorgs in 1..HEADS {
+            let mut forks = Forks::default();
+            let mut honest = (1..=254).cycle();
+            let source = (0..4 * window).flat_map(|_| {
+                [0].into_iter().chain(honest.by_ref().take(reorgs)).collect::<Vec<_>>()
+            });
+            let stands = follow(&mut forks, 255, source.take(4 * window));
+            for passes in stands.windows(window) {
+                let lies = passes.windows(2).filter(|it| it[0] != 0 && it[1] == 0).count();
+                assert!(lies <= RETURNS + 1, "{reorgs}: {passes:?}");
+            }
+        }
     }
 
     #[test]

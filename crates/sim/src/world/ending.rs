@@ -77,6 +77,7 @@ impl World {
         let max = self.mix.blocks_max as u64;
         for blocks in [1, max, 2 * max + 1] {
             self.truth.lock().grow(blocks, now);
+            let blocks = blocks.max(self.behind(process));
             let cost = self.pass(process).await;
             let ranges = blocks.div_ceil(max);
             // If finalized blocks are skipped and finality advanced, the head must be located first.
@@ -96,9 +97,10 @@ impl World {
             if !knows(process, fork).await {
                 return true; // A fork below the first delivered block refetches more than it replaced.
             }
+            let blocks = (depth + 1).max(self.behind(process) + depth);
             let cost = self.pass(process).await;
             // One range that does not link, then the new blocks.
-            let ranges = 1 + (depth + 1).div_ceil(max);
+            let ranges = 1 + blocks.div_ceil(max);
             let digests = self.search(depth) + 1;
             let may = Asked { snapshots: 2, digests, ranges };
             let checks = self.checks(&may) + self.epochs(1);
@@ -107,6 +109,14 @@ impl World {
             }
         }
         true
+    }
+
+    /// Blocks of the chain above the highest one taken in: more than the newest, if an unusable answer ended
+    /// the pass before.
+    fn behind(&self, process: &Process) -> u64 {
+        let delivered = process.store.watermarks().ok().and_then(|watermarks| watermarks.delivered);
+        let tip = self.truth.lock().now().chain.tip();
+        delivered.map_or(0, |delivered| tip.saturating_sub(delivered.height.get()))
     }
 
     /// Budget of requests for digests in a search over `depth` blocks: a gallop and a bisection.
