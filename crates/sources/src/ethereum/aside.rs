@@ -43,7 +43,7 @@ impl<'a, E: Spawner> Aside<'a, E> {
             Some((*place, *self.wanted.get(*place)?, answer.clone()))
         });
         let (parts, name): (Vec<_>, _) = (parts.collect(), self.name.clone());
-        let task = self.context.child("aside").shared(true).spawn(move |_| async move {
+        let task = self.context.child("aside").spawn(move |_| async move {
             let read = |(place, by, answer): (usize, By, Answer)| {
                 let found = by.read(&name, &answer);
                 (place, answer, found)
