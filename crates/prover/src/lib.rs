@@ -20,6 +20,8 @@ pub mod disk;
 pub mod epochs;
 mod error;
 mod job;
+#[cfg(all(test, feature = "mutants"))]
+mod mutants;
 pub mod plan;
 pub mod pool;
 mod port;

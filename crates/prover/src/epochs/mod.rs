@@ -32,7 +32,7 @@ mod geometry;
 mod publishing;
 mod sessions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use catch_up::{CatchUp, Chain, Light, Progress, Take};
 pub use checkpoints::{CheckpointId, Checkpoints, Entry, Occupied};

@@ -36,7 +36,7 @@ mod feed;
 mod overlay;
 mod query;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use feed::Feed;
 pub use overlay::ProvenOverlay;

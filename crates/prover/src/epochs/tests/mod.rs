@@ -2,7 +2,7 @@
 
 mod publishing;
 mod sessions;
-mod walk;
+pub(crate) mod walk;
 
 use super::*;
 use std::num::NonZeroU64;

@@ -1,7 +1,7 @@
 //! The plan: tables of its rules, and small worlds in which every order of events is tried.
 
-mod failures;
-mod order;
+pub(crate) mod failures;
+pub(crate) mod order;
 mod worlds;
 
 use super::*;

@@ -3,6 +3,7 @@
 mod behaves;
 mod crashes;
 pub(crate) mod scripted;
+pub(crate) mod worlds;
 
 use super::*;
 use crate::{
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
 use scripted::{Fate, Health, Scripted, Toy};
 use std::{future::Future, sync::Arc, time::Duration};
-use tidewatch_core::{Digest, Fault, Height};
+use tidewatch_core::{BlockRef, Digest, Fault, Height};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -130,6 +130,11 @@ impl Scripted {
         self
     }
 
+    /// Slots that it has.
+    pub(crate) fn has_slots(&self) -> usize {
+        self.state.lock().has
+    }
+
     pub(crate) fn gives_up_after(self, deadline: Duration) -> Self {
         self.state.lock().deadline = Some(deadline);
         self
