@@ -1,7 +1,7 @@
 //! The port to a remote endpoint, which delivers untrusted bytes.
 
 use bytes::Bytes;
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, sync::Arc};
 use tidewatch_core::{Digest, Fault, Height};
 
 /// What can be requested.
@@ -77,6 +77,26 @@ pub trait Transport: Send + Sync + 'static {
     /// Notified after each pass whether the view could use what was answered; see
     /// [`Source::judged`](tidewatch_core::Source::judged).
     fn judged(&self, _verdict: Result<(), &Fault>) {}
+}
+
+impl<T: Transport> Transport for Arc<T> {
+    type Feed = T::Feed;
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn fetch(&self, key: Key) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send {
+        (**self).fetch(key)
+    }
+
+    fn listen(&self) -> impl Future<Output = Result<T::Feed, Fault>> + Send {
+        (**self).listen()
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        (**self).judged(verdict);
+    }
 }
 
 /// An open push connection.

@@ -195,6 +195,11 @@ where
         &self.requests.transport
     }
 
+    /// The endpoint, for others who ask it: a [`Resolver`](crate::follow::Resolver).
+    pub fn shared_transport(&self) -> Arc<T> {
+        self.requests.transport.clone()
+    }
+
     /// Talks to the upstream that was made with this source, if it runs.
     pub const fn upstream(&self) -> &upstream::Mailbox {
         &self.upstream

@@ -34,7 +34,8 @@ impl Default for Config {
 
 /// What a resolver works with.
 pub struct Parts<T, L, X, C> {
-    /// The upstream.
+    /// The upstream, such as
+    /// [`CertifiedSource::shared_transport`](crate::CertifiedSource::shared_transport).
     pub transport: T,
     /// The execution layer, which is asked first.
     pub execution: L,
