@@ -56,6 +56,8 @@ pub enum Rule {
     Certificate,
     /// A certificate of an epoch that is not known has the boundaries on the way there fetched.
     Walk,
+    /// Two finalizations of one height that both verify are reported.
+    Contradiction,
     /// What was said of a chain's keys too long ago is not trusted.
     TrustAge,
     /// A boundary is durable before its delivery is acknowledged.

@@ -83,6 +83,7 @@ mutants! {
     a_prune_that_hides_where_proposed_stands_is_seen: Baseline => "announced",
     a_certificate_that_does_not_verify_is_seen: Certificate => "ancestry",
     an_epoch_that_nobody_fetches_is_seen: Walk => "liveness",
+    a_second_finalization_that_is_not_told_is_seen: Contradiction => "contradiction",
     a_certificate_that_is_checked_again_is_seen: CheckedOnce => "certificates",
     a_follower_that_one_lie_ends_is_seen: OtherGenesis => "faults",
     a_search_for_what_is_known_is_seen: ParentTells => "cost",
@@ -108,7 +109,7 @@ mutants! {
 }
 
 /// Rules that only the runner of the world can check.
-const BY_THE_WORLD: [&str; 4] = ["liveness", "wakes", "cost", "leaks"];
+const BY_THE_WORLD: [&str; 5] = ["liveness", "wakes", "cost", "contradiction", "leaks"];
 
 #[test]
 fn every_checker_is_seen_to_fail() {

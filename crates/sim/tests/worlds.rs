@@ -1,7 +1,7 @@
 //! A short run of what `tidewatch-sim` does for hours.
 
 use std::thread;
-use tidewatch_sim::world::{Mix, Tally, run};
+use tidewatch_sim::world::{Mix, Tally, Withholds, run};
 
 /// Number of worlds.
 const SEEDS: u64 = 200;
@@ -45,6 +45,17 @@ fn worlds_that_broke_a_rule_break_none() {
         let violation = run(seed, false).violation;
         assert!(violation.is_none(), "seed {seed}: {violation:#?}");
     }
+}
+
+#[test]
+fn ends_of_epochs_are_withheld_and_contradicted_in_some_worlds() {
+    let plots: Vec<_> =
+        (0..1_000).map(Mix::of).filter(|mix| mix.certified).map(|mix| mix.plot).collect();
+    let withhold = |what| plots.iter().filter(|plot| plot.withholds == what).count();
+    let withheld = [Withholds::Certificates, Withholds::Blocks].map(withhold);
+    assert!(withheld.iter().all(|count| *count > 10), "{withheld:?}");
+    let contradict = plots.iter().filter(|plot| plot.contradicts).count();
+    assert!(contradict > 20, "{contradict}");
 }
 
 #[test]

@@ -301,7 +301,9 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
             Learned::New => Ok(Some(epoch)),
             Learned::Again => Ok(None),
             Learned::Conflict(conflict) => {
-                self.0.conflict.lock().first.get_or_insert(conflict);
+                if Rule::Contradiction.kept() {
+                    self.0.conflict.lock().first.get_or_insert(conflict);
+                }
                 Ok(None)
             }
             Learned::OtherKey => Err(Error::OtherKey { block, epoch }),

@@ -76,6 +76,7 @@ impl World {
         let network = Network {
             validators: self.validators.clone(),
             truth: self.truth.clone(),
+            scene: self.scene.clone(),
             traffic: Arc::default(),
             sent: Arc::default(),
         };

@@ -5,10 +5,10 @@ use super::{
     life::{Process, STOP},
     millis,
 };
-use crate::watch::Asked;
+use crate::{scripted::chain::TestBlock, watch::Asked};
 use commonware_runtime::{Clock as _, deterministic};
 use std::time::Duration;
-use tidewatch_core::Height;
+use tidewatch_core::{Block as _, Height, State, Tier, TipSet};
 use tidewatch_stream::Mode;
 
 /// Maximum delay between a doorbell and the pass that it wakes: shorter than any poll interval.
@@ -164,6 +164,56 @@ impl World {
             self.watch.broken("cost", detail);
         }
         kept && self.watch.violation().is_none()
+    }
+
+    /// Validators that finalize a second block where an epoch ended contradict themselves: the follower says
+    /// so, and neither its tips nor its epochs move.
+    pub(super) async fn contradicted(
+        &mut self,
+        context: &deterministic::Context,
+        process: &mut Process,
+    ) -> bool {
+        if !self.mix.certified || !self.mix.plot.contradicts {
+            return true;
+        }
+        let now = millis(context.current());
+        let second = {
+            let mut truth = self.truth.lock();
+            let length = self.mix.habits.epoch;
+            let next = truth.now().chain.tip() + 1;
+            truth.grow((next + 1).next_multiple_of(length) - next, now);
+            truth.settle();
+            let chain = &truth.now().chain;
+            let below = chain.at(chain.tip() - 1).digest;
+            TestBlock::new(chain.tip(), '%', below)
+        };
+        let stood = self.stood(context, process).await;
+        if stood.block(Tier::Finalized).map(|block| block.height) != Some(second.reference().height)
+        {
+            self.watch.broken("liveness", format!("the end of an epoch is not taken: {stood:?}"));
+            return false;
+        }
+        self.scene.contradict(second);
+        for _ in 0..PASSES {
+            let stands = self.stood(context, process).await;
+            if stands != stood || self.watch.violation().is_some() {
+                self.watch.broken("contradiction", format!("from {stood:?} to {stands:?}"));
+                return false;
+            }
+            if process.follower.heads().current().status.state == State::Conflicted {
+                return true;
+            }
+        }
+        self.watch.broken("contradiction", "nobody says that finality is contradicted".into());
+        false
+    }
+
+    /// Where the view stands after a pass that asked for the tip.
+    async fn stood(&self, context: &deterministic::Context, process: &Process) -> TipSet {
+        // A cached tip must expire before the source fetches a new one.
+        context.sleep(self.mix.silence).await;
+        let _ = process.follower.sync().await;
+        process.store.watermarks().map_or_else(|_| TipSet::unknown(), |marks| marks.tips)
     }
 
     /// Every actor ends when it is stopped, and no task or connection is left.

@@ -2,6 +2,7 @@
 
 use super::{
     node::{Node, Personality},
+    plot::Scene,
     truth::{Truth, View},
 };
 use crate::scripted::{
@@ -130,6 +131,8 @@ pub struct Network {
     pub validators: Arc<Validators>,
     /// True state of the chain.
     pub truth: Arc<Mutex<Truth>>,
+    /// What happens where epochs end.
+    pub scene: Scene,
     /// Traffic of all endpoints.
     pub traffic: Arc<Mutex<Traffic>>,
     /// Certificates sent so far, each with its block.
@@ -192,14 +195,33 @@ impl<E: Clock> Desk<'_, E> {
         [certificate, block.encode()].concat().into()
     }
 
+    /// Whether `block` ends an epoch, and that is withheld: as an answer by its digest, or with its certificate.
+    fn withheld(&self, block: &TestBlock, by_digest: bool) -> bool {
+        let network = self.network;
+        network.validators.ends(block.reference().height)
+            && network.scene.withholds(by_digest, self.node.now_ms())
+    }
+
+    /// A finalization by validators that had finalized another block at that height.
+    fn contradiction(&self) -> Option<Bytes> {
+        let block = self.network.scene.contradiction()?;
+        let BlockRef { height, digest } = block.reference();
+        let epoch = self.network.validators.epoch(height);
+        let round = Round::new(epoch, ViewNumber::new(u64::from(u32::MAX) + height.get()));
+        let certificate = self.certificate(CertificateKind::Finalized, round, digest, true);
+        Some([certificate, block.encode()].concat().into())
+    }
+
     /// The honest response to `key` in `view`.
     fn answer(&self, view: &View, key: Key) -> Option<Bytes> {
         let blocks = view.chain.blocks();
         let finalized = view.tips.block(Tier::Finalized).map(|tip| tip.height.get());
         let at = |height: u64| blocks.get(height as usize).filter(|_| height > 0);
         match key {
+            Key::LatestFinalization if let Some(second) = self.contradiction() => Some(second),
             Key::LatestFinalization => finalized
                 .and_then(at)
+                .filter(|block| !self.withheld(block, false))
                 .map(|block| self.certified(CertificateKind::Finalized, block)),
             Key::LatestNotarization => {
                 at(view.chain.tip()).map(|block| self.certified(CertificateKind::Notarized, block))
@@ -210,12 +232,13 @@ impl<E: Clock> Desk<'_, E> {
                 let own = block.reference().digest.0[31] % BY_A_DESCENDANT != 0;
                 // No block of an epoch follows its last one, so that has one of its own.
                 let own = own || self.network.validators.ends(height);
-                (own || height.get() == finalized)
+                ((own || height.get() == finalized) && !self.withheld(block, false))
                     .then(|| self.certified(CertificateKind::Finalized, block))
             }
             Key::Digest(digest) => {
                 let same = |block: &&TestBlock| block.reference().digest == digest;
-                blocks.iter().rev().find(same).map(|block| block.encode())
+                let block = blocks.iter().rev().find(same);
+                block.filter(|block| !self.withheld(block, true)).map(|block| block.encode())
             }
         }
     }

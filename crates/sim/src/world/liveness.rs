@@ -31,6 +31,7 @@ impl World {
         if self.converge(context, &mut process).await
             && self.wakes(context, &mut process).await
             && self.cost(context, &mut process).await
+            && self.contradicted(context, &mut process).await
         {
             self.stop(context, process).await;
         }
@@ -38,6 +39,7 @@ impl World {
 
     /// At least one upstream is healed; of the others, any may be dead, or go on with what is of no use.
     fn heal(&mut self, process: &Process) {
+        self.scene.heal();
         let core = self.rng.random_range(0..process.nodes.len());
         for (nth, node) in process.nodes.iter().enumerate() {
             let stubborn =

@@ -1,6 +1,6 @@
 //! Parameters of a world, drawn from a seed: anything from fault-free to hostile.
 
-use super::{consumer::Temper, node::Personality, truth::Habits};
+use super::{consumer::Temper, node::Personality, plot::Plot, truth::Habits};
 use crate::host::Odds;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::{
@@ -105,6 +105,8 @@ pub struct Mix {
     pub machine: Machine,
     /// A second follower, if there is one.
     pub abroad: Option<Abroad>,
+    /// What happens where epochs end, on a certified chain.
+    pub plot: Plot,
 }
 
 impl Mix {
@@ -126,13 +128,15 @@ impl Mix {
         let seconds = |rng: &mut StdRng, low: u64, high: u64| {
             Duration::from_secs(rng.random_range(low..=high))
         };
+        let habits = habits(rng, certified);
         Self {
             seed,
             hostility,
             ladder,
             has,
             young: certified || rng.random_bool(0.5),
-            habits: habits(rng, certified),
+            habits,
+            plot: Plot::of(seed, habits.epoch, hostility),
             certified,
             request_timeout: Duration::from_millis(rng.random_range(300..2_000)),
             silence: seconds(rng, 2, 10),

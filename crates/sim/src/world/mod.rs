@@ -25,7 +25,9 @@
 //! 3. *Wakes*: a doorbell wakes a pass at once; without a doorbell, the poll interval does.
 //! 4. *Cost*: in the healed world, the calls and certificates of a quiet pass, a new block, a range of
 //!    blocks and a reorg are counted and compared with the budget.
-//! 5. *End*: every actor is stopped; no task and no connection may be left.
+//! 5. *Contradiction*, on some certified chains: the validators finalize a second block where an epoch ended. The
+//!    follower says so, and stays where it is.
+//! 6. *End*: every actor is stopped; no task and no connection may be left.
 
 mod certified;
 mod consumer;
@@ -36,6 +38,7 @@ mod life;
 mod liveness;
 mod mix;
 mod node;
+mod plot;
 mod rpc;
 mod traveller;
 mod truth;
@@ -44,6 +47,7 @@ pub use consumer::{Book, Books, Reader, Temper};
 pub use endpoint::{Endpoint, Network, Pushes, Traffic, Validators};
 pub use mix::{Abroad, Machine, Mix};
 pub use node::{Health, Node, Personality};
+pub use plot::{Plot, Scene, Withholds};
 pub use rpc::RpcSource;
 pub use truth::{Habits, Truth, View};
 
@@ -113,6 +117,7 @@ struct World {
     mix: Mix,
     truth: Arc<Mutex<Truth>>,
     validators: Arc<Validators>,
+    scene: Scene,
     watch: Watch,
     books: Vec<Arc<Mutex<Books>>>,
     /// What the consumer has with it that goes from log to log.
@@ -153,8 +158,9 @@ pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
         .with_storage_fault_config(left_by_a_crash(&mix));
     let validators = Arc::new(Validators::new(mix.habits.epoch));
     let tally = Tally::default();
-    let (lost, luggage) = (None, Arc::default());
-    let mut world = World { mix, truth, validators, watch, books, luggage, rng, lost, tally };
+    let (lost, luggage, scene) = (None, Arc::default(), Scene::new(mix.plot));
+    let mut world =
+        World { mix, truth, validators, scene, watch, books, luggage, rng, lost, tally };
     let mut runner = deterministic::Runner::new(config);
     let mut life = 0;
     loop {

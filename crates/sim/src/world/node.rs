@@ -199,7 +199,7 @@ impl<E: Clock> Node<E> {
         self.clock.sleep(duration).await;
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         super::millis(self.clock.current())
     }
 

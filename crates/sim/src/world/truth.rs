@@ -234,6 +234,12 @@ impl Truth {
         self.tell();
     }
 
+    /// Everything is final now.
+    pub fn settle(&mut self) {
+        self.heights[Tier::Finalized.index()] = self.now.chain.tip();
+        self.tell();
+    }
+
     /// Replaces the last `depth` blocks, limited by finality, with one block more than it removes.
     /// Returns the number of blocks replaced.
     pub fn reorg(&mut self, depth: u64, now_ms: u64) -> u64 {
