@@ -78,7 +78,7 @@ pub fn runner() -> Runner {
 
 /// Chain info of the stores of the targets.
 pub fn chain_info() -> ChainInfo {
-    let chain = ChainId::new("fuzz:1").expect("printable");
+    let id = ChainId::new("fuzz:1").expect("printable");
     ChainInfo { id, genesis: AltoBlock::genesis().reference() }
 }
 

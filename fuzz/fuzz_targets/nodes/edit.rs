@@ -119,7 +119,7 @@ fn put(value: &mut Value, place: &str, new: impl FnOnce(&Value) -> Value) {
 fn around(value: &mut Value, place: &str, list: impl FnOnce(&mut Vec<Value>, usize)) {
     let Some((outer, item)) = place.rsplit_once('/') else { return };
     match value.pointer_mut(outer) {
-        Some(Value::Object(map)) => drop(map.shift_remove(item)),
+        Some(Value::Object(map)) => drop(map.remove(item)),
         Some(Value::Array(items)) => list(items, item.parse().expect("as counted")),
         _ => {}
     }
