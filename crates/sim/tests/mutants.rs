@@ -56,7 +56,11 @@ macro_rules! mutants {
             | Rule::VerifiedFirst
             | Rule::InOrder
             | Rule::InputsFirst
-            | Rule::ProofFirst => BY_A_TEST,
+            | Rule::ProofFirst
+            | Rule::ProvenBound
+            | Rule::WholeEpochs
+            | Rule::PruneClamp
+            | Rule::Ticker => BY_A_TEST,
         };
     };
 }
