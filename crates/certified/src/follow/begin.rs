@@ -11,7 +11,7 @@ use commonware_consensus::{simplex::types::Finalization, types::Epoch};
 use commonware_cryptography::certificate::Provider;
 use commonware_runtime::Clock;
 use rand::Rng;
-use tidewatch_core::{Backoff, Block as _, BlockRef, Digest, Fault, Height, Rule, Severity};
+use tidewatch_core::{Backoff, Block as _, BlockRef, Digest, Fault, Height, Rule};
 use tracing::{debug, info};
 
 /// What a start found.
@@ -180,11 +180,7 @@ where
             Err(fault) if fault.severity().is_fatal() => return Err(fault),
             Err(fault) => {
                 metrics.failures.inc();
-                // Another answer may be better, but it has to come from somewhere.
-                let wait = match fault.severity() {
-                    Severity::Behind => config.backoff_cap,
-                    _ => backoff.fail(context),
-                };
+                let wait = backoff.fail(context);
                 debug!(%fault, ?wait, "the newest boundary is not proved yet");
                 context.sleep(wait).await;
             }

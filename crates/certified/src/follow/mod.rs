@@ -18,6 +18,22 @@
 //! beside your own (commonware's `Reporters`). The marshal counts a block as delivered once both acknowledged
 //! it. What it asks for is served by the [`resolver`].
 //!
+//! # Wiring
+//!
+//! ```text
+//! schemes            Schemes::new, Keeper::open, Schemes::fresh: what is known, and not for too long
+//! source, upstream   open(.., epochs: schemes)
+//! marshal            Actor::init(.., provider: schemes, start: Genesis)
+//! driver, mailbox    FollowDriver::new(.., marshal, schemes, execution, source)
+//! resolver           Resolver::new(.., source.shared_transport(), execution, schemes, the marshal's handler)
+//!
+//! source.report_to(mailbox.finality())
+//! marshal.start_unbuffered(Reporters::from((mailbox.updates(..), yours)), (receiver, resolver))
+//! keeper, resolver, upstream and driver are started, and supervised; the marshal ends with the driver
+//! ```
+//!
+//! `tests/marshal.rs` of the repository does it for an alto network.
+//!
 //! # A start
 //!
 //! Four things must agree that may not after a crash: the execution layer, the marshal, the table of epochs, and
