@@ -1,12 +1,15 @@
-//! A process that is killed again and again, at moments that a seed gives.
+//! A process that is killed again and again, at moments that a seed gives; of what it had not synced, anything may
+//! be left.
 
 use super::world::{Act, Executed, Setup, endpoint, launch, quiet};
 use crate::{CertificateKind, Known, Push, epochs::tests::world::Epoched};
 use bytes::Bytes;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Clock as _, Runner as _, deterministic, reschedule};
+use commonware_utils::Probability;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::time::Duration;
+use tidewatch_sim::host::Odds;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Heights 4, 9, 14 and so on are boundaries: every second block or so is near one.
@@ -48,18 +51,35 @@ async fn life(context: deterministic::Context, setup: Setup, tip: Bytes, wait: W
     }
 }
 
+/// What of the bytes that were not synced is left: nothing, the first ones, or any of them.
+fn left_by_a_crash(rng: &mut StdRng) -> deterministic::FaultConfig {
+    let kept = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=100) };
+    let mode = match rng.random_bool(0.5) {
+        true => deterministic::PartialWriteMode::Subset,
+        false => deterministic::PartialWriteMode::Prefix,
+    };
+    let rate = |percent| Probability::new(percent, 100).unwrap();
+    let write =
+        deterministic::WriteConfig { failure_rate: rate(0), retention_rate: rate(kept), mode };
+    deterministic::FaultConfig::default().write(write)
+}
+
 pub(super) fn killed(seed: u64, skip: bool) {
     let chain = Epoched::new(LENGTH, vec![0, 1, 1, 2, 3, 4, 4], TIP, false);
     let mut rng = StdRng::seed_from_u64(seed);
     // Below a block that was skipped to there is none that could be the durable one.
     let lag = if skip { 0 } else { rng.random_range(0..3) };
     let execution = Executed::lagging(&chain, lag);
-    let config = deterministic::Config::default().with_seed(seed);
+    let config = deterministic::Config::default()
+        .with_seed(seed)
+        .with_storage_fault_config(left_by_a_crash(&mut rng));
     let mut runner = deterministic::Runner::new(config);
     let tip = chain.certified(CertificateKind::Finalized, TIP);
+    let slow_disk = Odds { rate: rng.random_range(0.0..1.0), longest: Duration::from_millis(50) };
     let setup = || {
         let mut setup = Setup::new(&chain, &execution);
         setup.config.skip = skip;
+        setup.slow_disk = slow_disk;
         setup
     };
     for _ in 0..12 {

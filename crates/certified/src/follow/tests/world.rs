@@ -33,6 +33,7 @@ use commonware_storage::{archive::prunable, translator::TwoCap};
 use commonware_utils::{Acknowledgement as _, NZU64, NZUsize, channel::mpsc, sync::Mutex};
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Running};
+use tidewatch_sim::host::{Host, Odds};
 
 pub(super) type Source = CertifiedSource<Context, Arc<Scripted>, TestSchemes, TestBlock>;
 type RealMarshal = MarshalMailbox<TestScheme, Standard<TestBlock>, TestBlock>;
@@ -242,6 +243,8 @@ pub(super) struct Setup {
     pub(super) anchor: u64,
     /// Whether boundaries are kept.
     pub(super) keeps: bool,
+    /// How long the disk of the boundaries may take.
+    pub(super) slow_disk: Odds,
     /// Blocks that the marshal delivers without an acknowledgement.
     pub(super) acks_max: NonZeroUsize,
 }
@@ -251,7 +254,8 @@ impl Setup {
         let config = Config::default();
         let (chain, execution) = (chain.clone(), execution.clone());
         let (name, acks_max) = ("node", NZUsize!(1));
-        Self { name, chain, execution, config, anchor: 0, keeps: true, acks_max }
+        let slow_disk = Odds::default();
+        Self { name, chain, execution, config, anchor: 0, keeps: true, slow_disk, acks_max }
     }
 }
 
@@ -288,14 +292,16 @@ fn archive<C>(name: &str, cache: &CacheRef, codec_config: C) -> prunable::Config
 
 /// Starts a node on what the disk of `context` holds. `answers` is its upstream.
 pub(super) async fn launch(context: &Context, setup: &Setup, transport: Arc<Scripted>) -> Node {
-    let Setup { name, chain, execution, config, anchor, keeps, acks_max } = setup;
+    let Setup { name, chain, execution, config, anchor, keeps, slow_disk, acks_max } = setup;
     let context = &context.child(name);
     let schemes = chain.schemes(*anchor);
     let keeper = match keeps {
         true => {
             let chain = ChainId::new("test:follow").unwrap();
             let config = keeper::Config { chain, partition: format!("{name}-epochs") };
-            let keeper = Keeper::open(context.child("keeper"), config, &schemes).await.unwrap();
+            let (host, trouble) = Host::new(context.child("keeper"), 0);
+            trouble.slow_disk(*slow_disk);
+            let keeper = Keeper::open(host, config, &schemes).await.unwrap();
             Some(Running::start(keeper))
         }
         false => None,
