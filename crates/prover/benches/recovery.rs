@@ -65,7 +65,11 @@ fn main() {
         let handle = scheduler.start();
         let began = Instant::now();
         for first in (1..=BLOCKS).step_by(1_000) {
-            let new = |height| NewBlock { block: block(height), inputs: vec![7; 200].into() };
+            let new = |height| NewBlock {
+                block: block(height),
+                parent: block(height - 1).digest,
+                inputs: vec![7; 200].into(),
+            };
             mailbox.add((first..first + 1_000).map(new).collect()).await.expect("adds");
         }
         println!("{BLOCKS} blocks added in {:.1} s", began.elapsed().as_secs_f64());
@@ -88,7 +92,11 @@ fn main() {
         let (scheduler, mailbox) = opened.expect("opens");
         let handle = scheduler.start();
         let began = Instant::now();
-        let new = |height| NewBlock { block: block(height), inputs: vec![7; 200].into() };
+        let new = |height| NewBlock {
+            block: block(height),
+            parent: block(height - 1).digest,
+            inputs: vec![7; 200].into(),
+        };
         mailbox.add((1..=PROVEN).map(new).collect()).await.expect("adds");
         let all = |proven: &tidewatch_prover::scheduler::Proven| proven.tip == block(PROVEN);
         mailbox.proven().until(all).await.expect("is proven");

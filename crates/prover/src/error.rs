@@ -105,7 +105,9 @@ impl Reason for Error {
             Self::Damaged { .. } | Self::Table(_) => FaultKind::CorruptRecord,
             Self::File { .. } | Self::Journal(_) | Self::Closed => FaultKind::Disk,
             Self::Oversized { .. } => FaultKind::Oversized,
-            Self::NotAdded(NotAdded::Other { .. }) => FaultKind::NotLinked,
+            Self::NotAdded(NotAdded::Other { .. } | NotAdded::Unlinked { .. }) => {
+                FaultKind::NotLinked
+            }
             Self::NotAdded(NotAdded::Gap { .. }) => FaultKind::Missing,
             Self::NoJob(_) => FaultKind::Missing,
             Self::Rejected { .. } => FaultKind::InvalidCertificate,

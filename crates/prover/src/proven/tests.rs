@@ -218,6 +218,30 @@ fn a_prover_that_begins_anew_does_not_take_the_tier_back() {
     });
 }
 
+/// PS-29: a directory of a prover beside a store that was begun anew, on a chain that went another way meanwhile.
+#[test]
+fn a_feed_whose_log_was_begun_anew_forgets_what_is_not_on_the_chain() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 20);
+        let fork = chain.fork(15, 'b', 25);
+        let prover = Scripted::new(&context, "ten", 8, |key, _| match key.height() {
+            11.. => Fate::Sits,
+            _ => Fate::Proves(secs(1)),
+        });
+        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+        world.sleep(30).await;
+        assert_eq!(world.proven(), Some(10));
+        world.follower.stop(secs(5)).await.unwrap();
+        prover.script(|_, _| Fate::Proves(secs(1)));
+        prover.restart();
+        let world = World::new(&context, &fork, [25, 25, 0, 0], &prover).await;
+        assert_eq!(world.scheduler.proven().current().committed, chain.at(20));
+        world.sleep(60).await;
+        assert_eq!(world.follower.heads().current().block(Tier::Proven), Some(fork.at(25)));
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
 /// PS-62.
 #[test]
 fn a_range_says_how_far_its_finality_is() {

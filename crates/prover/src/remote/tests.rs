@@ -267,6 +267,7 @@ fn a_scheduler_proves_with_remote_provers_and_one_that_is_gone() {
         let handle = scheduler.start();
         let new = |height: u64| NewBlock {
             block: block(height).block,
+            parent: block(height - 1).block.digest,
             inputs: scripted::inputs(block(height - 1).block.digest, block(height).block),
         };
         mailbox.add((1..=30).map(new).collect()).await.unwrap();

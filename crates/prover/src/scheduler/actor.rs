@@ -1,17 +1,16 @@
 //! The scheduler's loop.
 
 use super::{
-    attempt::{Attempt, Begin, verify},
+    attempt::{Attempt, Begin},
     config::{Config, Parts},
-    ingress::{Answer, Listed, Mailbox, Message, NewBlock, Proven, Report},
+    ingress::{Mailbox, Message, Proven},
     metrics::Metrics,
 };
 use crate::{
-    Class, Error, Failure, Handle as JobHandle, Key, Offer, Program, Prover, Stopwatch, Time,
+    Error, Failure, Handle as JobHandle, Program, Prover, Stopwatch, Time,
     disk::Disk,
-    plan::{Added, Cancel, Claim, Job, Plan, ProverId, Stage, State, Taken, Token, Verdict},
+    plan::{Cancel, Claim, Plan, ProverId, Stage, Token},
 };
-use bytes::Bytes;
 use commonware_actor::mailbox::{self, Receiver};
 use commonware_macros::select_loop;
 use commonware_runtime::{ContextCell, Handle, Spawner, spawn_cell};
@@ -24,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{
-    Actor, BlockRef, Fault, Height, Stopper, Stopping, TierProof,
+    Actor, Fault, Stopper, Stopping, TierProof,
     watch::{self, watch},
     within,
 };
@@ -37,22 +36,22 @@ const LISTED_MAX: usize = 1_000;
 
 /// Has blocks proven: see the [module](super).
 pub struct Scheduler<E: Context, P> {
-    context: ContextCell<E>,
-    config: Config,
-    program: Arc<P>,
-    provers: Vec<Arc<dyn Prover>>,
-    plan: Plan,
-    disk: Disk<E>,
-    inbox: Receiver<Message>,
-    stop: Stopping,
+    pub(super) context: ContextCell<E>,
+    pub(super) config: Config,
+    pub(super) program: Arc<P>,
+    pub(super) provers: Vec<Arc<dyn Prover>>,
+    pub(super) plan: Plan,
+    pub(super) disk: Disk<E>,
+    pub(super) inbox: Receiver<Message>,
+    pub(super) stop: Stopping,
     /// Keeps the inbox open when all other mailboxes are gone.
-    own: Mailbox,
-    proven: watch::Sender<Proven>,
-    tasks: BTreeMap<Token, Handle<()>>,
-    resumed: Vec<(Claim, JobHandle)>,
-    stopwatch: Stopwatch,
-    metrics: Metrics,
-    about: String,
+    pub(super) own: Mailbox,
+    pub(super) proven: watch::Sender<Proven>,
+    pub(super) tasks: BTreeMap<Token, Handle<()>>,
+    pub(super) resumed: Vec<(Claim, JobHandle)>,
+    pub(super) stopwatch: Stopwatch,
+    pub(super) metrics: Metrics,
+    pub(super) about: String,
 }
 
 impl<E: Context, P> fmt::Debug for Scheduler<E, P> {
@@ -208,12 +207,12 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
         Ok(wake.clamp(Duration::from_millis(1), TICK))
     }
 
-    fn now(&mut self) -> Time {
+    pub(super) fn now(&mut self) -> Time {
         self.stopwatch.now(&*self.context)
     }
 
     /// Moves the tip over every proof that is there: the one place where that is done.
-    async fn commit(&mut self) -> Result<(), Error> {
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
         while let Some((key, _)) = self.plan.due() {
             self.disk.commit(&key).await?;
             let now = self.now();
@@ -226,7 +225,7 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
     }
 
     /// Lets everybody know where the tip stands.
-    async fn publish(&mut self) -> Result<(), Error> {
+    pub(super) async fn publish(&mut self) -> Result<(), Error> {
         let (tip, committed) = (self.plan.proven(), self.plan.committed());
         let known = self.own.proven.current();
         let proof = if known.tip == tip && known.proof.is_some() {
@@ -240,7 +239,7 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
         Ok(())
     }
 
-    fn begin(&mut self, claim: Claim, begin: Begin) {
+    pub(super) fn begin(&mut self, claim: Claim, begin: Begin) {
         let Claim { token, key, prover, .. } = claim;
         let (Some(prover), Some(parent)) =
             (self.provers.get(prover.0).cloned(), self.plan.parent(&key))
@@ -264,7 +263,7 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
     }
 
     /// Ends an attempt whose slot is given back. One that was not submitted yet learns it when it is.
-    fn cancel(&mut self, cancel: Cancel) {
+    pub(super) fn cancel(&mut self, cancel: Cancel) {
         let Cancel { token, prover, handle } = cancel;
         let task = self.tasks.remove(&token);
         if let Some(handle) = handle {
@@ -273,7 +272,7 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
         }
     }
 
-    fn release(&self, prover: ProverId, handle: JobHandle) {
+    pub(super) fn release(&self, prover: ProverId, handle: JobHandle) {
         let Some(prover) = self.provers.get(prover.0).cloned() else { return };
         let call = self.config.call;
         self.context.child("release").spawn(move |context| async move {
@@ -312,228 +311,6 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
             }
         }
         Ok(())
-    }
-
-    /// Answers a request. What concerns the disk as such ends the scheduler too.
-    fn answer<T>(&self, answer: Answer<T>, result: Result<T, Error>) -> Result<(), Error> {
-        let fatal = matches!(
-            result,
-            Err(Error::File { .. } | Error::Journal(_) | Error::Closed | Error::Table(_))
-        );
-        let _ = answer.send(result.map_err(|error| Fault::new(self.about.clone(), error)));
-        // The next write fails with what is wrong: a table that a write failed on is closed.
-        if fatal { Err(Error::Closed) } else { Ok(()) }
-    }
-
-    async fn add(&mut self, blocks: Vec<NewBlock>) -> Result<(), Error> {
-        let now = self.now();
-        let program = self.program.id();
-        let mut fresh: Vec<(Key, Bytes)> = Vec::with_capacity(blocks.len());
-        for NewBlock { block, inputs } in blocks {
-            let above = fresh.last().map_or(self.plan.committed(), |(key, _)| key.block);
-            match self.plan.follows(block, above)? {
-                Added::New => fresh.push((Key { block, program }, inputs)),
-                Added::Exists => {}
-            }
-        }
-        for job in self.disk.add(&fresh).await? {
-            let proof = if let State::Proved(proof) = job.state { Some(proof) } else { None };
-            self.plan.add(job.key, job.inputs, proof, now)?;
-        }
-        self.publish().await
-    }
-
-    async fn prune(&mut self, to: BlockRef) -> Result<(), Error> {
-        self.disk.prune(to).await?;
-        let removed = self.plan.prune(to);
-        removed.cancels.into_iter().for_each(|cancel| self.cancel(cancel));
-        self.publish().await
-    }
-
-    async fn requeue(&mut self, height: Height) -> Result<BlockRef, Error> {
-        let now = self.now();
-        let key = self.plan.requeue(height, now)?;
-        self.disk
-            .change(&key, |job| {
-                (job.state, job.logical) = (State::Open, 0);
-            })
-            .await?;
-        Ok(key.block)
-    }
-
-    /// Has a proof from elsewhere verified, and reported as that of an attempt is.
-    fn supply(&self, height: Height, proof: Bytes, answer: Answer<()>) {
-        let wanted = self.plan.wanted(height).map_err(Error::from);
-        let wanted = wanted.and_then(|key| {
-            let max = self.config.disk.proof_max;
-            let bytes = proof.len() as u64;
-            if bytes > max {
-                return Err(Error::Oversized { what: "the proof", block: key.block, bytes, max });
-            }
-            self.plan.parent(&key).map(|parent| (key, parent)).ok_or(Error::Closed)
-        });
-        let about = self.about.clone();
-        let (key, parent) = match wanted {
-            Ok(wanted) => wanted,
-            Err(error) => return drop(answer.send(Err(Fault::new(about, error)))),
-        };
-        let (program, mailbox) = (self.program.clone(), self.own.clone());
-        self.context.child("supply").spawn(move |context| async move {
-            match verify(&context, &program, (parent, key.block), proof).await {
-                Ok(proof) => {
-                    let answer = Some(answer);
-                    let report = Report::Proved { key, token: None, proof, answer };
-                    let _ = mailbox.sender.enqueue(Message::Report(report));
-                }
-                Err(reason) => {
-                    let error = Error::Rejected { block: key.block, reason };
-                    let _ = answer.send(Err(Fault::new(about, error)));
-                }
-            }
-        });
-    }
-
-    fn listed(&self, job: &Job) -> Listed {
-        let name = |prover: ProverId| self.plan.provers().get(prover.0).map(|p| p.name.clone());
-        Listed {
-            block: job.key.block,
-            stage: job.stage(),
-            attempts: job.attempts,
-            logical: job.logical,
-            failure: match &job.state {
-                State::Poisoned(reason) => Some(reason.clone()),
-                State::Open | State::Proved(_) => job.failure.clone(),
-            },
-            provers: job.leases().iter().filter_map(|lease| name(lease.prover)).collect(),
-        }
-    }
-
-    fn offered(&mut self, prover: ProverId, offer: Result<Offer, Failure>) {
-        let Some(name) = self.plan.provers().get(prover.0).map(|prover| prover.name.clone()) else {
-            return;
-        };
-        match offer {
-            Ok(offer) => {
-                let known = self.plan.provers()[prover.0].deadline;
-                self.plan.advertise(prover, offer);
-                let now = self.now();
-                let status = self.plan.status(now).provers.into_iter().nth(prover.0);
-                if let Some(warning) = status.and_then(|status| status.warning)
-                    && known != offer.deadline
-                {
-                    warn!(prover = %name, %warning, "a proof that takes longer can never succeed");
-                }
-            }
-            Err(failure) => debug!(prover = %name, %failure, "offers nothing"),
-        }
-    }
-
-    async fn report(&mut self, report: Report) -> Result<(), Error> {
-        let now = self.now();
-        match report {
-            Report::Alive(token) => {
-                self.plan.alive(token, now);
-            }
-            Report::Submitted { token, handle, wanted } => {
-                let is_wanted = self.plan.submitted(token, handle.clone(), now);
-                if is_wanted && let Some((key, name)) = self.lease(token) {
-                    self.disk.change(&key, |job| job.handles.push((name, handle))).await?;
-                }
-                let _ = wanted.send(is_wanted);
-            }
-            Report::Failed { token, failure } => {
-                self.tasks.remove(&token);
-                self.failed(token, &failure).await?;
-            }
-            Report::Proved { key, token, proof, answer } => {
-                self.proved(key, token, proof).await?;
-                if let Some(answer) = answer {
-                    let _ = answer.send(Ok(()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The job and the prover's name of an attempt that holds a slot.
-    fn lease(&self, token: Token) -> Option<(Key, String)> {
-        self.plan.lease_of(token).and_then(|(key, lease)| {
-            let name = self.plan.provers().get(lease.prover.0)?.name.clone();
-            Some((key, name))
-        })
-    }
-
-    async fn failed(&mut self, token: Token, failure: &Failure) -> Result<(), Error> {
-        let lease = self.plan.lease_of(token).map(|(key, lease)| (key, lease.clone()));
-        let now = self.now();
-        let verdict = self.plan.failed(token, failure, now, &mut *self.context);
-        let Some((key, lease)) = lease else { return Ok(()) };
-        debug!(block = %key, %failure, ?verdict, "attempt failed");
-        let poisoned = match &verdict {
-            Verdict::Poisoned(reason) => {
-                warn!(block = %key, %reason, "poisoned: nothing above it is proven until it is");
-                Some(State::Poisoned(reason.clone()))
-            }
-            _ => None,
-        };
-        // What has not changed on disk is not written.
-        let handle = lease.handle;
-        if failure.class() != Class::Logical && handle.is_none() {
-            return Ok(());
-        }
-        let logical = self.plan.job(key.block.height).map_or(0, |job| job.logical);
-        self.disk
-            .change(&key, |job| {
-                job.logical = logical;
-                job.state = poisoned.unwrap_or_else(|| job.state.clone());
-                if let Some(handle) = &handle {
-                    job.handles.retain(|(_, ours)| ours != handle);
-                }
-            })
-            .await
-    }
-
-    /// Takes in a proof that verified: durably, then in the plan; then provers may forget it.
-    async fn proved(&mut self, key: Key, token: Option<Token>, proof: Bytes) -> Result<(), Error> {
-        let lease = token.and_then(|token| self.plan.lease_of(token));
-        let ours = lease.and_then(|(_, lease)| Some((lease.prover, lease.handle.clone()?)));
-        let stored = self.disk.proved(&key, &proof).await?;
-        let now = self.now();
-        let taken = match stored {
-            Some(stored) => self.plan.proved(&key, token, stored, now),
-            None => self.plan.proved(&key, token, crate::Stored::of(&proof), now),
-        };
-        if let Some(token) = token {
-            self.tasks.remove(&token);
-        }
-        if let Some((prover, handle)) = ours {
-            self.release(prover, handle);
-        }
-        if let Taken::Proved(cancels) = taken {
-            cancels.into_iter().for_each(|cancel| self.cancel(cancel));
-        }
-        self.commit().await
-    }
-
-    /// Asks each prover what it offers, now and then.
-    fn ask_for_offers(&self) -> Vec<Handle<()>> {
-        let ask = |(at, prover): (usize, &Arc<dyn Prover>)| {
-            let (prover, mailbox) = (prover.clone(), self.own.clone());
-            let (call, every) = (self.config.call, self.config.offers);
-            self.context.child("offers").spawn(move |context| async move {
-                loop {
-                    let offer = within(&context, call, prover.offer()).await;
-                    let silent = || Err(Failure::Unavailable(format!("no answer within {call:?}")));
-                    let offer = offer.unwrap_or_else(silent);
-                    let message = Message::Offer { prover: at, offer };
-                    if !mailbox.sender.enqueue(message).accepted() {
-                        return;
-                    }
-                    context.sleep(every).await;
-                }
-            })
-        };
-        self.provers.iter().enumerate().map(ask).collect()
     }
 }
 

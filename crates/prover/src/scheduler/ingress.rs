@@ -8,13 +8,15 @@ use bytes::Bytes;
 use commonware_actor::mailbox::{Policy, Sender};
 use commonware_utils::channel::oneshot;
 use std::collections::VecDeque;
-use tidewatch_core::{BlockRef, Fault, Height, Stopper, TierProof, watch::Receiver};
+use tidewatch_core::{BlockRef, Digest, Fault, Height, Stopper, TierProof, watch::Receiver};
 
 /// A block to prove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewBlock {
     /// The block.
     pub block: BlockRef,
+    /// The digest of the block below it.
+    pub parent: Digest,
     /// What a prover needs of it.
     pub inputs: Bytes,
 }
@@ -137,7 +139,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// A block that does not follow the highest one, or stands beside one that is there; inputs that are too
+    /// A block that does not follow the highest one, does not stand on it, or stands beside one that is there; inputs that are too
     /// large; the disk; a scheduler that has stopped. Blocks before the one that was refused may be added.
     ///
     /// # Cancel safety

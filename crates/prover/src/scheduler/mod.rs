@@ -43,6 +43,8 @@ mod attempt;
 mod config;
 mod ingress;
 mod metrics;
+mod reports;
+mod requests;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -211,7 +211,7 @@ fn inputs_of_another_block_reach_no_prover() {
     simulate(|context| async move {
         let prover = Scripted::honest(&context, 1, 1);
         let running = Running::start(&context, &[&prover], config()).await;
-        let wrong = NewBlock { block: key(1, 0).block, inputs: block(2, 0, 0).inputs };
+        let wrong = NewBlock { inputs: block(2, 0, 0).inputs, ..block(1, 0, 0) };
         running.mailbox.add(vec![wrong]).await.unwrap();
         running.sleep(300).await;
         assert_eq!(prover.submitted(), [0_u64; 0]);
@@ -307,6 +307,9 @@ fn a_block_that_is_added_again_is_one_job_and_lists_page_without_a_gap() {
         assert!(gap.to_string().contains("does not follow"), "{gap}");
         let other = running.mailbox.add(vec![block(9, 3, 9)]).await.unwrap_err();
         assert!(other.to_string().contains("is not the block at its height"), "{other}");
+        let beside = NewBlock { parent: Digest([5; 32]), ..block(311, 0, 0) };
+        let beside = running.mailbox.add(vec![beside]).await.unwrap_err();
+        assert!(beside.to_string().contains("does not stand on 310:"), "{beside}");
         running.stop().await;
     });
 }

@@ -39,7 +39,8 @@ fn config() -> Config {
 fn block(height: u64, fork: u8, from: u64) -> NewBlock {
     let at = |height| key(height, if height >= from { fork } else { 0 }).block;
     let block = at(height);
-    NewBlock { block, inputs: scripted::inputs(at(height - 1).digest, block) }
+    let parent = at(height - 1).digest;
+    NewBlock { block, parent, inputs: scripted::inputs(parent, block) }
 }
 
 fn good_proof(height: u64) -> Bytes {

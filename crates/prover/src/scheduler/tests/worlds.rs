@@ -21,7 +21,8 @@ impl Blocks {
 
     fn new_block(&self, height: u64) -> NewBlock {
         let block = self.at(height);
-        NewBlock { block, inputs: scripted::inputs(self.at(height - 1).digest, block) }
+        let parent = self.at(height - 1).digest;
+        NewBlock { block, parent, inputs: scripted::inputs(parent, block) }
     }
 }
 
