@@ -88,6 +88,10 @@ pub enum Rule {
     Conflicted,
     /// An actor ends when it is asked to stop.
     Stop,
+    /// What an execution client has put aside is not acknowledged.
+    PutAside,
+    /// The floor of an execution layer is what the client would have after a crash.
+    LayerFloor,
     /// Only a durable acknowledgement moves a consumer's position.
     DurableAck,
     /// Events that a consumer failed to handle are delivered again.

@@ -50,6 +50,8 @@ macro_rules! mutants {
             $(Rule::$rule => $by,)*
             // `tidewatch-certified`, around a marshal.
             Rule::TrustAge | Rule::BoundaryFirst | Rule::NoSkip | Rule::Durable => BY_A_TEST,
+            // `tidewatch-execution`.
+            Rule::PutAside | Rule::LayerFloor => BY_A_TEST,
             // `tidewatch-prover`.
             Rule::HeadFirst
             | Rule::Fenced

@@ -2,7 +2,7 @@
 
 use crate::{ExecutionError, Forkchoice, Order, Payload, Standing, Target, Verdict, floor::Floor};
 use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
-use tidewatch_core::{BlockRef, Fault, Height};
+use tidewatch_core::{BlockRef, Fault, Height, Rule};
 
 /// A call to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,9 @@ pub(super) struct Plan<P, W> {
     wanted: Option<Target>,
     /// Who waits for a target of that order, or for a newer one that stands for it.
     waiting: Vec<(Order, W)>,
-    /// Answers in a row that were no verdict.
+    /// Answers in a row that were no verdict on the first block that waits.
+    given: u32,
+    /// Those on the wanted target.
     tries: u32,
     /// The wanted target was tried too often: it waits for the heartbeat.
     tired: bool,
@@ -74,6 +76,7 @@ impl<P: Payload, W> Plan<P, W> {
             batches: VecDeque::new(),
             wanted: None,
             waiting: Vec::new(),
+            given: 0,
             tries: 0,
             tired: false,
             beat: false,
@@ -198,13 +201,13 @@ impl<P: Payload, W> Plan<P, W> {
         let Some(block) = self.front() else { return Effect::none() };
         match judge(block, answer) {
             Judged::Done => {
-                self.tries = 0;
+                self.given = 0;
                 let given = self.batches.front_mut().and_then(|batch| batch.payloads.pop_front());
                 debug_assert!(given.is_some(), "{block} was given, and nothing had to be");
                 self.finish_batches()
             }
-            Judged::NotYet(_) if self.tries + 1 < self.tries_max.get() => {
-                self.tries += 1;
+            Judged::NotYet(_) if self.given + 1 < self.tries_max.get() => {
+                self.given += 1;
                 Effect { pause: true, ..Effect::none() }
             }
             Judged::NotYet(said) => self.drop_batch(self.not_done(block, said)),
@@ -327,7 +330,7 @@ impl<P: Payload, W> Plan<P, W> {
 
     /// The first batch is not acknowledged; those behind it may stand on something else.
     fn drop_batch(&mut self, fault: Fault) -> Effect<P, W> {
-        self.tries = 0;
+        self.given = 0;
         let dropped = self.batches.pop_front();
         let answers = dropped.map(|batch| (batch.waiter, Err(fault))).into_iter().collect();
         Effect { answers, pause: false, ..Effect::none() }
@@ -387,6 +390,7 @@ fn judge(asked: BlockRef, answer: Result<Verdict, Fault>) -> Judged {
         Err(fault) => Judged::Failed(fault),
         Ok(Verdict::Valid(said)) if said == asked.digest => Judged::Done,
         Ok(Verdict::Valid(said)) => Judged::Wrong(ExecutionError::OtherHead { asked, said }),
+        Ok(Verdict::NotYet(_)) if !Rule::PutAside.kept() => Judged::Done,
         Ok(Verdict::NotYet(aside)) => Judged::NotYet(aside.to_string()),
         Ok(Verdict::Invalid { valid, why }) => Judged::Invalid { valid, why },
     }

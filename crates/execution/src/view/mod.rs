@@ -26,6 +26,8 @@
 //! floor.
 
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use crate::{Execution, Forkchoice, Order, Standing, Target, evidence, executor::Mailbox};
 use futures::future::join;
@@ -43,6 +45,8 @@ const CHUNK: usize = 16;
 struct Pruned {
     left: BlockRef,
     to: Forkchoice,
+    /// It was pointed there, and may have stayed.
+    pointed: bool,
 }
 
 /// What an execution client has taken in: see the [module](self).
@@ -54,6 +58,8 @@ pub struct View<X: Execution> {
     /// Targets so far.
     version: u64,
     pruned: Option<Pruned>,
+    /// Means nothing to a client, so it is announced again after a restart.
+    proven: Option<BlockRef>,
 }
 
 impl<X: Execution> std::fmt::Debug for View<X> {
@@ -71,15 +77,15 @@ impl<X: Execution> View<X> {
         chain_info: ChainInfo,
         evidence: Option<PathBuf>,
     ) -> Self {
-        Self { execution, executor, chain_info, evidence, version: 0, pruned: None }
+        Self { execution, executor, chain_info, evidence, version: 0, pruned: None, proven: None }
     }
 
-    /// Where the client stands, or was told to.
-    async fn stands(&self) -> Result<Forkchoice, Fault> {
+    /// Where the client stands, or is to; and whether it was told.
+    async fn stands(&self) -> Result<(Forkchoice, bool), Fault> {
         let Standing { forkchoice, .. } = self.execution.standing().await?;
         Ok(match self.pruned {
-            Some(Pruned { left, to }) if forkchoice.head == left => to,
-            _ => forkchoice,
+            Some(Pruned { left, to, pointed }) if forkchoice.head == left => (to, pointed),
+            _ => (forkchoice, true),
         })
     }
 
@@ -91,7 +97,7 @@ impl<X: Execution> View<X> {
     /// Notes what the client is to leave. It stands there until it is given another block, or is pointed back.
     async fn prune(&mut self, to: Forkchoice) -> Result<(), Fault> {
         let left = self.execution.standing().await?.forkchoice.head;
-        self.pruned = Some(Pruned { left, to });
+        self.pruned = Some(Pruned { left, to, pointed: false });
         Ok(())
     }
 
@@ -99,7 +105,7 @@ impl<X: Execution> View<X> {
         let target = self.target(to);
         self.executor.point(target).await?;
         if let Some(pruned) = &mut self.pruned {
-            pruned.to = to;
+            (pruned.to, pruned.pointed) = (to, true);
         }
         Ok(())
     }
@@ -142,11 +148,17 @@ impl<X: Execution> LocalView for View<X> {
     }
 
     async fn watermarks(&self) -> Result<Watermarks, Fault> {
-        Ok(watermarks(&self.stands().await?))
+        let (at, told) = self.stands().await?;
+        let mut watermarks = watermarks(&at, self.proven);
+        if !told {
+            // Not announced yet: a pass that finds nothing else to do announces it, and the client is told.
+            watermarks.tips.set(Tier::Proposed, None);
+        }
+        Ok(watermarks)
     }
 
     async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        let head = self.stands().await?.head;
+        let head = self.stands().await?.0.head;
         let below: Vec<_> =
             heights.iter().copied().filter(|height| *height < head.height).collect();
         let mut found = self.execution.at(&below).await?.into_iter();
@@ -158,16 +170,18 @@ impl<X: Execution> LocalView for View<X> {
     }
 
     async fn commit(&mut self, changes: Vec<Change<X::Block>>) -> Result<(), Fault> {
-        let mut from = self.stands().await?;
+        let (mut from, _) = self.stands().await?;
         let moves =
             |change: &Change<_>| matches!(change, Change::Blocks(_) | Change::Pruned { .. });
         // No block has followed a prune: the source became shorter.
         let back = self.pruned.is_some() && !changes.iter().any(moves);
+        let proven = changes.iter().fold(self.proven, proven);
         let mut steps =
             steps(from, changes).map_err(|error| Fault::new(self.execution.name(), error))?;
         if back && steps.is_empty() {
             steps.push(Step::Point(from));
         }
+        self.proven = proven;
         for step in steps {
             let to = step.to();
             match step {
@@ -189,13 +203,27 @@ impl<X: Execution> LocalView for View<X> {
 
 /// The watermarks of a client that stands at `at`. What it says of tiers above its head is no news: clients keep
 /// their finalized block over a crash that cost them blocks below it.
-fn watermarks(at: &Forkchoice) -> Watermarks {
+fn watermarks(at: &Forkchoice, proven: Option<BlockRef>) -> Watermarks {
     let below = |block: &BlockRef| block.height < at.head.height || *block == at.head;
     let finalized = at.finalized.filter(below);
     let safe = at.safe.filter(below);
     let safe = safe.filter(|safe| finalized.is_none_or(|it| it.height <= safe.height));
     let mut tips = TipSet::unknown().with(Tier::Proposed, at.head);
     tips.set(Tier::Checkpointed, safe.map(Into::into));
+    let lowest = |proven: &BlockRef| finalized.is_none_or(|it| it.height <= proven.height);
+    let highest = |proven: &BlockRef| safe.is_none_or(|it| proven.height <= it.height);
+    let proven = proven.filter(below).filter(lowest).filter(highest);
+    tips.set(Tier::Proven, proven.map(Into::into));
     tips.set(Tier::Finalized, finalized.map(Into::into));
     Watermarks { delivered: Some(at.head), tips }
+}
+
+/// Where the proven tier stands after a change.
+fn proven<B>(before: Option<BlockRef>, change: &Change<B>) -> Option<BlockRef> {
+    match change {
+        Change::Pruned { tips, .. } => tips.block(Tier::Proven),
+        Change::Advanced { tier: Tier::Proven, tip, .. }
+        | Change::Regressed { tier: Tier::Proven, tip, .. } => Some(tip.block),
+        _ => before,
+    }
 }

@@ -184,9 +184,15 @@ where
     async fn follow(&mut self) -> Result<(), Fault> {
         let (stop, held) = self.stop.clone().with_runtime(&*self.context);
         self.stop = stop;
-        let watermarks = self.view.watermarks().await?;
-        self.source.durable(&watermarks);
-        self.tracker.moved(&watermarks);
+        match self.view.watermarks().await {
+            Ok(watermarks) => {
+                self.source.durable(&watermarks);
+                self.tracker.moved(&watermarks);
+            }
+            Err(fault) if fault.severity().is_fatal() => return Err(fault),
+            // A view that is a process of its own may be away: every pass asks it again.
+            Err(fault) => self.tracker.fault(&fault),
+        }
         let mut answers = Vec::new();
         let mut idle: Option<Idle> = None;
         select_loop! {

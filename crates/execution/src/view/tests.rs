@@ -1,0 +1,405 @@
+//! Lives of a view: a source that grows and reorgs, a client that writes behind, and crashes of either at any
+//! call, drawn from a seed.
+
+use super::View;
+use crate::{
+    Aside, Execution, Executor, Forkchoice, Payload, Standing, Verdict,
+    executor::Config as ExecutorConfig,
+};
+use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
+use commonware_utils::sync::Mutex;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
+use tidewatch_core::{
+    Block, BlockRef, ChainInfo, Change, Conflict, Digest, Fault, FaultKind, Height, LocalView,
+    Monitor, Watermarks, watch::Receiver,
+};
+use tidewatch_sim::scripted::{
+    chain::{Chain, TestBlock},
+    source::ScriptedSource,
+};
+use tidewatch_stream::{Driver, driver};
+
+const TICK: Duration = Duration::from_millis(10);
+
+impl Payload for TestBlock {
+    fn reference(&self) -> BlockRef {
+        Block::reference(self)
+    }
+
+    fn evidence(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chaos {
+    /// The client crashes before it does what it was asked.
+    Before,
+    /// It does it, and crashes before it answers.
+    After,
+    /// The view's process ends.
+    Killed,
+    /// The client says that it cannot say.
+    Aside(Aside),
+}
+
+/// What a client has.
+#[derive(Clone)]
+struct Has {
+    blocks: BTreeMap<Digest, TestBlock>,
+    at: Forkchoice,
+}
+
+impl Has {
+    /// The blocks under the head, the highest first.
+    fn chain(&self) -> impl Iterator<Item = BlockRef> + '_ {
+        let parent = |block: &BlockRef| self.blocks.get(&self.blocks.get(&block.digest)?.parent());
+        std::iter::successors(Some(self.at.head), move |block| parent(block).map(Block::reference))
+    }
+}
+
+struct State {
+    memory: Has,
+    disk: Has,
+    /// How many blocks the disk is behind.
+    lag: u64,
+    /// What is drawn for each call, and how often anything is still.
+    rng: StdRng,
+    left: u32,
+    crashes: u64,
+    killed: bool,
+    floor: Option<Receiver<Option<BlockRef>>>,
+}
+
+impl State {
+    fn draw(&mut self) -> Option<Chaos> {
+        if self.left == 0 || self.killed || !self.rng.random_bool(0.1) {
+            return None;
+        }
+        self.left -= 1;
+        Some(match self.rng.random_range(0..5) {
+            0 => Chaos::Before,
+            1 => Chaos::After,
+            2 => Chaos::Killed,
+            3 => Chaos::Aside(Aside::Syncing),
+            _ => Chaos::Aside(Aside::Accepted),
+        })
+    }
+
+    fn crash(&mut self) -> Fault {
+        self.memory = self.disk.clone();
+        self.crashes += 1;
+        // What the source may have forgotten, the client still has.
+        if let Some(floor) = self.floor.as_ref().and_then(Receiver::current) {
+            assert!(self.memory.chain().any(|block| block == floor), "{floor} was lost");
+        }
+        FaultKind::Unreachable.fault("client", "it has crashed")
+    }
+
+    fn point(&mut self, to: &Forkchoice) -> Verdict {
+        if !self.memory.blocks.contains_key(&to.head.digest) {
+            return Verdict::NotYet(Aside::Syncing);
+        }
+        if let (Some(before), Some(after)) = (self.memory.at.finalized, to.finalized) {
+            assert!(before.height <= after.height, "finalized goes back to {after}");
+        }
+        self.memory.at = *to;
+        let chain: Vec<_> = self.memory.chain().collect();
+        assert!(to.finalized.is_none_or(|finalized| chain.contains(&finalized)), "{to}");
+        let kept: Vec<_> = self.disk.chain().collect();
+        let behind = chain.iter().position(|block| kept.contains(block)).unwrap_or_default();
+        let at = behind.min(usize::try_from(self.lag).unwrap_or_default());
+        for block in &chain[at..] {
+            let whole = self.memory.blocks[&block.digest].clone();
+            self.disk.blocks.insert(block.digest, whole);
+        }
+        let head = chain[at];
+        let below = |block: &BlockRef| block.height <= head.height;
+        let [safe, finalized] = [to.safe, to.finalized].map(|block| block.filter(below));
+        self.disk.at = Forkchoice { head, safe, finalized };
+        Verdict::Valid(to.head.digest)
+    }
+}
+
+/// A client in memory, without any Engine API.
+#[derive(Clone)]
+struct Client {
+    context: Arc<deterministic::Context>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Client {
+    fn new(context: deterministic::Context, chain: &Chain, seed: u64) -> Self {
+        let genesis = chain.blocks()[0].clone();
+        let at = Forkchoice { head: chain.at(0), safe: None, finalized: None };
+        let memory = Has { blocks: BTreeMap::from([(chain.at(0).digest, genesis)]), at };
+        let state = State {
+            disk: memory.clone(),
+            memory,
+            lag: seed % 5,
+            rng: StdRng::seed_from_u64(seed),
+            left: 0,
+            crashes: 0,
+            killed: false,
+            floor: None,
+        };
+        Self { context: Arc::new(context), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// One call, with whatever happens to it.
+    async fn call<T>(
+        &self,
+        aside: Option<fn(Aside) -> T>,
+        call: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, Fault> {
+        self.context.sleep(Duration::from_millis(1)).await;
+        let drawn = self.state.lock().draw();
+        match (drawn, aside) {
+            (Some(Chaos::Before), _) => Err(self.state.lock().crash()),
+            (Some(Chaos::After), _) => {
+                let mut state = self.state.lock();
+                call(&mut state);
+                Err(state.crash())
+            }
+            (Some(Chaos::Killed), _) => {
+                self.state.lock().killed = true;
+                pending().await
+            }
+            (Some(Chaos::Aside(said)), Some(aside)) => Ok(aside(said)),
+            _ => Ok(call(&mut self.state.lock())),
+        }
+    }
+}
+
+impl Execution for Client {
+    type Block = TestBlock;
+    type Payload = TestBlock;
+
+    fn name(&self) -> &str {
+        "client"
+    }
+
+    async fn prepare(&self, blocks: &[TestBlock]) -> Result<Vec<TestBlock>, Fault> {
+        Ok(blocks.to_vec())
+    }
+
+    async fn give(&self, block: &TestBlock) -> Result<Verdict, Fault> {
+        let give = |state: &mut State| {
+            if !state.memory.blocks.contains_key(&block.parent()) {
+                return Verdict::NotYet(Aside::Syncing);
+            }
+            let digest = Block::reference(block).digest;
+            state.memory.blocks.insert(digest, block.clone());
+            Verdict::Valid(digest)
+        };
+        self.call(Some(Verdict::NotYet), give).await
+    }
+
+    async fn point(&self, to: &Forkchoice) -> Result<Verdict, Fault> {
+        self.call(Some(Verdict::NotYet), |state| state.point(to)).await
+    }
+
+    async fn standing(&self) -> Result<Standing, Fault> {
+        let standing = |state: &mut State| Standing { forkchoice: state.memory.at, order: None };
+        self.call(None, standing).await
+    }
+
+    async fn at(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        let at = |state: &mut State| {
+            let chain: Vec<_> = state.memory.chain().collect();
+            let find = |height: &Height| chain.iter().find(|block| block.height == *height);
+            heights.iter().map(|height| find(height).copied()).collect()
+        };
+        self.call(None, at).await
+    }
+
+    async fn durable(&self) -> Result<Option<Height>, Fault> {
+        self.call(None, |state| Some(state.disk.at.head.height)).await
+    }
+}
+
+/// A view whose word is compared with what the client has.
+struct Checked {
+    view: View<Client>,
+    client: Client,
+}
+
+impl LocalView for Checked {
+    type Block = TestBlock;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.view.chain_info()
+    }
+
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        self.view.watermarks().await
+    }
+
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.view.locate(heights).await
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
+        let blocks = changes.iter().rev().find_map(|change| match change {
+            Change::Blocks(blocks) => blocks.last().map(Block::reference),
+            _ => None,
+        });
+        let crashes = self.client.state.lock().crashes;
+        self.view.commit(changes).await?;
+        let state = self.client.state.lock();
+        if let Some(last) = blocks.filter(|_| state.crashes == crashes) {
+            assert_eq!(state.memory.at.head, last, "it was acknowledged");
+        }
+        Ok(())
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.view.keep_evidence(conflict).await
+    }
+}
+
+/// What went wrong last, for whoever has to find out why a life hangs.
+#[derive(Clone, Default)]
+struct Last(Arc<Mutex<Option<Fault>>>);
+
+impl Monitor for Last {
+    fn fault(&self, fault: &Fault) {
+        *self.0.lock() = Some(fault.clone());
+    }
+}
+
+/// One life of the view's process.
+struct Life {
+    driver: Handle<Result<(), Fault>>,
+    executor: Handle<Result<(), Fault>>,
+    last: Last,
+}
+
+impl Life {
+    fn begin(context: &deterministic::Context, source: &ScriptedSource, client: &Client) -> Self {
+        let last = Last::default();
+        let config = ExecutorConfig {
+            retry: TICK,
+            heartbeat: 10 * TICK,
+            deadline: Duration::from_secs(1),
+            ..ExecutorConfig::default()
+        };
+        let execution = Arc::new(client.clone());
+        let (executor, mailbox) =
+            Executor::new(context.child("executor"), execution.clone(), config);
+        client.state.lock().floor = Some(mailbox.floor());
+        let chain_info = Chain::new('a', 1).chain_info();
+        let view = View::new(execution, mailbox, chain_info, None);
+        let parts = driver::Parts {
+            source: Arc::new(source.clone()),
+            view: Checked { view, client: client.clone() },
+            monitor: last.clone(),
+        };
+        let config = driver::Config { poll: TICK, backoff_max: 5 * TICK, ..Default::default() };
+        let (driver, _) = Driver::new(context.child("driver"), parts, config);
+        Self { driver: driver.start(), executor: executor.start(), last }
+    }
+
+    fn kill(self) {
+        self.driver.abort();
+        self.executor.abort();
+    }
+}
+
+/// `chain` up to `last`, then blocks of `fork` up to `tip`.
+fn fork(chain: &Chain, last: u64, fork: u8, tip: u64) -> Chain {
+    chain.fork(last + 1, (b'a' + fork) as char, tip)
+}
+
+/// Where the source goes next: its chain, and the heights of its tiers.
+fn next(rng: &mut StdRng, chain: &Chain, tiers: [u64; 4], forks: &mut u8) -> (Chain, [u64; 4]) {
+    let [tip, _, _, finalized] = tiers;
+    let (chain, tip) = match rng.random_range(0..4) {
+        0 | 1 => {
+            let to = tip + rng.random_range(1..40);
+            (fork(chain, tip, *forks, to), to)
+        }
+        2 => {
+            *forks += 1;
+            let at = rng.random_range(finalized..=tip);
+            let to = at + rng.random_range(1..10);
+            (fork(chain, at, *forks, to), to)
+        }
+        _ => {
+            let to = rng.random_range(finalized.max(1)..=tip);
+            (fork(chain, to, *forks, to), to)
+        }
+    };
+    let finalized = rng.random_range(finalized..=tip);
+    let safe = rng.random_range(finalized..=tip);
+    (chain, [tip, safe, rng.random_range(finalized..=safe), finalized])
+}
+
+fn lives(seed: u64) {
+    let config =
+        deterministic::Config::new().with_seed(seed).with_timeout(Some(Duration::from_secs(3_600)));
+    deterministic::Runner::new(config).start(|context| async move {
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(31));
+        let (mut chain, mut tiers, mut forks) = (Chain::new('a', 3), [3, 2, 1, 1], 0);
+        let source = ScriptedSource::new(&chain, tiers);
+        let client = Client::new(context.child("client"), &chain, seed);
+        let mut life = Life::begin(&context.child("first"), &source, &client);
+        for _ in 0..12 {
+            client.state.lock().left = 4;
+            source.stand(&chain, tiers);
+            let tips = chain.tips(tiers);
+            let wanted = [0, 1, 3].map(|tier| tips.block(tidewatch_core::Tier::ALL[tier]));
+            let mut ticks = 0;
+            loop {
+                context.sleep(TICK).await;
+                let (at, killed) = {
+                    let mut state = client.state.lock();
+                    (state.memory.at, std::mem::take(&mut state.killed))
+                };
+                if killed {
+                    life.kill();
+                    life = Life::begin(&context.child("next"), &source, &client);
+                }
+                if [Some(at.head), at.safe, at.finalized] == wanted && !killed {
+                    break;
+                }
+                ticks += 1;
+                let last = life.last.0.lock().clone();
+                assert!(ticks < 1_000, "seed {seed}: {at} never becomes {wanted:?}: {last:?}");
+            }
+            (chain, tiers) = next(&mut rng, &chain, tiers, &mut forks);
+        }
+        life.kill();
+    });
+}
+
+#[test]
+fn whatever_crashes_at_whatever_call_the_client_ends_where_the_source_is() {
+    (0..200).for_each(lives);
+}
+
+#[cfg(feature = "mutants")]
+mod mutants {
+    //! With one rule disabled at a time, a life sees it.
+
+    use super::lives;
+    use std::panic::catch_unwind;
+    use tidewatch_core::Rule;
+
+    fn is_seen(rule: Rule) {
+        let _off = rule.off();
+        assert!((0..100).any(|seed| catch_unwind(|| lives(seed)).is_err()), "{rule:?} is not seen");
+    }
+
+    #[test]
+    fn a_client_that_put_blocks_aside_and_was_acknowledged_is_seen() {
+        is_seen(Rule::PutAside);
+    }
+
+    #[test]
+    fn a_floor_above_what_survives_a_crash_is_seen() {
+        is_seen(Rule::LayerFloor);
+    }
+}
