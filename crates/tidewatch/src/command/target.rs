@@ -29,7 +29,7 @@ impl Target {
     pub(super) fn parse(options: &Follow) -> Outcome<Self> {
         let sources: Vec<&str> = options.source.iter().map(String::as_str).collect();
         match sources[..] {
-            [] => Ok(Self::Devnet(Chosen { mode: CertificateMode::Standard, epochs: false })),
+            [] => Self::devnet(DEVNET, options),
             [source] if source.starts_with(DEVNET) => Self::devnet(source, options),
             [..] => {
                 let target = registry::parse(&sources, options.identity.as_deref());
@@ -122,6 +122,38 @@ mod tests {
             };
             assert_eq!(chosen, Chosen { mode, epochs }, "{sources:?}");
         }
+    }
+
+    #[test]
+    fn an_anchor_is_refused_where_it_means_nothing() {
+        let identity = {
+            let chain = tidewatch_devnet::readymade::Chain::sign(
+                0,
+                CertificateMode::Standard,
+                tidewatch_devnet::readymade::ChainConfig::default(),
+            );
+            chain.unwrap().identity()
+        };
+        let alto = "alto+http://127.0.0.1:1?mode=standard";
+        let epochs = format!("{alto}&epoch_length=20");
+        let refused = |sources: &[&str], identity: Option<&str>| {
+            let anchor = Some(format!("29:{}", "ab".repeat(32)).parse().unwrap());
+            let source = sources.iter().map(ToString::to_string).collect();
+            let identity = identity.map(Into::into);
+            let problem =
+                Target::parse(&Follow { source, identity, anchor, ..Follow::default() }).err()?;
+            Some(format!("{problem} {:?}", problem.hint))
+        };
+        for (sources, identity, words) in [
+            (&[][..], None, "from its own identity"),
+            (&["devnet:epochs"], None, "from its own identity"),
+            (&["eth+http://host"], None, "validators do not change"),
+            (&[alto], Some(&*identity), "&epoch_length=N"),
+        ] {
+            let text = refused(sources, identity).expect("refused");
+            assert!(text.contains(words), "{sources:?}: {text}");
+        }
+        assert_eq!(refused(&[&epochs], Some(&identity)), None);
     }
 
     #[test]
