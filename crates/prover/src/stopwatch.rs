@@ -29,3 +29,28 @@ impl Stopwatch {
         self.total
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commonware_runtime::{Runner as _, deterministic};
+
+    /// PS-44: a process that stood still for an hour has seen two seconds pass.
+    #[test]
+    fn what_was_not_seen_to_pass_runs_against_nobody() {
+        deterministic::Runner::timed(Duration::from_secs(10_000)).start(|context| async move {
+            let second = Duration::from_secs(1);
+            let mut watch = Stopwatch::new(&context, 2 * second);
+            context.sleep(second).await;
+            let first = watch.now(&context);
+            assert!(first >= second && first < 2 * second, "{first:?}");
+            context.sleep(3_600 * second).await;
+            assert_eq!(watch.now(&context) - first, 2 * second);
+            // The clock was set back, and goes on from there.
+            watch.last += 3_600 * second;
+            assert_eq!(watch.now(&context) - first, 2 * second);
+            context.sleep(second).await;
+            assert!(watch.now(&context) - first >= 3 * second);
+        });
+    }
+}

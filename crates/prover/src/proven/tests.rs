@@ -274,3 +274,67 @@ fn a_range_says_how_far_its_finality_is() {
         world.follower.stop(secs(5)).await.unwrap();
     });
 }
+
+/// Whatever the source does, proven is at most what is delivered, goes back with a prune alone, and is at the tip
+/// once the source stands still.
+#[test]
+fn proven_holds_in_random_worlds_of_reorgs() {
+    use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+    let seeds = std::env::var("PROVER_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    for seed in 0..seeds.unwrap_or(30) {
+        let runtime = deterministic::Config::new().with_seed(seed).with_timeout(Some(secs(40_000)));
+        deterministic::Runner::new(runtime).start(|context| async move {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut dice = StdRng::seed_from_u64(seed + 1);
+            let prover =
+                Scripted::new(&context, "prover", 4, move |_, _| match dice.random_range(0..10) {
+                    0 => Fate::Returns(secs(1), Bytes::from_static(b"garbage")),
+                    1 => Fate::Sits,
+                    _ => Fate::Proves(Duration::from_millis(dice.random_range(100..20_000))),
+                });
+            let mut chain = Chain::new('a', 400);
+            let (mut tip, mut finalized, mut fork) = (5_u64, 0_u64, b'a');
+            let world = World::new(&context, &chain, [tip, tip, 0, 0], &prover).await;
+            for _ in 0..40 {
+                match rng.random_range(0..10) {
+                    0..5 => tip += rng.random_range(1..5),
+                    5 | 6 if tip > finalized + 1 => {
+                        let at = rng.random_range(finalized + 1..=tip);
+                        fork = if fork == b'z' { b'b' } else { fork + 1 };
+                        tip = at + rng.random_range(0..8);
+                        chain = chain.fork(at, char::from(fork), 400);
+                    }
+                    7 => {
+                        // Finalized is at most what is proven, on this ladder.
+                        let proven = world.proven().unwrap_or_default().min(tip);
+                        let head = world.follower.heads().current();
+                        let on = head.block(Tier::Proven).is_some_and(|block| chain.has(block));
+                        if on && proven > finalized {
+                            finalized = proven;
+                        }
+                    }
+                    _ => {}
+                }
+                world.source.stand(&chain, [tip, tip, 0, finalized]);
+                world.sleep(rng.random_range(1..40)).await;
+                world.proven();
+                world.told.proven();
+            }
+            prover.script(|_, _| Fate::Proves(secs(1)));
+            prover.restart();
+            for _ in 0..30 {
+                for job in world.scheduler.jobs(Height::zero(), 1_000).await.unwrap() {
+                    if job.stage == crate::plan::Stage::Poisoned {
+                        let _ = world.scheduler.requeue(job.block.height).await;
+                    }
+                }
+                world.sleep(60).await;
+            }
+            let proven = world.follower.heads().current().block(Tier::Proven);
+            assert_eq!(proven, Some(chain.at(tip)), "seed {seed}");
+            let back = world.told.proven();
+            assert!(!back.is_empty(), "seed {seed}");
+            world.follower.stop(secs(5)).await.unwrap();
+        });
+    }
+}

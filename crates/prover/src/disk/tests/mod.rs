@@ -5,7 +5,9 @@ pub(crate) mod faulty;
 
 use super::*;
 use crate::plan::tests::{PROGRAM, key};
-use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
+use commonware_runtime::{
+    Blob as _, Runner as _, Storage as _, Supervisor as _, WriteOptions, deterministic,
+};
 use std::time::Duration;
 
 pub(crate) fn subject() -> Subject {
@@ -60,8 +62,6 @@ fn inputs_of_a_block_that_never_came_are_not_taken_for_those_of_another() {
         assert_eq!(context.scan("prover-inputs").await.unwrap().len(), 1, "nor left behind");
     });
 }
-
-use commonware_runtime::Storage as _;
 
 /// PS-31.
 #[test]
@@ -137,6 +137,50 @@ fn the_table_stays_small_however_often_jobs_change() {
         drop(disk);
         let disk = open(&context).await.unwrap();
         assert_eq!(disk.jobs().map(|job| job.logical).collect::<Vec<_>>(), [10_000, 0]);
+    });
+}
+
+#[test]
+fn proofs_far_below_the_tip_are_removed_by_the_directory_where_that_is_wanted() {
+    simulate(|context| async move {
+        for (keep, kept) in [(None, [true, true]), (NonZeroU64::new(1), [false, true])] {
+            let config = Config { keep, ..Config::new(format!("keep-{}", keep.is_some())) };
+            let start = key(3 * SHARD - 1, 0).block;
+            let subject = Subject { start, ..subject() };
+            let mut disk = Disk::open(context.child("disk"), config, &subject).await.unwrap();
+            let old = [key(SHARD + 7, 0), key(2 * SHARD + 7, 0)];
+            for key in &old {
+                disk.files.write(Kind::Proof, key, &proof(key)).await.unwrap();
+            }
+            let next = key(3 * SHARD, 0);
+            add(&mut disk, &[next]).await;
+            prove(&mut disk, next).await;
+            commit(&mut disk, next).await;
+            for (key, kept) in old.iter().zip(kept) {
+                assert_eq!(disk.proof(key.block).await.unwrap().is_some(), kept, "{key}");
+            }
+            assert!(disk.proof(next.block).await.unwrap().is_some());
+        }
+    });
+}
+
+#[test]
+fn a_proof_that_is_damaged_on_disk_is_made_again_and_its_inputs_are_there() {
+    simulate(|context| async move {
+        let mut disk = open(&context).await.unwrap();
+        add(&mut disk, &[key(1, 0)]).await;
+        prove(&mut disk, key(1, 0)).await;
+        drop(disk);
+        let names = context.scan("prover-proofs-00000000").await.unwrap();
+        let (blob, _) = context.open("prover-proofs-00000000", &names[0]).await.unwrap();
+        blob.write_at(50, vec![0xff], WriteOptions::SYNC).await.unwrap();
+        drop(blob);
+        let mut disk = open(&context).await.unwrap();
+        assert!(disk.jobs().all(|job| job.state == State::Open));
+        assert_eq!(disk.inputs(&key(1, 0)).await.unwrap(), inputs(&key(1, 0)));
+        prove(&mut disk, key(1, 0)).await;
+        commit(&mut disk, key(1, 0)).await;
+        assert_eq!(disk.proof(key(1, 0).block).await.unwrap(), Some(proof(&key(1, 0))));
     });
 }
 

@@ -1,0 +1,280 @@
+//! A scheduler and two workers, each a process of its own, each killed with SIGKILL 20 times.
+//!
+//! `cargo test -p tidewatch-prover --test killed -- --ignored --nocapture`
+//!
+//! The processes are this program again. The scheduler prints each proven tip, a worker each block that it begins
+//! to prove; the test reads that, and kills one of them every few lines. The tip never steps back, a block is
+//! proven again only where a worker was killed on it, and in the end every proof is there and verifies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test, and programs that it starts"
+)]
+
+use bytes::Bytes;
+use commonware_cryptography::{Hasher as _, Sha256};
+use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_utils::NZUsize;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+use tidewatch_core::{BlockRef, ChainId, Digest, Height, Stopper};
+use tidewatch_prover::{
+    Key, Pool, Program, Prove, Prover, Released, Scheduler,
+    disk::{self, Subject},
+    plan,
+    remote::{Limits, Remote, Worker, serve},
+    scheduler::{Config, Mailbox, NewBlock, Parts},
+};
+
+const BLOCKS: u64 = 600;
+const KILLS: usize = 20;
+const SLOTS: usize = 2;
+/// Some ten milliseconds of hashing.
+const ROUNDS: u32 = 100_000;
+
+struct Chained;
+
+fn block(height: u64) -> BlockRef {
+    BlockRef::new(Height::new(height), Sha256::hash(&[&height.to_be_bytes()]))
+}
+
+fn expected(parent: Digest, block: BlockRef) -> Digest {
+    (0..ROUNDS).fold(parent, |digest, _| Sha256::hash(&[&digest.0, &block.digest.0]))
+}
+
+impl Program for Chained {
+    fn id(&self) -> Digest {
+        Sha256::hash(&[b"many hashes"])
+    }
+
+    fn check(&self, _: BlockRef, inputs: &[u8]) -> Result<(), String> {
+        if inputs.len() == 32 { Ok(()) } else { Err("no digest".into()) }
+    }
+
+    fn verify(&self, parent: Digest, block: BlockRef, proof: &[u8]) -> Result<(), String> {
+        let right = proof == expected(parent, block).0;
+        right.then_some(()).ok_or_else(|| "another digest".into())
+    }
+}
+
+impl Prove for Chained {
+    fn prove(&self, key: &Key, inputs: &[u8], _: &Released) -> Result<Bytes, String> {
+        say(&format!("start {}", key.block.height));
+        let parent = Digest(inputs.try_into().map_err(|_| "no digest")?);
+        Ok(Bytes::copy_from_slice(&expected(parent, key.block).0))
+    }
+}
+
+/// One line, at once.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the test listens");
+}
+
+/// Not a test: the worker's process.
+#[test]
+#[ignore = "started by the test below"]
+fn worker_process() {
+    let Ok(address) = env::var("KILLED_ADDRESS") else { return };
+    tokio::Runner::default().start(|context| async move {
+        let pool = Pool::new(context.child("pool"), "pool", Chained, NZUsize!(SLOTS));
+        let listener = ::tokio::net::TcpListener::bind(address).await.expect("binds");
+        let (_stopper, stopping) = Stopper::new();
+        let limits = Limits::default();
+        let worker = Worker { prover: Arc::new(pool), program: Chained.id(), limits };
+        serve(listener, worker, stopping).await.expect("serves");
+    });
+}
+
+async fn open<E>(context: E, provers: Vec<Arc<dyn Prover>>) -> (Scheduler<E, Chained>, Mailbox)
+where
+    E: commonware_storage::Context + commonware_runtime::Spawner + rand::Rng,
+{
+    let millis = Duration::from_millis;
+    let plan = plan::Config {
+        backoff: millis(20),
+        backoff_max: millis(200),
+        lease: millis(4_000),
+        hedge: None,
+        ..plan::Config::default()
+    };
+    let config = Config {
+        plan,
+        call: millis(2_000),
+        patience: millis(1_000),
+        offers: millis(100),
+        ..Config::new(disk::Config::new("prover"))
+    };
+    let chain = ChainId::new("test:killed").expect("a chain id");
+    let subject = Subject { chain, program: Chained.id(), start: block(0) };
+    let parts = Parts { program: Arc::new(Chained), provers, subject };
+    Scheduler::open(context, parts, config).await.expect("opens")
+}
+
+/// Not a test: the scheduler's process.
+#[test]
+#[ignore = "started by the test below"]
+fn scheduler_process() {
+    let Ok(directory) = env::var("KILLED_DIRECTORY") else { return };
+    let addresses = env::var("KILLED_ADDRESSES").unwrap_or_default();
+    let config = tokio::Config::new().with_storage_directory(directory);
+    tokio::Runner::new(config).start(|context| async move {
+        let remote = |address: &str| {
+            let remote = Remote::new(&format!("http://{address}"), Chained.id(), 1_000);
+            Arc::new(remote.expect("an address")) as Arc<dyn Prover>
+        };
+        let provers = addresses.split(',').map(remote).collect();
+        let (scheduler, mailbox) = open(context.child("scheduler"), provers).await;
+        let handle = scheduler.start();
+        let adding = mailbox.clone();
+        context.child("adds").spawn(move |_| async move {
+            for height in 1..=BLOCKS {
+                let parent = block(height - 1).digest;
+                let inputs = Bytes::copy_from_slice(&parent.0);
+                let block = block(height);
+                adding.add(vec![NewBlock { block, parent, inputs }]).await.expect("adds");
+            }
+        });
+        let mut proven = mailbox.proven();
+        say(&format!("tip {}", proven.current().tip.height));
+        while let Ok(now) = proven.changed().await {
+            say(&format!("tip {}", now.tip.height));
+        }
+        handle.await.expect("joins").expect("ends");
+    });
+}
+
+/// A process that is killed, and started again.
+struct Process {
+    test: &'static str,
+    environment: Vec<(&'static str, String)>,
+    lines: Sender<String>,
+    child: Child,
+    kills: usize,
+}
+
+impl Process {
+    fn new(
+        test: &'static str,
+        environment: Vec<(&'static str, String)>,
+        lines: Sender<String>,
+    ) -> Self {
+        let child = Self::start(test, &environment, &lines);
+        Self { test, environment, lines, child, kills: 0 }
+    }
+
+    fn start(test: &str, environment: &[(&'static str, String)], lines: &Sender<String>) -> Child {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .envs(environment.iter().cloned())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (out, lines) = (child.stdout.take().unwrap(), lines.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        child
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.kills += 1;
+        self.child = Self::start(self.test, &self.environment, &self.lines);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads until the last block is proven, and kills on the way. Returns how many proofs were begun.
+fn watch(lines: &Receiver<String>, processes: &mut [Process]) -> usize {
+    let mut rng = StdRng::seed_from_u64(11);
+    let (mut tip, mut begun, mut until) = (0, 0, 20);
+    while tip < BLOCKS || processes.iter().any(|process| process.kills < KILLS) {
+        let line = lines.recv_timeout(Duration::from_secs(60)).expect("it goes on");
+        match line.split_once(' ') {
+            Some(("tip", height)) => {
+                let height: u64 = height.parse().unwrap();
+                assert!(height >= tip, "the tip steps back from {tip} to {height}");
+                tip = height;
+            }
+            Some(("start", _)) => begun += 1,
+            _ => continue,
+        }
+        until -= 1;
+        if until == 0 {
+            until = rng.random_range(3..18);
+            let left: Vec<_> =
+                processes.iter_mut().filter(|process| process.kills < KILLS).collect();
+            if !left.is_empty() {
+                let nth = rng.random_range(0..left.len());
+                left.into_iter().nth(nth).unwrap().kill();
+            }
+        }
+    }
+    begun
+}
+
+fn verify_all(directory: &Path) {
+    let config = tokio::Config::new().with_storage_directory(directory);
+    tokio::Runner::new(config).start(|context| async move {
+        let (scheduler, mailbox) = open(context.child("scheduler"), Vec::new()).await;
+        let handle = scheduler.start();
+        assert_eq!(mailbox.proven().current().tip, block(BLOCKS));
+        for height in 1..=BLOCKS {
+            let proof = mailbox.proof(block(height)).await.unwrap().unwrap();
+            Chained.verify(block(height - 1).digest, block(height), &proof).unwrap();
+        }
+        mailbox.stop();
+        handle.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+#[ignore = "starts and kills processes for half a minute"]
+fn killed_at_random_nothing_that_was_proven_is_lost_or_proven_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let listeners = [free(), free()];
+    let addresses = listeners.map(|listener| listener.local_addr().unwrap().to_string());
+    let (sender, lines) = channel();
+    let worker = |address: &String| {
+        let environment = vec![("KILLED_ADDRESS", address.clone())];
+        Process::new("worker_process", environment, sender.clone())
+    };
+    let mut processes: Vec<_> = addresses.iter().map(worker).collect();
+    let environment = vec![
+        ("KILLED_DIRECTORY", directory.path().display().to_string()),
+        ("KILLED_ADDRESSES", addresses.join(",")),
+    ];
+    processes.push(Process::new("scheduler_process", environment, sender));
+    let begun = watch(&lines, &mut processes);
+    drop(processes);
+    let most = BLOCKS as usize + 2 * KILLS * SLOTS;
+    println!("{BLOCKS} blocks, {begun} proofs begun, of {most} at the most");
+    assert!(begun >= BLOCKS as usize && begun <= most, "{begun} proofs were begun");
+    verify_all(directory.path());
+}
