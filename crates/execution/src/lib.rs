@@ -18,8 +18,11 @@
 //! [`Executor`] is the actor between the two: it makes one call at a time, in order, coalesces targets, repeats
 //! the last one as a heartbeat, and publishes the floor.
 //!
+//! [`Durably`] keeps a source from learning of anything as durable before that floor has reached it.
+//!
 //! [`engine`] (feature `engine`) is the port over the Engine API of an Ethereum execution client.
 
+mod durably;
 #[cfg(feature = "engine")]
 pub mod engine;
 mod error;
@@ -30,6 +33,7 @@ mod floor;
 mod target;
 mod view;
 
+pub use durably::Durably;
 #[cfg(feature = "engine")]
 pub use engine::Engine;
 pub use error::ExecutionError;

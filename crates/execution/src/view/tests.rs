@@ -3,7 +3,7 @@
 
 use super::View;
 use crate::{
-    Aside, Execution, Executor, Forkchoice, Payload, Standing, Verdict,
+    Aside, Durably, Execution, Executor, Forkchoice, Payload, Standing, Verdict,
     executor::Config as ExecutorConfig,
 };
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
@@ -71,6 +71,7 @@ struct State {
     crashes: u64,
     killed: bool,
     floor: Option<Receiver<Option<BlockRef>>>,
+    source: Option<ScriptedSource>,
 }
 
 impl State {
@@ -94,6 +95,11 @@ impl State {
         // What the source may have forgotten, the client still has.
         if let Some(floor) = self.floor.as_ref().and_then(Receiver::current) {
             assert!(self.memory.chain().any(|block| block == floor), "{floor} was lost");
+        }
+        let told = self.source.as_ref().and_then(|source| source.durable().last().copied());
+        if let Some(told) = told.and_then(|told| told.delivered) {
+            let has = self.memory.chain().any(|block| block.height == told.height);
+            assert!(has, "{told} was lost, and the source may have forgotten it");
         }
         FaultKind::Unreachable.fault("client", "it has crashed")
     }
@@ -144,6 +150,7 @@ impl Client {
             crashes: 0,
             killed: false,
             floor: None,
+            source: None,
         };
         Self { context: Arc::new(context), state: Arc::new(Mutex::new(state)) }
     }
@@ -289,11 +296,14 @@ impl Life {
         let execution = Arc::new(client.clone());
         let (executor, mailbox) =
             Executor::new(context.child("executor"), execution.clone(), config);
+        let floor = mailbox.floor();
         client.state.lock().floor = Some(mailbox.floor());
+        client.state.lock().source = Some(source.clone());
         let chain_info = Chain::new('a', 1).chain_info();
         let view = View::new(execution, mailbox, chain_info, None);
+        let source = Durably::new(Arc::new(source.clone()), floor);
         let parts = driver::Parts {
-            source: Arc::new(source.clone()),
+            source: Arc::new(source),
             view: Checked { view, client: client.clone() },
             monitor: last.clone(),
         };

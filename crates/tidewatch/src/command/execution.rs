@@ -6,7 +6,7 @@ use commonware_runtime::{Supervisor as _, tokio::Context};
 use std::{path::Path, sync::Arc, time::Duration};
 use tidewatch_core::{ChainInfo, Fault, FaultKind, Height, Monitor, Running, Severity, Tier};
 use tidewatch_execution::{
-    Execution as _, Executor, View,
+    Durably, Execution as _, Executor, View,
     engine::{Config, Engine, EngineError, Secret},
     executor,
 };
@@ -140,7 +140,7 @@ impl Ready {
         let config = executor::Config { evidence: Some(evidence.clone()), ..Default::default() };
         let (executor, mailbox) = Executor::new(context.child("executor"), engine.clone(), config);
         let config = NodeConfig {
-            source,
+            source: Arc::new(Durably::new(source, mailbox.floor())),
             view: View::new(engine, mailbox, chain_info, Some(evidence)),
             log: (),
             monitor: Faults(monitor.clone()),
