@@ -31,7 +31,7 @@ mod execution;
 pub mod executor;
 mod floor;
 mod target;
-mod view;
+pub mod view;
 
 pub use durably::Durably;
 #[cfg(feature = "engine")]

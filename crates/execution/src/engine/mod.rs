@@ -29,8 +29,8 @@
 //! Requests of the execution layer to the consensus layer (EIP-7685) are in no answer of a node: from Prague on, a
 //! block that has any is refused. Where a chain needs them, whoever makes payloads has to be a consensus client.
 //!
-//! Clients do not say what they would have after a crash. They write their state behind their head: [`Config::
-//! durable_depth`] is how far at the most.
+//! Clients do not say what they would have after a crash. They write their state behind their head:
+//! [`Config::durable_depth`] is how far at the most.
 
 mod error;
 mod jwt;

@@ -169,6 +169,45 @@ mod tests {
         }
     }
 
+    /// Everything in `value` that is in nothing else, by its pointer.
+    fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                fields
+                    .iter()
+                    .for_each(|(name, value)| leaves(value, &format!("{at}/{name}"), found));
+            }
+            Value::Array(all) => {
+                all.iter()
+                    .enumerate()
+                    .for_each(|(i, value)| leaves(value, &format!("{at}/{i}"), found));
+            }
+            _ => {}
+        }
+        found.push(at.to_owned());
+    }
+
+    #[test]
+    fn whatever_is_wrong_in_a_body_it_is_refused_or_is_the_one_that_the_header_commits_to() {
+        let whole = body(&[1, 2], Some(&[5, 6]));
+        let block = block(&whole);
+        let mut places = Vec::new();
+        leaves(&whole, "", &mut places);
+        let huge = format!("0x{}", "f".repeat(80));
+        let wrong = [json!(null), json!(""), json!("0x"), json!("0x0"), json!(huge), json!(-1)];
+        let wrong: Vec<_> = wrong.into_iter().chain([json!([]), json!({}), json!(true)]).collect();
+        for place in &places {
+            for value in &wrong {
+                let mut damaged = whole.clone();
+                *damaged.pointer_mut(place).unwrap() = value.clone();
+                match read(&block, &damaged) {
+                    Ok(body) => body.check(&block).unwrap(),
+                    Err(fault) => assert!(fault.to_string().len() < 1_000, "{place}: {fault}"),
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_body_is_refused_by_its_kind() {
         let empty = body(&[], None);
