@@ -253,7 +253,7 @@ await grows(A, 3)
 await same('from genesis on')
 say(`forward: ${await shown(B)}`)
 
-await until('A has finality', async () => Number((await block(A, 'finalized')).number) > 0, 120)
+await until('A has finality', async () => Number((await block(A, 'finalized')).number) > 0, 300)
 await same('with finality')
 say(`finality: ${await shown(B)}`)
 
