@@ -27,6 +27,8 @@
 //! is behind is asked again after the poll interval, one that fails or answers what cannot be true after
 //! a back-off; a doorbell shortens that to the poll interval. No wait on a source outlasts its deadline.
 //!
+//! A view that cannot say where it stands is asked again by the next pass, at the start too.
+//!
 //! Before its first pass it compares the source's chain with the view's, and ends with
 //! [`WrongChain`](tidewatch_core::FaultKind::WrongChain) where they differ.
 //!
