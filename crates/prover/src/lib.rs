@@ -13,6 +13,7 @@
 //! | [`Program`], [`Prover`], [`Prove`] | the ports: what is proven, who does it |
 //! | [`pool`] | a prover in this process |
 //! | [`epochs`] | proving whole epochs of a rollup: catch-up, sessions, publishing, the expiry ticker |
+//! | `sha256` | a real proof: a chain of SHA-256 digests (feature `prove`) |
 //! | `remote` | a prover on another machine, over HTTP (feature `http`) |
 //! | [`proven`] | the proven tier, laid over a source; what feeds the scheduler; ranges by finality |
 
@@ -29,6 +30,8 @@ pub mod proven;
 #[cfg(feature = "http")]
 pub mod remote;
 pub mod scheduler;
+#[cfg(feature = "prove")]
+pub mod sha256;
 mod stopwatch;
 
 pub use error::Error;
