@@ -128,13 +128,15 @@ impl Mix {
         let seconds = |rng: &mut StdRng, low: u64, high: u64| {
             Duration::from_secs(rng.random_range(low..=high))
         };
+        // Drawn in this order: what seeds are kept for depends on it.
+        let young = certified || rng.random_bool(0.5);
         let habits = habits(rng, certified);
         Self {
             seed,
             hostility,
             ladder,
             has,
-            young: certified || rng.random_bool(0.5),
+            young,
             habits,
             plot: Plot::of(seed, habits.epoch, hostility),
             certified,
