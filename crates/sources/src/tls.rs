@@ -1,7 +1,33 @@
-//! One TLS configuration for every kind of connection.
+//! One TLS configuration for every kind of connection, and one HTTP client for every chain.
 
+use reqwest::{Client, redirect};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// Idle connections are dropped before most servers do.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A client of one host, which keeps `lanes` connections, and speaks TLS if a configuration is there.
+pub(crate) fn client(
+    timeout: Duration,
+    lanes: usize,
+    tls: Option<ClientConfig>,
+) -> reqwest::Result<Client> {
+    let builder = Client::builder()
+        .no_proxy()
+        .tcp_nodelay(true)
+        .redirect(redirect::Policy::none())
+        .connect_timeout(timeout)
+        .timeout(timeout)
+        .pool_max_idle_per_host(lanes)
+        .pool_idle_timeout(IDLE);
+    match tls {
+        Some(tls) => builder.use_preconfigured_tls(tls),
+        // Reading all of the system's certificates takes ten milliseconds, for nothing.
+        None => builder.tls_built_in_root_certs(false),
+    }
+    .build()
+}
 
 /// Trusts what this machine trusts. The provider is named: which one is the default of the process
 /// depends on what else is linked into it, and may be none.

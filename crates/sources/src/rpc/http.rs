@@ -13,7 +13,7 @@ use http::{
     HeaderMap, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER},
 };
-use reqwest::{Client, redirect};
+use reqwest::Client;
 use std::{
     fmt,
     sync::Arc,
@@ -21,9 +21,6 @@ use std::{
 };
 use tidewatch_core::Fault;
 use url::Url;
-
-/// Idle connections are dropped before most servers do.
-const IDLE: Duration = Duration::from_secs(30);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -55,22 +52,10 @@ impl HttpRpc {
     /// `Setting`: no client can be made for such an address, or no TLS can be set up.
     pub fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
-        let mut builder = Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .redirect(redirect::Policy::none())
-            .connect_timeout(config.request_timeout)
-            .timeout(config.request_timeout)
-            .pool_max_idle_per_host(config.lanes.get())
-            .pool_idle_timeout(IDLE);
-        if endpoint.is_secure() {
-            let tls = tls::config().map_err(|error| fault(&name, NodeError::Tls(error)))?;
-            builder = builder.use_preconfigured_tls(tls);
-        } else {
-            // Reading all of the system's certificates takes ten milliseconds, for nothing.
-            builder = builder.tls_built_in_root_certs(false);
-        }
-        let client = builder.build().map_err(|_| fault(&name, NodeError::Address))?;
+        let tls = endpoint.is_secure().then(tls::config).transpose();
+        let tls = tls.map_err(|error| fault(&name, NodeError::Tls(error)))?;
+        let client = tls::client(config.request_timeout, config.lanes.get(), tls)
+            .map_err(|_| fault(&name, NodeError::Address))?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, JSON);

@@ -81,8 +81,6 @@ fn a_block_of_another_branch_above_the_boundary_is_found_when_the_marshal_delive
     let other = chain.with_key(2, 9);
     run(|context| async move {
         // The same up to height 28.
-        let execution = Arc::new(Executed::up_to(&chain, 28));
-        execution.replace(other.block(29));
         let execution = Arc::new(Executed::up_to(&other, 29));
         let transport = endpoint(&context, quiet(&chain));
         let node = launch(&context, &Setup::new(&chain, &execution), transport).await;

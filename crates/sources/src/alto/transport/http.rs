@@ -13,9 +13,8 @@ use commonware_formatting::hex;
 use reqwest::{
     Client, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
-    redirect,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 use tidewatch_certified::{Key, Transport};
 use tidewatch_core::Fault;
 use tokio_tungstenite::{
@@ -25,9 +24,6 @@ use tokio_tungstenite::{
 
 /// What an answer may hold beyond the block's payload: what the indexer itself allows.
 const OVERHEAD: usize = 1024 * 1024;
-
-/// Idle connections are dropped before most servers do.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// The indexer of an alto chain.
 pub struct HttpTransport {
@@ -52,24 +48,11 @@ impl HttpTransport {
         let name = endpoint.to_string();
         let setting = |detail: String| fault(&name, AltoError::Setup(detail));
         let limits = &config.certified;
-        let mut builder = Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .redirect(redirect::Policy::none())
-            .connect_timeout(limits.request_timeout)
-            .timeout(limits.request_timeout)
-            .pool_max_idle_per_host(limits.concurrency.get())
-            .pool_idle_timeout(IDLE);
-        let mut connector = Connector::Plain;
-        if endpoint.is_secure() {
-            let tls = tls::config().map_err(setting)?;
-            connector = Connector::Rustls(Arc::new(tls.clone()));
-            builder = builder.use_preconfigured_tls(tls);
-        } else {
-            // Reading all of the system's certificates takes ten milliseconds, for nothing.
-            builder = builder.tls_built_in_root_certs(false);
-        }
-        let client = builder.build().map_err(|error| setting(causes(&error)))?;
+        let tls = endpoint.is_secure().then(tls::config).transpose().map_err(setting)?;
+        let connector =
+            tls.clone().map_or(Connector::Plain, |tls| Connector::Rustls(Arc::new(tls)));
+        let client = tls::client(limits.request_timeout, limits.concurrency.get(), tls)
+            .map_err(|error| setting(causes(&error)))?;
         // The client makes the header from user and password of a URL; the WebSocket needs it as well.
         let request = client.get(endpoint.url().clone()).build();
         let mut request = request.map_err(|error| setting(causes(&error.without_url())))?;
