@@ -19,13 +19,15 @@ const HEADER: usize = 40;
 pub(super) enum Kind {
     Inputs,
     Proof,
+    /// A proof of a block that was reorged out.
+    Aside,
 }
 
 impl Kind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Inputs => "inputs",
-            Self::Proof => "proof",
+            Self::Proof | Self::Aside => "proof",
         }
     }
 
@@ -50,13 +52,14 @@ impl<E: Context> Files<E> {
         match kind {
             Kind::Inputs => format!("{prefix}-inputs"),
             Kind::Proof => format!("{prefix}-proofs-{:08x}", height / SHARD),
+            Kind::Aside => format!("{prefix}-aside"),
         }
     }
 
     const fn max(&self, kind: Kind) -> u64 {
         match kind {
             Kind::Inputs => self.config.inputs_max,
-            Kind::Proof => self.config.proof_max,
+            Kind::Proof | Kind::Aside => self.config.proof_max,
         }
     }
 

@@ -6,6 +6,7 @@
 //!  PARTITION-table              lines: what it is of, jobs, the proven tip, prunes
 //!  PARTITION-inputs/            one file for each job, until its proof is committed
 //!  PARTITION-proofs-XXXXXXXX/   one file for each proof, in directories of 65,536 heights
+//!  PARTITION-aside/             a few proofs of blocks that were reorged out
 //! ```
 //!
 //! A file is named by the block that it is about, height and digest, so that what was made for a block that
@@ -21,7 +22,8 @@
 //! | a proof came, and verified | its file, then its line | a proof without a line: taken in at the next start |
 //! | it is committed | the tip's line, which also ends the job; then readers see it | a proof that waits: committed again |
 //! | after that | the inputs are removed | a file without a line: swept |
-//! | a prune | its line, then the files | files without lines: inputs are swept, proofs kept aside |
+//! | a prune | its line, then the files: proofs are copied aside, then removed | files without lines: inputs are swept, proofs put aside |
+//! | a block comes back | its proof's file, then its line, then the one aside is removed | a proof without a line: put aside again |
 //!
 //! A line that was not written whole is none; the journal drops it. A tip can so never be ahead of its proof.
 //! Damage of what was written whole is refused as [`CorruptRecord`](tidewatch_core::FaultKind::CorruptRecord).
@@ -138,7 +140,16 @@ impl<E: Context> Disk<E> {
                 self.files.remove(Kind::Inputs, &self.key(block)).await;
             }
         }
-        let (mut found, mut whole) = (Vec::new(), BTreeSet::new());
+        for block in self.files.scan(Kind::Aside, 0).await? {
+            let key = self.key(block);
+            match self.files.read(Kind::Aside, &key).await? {
+                Some((stored, _)) if !needed(&self.table.folded.jobs, &block) => {
+                    self.aside.insert((block.height, block.digest.0), stored);
+                }
+                _ => self.files.remove(Kind::Aside, &key).await,
+            }
+        }
+        let (mut found, mut whole, mut gone) = (Vec::new(), BTreeSet::new(), Vec::new());
         for (block, stored) in self.above(self.tip()).await? {
             whole.insert(block.height.get());
             match self.table.folded.jobs.get(&block.height.get()) {
@@ -150,9 +161,7 @@ impl<E: Context> Disk<E> {
                         found.push(Record::Job(job));
                     }
                 }
-                _ => {
-                    self.aside.insert((block.height, block.digest.0), stored);
-                }
+                _ => gone.push((block, stored)),
             }
         }
         for job in self.table.folded.jobs.values() {
@@ -162,8 +171,7 @@ impl<E: Context> Disk<E> {
             }
         }
         self.table.write(found).await?;
-        self.bound_aside().await;
-        Ok(())
+        self.put_aside(gone).await
     }
 
     /// Proofs above `tip`. Those that are not whole are removed.
@@ -215,11 +223,15 @@ impl<E: Context> Disk<E> {
             } else {
                 Stored { digest: Digest([0; 32]), bytes: inputs.len() as u64 }
             };
-            let proof = self.aside.remove(&(key.block.height, key.block.digest.0));
+            let proof = self.back(key).await?;
             let state = proof.map_or(State::Open, State::Proved);
             saved.push(Saved { key: *key, inputs, state, logical: 0, handles: Vec::new() });
         }
         self.table.write(saved.iter().cloned().map(Record::Job).collect()).await?;
+        for job in saved.iter().filter(|job| matches!(job.state, State::Proved(_))) {
+            self.aside.remove(&(job.key.block.height, job.key.block.digest.0));
+            self.files.remove(Kind::Aside, &job.key).await;
+        }
         if !Rule::InputsFirst.kept() {
             for (key, inputs) in blocks {
                 self.files.write(Kind::Inputs, key, inputs).await?;
@@ -310,19 +322,45 @@ impl<E: Context> Disk<E> {
             return Ok(());
         }
         self.table.write(vec![Record::Pruned(to)]).await?;
+        let mut gone = if back { self.above(to).await? } else { Vec::new() };
         for job in jobs {
             self.files.remove(Kind::Inputs, &job.key).await;
-            if let State::Proved(stored) = job.state {
-                self.aside.insert((job.key.block.height, job.key.block.digest.0), stored);
+            if let (false, State::Proved(stored)) = (back, job.state) {
+                gone.push((job.key.block, stored));
             }
         }
-        if back {
-            for (block, stored) in self.above(to).await? {
-                self.aside.insert((block.height, block.digest.0), stored);
-            }
+        self.put_aside(gone).await
+    }
+
+    /// Keeps proofs of blocks that were reorged out, as many as may be: in a directory of their own, so that below
+    /// the tip nothing but the chain's own proofs is left. The others are removed.
+    async fn put_aside(&mut self, gone: Vec<(BlockRef, Stored)>) -> Result<(), Error> {
+        for (block, stored) in &gone {
+            self.aside.insert((block.height, block.digest.0), *stored);
         }
         self.bound_aside().await;
+        for (block, _) in gone {
+            let key = self.key(block);
+            if self.aside.contains_key(&(block.height, block.digest.0)) {
+                match self.files.read(Kind::Proof, &key).await? {
+                    Some((_, proof)) => drop(self.files.write(Kind::Aside, &key, &proof).await?),
+                    None => drop(self.aside.remove(&(block.height, block.digest.0))),
+                }
+            }
+            self.files.remove(Kind::Proof, &key).await;
+        }
         Ok(())
+    }
+
+    /// The proof of a block that comes back, if it was put aside: it is among the chain's proofs from now on.
+    async fn back(&self, key: &Key) -> Result<Option<Stored>, Error> {
+        if !self.aside.contains_key(&(key.block.height, key.block.digest.0)) {
+            return Ok(None);
+        }
+        match self.files.read(Kind::Aside, key).await? {
+            Some((_, proof)) => self.files.write(Kind::Proof, key, &proof).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn bound_aside(&mut self) {
@@ -333,7 +371,7 @@ impl<E: Context> Disk<E> {
             let Some(((height, digest), _)) = dropped else { return };
             let key = self.key(BlockRef::new(height, Digest(digest)));
             warn!(block = %key.block, "too many proofs of blocks that were reorged out: dropped");
-            self.files.remove(Kind::Proof, &key).await;
+            self.files.remove(Kind::Aside, &key).await;
         }
     }
 

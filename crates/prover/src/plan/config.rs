@@ -27,8 +27,6 @@ pub struct Config {
     pub ahead_max: NonZeroUsize,
     /// How many bytes of finished proofs may wait for a lower one. The lowest block is attempted even so.
     pub ahead_bytes_max: u64,
-    /// Proofs of blocks that were reorged out which are kept in case their block comes back.
-    pub aside_max: usize,
     /// A second attempt at the lowest block starts at an idle slot once the first takes this many times the
     /// median; `None` starts none.
     pub hedge: Option<NonZeroU32>,
@@ -51,7 +49,6 @@ impl Default for Config {
             lease: Duration::from_secs(30),
             ahead_max: NZUsize!(64),
             ahead_bytes_max: 512 * 1024 * 1024,
-            aside_max: 64,
             hedge: Some(NonZeroU32::MIN.saturating_add(3)),
             probe: Duration::from_secs(60),
             stalled_after: Duration::from_secs(300),

@@ -355,35 +355,6 @@ impl Plan {
         &self.counters
     }
 
-    /// Where it stands at `now`.
-    pub fn status(&self, now: Time) -> Status {
-        let head = self.jobs.values().next();
-        Status {
-            committed: self.committed,
-            proven: self.proven,
-            stages: self.stages,
-            waiting_bytes: self.waiting_bytes,
-            inputs_bytes: self.inputs_bytes,
-            oldest: head.map(|job| now.saturating_sub(job.since)),
-            head_attempts: head.map_or(0, |job| job.attempts),
-            head_poisoned: head.and_then(|job| match &job.state {
-                State::Poisoned(reason) => Some(reason.clone()),
-                _ => None,
-            }),
-            stalled: head.is_some_and(|job| {
-                matches!(job.state, State::Poisoned(_)) || self.is_late(job, now)
-            }),
-            provers: (self.provers.iter())
-                .map(|prover| ProverStatus::of(prover, self.config.attempt_max))
-                .collect(),
-        }
-    }
-
-    fn is_late(&self, job: &Job, now: Time) -> bool {
-        let begun = job.begun.map_or(now, |begun| begun);
-        now.saturating_sub(begun) >= self.config.stalled_after
-    }
-
     /// Changes a job, and what is counted with it.
     fn update<T>(&mut self, height: u64, change: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let job = self.jobs.get_mut(&height)?;
@@ -404,34 +375,5 @@ impl Plan {
         if let State::Proved(proof) = job.state {
             self.waiting_bytes -= proof.bytes;
         }
-    }
-
-    /// What holds after every step. For tests.
-    #[cfg(test)]
-    pub(crate) fn assert(&self) {
-        let (proven, committed) = (self.proven.height.get(), self.committed.height.get());
-        assert!(proven <= committed, "proven {proven} above committed {committed}");
-        assert!(self.jobs.keys().copied().eq(proven + 1..=committed), "a job for each block");
-        let leases: Vec<_> = self.jobs.values().flat_map(|job| &job.leases).collect();
-        assert_eq!(leases.len(), self.tokens.len(), "a token for each slot that is held");
-        assert!(leases.len() <= self.config.running_max.get(), "too many run");
-        for (at, prover) in self.provers.iter().enumerate() {
-            let held = leases.iter().filter(|lease| lease.prover.0 == at).count();
-            assert_eq!(held, prover.used, "slots of {}", prover.name);
-        }
-        for job in self.jobs.values() {
-            assert!(job.leases.len() <= 2, "at most one hedge");
-            assert!(
-                job.leases.is_empty() || job.state == State::Open,
-                "{:?} holds a slot",
-                job.state
-            );
-        }
-        for stage in Stage::ALL {
-            let count = self.jobs.values().filter(|job| job.stage() == stage).count();
-            assert_eq!(count, self.stages[stage as usize], "{}", stage.as_str());
-        }
-        let inputs: u64 = self.jobs.values().map(|job| job.inputs.bytes).sum();
-        assert_eq!(inputs, self.inputs_bytes);
     }
 }

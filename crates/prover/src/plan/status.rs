@@ -1,6 +1,6 @@
 //! Where a plan stands, and what it has counted.
 
-use super::{NotNested, Prover, Stage, nested};
+use super::{Job, NotNested, Plan, Prover, Stage, State, nested};
 use crate::{Failure, Time};
 use std::collections::BTreeMap;
 use tidewatch_core::BlockRef;
@@ -67,6 +67,37 @@ impl Status {
     /// How many blocks the proven tip is behind.
     pub const fn lag(&self) -> u64 {
         self.committed.height.get().saturating_sub(self.proven.height.get())
+    }
+}
+
+impl Plan {
+    /// Where it stands at `now`.
+    pub fn status(&self, now: Time) -> Status {
+        let head = self.jobs.values().next();
+        Status {
+            committed: self.committed,
+            proven: self.proven,
+            stages: self.stages,
+            waiting_bytes: self.waiting_bytes,
+            inputs_bytes: self.inputs_bytes,
+            oldest: head.map(|job| now.saturating_sub(job.since)),
+            head_attempts: head.map_or(0, |job| job.attempts),
+            head_poisoned: head.and_then(|job| match &job.state {
+                State::Poisoned(reason) => Some(reason.clone()),
+                _ => None,
+            }),
+            stalled: head.is_some_and(|job| {
+                matches!(job.state, State::Poisoned(_)) || self.is_late(job, now)
+            }),
+            provers: (self.provers.iter())
+                .map(|prover| ProverStatus::of(prover, self.config.attempt_max))
+                .collect(),
+        }
+    }
+
+    pub(super) fn is_late(&self, job: &Job, now: Time) -> bool {
+        let begun = job.begun.map_or(now, |begun| begun);
+        now.saturating_sub(begun) >= self.config.stalled_after
     }
 }
 

@@ -116,11 +116,37 @@ fn proofs_kept_aside_are_bounded() {
             prove(&mut disk, key(1, fork)).await;
             disk.prune(key(0, 0).block).await.unwrap();
         }
-        assert_eq!(context.scan("prover-proofs-00000000").await.unwrap().len(), 16);
+        assert_eq!(context.scan("prover-aside").await.unwrap().len(), 16);
+        assert_eq!(context.scan("prover-proofs-00000000").await.unwrap().len(), 0);
         add(&mut disk, &[key(1, 20)]).await;
         assert!(disk.jobs().all(|job| matches!(job.state, State::Open)), "the oldest stay");
         disk.prune(key(0, 0).block).await.unwrap();
         add(&mut disk, &[key(1, 4)]).await;
+        assert!(disk.jobs().all(|job| matches!(job.state, State::Proved(_))));
+    });
+}
+
+#[test]
+fn proofs_that_the_tip_has_passed_are_bounded_across_restarts() {
+    simulate(|context| async move {
+        let mut disk = open(&context).await.unwrap();
+        for height in 1..=40 {
+            // A fork that was proven and reorged out; then the chain goes on over it.
+            add(&mut disk, &[key(height, 1)]).await;
+            prove(&mut disk, key(height, 1)).await;
+            disk.prune(key(height - 1, 0).block).await.unwrap();
+            add(&mut disk, &[key(height, 0)]).await;
+            prove(&mut disk, key(height, 0)).await;
+            commit(&mut disk, key(height, 0)).await;
+            drop(disk);
+            disk = open(&context).await.unwrap();
+        }
+        assert_eq!(context.scan("prover-aside").await.unwrap().len(), 16);
+        let kept = context.scan("prover-proofs-00000000").await.unwrap();
+        assert_eq!(kept.len(), 40, "below the tip the chain's own proofs are left");
+        // And the newest of them is there when its block comes back.
+        disk.prune(key(39, 0).block).await.unwrap();
+        add(&mut disk, &[key(40, 1)]).await;
         assert!(disk.jobs().all(|job| matches!(job.state, State::Proved(_))));
     });
 }

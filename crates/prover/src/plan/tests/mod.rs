@@ -28,6 +28,36 @@ pub(super) fn stored(bytes: u64) -> Stored {
     Stored { digest: Digest([7; 32]), bytes }
 }
 
+impl Plan {
+    /// What holds after every step.
+    pub(crate) fn assert(&self) {
+        let (proven, committed) = (self.proven.height.get(), self.committed.height.get());
+        assert!(proven <= committed, "proven {proven} above committed {committed}");
+        assert!(self.jobs.keys().copied().eq(proven + 1..=committed), "a job for each block");
+        let leases: Vec<_> = self.jobs.values().flat_map(|job| &job.leases).collect();
+        assert_eq!(leases.len(), self.tokens.len(), "a token for each slot that is held");
+        assert!(leases.len() <= self.config.running_max.get(), "too many run");
+        for (at, prover) in self.provers.iter().enumerate() {
+            let held = leases.iter().filter(|lease| lease.prover.0 == at).count();
+            assert_eq!(held, prover.used, "slots of {}", prover.name);
+        }
+        for job in self.jobs.values() {
+            assert!(job.leases.len() <= 2, "at most one hedge");
+            assert!(
+                job.leases.is_empty() || job.state == State::Open,
+                "{:?} holds a slot",
+                job.state
+            );
+        }
+        for stage in Stage::ALL {
+            let count = self.jobs.values().filter(|job| job.stage() == stage).count();
+            assert_eq!(count, self.stages[stage as usize], "{}", stage.as_str());
+        }
+        let inputs: u64 = self.jobs.values().map(|job| job.inputs.bytes).sum();
+        assert_eq!(inputs, self.inputs_bytes);
+    }
+}
+
 /// A plan with a clock of its own.
 pub(super) struct World {
     pub(super) plan: Plan,
