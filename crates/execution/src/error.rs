@@ -2,7 +2,7 @@
 
 use crate::Forkchoice;
 use std::time::Duration;
-use tidewatch_core::{BlockRef, Digest, FaultKind, Reason};
+use tidewatch_core::{BlockRef, Digest, FaultKind, Height, Reason};
 
 /// What goes wrong between this crate and an execution client, with the values that disagree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,23 @@ pub enum ExecutionError {
     /// A target that is older than one which was accepted or waits.
     #[error("there is a newer target than {0}")]
     Older(BlockRef),
+    /// The client does not have a block that it says it has.
+    #[error("the client says that it keeps everything up to {height}, and has no block there")]
+    NoBlock {
+        /// The height.
+        height: Height,
+    },
+    /// The client lost a block that the marshal does not keep.
+    #[error(
+        "the client stands at {stands}, and the marshal does not keep block {height}, which comes next: bring \
+         back a copy of the client's data, or begin anew with both"
+    )]
+    Lost {
+        /// The block's height.
+        height: Height,
+        /// Where the client stands.
+        stands: BlockRef,
+    },
     /// The actor has ended.
     #[error("the executor has ended")]
     Ended,
@@ -89,6 +106,7 @@ impl Reason for ExecutionError {
             Self::NotDone { .. } => FaultKind::Unavailable,
             Self::NoAnswer { .. } => FaultKind::Timeout,
             Self::BelowFinalized { .. } | Self::Older(_) => FaultKind::Behind,
+            Self::NoBlock { .. } | Self::Lost { .. } => FaultKind::Missing,
             Self::Ended => FaultKind::Stopped,
             Self::Evidence { .. } => FaultKind::Disk,
         }

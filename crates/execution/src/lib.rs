@@ -20,8 +20,14 @@
 //!
 //! [`Durably`] keeps a source from learning of anything as durable before that floor has reached it.
 //!
+//! [`application`] (feature `marshal`) executes what commonware's marshal delivers, through the same executor.
+//!
 //! [`engine`] (feature `engine`) is the port over the Engine API of an Ethereum execution client.
 
+#[cfg(feature = "marshal")]
+pub mod application;
+#[cfg(test)]
+mod client;
 mod durably;
 #[cfg(feature = "engine")]
 pub mod engine;
@@ -33,6 +39,8 @@ mod floor;
 mod target;
 pub mod view;
 
+#[cfg(feature = "marshal")]
+pub use application::Application;
 pub use durably::Durably;
 #[cfg(feature = "engine")]
 pub use engine::Engine;

@@ -63,7 +63,7 @@ pub trait ExecutionLayer: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Self::Block>, Fault>> + Send;
 
     /// Takes a block above its durable one that was delivered in a former life: in order, and it may have it
-    /// still. Resolves when it is durable there.
+    /// still. Resolves when it was executed: where it is not durable, a later start redelivers it.
     ///
     /// # Errors
     ///

@@ -62,7 +62,7 @@ impl<P> Clone for Mailbox<P> {
 
 impl<P> Mailbox<P> {
     /// Gives the client blocks, parents first, and points it at `target` after them. Resolves when it stands
-    /// there, or at a newer target.
+    /// there, or at a newer target; where there is a newer one that it could not reach, when the blocks are valid.
     ///
     /// # Errors
     ///

@@ -23,7 +23,8 @@
 //! | a client whose head has no order | any target is newer |
 //! | a target below what is final, or beside it | `BelowFinalized`, nothing is sent; a batch that ends there is acknowledged once its blocks are valid |
 //! | SYNCING, ACCEPTED | nothing is acknowledged; the same again after a pause, up to a limit, then `NotDone` |
-//! | a target that was tried up to the limit | it waits for the heartbeat, or for a newer one |
+//! | a target that was tried in vain | blocks that wait are given before it is tried again: the client may lack them |
+//! | a target that was tried up to the limit | it waits for the heartbeat, for its blocks to be given again, or for a newer one; batches below it are acknowledged once their blocks are valid |
 //! | INVALID, or a refused forkchoice | the payload is kept as evidence, everybody who waits gets the fault, and the actor ends with it |
 //! | VALID for another block than was asked about | `OtherHead`, nothing is acknowledged |
 //! | no answer within the deadline, no connection | whoever waits gets that fault; a target is tried again |

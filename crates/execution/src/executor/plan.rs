@@ -85,10 +85,12 @@ impl<P: Payload, W> Plan<P, W> {
         }
     }
 
-    /// What is called next. Targets come before blocks: a block that waits is not in the way of a newer head.
+    /// What is called next. Targets come before blocks: a block that waits is not in the way of a newer head. One
+    /// that was tried in vain comes after them: the client may lack what waits.
     pub(super) fn next(&mut self) -> Option<Call<P>> {
         let Some(standing) = self.standing else { return Some(Call::Standing) };
-        if let Some(target) = self.wanted.filter(|_| !self.tired) {
+        let in_vain = self.tries > 0 && self.front().is_some();
+        if let Some(target) = self.wanted.filter(|_| !self.tired && !in_vain) {
             // It is what the heartbeat would repeat.
             self.beat = false;
             return Some(Call::Point(target));
@@ -344,10 +346,15 @@ impl<P: Payload, W> Plan<P, W> {
             match self.admit(target) {
                 Admitted::Newest => self.want(target, waiter),
                 // The client has the block. Where a newer target waits, it is done once that is.
-                Admitted::Waits => self.waiting.push((target.order, waiter)),
-                Admitted::Older if self.wanted.is_some() => {
+                Admitted::Waits => {
+                    // It may be reached now that its blocks are there.
+                    (self.tired, self.tries) = (false, 0);
                     self.waiting.push((target.order, waiter));
                 }
+                Admitted::Older if self.wanted.is_some() && !self.tired => {
+                    self.waiting.push((target.order, waiter));
+                }
+                // A newer target that could not be reached holds up nobody: it may need these very blocks.
                 Admitted::Older | Admitted::Stands | Admitted::Below(_) => {
                     effect.answers.push((waiter, Ok(())));
                 }

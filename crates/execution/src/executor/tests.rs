@@ -160,6 +160,37 @@ fn what_is_put_aside_is_tried_as_often_as_allowed_and_nothing_is_acknowledged() 
 }
 
 #[test]
+fn a_head_that_cannot_be_reached_is_in_the_way_of_no_block() {
+    let mut plan = standing(None);
+    plan.give(vec![Block(11), Block(12)], target(12, 12), 1);
+    for height in [11, 12] {
+        assert_eq!(plan.next(), Some(Call::Give(Block(height))));
+        plan.gave(VALID(height));
+    }
+    // The client lost both with its process, and stands at 10.
+    let (lost, _) = next_head(&mut plan).unwrap();
+    assert!(plan.pointed(lost, SYNCING).pause);
+    // Tried in vain, it comes after what waits, but a lower batch is not done before it.
+    plan.give(vec![Block(11)], target(11, 11), 2);
+    assert_eq!(plan.next(), Some(Call::Give(Block(11))));
+    assert!(plan.gave(VALID(11)).answers.is_empty());
+    for answer in [vec![], vec![(1, false), (2, false)]] {
+        assert_eq!(next_head(&mut plan).map(|(_, head)| head), Some(12));
+        assert_eq!(answered(&plan.pointed(lost, SYNCING)), answer);
+    }
+    // Given up on, it holds up nobody: the blocks that it lacks are given, and then it is tried at once.
+    assert_eq!(next_head(&mut plan), None);
+    plan.give(vec![Block(11)], target(11, 11), 3);
+    assert_eq!(plan.next(), Some(Call::Give(Block(11))));
+    assert_eq!(answered(&plan.gave(VALID(11))), [(3, true)]);
+    plan.give(vec![Block(12)], target(12, 12), 4);
+    assert_eq!(plan.next(), Some(Call::Give(Block(12))));
+    assert!(plan.gave(VALID(12)).answers.is_empty());
+    assert_eq!(next_head(&mut plan).map(|(_, head)| head), Some(12));
+    assert_eq!(answered(&plan.pointed(lost, VALID(12))), [(4, true)]);
+}
+
+#[test]
 fn a_client_that_is_away_costs_those_who_wait_their_answer_and_a_target_is_tried_again() {
     let mut plan: TestPlan = Plan::new("client".into(), Duration::from_secs(1), NZU32!(3));
     plan.point(target(1, 11), 1);
