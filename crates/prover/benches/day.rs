@@ -149,7 +149,7 @@ impl Events {
 fn key(height: u64) -> Key {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&height.to_be_bytes());
-    Key { block: BlockRef::new(Height::new(height), Digest(digest)), program: Digest([1; 32]) }
+    Key::one(BlockRef::new(Height::new(height), Digest(digest)), Digest([1; 32]))
 }
 
 const STORED: Stored = Stored { digest: Digest([0; 32]), bytes: 200_000 };

@@ -4,53 +4,48 @@ use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, FixedSize as _, RangeCfg, Read, ReadExt as _, Write};
 use commonware_cryptography::{Hasher as _, Sha256};
 use std::{fmt, time::Duration};
-use tidewatch_core::{BlockRef, Digest};
+use tidewatch_core::{BlockRef, Digest, Height};
 
 /// A moment, as the time since the scheduler started. It never goes back: see
 /// [`Stopwatch`](crate::Stopwatch).
 pub type Time = Duration;
 
-/// What a proof is about: a block, by its commitment, under a program. Two blocks at one height are two
-/// keys, and so is one block under two programs: a proof of one never counts for the other.
+/// What a proof is about: a block, by its commitment, under a program; or a range of blocks that ends in it. Two
+/// blocks at one height are two keys, and so is one block under two programs, and so are two ranges with one last
+/// block: a proof of one never counts for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The block that is proven.
+    /// The block that is proven; of a range its last.
     pub block: BlockRef,
     /// Identifies the statement and its verification key.
     pub program: Digest,
+    /// The first height of the range, which is that of the block where one block is all. Never above it.
+    pub first: Height,
 }
 
 impl Key {
+    /// The key of one block.
+    pub const fn one(block: BlockRef, program: Digest) -> Self {
+        Self { block, program, first: block.height }
+    }
+
     /// The block's height.
     pub const fn height(&self) -> u64 {
         self.block.height.get()
+    }
+
+    /// How many blocks are proven.
+    pub const fn blocks(&self) -> u64 {
+        self.height().saturating_sub(self.first.get()) + 1
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.blocks() > 1 {
+            write!(f, "{} to ", self.first)?;
+        }
         self.block.fmt(f)
-    }
-}
-
-impl Write for Key {
-    fn write(&self, buf: &mut impl BufMut) {
-        self.block.write(buf);
-        self.program.write(buf);
-    }
-}
-
-impl EncodeSize for Key {
-    fn encode_size(&self) -> usize {
-        self.block.encode_size() + Digest::SIZE
-    }
-}
-
-impl Read for Key {
-    type Cfg = ();
-
-    fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
-        Ok(Self { block: BlockRef::read(buf)?, program: Digest::read(buf)? })
     }
 }
 
@@ -84,8 +79,9 @@ impl Handle {
     /// The handle of `key` at a prover that names jobs by what they are about: the same job submitted twice
     /// is the same job there.
     pub fn of(key: &Key) -> Self {
-        let Key { block, program } = key;
-        Self(format!("{}-{}-{program}", block.height, block.digest))
+        let Key { block, program, first } = key;
+        let from = if key.blocks() > 1 { format!("{first}_") } else { String::new() };
+        Self(format!("{from}{}-{}-{program}", block.height, block.digest))
     }
 
     /// The handle as text.

@@ -249,7 +249,10 @@ impl Program for ChainLink {
 }
 
 impl Prove for ChainLink {
-    fn prove(&self, _: &Key, inputs: &[u8], released: &Released) -> Result<Bytes, String> {
+    fn prove(&self, key: &Key, inputs: &[u8], released: &Released) -> Result<Bytes, String> {
+        if key.blocks() > 1 {
+            return Err(format!("one block is proven at a time, not {key}"));
+        }
         let (shape, header) = self.parse(inputs)?;
         let keys = self.keys(shape)?;
         if released.is_set() {
@@ -280,7 +283,7 @@ mod tests {
     }
 
     fn key(digest: Digest, program: &ChainLink) -> Key {
-        Key { block: BlockRef::new(Height::new(1), digest), program: program.id() }
+        Key::one(BlockRef::new(Height::new(1), digest), program.id())
     }
 
     #[test]

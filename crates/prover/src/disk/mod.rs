@@ -197,7 +197,7 @@ impl<E: Context> Disk<E> {
     }
 
     const fn key(&self, block: BlockRef) -> Key {
-        Key { block, program: self.program }
+        Key::one(block, self.program)
     }
 
     /// The proven tip.

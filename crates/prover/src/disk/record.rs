@@ -65,7 +65,8 @@ impl Write for Record {
             }
             Self::Job(Saved { key, inputs, state, logical, handles }) => {
                 buf.put_u8(Self::JOB);
-                key.write(buf);
+                key.block.write(buf);
+                key.program.write(buf);
                 inputs.write(buf);
                 buf.put_u32(*logical);
                 match state {
@@ -112,7 +113,14 @@ impl EncodeSize for Record {
                 let handles: usize = (handles.iter().take(HANDLES_MAX))
                     .map(|(prover, handle)| text_size(prover) + text_size(handle.as_str()))
                     .sum();
-                key.encode_size() + inputs.encode_size() + 4 + 1 + state + 1 + handles
+                key.block.encode_size()
+                    + key.program.encode_size()
+                    + inputs.encode_size()
+                    + 4
+                    + 1
+                    + state
+                    + 1
+                    + handles
             }
             Self::Tip(block) | Self::Pruned(block) => block.encode_size(),
         }
@@ -134,7 +142,8 @@ impl Read for Record {
                 Ok(Self::Base { chain, program: Digest::read(buf)?, start: BlockRef::read(buf)? })
             }
             Self::JOB => {
-                let (key, inputs) = (Key::read(buf)?, Stored::read(buf)?);
+                let key = Key::one(BlockRef::read(buf)?, Digest::read(buf)?);
+                let inputs = Stored::read(buf)?;
                 let logical = u32::read(buf)?;
                 let state = match u8::read(buf)? {
                     Self::OPEN => State::Open,
@@ -172,7 +181,7 @@ mod tests {
     fn records() -> Vec<Record> {
         let block = BlockRef::new(Height::new(300), Digest([3; 32]));
         let stored = Stored { digest: Digest([4; 32]), bytes: 5_000_000 };
-        let key = Key { block, program: Digest([9; 32]) };
+        let key = Key::one(block, Digest([9; 32]));
         let job =
             |state, handles| Record::Job(Saved { key, inputs: stored, state, logical: 2, handles });
         let handle = Handle::new("7-00ff").unwrap();

@@ -16,6 +16,7 @@
 //! | [`CatchUp`] | every checkpoint from the cursor to the tip, light metadata first; epochs that are proven or past their deadline are skipped as a whole; the cursor moves by one, once the checkpoint was taken |
 //! | [`Checkpoints`] | one for each slot; pruned by block, reaped by epoch; other content in a slot that is taken is refused |
 //! | [`Sessions`] | a proof of a range of slots over a set of checkpoints that never changes: where the set does, the session ends and another begins |
+//! | [`Pieces`] | a range in pieces that cover it exactly: one that fails too often is split, one block is poisoned; joined only without a gap |
 //! | [`Publishing`] | one at a time, epochs in order, the longest range first; the others are superseded once it has landed |
 //! | [`Expiry`] | sweeps expired epochs on time, when nothing else happens too, and after the clock jumped either way |
 //!
@@ -29,6 +30,7 @@ mod catch_up;
 mod checkpoints;
 mod expiry;
 mod geometry;
+mod pieces;
 mod publishing;
 mod sessions;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub use catch_up::{CatchUp, Chain, Light, Progress, Take};
 pub use checkpoints::{CheckpointId, Checkpoints, Entry, Occupied};
 pub use expiry::{Expire, Expiry, Mailbox, Slots, Sweep};
 pub use geometry::{Geometry, ProvenAt};
+pub use pieces::{AfterFailure, Pieces, Range};
 pub use publishing::{Candidate, CandidateId, Decided, Outcome, Publishing};
 pub use sessions::{
     Action, Kind, NotStarted, Session, SessionId, SessionState, Sessions, Spec, Trigger, View,

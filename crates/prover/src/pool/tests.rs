@@ -35,7 +35,7 @@ impl Prove for Gated {
 }
 
 fn key(height: u64) -> Key {
-    Key { block: BlockRef::new(Height::new(height), Digest([1; 32])), program: Digest([2; 32]) }
+    Key::one(BlockRef::new(Height::new(height), Digest([1; 32])), Digest([2; 32]))
 }
 
 fn gated() -> (Gated, Sender<Result<(), String>>, Arc<AtomicUsize>) {

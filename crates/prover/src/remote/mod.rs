@@ -68,9 +68,11 @@ fn digest(text: &str) -> Option<Digest> {
 /// The key that [`Handle::of`] made `handle` of.
 fn key(handle: &Handle) -> Option<Key> {
     let mut parts = handle.as_str().split('-');
-    let height: u64 = parts.next()?.parse().ok()?;
+    let heights = parts.next()?;
+    let (first, height) = heights.split_once('_').unwrap_or((heights, heights));
+    let (first, height): (u64, u64) = (first.parse().ok()?, height.parse().ok()?);
     let block = BlockRef::new(Height::new(height), digest(parts.next()?)?);
-    let key = Key { block, program: digest(parts.next()?)? };
+    let key = Key { block, program: digest(parts.next()?)?, first: Height::new(first) };
     // The one spelling: `+7` and `07` parse too.
-    (Handle::of(&key) == *handle).then_some(key)
+    (first <= height && Handle::of(&key) == *handle).then_some(key)
 }

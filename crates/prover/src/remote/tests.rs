@@ -119,7 +119,10 @@ fn an_address_is_a_host_and_says_nothing_secret() {
 fn only_the_one_spelling_of_a_handle_is_a_job() {
     let handle = Handle::of(&block(7));
     assert_eq!(key(&handle), Some(block(7)));
-    for bad in ["7", "7--", &format!("0{handle}"), &format!("{handle}-")] {
+    let range = Key { first: Height::new(5), ..block(7) };
+    assert_eq!(key(&Handle::of(&range)), Some(range));
+    let (same, back) = (format!("7_{handle}"), format!("9_{handle}"));
+    for bad in ["7", "7--", &format!("0{handle}"), &format!("{handle}-"), &same, &back] {
         assert_eq!(Handle::new(bad).ok().as_ref().and_then(key), None, "{bad}");
     }
 }

@@ -41,7 +41,7 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
                 Added::New if parent != above.digest => {
                     return Err(NotAdded::Unlinked { wanted: block, above }.into());
                 }
-                Added::New => fresh.push((Key { block, program }, inputs)),
+                Added::New => fresh.push((Key::one(block, program), inputs)),
                 Added::Exists => {}
             }
         }

@@ -1,5 +1,6 @@
 //! The published cases of a prover node (`PN-*`), its sessions (`SM-*`), its checkpoints (`CS-*`), and the ticker.
 
+mod pieces;
 mod publishing;
 mod sessions;
 pub(crate) mod walk;

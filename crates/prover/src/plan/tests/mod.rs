@@ -21,7 +21,7 @@ pub(crate) fn secs(seconds: u64) -> Time {
 pub(crate) fn key(height: u64, fork: u8) -> Key {
     let mut digest = [fork; 32];
     digest[..8].copy_from_slice(&height.to_be_bytes());
-    Key { block: BlockRef::new(Height::new(height), Digest(digest)), program: PROGRAM }
+    Key::one(BlockRef::new(Height::new(height), Digest(digest)), PROGRAM)
 }
 
 pub(super) fn stored(bytes: u64) -> Stored {
