@@ -95,7 +95,8 @@ fn worker_process() {
         let listener = ::tokio::net::TcpListener::bind(address).await.expect("binds");
         let (_stopper, stopping) = Stopper::new();
         let limits = Limits::default();
-        let worker = Worker { prover: Arc::new(pool), program: Chained.id(), limits };
+        let (prover, program) = (Arc::new(pool), Chained.id());
+        let worker = Worker { prover, program, limits, token: None };
         serve(listener, worker, stopping).await.expect("serves");
     });
 }

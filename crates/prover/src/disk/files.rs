@@ -16,11 +16,14 @@ const HEADER: usize = 40;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Inputs,
     Proof,
     /// A proof of a block that was reorged out.
     Aside,
+    /// A proof at the prover that made it.
+    #[cfg(feature = "http")]
+    Finished,
 }
 
 impl Kind {
@@ -28,6 +31,8 @@ impl Kind {
         match self {
             Self::Inputs => "inputs",
             Self::Proof | Self::Aside => "proof",
+            #[cfg(feature = "http")]
+            Self::Finished => "a finished proof",
         }
     }
 
@@ -37,13 +42,13 @@ impl Kind {
 }
 
 /// All files of one directory.
-pub(super) struct Files<E: Context> {
+pub(crate) struct Files<E: Context> {
     context: E,
     config: Config,
 }
 
 impl<E: Context> Files<E> {
-    pub(super) const fn new(context: E, config: Config) -> Self {
+    pub(crate) const fn new(context: E, config: Config) -> Self {
         Self { context, config }
     }
 
@@ -53,6 +58,8 @@ impl<E: Context> Files<E> {
             Kind::Inputs => format!("{prefix}-inputs"),
             Kind::Proof => format!("{prefix}-proofs-{:08x}", height / SHARD),
             Kind::Aside => format!("{prefix}-aside"),
+            #[cfg(feature = "http")]
+            Kind::Finished => format!("{prefix}-finished"),
         }
     }
 
@@ -60,6 +67,8 @@ impl<E: Context> Files<E> {
         match kind {
             Kind::Inputs => self.config.inputs_max,
             Kind::Proof | Kind::Aside => self.config.proof_max,
+            #[cfg(feature = "http")]
+            Kind::Finished => self.config.proof_max,
         }
     }
 
@@ -77,7 +86,7 @@ impl<E: Context> Files<E> {
     }
 
     /// Writes a file durably. One that is there already, and whole, stays as it is: nothing overwrites it.
-    pub(super) async fn write(
+    pub(crate) async fn write(
         &self,
         kind: Kind,
         key: &Key,
@@ -117,7 +126,7 @@ impl<E: Context> Files<E> {
     }
 
     /// What a file holds; `None` where there is none, or what is there is not whole.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         kind: Kind,
         key: &Key,
@@ -134,7 +143,7 @@ impl<E: Context> Files<E> {
     }
 
     /// Removes a file. One that cannot be removed is swept at the next start.
-    pub(super) async fn remove(&self, kind: Kind, key: &Key) {
+    pub(crate) async fn remove(&self, kind: Kind, key: &Key) {
         let partition = self.partition(kind, key.height());
         match self.context.remove(&partition, Some(&Self::name(key))).await {
             Ok(()) | Err(RuntimeError::BlobMissing(..) | RuntimeError::PartitionMissing(_)) => {}
@@ -143,7 +152,7 @@ impl<E: Context> Files<E> {
     }
 
     /// The blocks that there are files of, in the directory of `height`.
-    pub(super) async fn scan(&self, kind: Kind, height: u64) -> Result<Vec<BlockRef>, Error> {
+    pub(crate) async fn scan(&self, kind: Kind, height: u64) -> Result<Vec<BlockRef>, Error> {
         let partition = self.partition(kind, height);
         match self.context.scan(&partition).await {
             Ok(names) => Ok(names.iter().filter_map(|name| Self::block(name)).collect()),

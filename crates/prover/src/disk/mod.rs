@@ -33,7 +33,7 @@
 //! Six barriers for a block that is proven at its first attempt. The table is rewritten once more than half of
 //! it is out of date; a start reads all of it.
 
-mod files;
+pub(crate) mod files;
 mod record;
 mod table;
 #[cfg(test)]
@@ -49,7 +49,7 @@ use std::{
     num::NonZeroU64,
 };
 use table::{Base, Table};
-use tidewatch_core::{BlockRef, ChainId, Digest, Height, Rule};
+use tidewatch_core::{BlockRef, ChainId, Digest, Fault, Height, Rule};
 use tracing::{info, warn};
 
 /// Where things lie, and how large they may be.
@@ -92,6 +92,20 @@ pub struct Subject {
     /// The block above which proving begins, at the first start: genesis, or one that needs no proof. Later
     /// starts go on from the proven tip.
     pub start: BlockRef,
+}
+
+impl Subject {
+    /// What a directory is of; `None` where proving never began. Nobody else may have it open.
+    ///
+    /// # Errors
+    ///
+    /// The disk, or damage.
+    pub async fn of<E: Context>(context: E, config: &Config) -> Result<Option<Self>, Fault> {
+        let table = Table::open(&context, &format!("{}-table", config.partition)).await;
+        let table = table.map_err(|error| Fault::new("the proving directory", error))?;
+        let base = table.folded.base;
+        Ok(base.map(|Base { chain, program, start }| Self { chain, program, start }))
+    }
 }
 
 /// Everything that survives. It has one writer.

@@ -1,6 +1,6 @@
 //! A prover over HTTP.
 
-use super::{Offered, digest};
+use super::{Offered, Token, digest};
 use crate::{Failure, Handle, Key, Offer, Progress, Prover};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -24,6 +24,7 @@ pub struct Remote {
     base: Url,
     program: Digest,
     client: Client,
+    token: Option<Token>,
     proof_max: u64,
 }
 
@@ -92,7 +93,13 @@ impl Remote {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| bad())?;
-        Ok(Self { name, base, program, client, proof_max })
+        Ok(Self { name, base, program, client, token: None, proof_max })
+    }
+
+    /// The same, showing `token` with each request.
+    #[must_use]
+    pub fn with_token(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     fn at(&self, path: &str) -> Url {
@@ -106,7 +113,16 @@ impl Remote {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        request.send().await.map_err(|error| unavailable(&error))
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.as_str()),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| unavailable(&error))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let what = if self.token.is_some() { "another token" } else { "a token" };
+            return Err(Failure::Unavailable(format!("it wants {what}")));
+        }
+        Ok(response)
     }
 }
 

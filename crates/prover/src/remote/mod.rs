@@ -4,7 +4,7 @@
 //!
 //! [`serve`] offers any [`Prover`](crate::Prover) to others; [`Remote`] is one of those, as a prover. Jobs are named
 //! by what they are about, so that submitting is idempotent, and a scheduler that was started again finds what it
-//! submitted.
+//! submitted. [`Kept`] has the finished proofs of a prover on disk, so that they outlive its process too.
 //!
 //! # Protocol
 //!
@@ -17,7 +17,7 @@
 //! | `PUT /v1/jobs/HANDLE`, the body are the inputs | 202: the job is there, whatever became of it. 429: no free slot. 409: another program. 413: too large. 400: no handle |
 //! | `GET /v1/jobs/HANDLE?wait_ms=N` | 200: the body is the proof. 202: it runs; answered after `wait_ms` at the latest. 404: not known. 422: not provable, the body says why. 504: given up at the prover's own deadline |
 //! | `DELETE /v1/jobs/HANDLE` | 204: it may be stopped, and its proof forgotten. Also where it is not known |
-//! | any | 408: its body took too long. 503: too many requests at once, or the prover behind it is not available |
+//! | any | 401: another token. 408: its body took too long. 503: too many requests at once, or the prover behind it is not available |
 //!
 //! # Limits
 //!
@@ -25,16 +25,21 @@
 //! their limit and no further; a request that sends its body slowly ends with 408 after twice the time that one may
 //! wait. Connections that send no request are not counted. Of the client: bytes of an answer; the scheduler gives up calls at its deadlines, and verifies every proof.
 //!
-//! There is no authentication: whoever reaches the address can use its slots. Proofs are public and are verified by
-//! whoever asked for them; inputs cross the network as they are. Serve on loopback or on a private network.
+//! A [`Token`] says who may use the slots; without one, whoever reaches the address. It is shown with each request
+//! (`Authorization: Bearer`) and crosses the network as it is, as inputs and proofs do: serve on loopback or on a
+//! private network, or behind something that adds TLS. Proofs are public, and are verified by whoever asked for them.
 
 mod client;
+mod kept;
 mod server;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use client::{BadAddress, Remote};
+pub use kept::{Kept, Observe};
 pub use server::{Limits, Worker, serve};
+pub use token::{NoToken, Token};
 
 use crate::{Handle, Key};
 use tidewatch_core::{BlockRef, Digest, Height};

@@ -1,12 +1,15 @@
 //! Offers a prover over HTTP.
 
-use super::{Offered, key};
+use super::{Offered, Token, key};
 use crate::{Failure, Handle, Progress, Prover};
 use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, Request, State},
-    http::{StatusCode, header::CONTENT_LENGTH},
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE},
+    },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
@@ -47,6 +50,8 @@ pub struct Worker {
     pub program: Digest,
     /// How much at once.
     pub limits: Limits,
+    /// What a request has to show; `None` serves whoever connects.
+    pub token: Option<Token>,
 }
 
 impl fmt::Debug for Worker {
@@ -62,6 +67,7 @@ impl fmt::Debug for Worker {
 /// The listener fails.
 pub async fn serve(listener: TcpListener, worker: Worker, stop: Stopping) -> std::io::Result<()> {
     let gate = Gate {
+        token: worker.token.clone(),
         places: Arc::new(Semaphore::new(worker.limits.requests_max.get())),
         inputs_max: worker.limits.inputs_max as u64,
         // A request that waits for news as long as it may, and one that sends its body slowly.
@@ -81,12 +87,19 @@ pub async fn serve(listener: TcpListener, worker: Worker, stop: Stopping) -> std
 /// What every request passes.
 #[derive(Clone)]
 struct Gate {
+    token: Option<Token>,
     places: Arc<Semaphore>,
     inputs_max: u64,
     longest: Duration,
 }
 
 async fn bounded(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if let Some(token) = &gate.token {
+        let shown = request.headers().get(AUTHORIZATION);
+        if !shown.is_some_and(|header| token.is_shown_in(header.as_bytes())) {
+            return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
+        }
+    }
     let Ok(_place) = gate.places.try_acquire() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once").into_response();
     };

@@ -1,7 +1,9 @@
 //! A remote prover, on real sockets.
 
 use super::*;
-use crate::{Failure, Pool, Program, Progress, Prove, Prover, Released, plan::tests::PROGRAM};
+use crate::{
+    Failure, Pool, Program, Progress, Prove, Prover, Released, disk, plan::tests::PROGRAM,
+};
 use ::tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -13,7 +15,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
 };
@@ -45,7 +47,7 @@ async fn served(
 ) -> (String, Stopper) {
     let (listener, address) = listen().await;
     let (stopper, stopping) = Stopper::new();
-    let worker = Worker { prover, program: PROGRAM, limits };
+    let worker = Worker { prover, program: PROGRAM, limits, token: None };
     context.child("server").spawn(move |_| async move {
         serve(listener, worker, stopping).await.unwrap();
     });
@@ -101,6 +103,117 @@ fn a_prover_of_another_program_is_not_asked_for_proofs() {
         let key = Key { program: Digest([1; 32]), ..block(1) };
         let refused = other.submit(key, Bytes::new()).await.unwrap_err().to_string();
         assert!(refused.contains("is proven here"), "{refused}");
+    });
+}
+
+#[test]
+fn who_does_not_show_the_token_is_served_nothing() {
+    tokio::Runner::default().start(|context| async move {
+        let (_gate, gated) = channel();
+        let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(1));
+        let (listener, address) = listen().await;
+        let token = |digit: &str| Token::new(&digit.repeat(Token::MIN)).unwrap();
+        let (_stopper, stopping) = Stopper::new();
+        let (prover, limits) = (Arc::new(pool), Limits::default());
+        let worker = Worker { prover, program: PROGRAM, limits, token: Some(token("1")) };
+        context.child("server").spawn(move |_| async move {
+            serve(listener, worker, stopping).await.unwrap();
+        });
+        let remote = remote(&format!("http://{address}"));
+        let handle = Handle::of(&block(1));
+        for (other, wants) in [
+            (remote.clone(), "it wants a token"),
+            (remote.clone().with_token(token("2")), "it wants another token"),
+        ] {
+            let refused = Err(Failure::Unavailable(wants.into()));
+            assert_eq!(other.offer().await.map(drop), refused);
+            assert_eq!(other.submit(block(1), Bytes::new()).await.map(drop), refused);
+            assert_eq!(other.poll(&handle, Duration::ZERO).await.map(drop), refused);
+        }
+        let ours = remote.with_token(token("1"));
+        assert_eq!(ours.offer().await.unwrap().slots, 1);
+        assert_eq!(ours.submit(block(1), Bytes::new()).await, Ok(handle.clone()));
+        assert_eq!(ours.poll(&handle, Duration::ZERO).await, Ok(Progress::Running));
+    });
+}
+
+/// Says which proofs are kept.
+struct Told(Sender<u64>);
+
+impl Observe for Told {
+    fn kept(&self, key: &Key, _: usize) {
+        self.0.send(key.height()).unwrap();
+    }
+}
+
+#[test]
+fn a_finished_proof_that_nobody_fetched_is_there_after_a_restart_until_it_is_released() {
+    let directory = tempfile::tempdir().unwrap();
+    let proof = |height| Progress::Proved(Bytes::copy_from_slice(&block(height).block.digest.0));
+    let life = |program: Digest| {
+        let config = tokio::Config::new().with_storage_directory(directory.path());
+        let runner = tokio::Runner::new(config);
+        let (told, kept) = channel();
+        let open = async move |context: tokio::Context| {
+            let (gate, gated) = channel();
+            let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(2));
+            let config = disk::Config::new("worker");
+            let keeps = (program, NZUsize!(2));
+            let (pool, told) = (Arc::new(pool), Arc::new(Told(told)));
+            let worker = Kept::open(context.child("kept"), pool, keeps, config, told).await;
+            (worker.unwrap(), gate, kept)
+        };
+        (runner, open)
+    };
+    let submit = async |worker: &Kept<tokio::Context>, height| {
+        worker.submit(block(height), Bytes::new()).await.unwrap()
+    };
+    let (runner, open) = life(PROGRAM);
+    runner.start(|context| async move {
+        let (worker, gate, kept) = open(context).await;
+        for height in 1..=4 {
+            let handle = submit(&worker, height).await;
+            if height == 4 {
+                break; // It runs when the process ends.
+            }
+            gate.send(Ok(())).unwrap();
+            assert_eq!(kept.recv_timeout(LONG), Ok(height));
+            assert_eq!(worker.poll(&handle, LONG).await, Ok(proof(height)));
+        }
+        assert_eq!(worker.count(), 2, "the first one is dropped");
+    });
+    let (runner, open) = life(PROGRAM);
+    runner.start(|context| async move {
+        let (worker, _gate, _kept) = open(context).await;
+        for height in 2..=3 {
+            let handle = submit(&worker, height).await;
+            assert_eq!(worker.poll(&handle, LONG).await, Ok(proof(height)));
+            worker.release(&handle).await;
+            assert_eq!(worker.poll(&handle, LONG).await, Err(Failure::Lost));
+        }
+        for height in [1, 4] {
+            assert_eq!(worker.poll(&Handle::of(&block(height)), LONG).await, Err(Failure::Lost));
+        }
+    });
+    let (runner, open) = life(PROGRAM);
+    runner.start(|context| async move {
+        let (worker, gate, kept) = open(context).await;
+        assert_eq!(worker.count(), 0);
+        // Released while it runs: it is not kept. Wanted again before it ended: it is.
+        for (height, again) in [(5, false), (6, true)] {
+            let handle = submit(&worker, height).await;
+            worker.release(&handle).await;
+            if again {
+                submit(&worker, height).await;
+            }
+            gate.send(Ok(())).unwrap();
+        }
+        assert_eq!(kept.recv_timeout(LONG), Ok(6));
+        assert_eq!(worker.count(), 1);
+    });
+    let (runner, open) = life(Digest([1; 32]));
+    runner.start(|context| async move {
+        assert_eq!(open(context).await.0.count(), 0, "of another program");
     });
 }
 
@@ -239,7 +352,7 @@ fn a_server_that_answers_nonsense_is_one_failure_each_time() {
 fn a_scheduler_proves_with_remote_provers_and_one_that_is_gone() {
     use crate::{
         Scheduler,
-        disk::{self, Subject},
+        disk::Subject,
         scheduler::{Config, NewBlock, Parts, Proven, tests::scripted},
     };
     struct Honest;
