@@ -54,9 +54,9 @@ fn clamp(ladder: Ladder, theirs: &TipSet, ours: &TipSet, ancestor: BlockRef) -> 
     tips
 }
 
-/// Tier moves from one tip set to another: back from the lowest tier, then up from the highest. If both ends
+/// Tier moves from `theirs` to `ours`: back from the lowest tier, then up from the highest. If both ends
 /// obey `ladder`, so does every step.
-pub(crate) fn tiers(ladder: Ladder, theirs: &TipSet, ours: &TipSet) -> Vec<Event> {
+pub fn tiers(ladder: Ladder, theirs: &TipSet, ours: &TipSet) -> Vec<Event> {
     let mut events = Vec::new();
     let back = |tier: Tier, tip: Tip| {
         theirs.block(tier).is_some_and(|theirs| theirs.height > tip.block.height)

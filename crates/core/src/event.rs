@@ -48,6 +48,16 @@ impl Event {
     const ADVANCED: u8 = 1;
     const REGRESSED: u8 = 2;
     const PRUNED: u8 = 3;
+
+    /// Name in the JSON lines and in metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Blocks { .. } => "blocks",
+            Self::Advanced { .. } => "advanced",
+            Self::Regressed { .. } => "regressed",
+            Self::Pruned { .. } => "pruned",
+        }
+    }
 }
 
 impl fmt::Display for Event {

@@ -140,6 +140,29 @@ pub trait Monitor: Send + Sync + 'static {
 
 impl Monitor for () {}
 
+/// Two that observe the same.
+impl<A: Monitor, B: Monitor> Monitor for (A, B) {
+    fn snapshot(&self, snapshot: &Snapshot) {
+        self.0.snapshot(snapshot);
+        self.1.snapshot(snapshot);
+    }
+
+    fn moved(&self, watermarks: &Watermarks) {
+        self.0.moved(watermarks);
+        self.1.moved(watermarks);
+    }
+
+    fn fault(&self, fault: &Fault) {
+        self.0.fault(fault);
+        self.1.fault(fault);
+    }
+
+    fn status(&self, status: &Status) {
+        self.0.status(status);
+        self.1.status(status);
+    }
+}
+
 impl<M: Monitor + ?Sized> Monitor for std::sync::Arc<M> {
     fn snapshot(&self, snapshot: &Snapshot) {
         (**self).snapshot(snapshot);

@@ -166,6 +166,24 @@ pub async fn resume(
     by_content(locators, records, cursor).await
 }
 
+/// The position of a consumer that has handled every event of the history, and where it stands there. Both must
+/// be of one moment.
+///
+/// # Errors
+///
+/// The history could not be read.
+pub async fn newest(
+    locators: &impl Locators,
+    records: &impl Records,
+) -> Result<(Cursor, Watermarks), Fault> {
+    let watermarks = locators.watermarks();
+    let heights: Vec<_> =
+        watermarks.head().into_iter().flat_map(|head| Cursor::heights_below(head.height)).collect();
+    let below: Vec<_> = locators.locate(&heights).await?.into_iter().flatten().collect();
+    let (chain, end) = (&locators.chain_info().id, records.bounds().end);
+    Ok((Cursor::new(chain, end, &watermarks, &below), watermarks))
+}
+
 async fn too_old(locators: &impl Locators, records: &impl Records) -> Result<ResumeError, Fault> {
     let restart = match records.bounds().start.checked_sub(1) {
         Some(below) => records.record(below).await?.map(|record| record.cursor),
@@ -435,6 +453,10 @@ mod tests {
         }
         assert_eq!(watermarks.delivered, Some(block(50, 1)));
         assert_eq!(ours.resume(&bridge[1].cursor), Ok(Resume::Exact { next: 50 }));
+
+        let (newest, watermarks) = block_on(newest(&ours, &ours)).unwrap();
+        assert_eq!(ours.resume(&newest), Ok(Resume::Exact { next: 50 }));
+        assert_eq!((watermarks, newest), (ours.watermarks(), at(49)));
 
         let ahead = Elsewhere::new(60, 1).records[59].cursor.clone();
         let expected = ResumeError::Ahead { theirs: Some(block(60, 1)), ours: Some(block(50, 1)) };

@@ -23,7 +23,7 @@ use std::{
 use tidewatch_core::{
     Archive, ArchiveError, Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Dropped, Event,
     EventLog, Fault, Height, History, LocalView, Locator, Locators, LogError, Pin, Pins, Positions,
-    Record, Records, Resume, ResumeError, Tier, TierProof, Watermarks, resume,
+    Record, Records, Resume, ResumeError, Tier, TierProof, Watermarks, newest, resume,
 };
 
 /// A local view, event log and archive in memory, for tests and for consumers that keep nothing. It
@@ -324,6 +324,13 @@ impl<B: Block> MemoryReader<B> {
     /// Where the view stands.
     pub fn watermarks(&self) -> Result<Watermarks, Fault> {
         Ok(self.state.lock().watermarks)
+    }
+
+    /// The position of a consumer that has handled every event, and where it stands there.
+    pub async fn newest(&self) -> Result<(Cursor, Watermarks), Fault> {
+        let state = self.state.lock();
+        let newest = newest(&*state, &*state).now_or_never();
+        newest.unwrap_or_else(|| Err(Error::MemoryWaited.fault()))
     }
 
     /// See [`LocalView::locate`].

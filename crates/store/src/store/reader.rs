@@ -8,7 +8,7 @@ use std::{fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
     Archive, ArchiveError, Block, BlockRef, ChainInfo, Conflict, Cursor, EventLog, Fault, Height,
     History, Locators as _, LogError, Pin, Positions, Record, Resume, ResumeError, Tier, TierProof,
-    Watermarks, resume,
+    Watermarks, newest, resume,
 };
 
 /// A reader of a [`Store`](crate::Store). Clones read the same store.
@@ -62,6 +62,11 @@ impl<E: Context, B: Block + Codec> Reader<E, B> {
     /// Where the store stands durably.
     pub fn watermarks(&self) -> Result<Watermarks, Fault> {
         Ok(self.shared.log.moment()?.watermarks)
+    }
+
+    /// The position of a consumer that has handled every event, and where it stands there.
+    pub async fn newest(&self) -> Result<(Cursor, Watermarks), Fault> {
+        of_moment!(self.shared.log, |moment| newest(&*moment, &*moment).await)
     }
 
     /// See [`LocalView::locate`](tidewatch_core::LocalView::locate).

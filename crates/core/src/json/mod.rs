@@ -15,6 +15,22 @@
 //! {"event":"status","state":"live","lag":0,"source_height":99,"verification":{"epoch":9,
 //!   "anchor":"identity","age_ms":40 or null,"seen":99,"verified":99,"contiguous":99}}
 //! ```
+//!
+//! A served stream has the same lines, and those of [`Control`] about the stream itself:
+//!
+//! ```text
+//! {"event":"hello","protocol":1,"chain":"...","genesis":BLOCK,"ladder":[TIER,TIER,TIER,TIER],"version":"...",
+//!   "heartbeat_ms":15000,"head":BLOCK or null,"resume":"start|exact|ahead|reset","block":BLOCK or null,
+//!   "tips":TIPS,"cursor":"..."}                    "resume":"forked","ancestor":BLOCK,"depth":3 likewise
+//! {"event":"bookmark","state":"live","lag":0,"source_height":9 or null,"tip_age_ms":40 or null,"cursor":"..."}
+//! {"event":"lagged","from":3,"to":9,"skipped":{"blocks":2,"advanced":3,"regressed":0} or null,"cursor":"..."}
+//! {"event":"reset","code":"...","detail":"...","block":BLOCK or null,"tips":TIPS,"cursor":"..."}
+//! {"event":"goodbye","reason":"shutdown","retry_ms":1000,"cursor":"..."}
+//! ```
+
+mod control;
+
+pub use control::{Bookmark, Control, Goodbye, Hello, Lagged, Reason, Reset, Resumes, Skipped};
 
 use crate::{
     BlockRef, Cause, CheckpointRef, Cursor, Digest, Event, Fault, Status, Tier, Tip, TipSet,

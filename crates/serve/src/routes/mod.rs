@@ -1,0 +1,119 @@
+//! What is at which path.
+
+mod blocks;
+mod consumers;
+mod events;
+mod health;
+mod status;
+mod tips;
+
+use crate::{
+    problem::{Code, Problem},
+    served::Served,
+    server::{connection::Peer, guard},
+    shared::Shared,
+};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use commonware_runtime::{Clock, Metrics};
+use http::{HeaderName, HeaderValue, header};
+use std::sync::Arc;
+
+/// Longest body of a request, in bytes.
+const BODY_MAX: usize = 64 * 1024;
+
+/// What every route has.
+pub(crate) struct App<E, L> {
+    pub(crate) context: Arc<E>,
+    pub(crate) shared: Arc<Shared<L>>,
+}
+
+impl<E, L> Clone for App<E, L> {
+    fn clone(&self) -> Self {
+        Self { context: self.context.clone(), shared: self.shared.clone() }
+    }
+}
+
+pub(crate) fn router<E: Clock + Metrics, L: Served>(
+    context: Arc<E>,
+    shared: Arc<Shared<L>>,
+) -> Router {
+    let app = App { context, shared };
+    let guarded = Router::new()
+        .route("/v1/events", get(events::events::<E, L>))
+        .route("/v1/tips", get(tips::tips::<E, L>))
+        .route("/v1/tips/{tier}", get(tips::tip::<E, L>))
+        .route("/v1/tips/{tier}/proof", get(tips::proof::<E, L>))
+        .route("/v1/status", get(status::status::<E, L>))
+        .route("/v1/resume", get(status::resume::<E, L>))
+        .route("/v1/faults", get(status::faults::<E, L>))
+        .route("/v1/blocks/{name}", get(blocks::block::<E, L>))
+        .route("/v1/consumers", get(consumers::all::<E, L>))
+        .route(
+            "/v1/consumers/{name}",
+            get(consumers::one::<E, L>)
+                .put(consumers::put::<E, L>)
+                .delete(consumers::forget::<E, L>),
+        )
+        .route("/metrics", get(health::metrics::<E, L>))
+        .layer(from_fn_with_state(app.clone(), authorized::<E, L>));
+    Router::new()
+        .merge(guarded)
+        .route("/live", get(health::live::<E, L>))
+        .route("/livez", get(health::live::<E, L>))
+        .route("/ready", get(health::ready::<E, L>))
+        .route("/readyz", get(health::ready::<E, L>))
+        .route("/health", get(health::health::<E, L>))
+        .fallback(|| async { Problem::new(Code::NotFound, "there is nothing at this path") })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(app.clone(), checked::<E, L>))
+        .with_state(app)
+}
+
+fn refused<L>(shared: &Shared<L>, problem: Problem) -> Response {
+    shared.metrics.refused(problem.code);
+    problem.into_response()
+}
+
+/// What needs the token.
+async fn authorized<E: Clock, L: Served>(
+    State(app): State<App<E, L>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match guard::authorized(&app.shared.config, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => refused(&app.shared, problem),
+    }
+}
+
+/// What every request passes, and every answer carries.
+async fn checked<E: Clock, L: Served>(
+    State(app): State<App<E, L>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    let Shared { config, address, .. } = &*app.shared;
+    let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 128).cloned();
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = match guard::same_site(config, *address, request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => refused(&app.shared, problem),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let named = origin.filter(|origin| config.origins.iter().any(|allowed| allowed == origin));
+    if let Some(origin) = named {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+    id.map(|id| headers.insert(REQUEST_ID, id));
+    response
+}

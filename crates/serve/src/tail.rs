@@ -1,0 +1,100 @@
+//! The newest events, encoded once for everybody who is at the tip, and the one watch that wakes them.
+//!
+//! A subscriber has no queue: it has a position. At the tip it takes what it has not had from here, further
+//! back from the log, so that one who does not read costs what a position costs.
+
+use crate::frame::Frame;
+use commonware_utils::sync::Mutex;
+use std::{collections::VecDeque, sync::Arc};
+use tidewatch_core::Record;
+use tokio::sync::watch;
+
+/// Events that are kept encoded: about 1.4 KiB each.
+const KEPT: usize = 1_024;
+
+/// An event of the log, encoded.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) frame: Frame,
+    pub(crate) record: Record,
+}
+
+impl Entry {
+    pub(crate) fn new(record: Record) -> Arc<Self> {
+        Arc::new(Self { frame: Frame::event(&record), record })
+    }
+}
+
+/// What subscribers are woken by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// Events that there are: the sequence of the next one.
+    pub(crate) end: u64,
+    /// How often the follower's state has changed.
+    pub(crate) turned: u64,
+    /// The server stops.
+    pub(crate) draining: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// Consecutive, up to the newest.
+    entries: Mutex<VecDeque<Arc<Entry>>>,
+    beat: watch::Sender<Beat>,
+}
+
+impl Tail {
+    /// Nothing is kept yet of a history of `end` events.
+    pub(crate) fn new(end: u64) -> Self {
+        let (beat, _) = watch::channel(Beat { end, ..Beat::default() });
+        Self { entries: Mutex::default(), beat }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Beat> {
+        self.beat.subscribe()
+    }
+
+    pub(crate) fn beat(&self) -> Beat {
+        *self.beat.borrow()
+    }
+
+    /// Up to `max` events from `sequence` on; `None` where that is not kept here.
+    pub(crate) fn read(&self, sequence: u64, max: usize) -> Option<Vec<Arc<Entry>>> {
+        let entries = self.entries.lock();
+        let skip = sequence.checked_sub(entries.front()?.record.sequence())?;
+        let skip = usize::try_from(skip).ok()?;
+        let found: Vec<_> = entries.iter().skip(skip).take(max).cloned().collect();
+        (!found.is_empty()).then_some(found)
+    }
+
+    /// `records` follow what was there.
+    pub(crate) fn push(&self, records: Vec<Record>) {
+        let Some(end) = records.last().map(|record| record.sequence() + 1) else { return };
+        let added: Vec<_> = records.into_iter().map(Entry::new).collect();
+        {
+            let mut entries = self.entries.lock();
+            let follows = |entry: &Arc<Entry>| {
+                added
+                    .first()
+                    .is_some_and(|first| first.record.sequence() == entry.record.sequence() + 1)
+            };
+            if !entries.back().is_none_or(follows) {
+                entries.clear();
+            }
+            entries.extend(added);
+            let over = entries.len().saturating_sub(KEPT);
+            entries.drain(..over);
+        }
+        self.beat.send_modify(|beat| beat.end = end);
+    }
+
+    /// The follower's state is another one.
+    pub(crate) fn turn(&self) {
+        self.beat.send_modify(|beat| beat.turned += 1);
+    }
+
+    /// Every stream ends.
+    pub(crate) fn drain(&self) {
+        self.beat.send_modify(|beat| beat.draining = true);
+    }
+}
