@@ -4,6 +4,7 @@ mod blocks;
 mod consumers;
 mod events;
 mod health;
+mod page;
 mod status;
 mod tips;
 
@@ -64,6 +65,8 @@ pub(crate) fn router<E: Clock + Metrics, L: Served>(
         .layer(from_fn_with_state(app.clone(), authorized::<E, L>));
     Router::new()
         .merge(guarded)
+        .route("/", get(page::index))
+        .route("/assets/{name}", get(page::asset))
         .route("/live", get(health::live::<E, L>))
         .route("/livez", get(health::live::<E, L>))
         .route("/ready", get(health::ready::<E, L>))
