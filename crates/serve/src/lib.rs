@@ -65,4 +65,4 @@ mod tests;
 pub use config::{Config, Token, TokenError};
 pub use observer::Observer;
 pub use served::Served;
-pub use server::{BindError, Parts, Server};
+pub use server::{ListenError, Listening, Parts, Server};

@@ -75,6 +75,7 @@ fn help_says_what_there_is() {
                 "--data-dir",
                 "--format",
                 "--metrics",
+                "--serve",
                 "--config",
                 "alto+http://HOST:PORT?mode=standard|vrf",
                 "genesis|tip|HEIGHT",
@@ -288,6 +289,10 @@ fn wrong_input_is_refused_at_once_with_what_to_do() {
         (&["--start", "yesterday"], &["--start", "genesis", "tip"]),
         (&["--until", "-1"], &["--until", "-1"]),
         (&["--metrics", "nowhere"], &["--metrics"]),
+        (&["--serve", "nowhere"], &["--serve"]),
+        (&["--serve", "0.0.0.0:0"], &["other machines", "--serve-token-file", "--serve-open"]),
+        (&["--serve-open"], &["nothing to serve", "--serve"]),
+        (&["--serve", "127.0.0.1:0", "--serve-token-file", "/dev/null"], &["16 characters"]),
         (&["--sauce", "devnet:"], &["--sauce", "--source"]),
         (&["--config", "/nonexistent/tidewatch.toml"], &["configuration file", "tidewatch.toml"]),
         (&["--data-dir", "/dev/null/data"], &["data directory", "--data-dir"]),
@@ -440,6 +445,44 @@ fn metrics_are_served_with_the_heights_of_the_tiers() {
     }
     signal(&run, "TERM");
     assert_eq!(run.end(END).code, Some(0));
+}
+
+#[test]
+fn what_is_followed_is_served_and_a_stop_says_goodbye() {
+    let server = serve(&chain(7, 0), 7);
+    let data = tempfile::tempdir().unwrap();
+    let run = following_for_people(&server, data.path()).with(["--serve", "127.0.0.1:0"]).start();
+    let address = run.line_with("serving at http://").replace("serving at http://", "");
+    run.line_with("finalized 7");
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\naccept: application/jsonl\r\n\r\n").unwrap();
+        stream
+    };
+    let read = |mut stream: TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let status: Value = serde_json::from_str(&read(ask("/v1/status"))).unwrap();
+    assert_eq!(status["tips"]["finalized"]["block"]["height"], 7, "{status}");
+    let why: Value = serde_json::from_str(&read(ask("/v1/tips/finalized/proof"))).unwrap();
+    assert_eq!(why["on"], "proof", "{why}");
+    let mut fold = Fold::default();
+    let stream = ask("/v1/events?from=earliest");
+    let followed = std::thread::spawn(move || read(stream));
+    let answer = read(ask("/v1/events?from=earliest&until=7"));
+    let lines: Vec<_> = answer.lines().collect();
+    let [hello, lines @ .., goodbye] = &lines[..] else { panic!("{answer}") };
+    assert!(hello.contains(r#""event":"hello""#) && goodbye.contains(r#""reason":"until""#));
+    lines.iter().for_each(|line| fold.line(line));
+    assert_eq!(fold.finalized(), 7);
+    signal(&run, "TERM");
+    let output = run.end(END);
+    assert_eq!((output.code, &*output.errors), (Some(0), ""));
+    let goodbye = followed.join().unwrap();
+    let goodbye: Value = serde_json::from_str(goodbye.lines().last().unwrap()).unwrap();
+    assert_eq!((&goodbye["event"], &goodbye["reason"]), (&"goodbye".into(), &"shutdown".into()));
 }
 
 #[test]

@@ -42,9 +42,9 @@ pub struct Parts<L> {
     pub source: String,
 }
 
-/// Why a server does not start.
+/// Why an address cannot be served at.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub enum ListenError {
     /// The address cannot be listened at.
     #[error("cannot serve at {address}: {error}")]
     Bind {
@@ -58,9 +58,36 @@ pub enum BindError {
         "other machines reach {0}, and nothing was said of who may: name a token, or serve it openly"
     )]
     Open(SocketAddr),
-    /// The history cannot be read.
-    #[error(transparent)]
-    Fault(#[from] Fault),
+}
+
+/// A port that waits for its server.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: Config,
+}
+
+impl Listening {
+    /// Listens at `address`. Who connects waits for the server.
+    ///
+    /// # Errors
+    ///
+    /// See [`ListenError`].
+    pub async fn bind(address: SocketAddr, config: Config) -> Result<Self, ListenError> {
+        if !address.ip().to_canonical().is_loopback() && config.token.is_none() && !config.open {
+            return Err(ListenError::Open(address));
+        }
+        let refused = |error| ListenError::Bind { address, error };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address, config })
+    }
+
+    /// Where it listens; the port may have been chosen by the system.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// A server: see the [crate](crate).
@@ -79,23 +106,13 @@ impl<E, L> std::fmt::Debug for Server<E, L> {
 }
 
 impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
-    /// Listens at `address`. Nobody is answered before [`start`](Actor::start).
+    /// A server at a port that listens.
     ///
     /// # Errors
     ///
-    /// See [`BindError`].
-    pub async fn bind(
-        context: E,
-        address: SocketAddr,
-        parts: Parts<L>,
-        config: Config,
-    ) -> Result<Self, BindError> {
-        if !address.ip().to_canonical().is_loopback() && config.token.is_none() && !config.open {
-            return Err(BindError::Open(address));
-        }
-        let refused = |error| BindError::Bind { address, error };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+    /// The history cannot be read.
+    pub async fn new(context: E, listening: Listening, parts: Parts<L>) -> Result<Self, Fault> {
+        let Listening { listener, address, config } = listening;
         let Parts { served, heads, ladder, observer, source } = parts;
         let (newest, _) = served.newest().await?;
         let shared = Arc::new(Shared {
@@ -113,11 +130,6 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
         });
         let (stopper, stopping) = Stopper::new();
         Ok(Self { context, listener, shared, stopper, stopping })
-    }
-
-    /// Where it listens; the port may have been chosen by the system.
-    pub fn address(&self) -> SocketAddr {
-        self.shared.address
     }
 
     async fn run(self, context: E) -> Result<(), Fault> {

@@ -4,7 +4,7 @@ mod client;
 mod routes;
 mod streams;
 
-use crate::{Config, Observer, Parts, Server};
+use crate::{Config, Listening, Observer, Parts, Server};
 use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use commonware_utils::NZUsize;
 use std::net::SocketAddr;
@@ -66,8 +66,10 @@ impl Served {
             source: "scripted".into(),
         };
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(context.child("serve"), any, parts, config).await.unwrap();
-        let (address, running) = (server.address(), Running::start(server));
+        let listening = Listening::bind(any, config).await.unwrap();
+        let address = listening.address();
+        let server = Server::new(context.child("serve"), listening, parts).await.unwrap();
+        let running = Running::start(server);
         Self { context, address, view, log, heads, observer, running, chain }
     }
 

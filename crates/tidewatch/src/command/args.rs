@@ -165,6 +165,26 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
 
+    /// Serve events, tips and status over HTTP at http://ADDR, such as `127.0.0.1:9200`: `/v1/events`, `/v1/tips`,
+    /// `/v1/status`, `/ready` and the rest. Another address than a loopback needs `--serve-token-file`, or
+    /// `--serve-open`.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) serve: Option<SocketAddr>,
+
+    /// The file with the token that clients of `--serve` have to show (`Authorization: Bearer TOKEN`): at least 16
+    /// characters, such as `openssl rand -hex 32` prints.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) serve_token_file: Option<PathBuf>,
+
+    /// Serve other machines without a token.
+    #[arg(long)]
+    pub(crate) serve_open: bool,
+
+    /// A name that clients of `--serve` ask by, such as `tide.example`, besides `localhost` and its address.
+    /// Several may be given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) serve_host: Vec<String>,
+
     /// Have an execution client follow too: the address of its Engine API. It is given every block of an `eth+`
     /// source, and is pointed at its head, safe and finalized blocks; no consensus client is needed.
     #[arg(long, value_name = "http://HOST:PORT")]
@@ -186,6 +206,8 @@ Examples:
       follow the embedded devnet and print its tip
   tidewatch follow --until 20 --format json
       the first 20 finalized blocks of it, as events
+  tidewatch follow --serve 127.0.0.1:9200
+      and serve it: curl -N -H 'accept: text/event-stream' http://127.0.0.1:9200/v1/events
   tidewatch follow --source 'alto+http://127.0.0.1:8080?mode=standard' --identity 8f4c…
       follow an alto network, keeping it in ./tidewatch-data
   tidewatch follow --source eth+ws://127.0.0.1:8546 --source eth+http://127.0.0.1:8545 --start tip
@@ -353,6 +375,10 @@ impl Follow {
             data_dir: self.data_dir.or(file.data_dir),
             format: self.format.or(file.format),
             metrics: self.metrics.or(file.metrics),
+            serve: self.serve.or(file.serve),
+            serve_token_file: self.serve_token_file.or(file.serve_token_file),
+            serve_open: self.serve_open || file.serve_open,
+            serve_host: if self.serve_host.is_empty() { file.serve_host } else { self.serve_host },
             execution: self.execution.or(file.execution),
             jwt_secret: self.jwt_secret.or(file.jwt_secret),
             config: self.config,

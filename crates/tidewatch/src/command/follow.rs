@@ -7,6 +7,7 @@ use super::{
     embedded::Embedded,
     execution::{Execution, Wanted},
     logs, metrics,
+    serve::Serving,
     target::Target,
 };
 use crate::{
@@ -16,7 +17,9 @@ use crate::{
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use std::{path::Path, sync::Arc, time::SystemTime};
-use tidewatch_core::{AnyBlock, Fault, FaultKind, Positions as _, Severity, Tier, Watermarks};
+use tidewatch_core::{
+    AnyBlock, Fault, FaultKind, Positions as _, Severity, Source as _, Tier, Watermarks,
+};
 use tidewatch_node::{
     Attachment, Config as NodeConfig, Follower, Member, Report, Role, supervisor,
 };
@@ -36,6 +39,7 @@ pub(super) fn run(options: Follow) -> Outcome<()> {
     logs::start();
     let target = Target::parse(&options)?;
     let wanted = Wanted::parse(&options)?;
+    let serving = Serving::parse(&options)?;
     let data = match (&options.data_dir, &target) {
         (Some(path), _) => DataDir::open(path)?,
         (None, Target::Devnet { .. }) => DataDir::temporary()?,
@@ -55,7 +59,7 @@ pub(super) fn run(options: Follow) -> Outcome<()> {
         let audience = Audience::new(printer, json, options.until);
         audience.bar().into_iter().for_each(logs::beside);
         // The data directory is locked until everything has stopped.
-        Run { context, options, wanted, audience, stop }.target(target, &data).await
+        Run { context, options, wanted, serving, audience, stop }.target(target, &data).await
     })
 }
 
@@ -91,6 +95,8 @@ struct Run {
     options: Follow,
     /// The execution client that is to follow too.
     wanted: Option<Wanted>,
+    /// What is to be served.
+    serving: Option<Serving>,
     audience: Audience,
     stop: Stop,
 }
@@ -101,6 +107,10 @@ impl Run {
         if let Some(address) = self.options.metrics {
             let address = metrics::serve(&self.context, address).await?;
             self.audience.say(&format!("metrics at http://{address}/metrics")).await;
+        }
+        if let Some(serving) = &mut self.serving {
+            let address = serving.listen().await?;
+            self.audience.say(&format!("serving at http://{address}")).await;
         }
         let chosen = match target {
             Target::Devnet(chosen) => chosen,
@@ -132,7 +142,10 @@ impl Run {
         devnet: Option<&Embedded>,
         data: &DataDir,
     ) -> Outcome<()> {
-        let monitor = self.audience.monitor();
+        let mut monitor = self.audience.monitor();
+        if let Some(serving) = &self.serving {
+            monitor = Arc::new((monitor, serving.observer.clone()));
+        }
         let settings = self.options.settings();
         let opened = select! {
             // An anchor may have to be fetched.
@@ -185,6 +198,7 @@ impl Run {
             self.audience.reached().printed(cursor.block(Tier::Finalized));
         }
         let began = Began::now(&self.context, &store.watermarks().map_err(ended)?);
+        let ladder = opened.source.ladder();
         let config = NodeConfig {
             source: Arc::new(opened.source),
             view,
@@ -196,6 +210,12 @@ impl Run {
         let follower = Follower::start(self.context.child("follower"), config);
         for start in opened.actors {
             follower.supervise(Member::critical(start()));
+        }
+        if let Some(serving) = self.serving.take() {
+            let (store, heads) = (store.clone(), follower.heads());
+            let (context, source) = (&self.context, opened.name.clone());
+            let server = serving.start(context, store, heads, ladder, source).await;
+            server.map_err(ended)?.map(|server| follower.supervise(Member::optional(server)));
         }
         if let Some(consumer) = self.audience.events() {
             // The command exists for this consumer: without it, nobody is left to follow for.

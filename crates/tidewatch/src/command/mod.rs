@@ -10,6 +10,7 @@
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
 //! | `port` | a port that answers over HTTP, within limits |
+//! | `serve` | serving over HTTP what is followed |
 //! | `problem` | why it ends without success, and what to do |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 
@@ -23,6 +24,7 @@ mod logs;
 mod metrics;
 mod port;
 mod problem;
+mod serve;
 mod target;
 
 pub(crate) use args::Cli;
