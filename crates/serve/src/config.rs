@@ -127,6 +127,11 @@ impl Token {
         Self::new(&text)
     }
 
+    /// The token, for who has shown it.
+    pub(crate) fn shown(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `shown` is the token. Takes as long for a wrong one as for the right one of its length.
     pub(crate) fn is(&self, shown: &str) -> bool {
         subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), shown.as_bytes()).into()

@@ -15,6 +15,8 @@ pub(crate) enum Transport {
     Sse,
     /// JSON lines.
     Lines,
+    /// JSON lines, which come over a WebSocket in a message each.
+    Socket,
 }
 
 impl Transport {
@@ -22,6 +24,7 @@ impl Transport {
         match self {
             Self::Sse => "sse",
             Self::Lines => "lines",
+            Self::Socket => "socket",
         }
     }
 }
@@ -60,7 +63,9 @@ impl Frame {
     pub(crate) fn sent(&self, transport: Transport) -> Bytes {
         match transport {
             Transport::Sse => self.bytes.clone(),
-            Transport::Lines => self.bytes.slice(self.data..self.bytes.len() - 1),
+            Transport::Lines | Transport::Socket => {
+                self.bytes.slice(self.data..self.bytes.len() - 1)
+            }
         }
     }
 

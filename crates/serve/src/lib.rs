@@ -47,6 +47,7 @@
 //! not this server's is refused, and so is a page of another origin.
 
 mod config;
+mod describe;
 mod events;
 mod frame;
 mod gate;
@@ -54,6 +55,7 @@ mod metrics;
 mod observer;
 mod problem;
 mod routes;
+mod rpc;
 mod served;
 mod server;
 mod shared;

@@ -3,6 +3,7 @@
 use crate::{Config, Observer, gate::Gate, metrics::Metrics, tail::Tail};
 use std::{net::SocketAddr, sync::Arc};
 use tidewatch_core::{ChainInfo, Heads, Ladder};
+use tokio::sync::Semaphore;
 
 #[derive(Debug)]
 pub(crate) struct Shared<L> {
@@ -13,6 +14,8 @@ pub(crate) struct Shared<L> {
     pub(crate) observer: Observer,
     pub(crate) tail: Tail,
     pub(crate) gate: Arc<Gate>,
+    /// Places for connections.
+    pub(crate) room: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) config: Config,
     /// Where the server listens.

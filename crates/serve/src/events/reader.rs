@@ -101,7 +101,7 @@ impl<L: Served> Reader<L> {
             return Ok(Step::Idle);
         }
         if self.mode == Mode::Latest && end - self.next > 1 {
-            return self.fold(end).await;
+            return self.fold().await;
         }
         if let Some(entries) = self.shared.tail.read(self.next, max) {
             return Ok(Step::Events(self.follow(entries)));
@@ -151,16 +151,19 @@ impl<L: Served> Reader<L> {
         (taken, passed)
     }
 
-    /// Lays everything up to `end` together.
-    async fn fold(&mut self, end: u64) -> Result<Step, Fault> {
+    /// Lays everything that there is together.
+    async fn fold(&mut self) -> Result<Step, Fault> {
         let (from, chain) = (self.next, &self.shared.chain_info.id);
         let mut fold = Fold::new(self.shared.ladder, chain, self.watermarks);
-        while self.next < end {
+        loop {
             match self.shared.served.read(self.next, FOLD).await {
-                Ok(records) if records.is_empty() => break,
                 Ok(records) => {
+                    let last = records.len() < FOLD.get();
                     self.next += records.len() as u64;
                     records.into_iter().for_each(|record| fold.push(record));
+                    if last {
+                        break;
+                    }
                 }
                 Err(LogError::TooOld { .. }) => return self.fell_off().await,
                 Err(LogError::Fault(fault)) => return Err(fault),

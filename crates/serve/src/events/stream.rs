@@ -158,7 +158,7 @@ impl<E: Clock, L: Served> Following<E, L> {
             cursor: opened.cursor.to_string(),
         }));
         match self.transport {
-            Transport::Lines => hello,
+            Transport::Lines | Transport::Socket => hello,
             Transport::Sse => join([Bytes::from(format!("retry: {}\n", millis(RETRY))), hello]),
         }
     }

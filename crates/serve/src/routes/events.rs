@@ -73,7 +73,7 @@ pub(super) async fn events<E: Clock, L: Served>(
 }
 
 /// Where a request begins that can be refused by a status. One whose cursor is ahead is held for a while.
-async fn settled<L: Served>(
+pub(crate) async fn settled<L: Served>(
     context: &impl Clock,
     shared: &Arc<Shared<L>>,
     ask: &Ask,
@@ -131,7 +131,7 @@ fn streamed(transport: Transport, body: Body) -> Response {
     let headers = response.headers_mut();
     let media = match transport {
         Transport::Sse => "text/event-stream",
-        Transport::Lines => "application/jsonl",
+        Transport::Lines | Transport::Socket => "application/jsonl",
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     // A proxy that collects before it sends would hold events back.

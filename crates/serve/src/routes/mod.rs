@@ -5,21 +5,28 @@ mod consumers;
 mod events;
 mod health;
 mod page;
+mod session;
 mod status;
 mod tips;
 
+pub(crate) use events::settled;
+pub(crate) use status::{dry, of as status};
+pub(crate) use tips::{standing, why};
+
 use crate::{
+    describe,
     problem::{Code, Problem},
+    rpc,
     served::Served,
     server::{connection::Peer, guard},
     shared::Shared,
 };
 use axum::{
-    Router,
+    Json, Router,
     extract::{DefaultBodyLimit, Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, post},
 };
 use commonware_runtime::{Clock, Metrics};
 use http::{HeaderName, HeaderValue, header};
@@ -61,12 +68,16 @@ pub(crate) fn router<E: Clock + Metrics, L: Served>(
                 .put(consumers::put::<E, L>)
                 .delete(consumers::forget::<E, L>),
         )
+        .route("/v1/session", post(session::session::<E, L>))
+        .route("/rpc", get(rpc::connect::<E, L>).post(rpc::post::<E, L>))
         .route("/metrics", get(health::metrics::<E, L>))
         .layer(from_fn_with_state(app.clone(), authorized::<E, L>));
     Router::new()
         .merge(guarded)
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
+        .route("/openapi.json", get(|| async { Json(describe::openapi()) }))
+        .route("/openrpc.json", get(|| async { Json(describe::openrpc()) }))
         .route("/live", get(health::live::<E, L>))
         .route("/livez", get(health::live::<E, L>))
         .route("/ready", get(health::ready::<E, L>))

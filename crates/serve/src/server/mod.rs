@@ -123,6 +123,7 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
             observer,
             tail: Tail::new(newest.handled()),
             gate: Gate::new(&config),
+            room: Arc::new(Semaphore::new(connections(&config))),
             metrics: Metrics::new(&context),
             config,
             address,
@@ -140,8 +141,7 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
             let (shared, stopping) = (shared.clone(), stopping.clone());
             context.child("pulse").spawn(move |_| pulse(shared, stopping))
         };
-        let connections = shared.config.streams_max.get() + REQUESTS_MAX;
-        let room = Arc::new(Semaphore::new(connections));
+        let room = shared.room.clone();
         let app = routes::router(Arc::new(context.child("request")), shared.clone());
         let ended = loop {
             select! {
@@ -167,7 +167,7 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
         };
         drop(listener);
         shared.tail.drain();
-        let all = u32::try_from(connections).unwrap_or(u32::MAX);
+        let all = u32::try_from(connections(&shared.config)).unwrap_or(u32::MAX);
         select! {
             _ = room.acquire_many(all) => {},
             () = context.sleep(shared.config.stop) => {
@@ -190,6 +190,11 @@ impl<E: Spawner + Clock + Register, L: Served> Actor for Server<E, L> {
     fn start(self) -> Handle<Result<(), Fault>> {
         self.context.child("server").spawn(move |context| self.run(context))
     }
+}
+
+/// Connections at once.
+fn connections(config: &Config) -> usize {
+    config.streams_max.get().saturating_add(REQUESTS_MAX)
 }
 
 /// Encodes events as they come, and wakes those who are at the tip; also when the follower's state changes.

@@ -1,7 +1,9 @@
 //! A server over a real socket, of a history that the test writes.
 
 mod client;
+mod described;
 mod routes;
+mod sockets;
 mod streams;
 
 use crate::{Config, Listening, Observer, Parts, Server};
