@@ -134,6 +134,12 @@ pub enum Rule {
     PruneClamp,
     /// Expired epochs are swept although nothing else happens.
     Ticker,
+    /// A range is superseded only once the longer one has landed.
+    Superseded,
+    /// A range counts as proven only where no block of it is missing.
+    Gapless,
+    /// A submission whose end was not seen is looked up before it is made again.
+    LookedUp,
 }
 
 impl Rule {

@@ -1,7 +1,10 @@
 //! Why proving refused something, or failed.
 
-use crate::plan::{NoJob, NotAdded, NotNested};
-use commonware_storage::journal;
+use crate::{
+    epochs::NotStarted,
+    plan::{NoJob, NotAdded, NotNested},
+};
+use commonware_storage::{journal, metadata};
 use tidewatch_core::{BlockRef, ChainId, Digest, FaultKind, Reason};
 
 /// Everything that this crate refuses or fails with, with the values that disagree. Inside a
@@ -54,6 +57,9 @@ pub enum Error {
     /// A write or a read of the table failed.
     #[error("the table of jobs: {0}")]
     Journal(#[from] journal::Error),
+    /// A write or a read of what sessions keep failed.
+    #[error("the table of sessions: {0}")]
+    Metadata(#[from] metadata::Error),
     /// An access after a write that failed: what the disk holds is known only to a restart.
     #[error("closed after a write that failed or was cut off: restart to recover")]
     Closed,
@@ -72,6 +78,9 @@ pub enum Error {
     /// A block that cannot be added.
     #[error(transparent)]
     NotAdded(#[from] NotAdded),
+    /// A session that somebody asked for was not begun.
+    #[error(transparent)]
+    NotStarted(#[from] NotStarted),
     /// A request about a block that is not wanted.
     #[error(transparent)]
     NoJob(#[from] NoJob),
@@ -103,13 +112,15 @@ impl Reason for Error {
             | Self::NotNested(_)
             | Self::SameName(_) => FaultKind::InvalidConfig,
             Self::Damaged { .. } | Self::Table(_) => FaultKind::CorruptRecord,
-            Self::File { .. } | Self::Journal(_) | Self::Closed => FaultKind::Disk,
+            Self::File { .. } | Self::Journal(_) | Self::Metadata(_) | Self::Closed => {
+                FaultKind::Disk
+            }
             Self::Oversized { .. } => FaultKind::Oversized,
             Self::NotAdded(NotAdded::Other { .. } | NotAdded::Unlinked { .. }) => {
                 FaultKind::NotLinked
             }
             Self::NotAdded(NotAdded::Gap { .. }) => FaultKind::Missing,
-            Self::NoJob(_) => FaultKind::Missing,
+            Self::NoJob(_) | Self::NotStarted(_) => FaultKind::Missing,
             Self::Rejected { .. } => FaultKind::InvalidCertificate,
             Self::Stopped => FaultKind::Stopped,
         }

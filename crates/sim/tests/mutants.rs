@@ -62,7 +62,10 @@ macro_rules! mutants {
             | Rule::ProvenBound
             | Rule::WholeEpochs
             | Rule::PruneClamp
-            | Rule::Ticker => BY_A_TEST,
+            | Rule::Ticker
+            | Rule::Superseded
+            | Rule::Gapless
+            | Rule::LookedUp => BY_A_TEST,
         };
     };
 }

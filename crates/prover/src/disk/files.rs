@@ -10,7 +10,7 @@ use tidewatch_core::{BlockRef, Digest, Height};
 use tracing::warn;
 
 /// Heights whose proofs share a directory.
-pub(super) const SHARD: u64 = 1 << 16;
+pub(crate) const SHARD: u64 = 1 << 16;
 /// A file starts with its digest and its length.
 const HEADER: usize = 40;
 
@@ -24,19 +24,21 @@ pub(crate) enum Kind {
     /// A proof at the prover that made it.
     #[cfg(feature = "http")]
     Finished,
+    /// A proof of a range of blocks.
+    Range,
 }
 
 impl Kind {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Inputs => "inputs",
-            Self::Proof | Self::Aside => "proof",
+            Self::Proof | Self::Aside | Self::Range => "proof",
             #[cfg(feature = "http")]
             Self::Finished => "a finished proof",
         }
     }
 
-    pub(super) fn failed(self, error: RuntimeError) -> Error {
+    pub(crate) fn failed(self, error: RuntimeError) -> Error {
         Error::File { what: self.as_str(), error }
     }
 }
@@ -52,7 +54,7 @@ impl<E: Context> Files<E> {
         Self { context, config }
     }
 
-    pub(super) fn partition(&self, kind: Kind, height: u64) -> String {
+    pub(crate) fn partition(&self, kind: Kind, height: u64) -> String {
         let prefix = &self.config.partition;
         match kind {
             Kind::Inputs => format!("{prefix}-inputs"),
@@ -60,22 +62,26 @@ impl<E: Context> Files<E> {
             Kind::Aside => format!("{prefix}-aside"),
             #[cfg(feature = "http")]
             Kind::Finished => format!("{prefix}-finished"),
+            Kind::Range => format!("{prefix}-ranges"),
         }
     }
 
     const fn max(&self, kind: Kind) -> u64 {
         match kind {
             Kind::Inputs => self.config.inputs_max,
-            Kind::Proof | Kind::Aside => self.config.proof_max,
+            Kind::Proof | Kind::Aside | Kind::Range => self.config.proof_max,
             #[cfg(feature = "http")]
             Kind::Finished => self.config.proof_max,
         }
     }
 
-    /// The file of `key`: its height, its digest. The program is that of the directory.
-    fn name(key: &Key) -> Vec<u8> {
+    /// The file of `key`: its height, its digest, and where its range begins. The program is that of the directory.
+    fn name(kind: Kind, key: &Key) -> Vec<u8> {
         let mut name = key.height().to_be_bytes().to_vec();
         name.extend_from_slice(&key.block.digest.0);
+        if kind == Kind::Range {
+            name.extend_from_slice(&key.first.get().to_be_bytes());
+        }
         name
     }
 
@@ -103,7 +109,7 @@ impl<E: Context> Files<E> {
         }
         let stored = Stored::of(bytes);
         let partition = self.partition(kind, key.height());
-        let opened = self.context.open(&partition, &Self::name(key)).await;
+        let opened = self.context.open(&partition, &Self::name(kind, key)).await;
         let (blob, there) = opened.map_err(|error| kind.failed(error))?;
         let result = async {
             if there > 0 {
@@ -132,7 +138,7 @@ impl<E: Context> Files<E> {
         key: &Key,
     ) -> Result<Option<(Stored, Bytes)>, Error> {
         let partition = self.partition(kind, key.height());
-        let opened = self.context.open(&partition, &Self::name(key)).await;
+        let opened = self.context.open(&partition, &Self::name(kind, key)).await;
         let (blob, len) = opened.map_err(|error| kind.failed(error))?;
         let found = read(&blob, len, self.max(kind)).await.map_err(|error| kind.failed(error))?;
         if found.is_none() && len == 0 {
@@ -145,24 +151,39 @@ impl<E: Context> Files<E> {
     /// Removes a file. One that cannot be removed is swept at the next start.
     pub(crate) async fn remove(&self, kind: Kind, key: &Key) {
         let partition = self.partition(kind, key.height());
-        match self.context.remove(&partition, Some(&Self::name(key))).await {
+        match self.context.remove(&partition, Some(&Self::name(kind, key))).await {
             Ok(()) | Err(RuntimeError::BlobMissing(..) | RuntimeError::PartitionMissing(_)) => {}
             Err(error) => warn!(block = %key.block, what = kind.as_str(), %error, "not removed"),
         }
     }
 
-    /// The blocks that there are files of, in the directory of `height`.
-    pub(crate) async fn scan(&self, kind: Kind, height: u64) -> Result<Vec<BlockRef>, Error> {
-        let partition = self.partition(kind, height);
-        match self.context.scan(&partition).await {
-            Ok(names) => Ok(names.iter().filter_map(|name| Self::block(name)).collect()),
+    async fn names(&self, kind: Kind, height: u64) -> Result<Vec<Vec<u8>>, Error> {
+        match self.context.scan(&self.partition(kind, height)).await {
+            Ok(names) => Ok(names),
             Err(RuntimeError::PartitionMissing(_)) => Ok(Vec::new()),
             Err(error) => Err(kind.failed(error)),
         }
     }
 
+    /// The blocks that there are files of, in the directory of `height`.
+    pub(crate) async fn scan(&self, kind: Kind, height: u64) -> Result<Vec<BlockRef>, Error> {
+        let names = self.names(kind, height).await?;
+        Ok(names.iter().filter_map(|name| Self::block(name)).collect())
+    }
+
+    /// The ranges that there are proofs of.
+    pub(crate) async fn ranges(&self, program: Digest) -> Result<Vec<Key>, Error> {
+        let names = self.names(Kind::Range, 0).await?;
+        let key = |name: &Vec<u8>| {
+            let (block, first) = name.split_last_chunk::<8>()?;
+            let (block, first) = (Self::block(block)?, Height::new(u64::from_be_bytes(*first)));
+            (first <= block.height).then_some(Key { block, program, first })
+        };
+        Ok(names.iter().filter_map(key).collect())
+    }
+
     /// Removes the directory of proofs that `height` lies in.
-    pub(super) async fn remove_shard(&self, height: u64) {
+    pub(crate) async fn remove_shard(&self, height: u64) {
         let partition = self.partition(Kind::Proof, height);
         match self.context.remove(&partition, None).await {
             Ok(()) | Err(RuntimeError::PartitionMissing(_)) => {}

@@ -1,6 +1,6 @@
 //! From the cursor to the tip, checkpoint by checkpoint.
 
-use super::{Geometry, ProvenAt};
+use super::{EpochAt, Geometry, ProvenAt};
 use std::{collections::BTreeMap, future::Future};
 use tidewatch_core::{Fault, FaultKind, Rule};
 use tracing::warn;
@@ -30,6 +30,9 @@ pub trait Chain: Send + Sync {
 
     /// The slot that the source is synced to; `None` if it is not known.
     fn slot(&self) -> impl Future<Output = Result<Option<u64>, Fault>> + Send;
+
+    /// What the chain has of `epoch`: nothing, where it has none of its blocks.
+    fn epoch(&self, epoch: u64) -> impl Future<Output = Result<EpochAt, Fault>> + Send;
 
     /// The checkpoint that block `height` lies in; `None` if the block is not known.
     fn checkpoint_of(&self, height: u64)

@@ -68,11 +68,10 @@ impl Checkpoints {
         }
     }
 
-    /// Proving `instance` failed.
-    pub fn failed(&mut self, instance: u64) {
-        for entry in self.entries.values_mut().filter(|entry| entry.instance == instance) {
-            entry.failed = true;
-        }
+    /// Proving `instance` failed. `false` if it had before, or is not there.
+    pub fn failed(&mut self, instance: u64) -> bool {
+        let entry = self.entries.values_mut().find(|entry| entry.instance == instance);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.failed, true))
     }
 
     /// Removes every checkpoint whose last block is above `height`, and returns them: their proving is cancelled.

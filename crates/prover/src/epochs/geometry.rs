@@ -1,5 +1,6 @@
 //! Epochs as numbers.
 
+use super::CheckpointId;
 use std::num::NonZeroU64;
 
 /// How slots make epochs, and how long a proof of one counts.
@@ -14,12 +15,23 @@ pub struct Geometry {
 /// How far the chain is proven, as the source reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProvenAt {
+    /// The height of the proven tip's block.
+    pub height: u64,
     /// The slot of the proven tip's block.
     pub slot: u64,
     /// The slot of the block after it, if there is one.
     pub next: Option<u64>,
     /// Whether the source says that no more blocks come in the proven block's epoch.
     pub complete: bool,
+}
+
+/// What the chain has of an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochAt {
+    /// No more blocks come in it.
+    pub complete: bool,
+    /// Its checkpoints, in order.
+    pub checkpoints: Vec<CheckpointId>,
 }
 
 impl Geometry {
@@ -54,7 +66,7 @@ impl Geometry {
 
     /// Whether all of `epoch` is proven. Nothing known is not proven.
     pub fn fully_proven(&self, epoch: u64, proven: Option<ProvenAt>) -> bool {
-        let Some(ProvenAt { slot, next, complete }) = proven else { return false };
+        let Some(ProvenAt { slot, next, complete, .. }) = proven else { return false };
         let at = self.epoch(slot);
         epoch < at || epoch == at && next.map_or(complete, |next| self.epoch(next) > at)
     }

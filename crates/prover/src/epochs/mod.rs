@@ -30,17 +30,21 @@ mod catch_up;
 mod checkpoints;
 mod expiry;
 mod geometry;
+pub mod manager;
 mod pieces;
+mod ports;
 mod publishing;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod tests;
+mod work;
 
 pub use catch_up::{CatchUp, Chain, Light, Progress, Take};
 pub use checkpoints::{CheckpointId, Checkpoints, Entry, Occupied};
 pub use expiry::{Expire, Expiry, Mailbox, Slots, Sweep};
-pub use geometry::{Geometry, ProvenAt};
+pub use geometry::{EpochAt, Geometry, ProvenAt};
 pub use pieces::{AfterFailure, Pieces, Range};
+pub use ports::{Content, PostMortem, Publisher, RangeProgram};
 pub use publishing::{Candidate, CandidateId, Decided, Outcome, Publishing};
 pub use sessions::{
     Action, Kind, NotStarted, Session, SessionId, SessionState, Sessions, Spec, Trigger, View,

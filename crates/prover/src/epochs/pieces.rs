@@ -2,6 +2,7 @@
 
 use crate::Class;
 use std::{collections::BTreeMap, num::NonZeroU32};
+use tidewatch_core::Rule;
 
 /// Consecutive heights, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,7 +156,9 @@ impl Pieces {
 
     /// Every piece in rising order, once all of them are proven.
     pub fn whole(&self) -> Option<Vec<Range>> {
-        let all = self.pieces.values().all(|(_, state)| *state == State::Proved);
+        let proved = |(_, state): &(Range, State)| *state == State::Proved;
+        let all = self.pieces.values().all(proved)
+            || !Rule::Gapless.kept() && self.pieces.values().any(proved);
         all.then(|| self.pieces.values().map(|(range, _)| *range).collect())
     }
 }

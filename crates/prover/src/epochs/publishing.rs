@@ -1,6 +1,7 @@
 //! What is published next.
 
 use std::collections::BTreeMap;
+use tidewatch_core::Rule;
 
 /// Names a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +114,9 @@ impl Publishing {
                 self.waiting.remove(&id);
                 self.in_flight = Some((id, candidate));
                 decided.push(Decided::Submit(id));
+                if !Rule::Superseded.kept() {
+                    self.supersede(candidate, &mut decided);
+                }
             }
         }
         decided
@@ -130,16 +134,26 @@ impl Publishing {
             Some(false) => vec![Decided::Ended(id, Outcome::Failed)],
             Some(true) => {
                 let mut decided = vec![Decided::Ended(id, Outcome::Published)];
-                self.waiting.retain(|id, other| {
-                    let covered = other.epoch == candidate.epoch && other.last <= candidate.last;
-                    if covered {
-                        decided.push(Decided::Ended(*id, Outcome::Superseded));
-                    }
-                    !covered
-                });
+                self.supersede(candidate, &mut decided);
                 decided
             }
         }
+    }
+
+    /// Ends what waits of the epoch of `winner` and is no longer.
+    fn supersede(&mut self, winner: Candidate, decided: &mut Vec<Decided>) {
+        self.waiting.retain(|id, other| {
+            let covered = other.epoch == winner.epoch && other.last <= winner.last;
+            if covered {
+                decided.push(Decided::Ended(*id, Outcome::Superseded));
+            }
+            !covered
+        });
+    }
+
+    /// The candidate that is being submitted.
+    pub const fn in_flight(&self) -> Option<(CandidateId, Candidate)> {
+        self.in_flight
     }
 
     /// Candidates that wait.

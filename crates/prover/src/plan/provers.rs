@@ -27,7 +27,7 @@ pub struct Prover {
 }
 
 impl Prover {
-    pub(super) const fn new(name: String, slots: usize, config: &Config) -> Self {
+    pub(crate) const fn new(name: String, slots: usize, config: &Config) -> Self {
         let backoff = Backoff::new(config.backoff, config.backoff_max);
         let (blocked_until, limited_until) = (Time::ZERO, Time::ZERO);
         Self {
@@ -44,11 +44,11 @@ impl Prover {
     }
 
     /// When it may be asked again, where that is later than `now`.
-    pub(super) fn blocked(&self, now: Time) -> Option<Time> {
+    pub(crate) fn blocked(&self, now: Time) -> Option<Time> {
         (self.blocked_until > now).then_some(self.blocked_until)
     }
 
-    pub(super) fn free(&self, now: Time) -> usize {
+    pub(crate) fn free(&self, now: Time) -> usize {
         if self.blocked(now).is_some() {
             return 0;
         }
@@ -56,7 +56,7 @@ impl Prover {
     }
 
     /// It advertises `slots`, and when it gives a job up.
-    pub(super) fn advertise(&mut self, slots: usize, deadline: Option<Duration>) {
+    pub(crate) fn advertise(&mut self, slots: usize, deadline: Option<Duration>) {
         self.deadline = deadline;
         if self.limit == self.slots || self.limit > slots {
             self.limit = slots;
@@ -68,13 +68,13 @@ impl Prover {
     }
 
     /// It took a job, or brought one to its end.
-    pub(super) const fn works(&mut self) {
+    pub(crate) const fn works(&mut self) {
         self.down = false;
         self.backoff.succeed();
     }
 
     /// It is full, although `used` slots are all that are held there.
-    pub(super) fn full(&mut self, now: Time, config: &Config, rng: &mut impl Rng) {
+    pub(crate) fn full(&mut self, now: Time, config: &Config, rng: &mut impl Rng) {
         self.down = false;
         self.limit = self.used.max(1).min(self.slots.max(1));
         self.limited_until = now + config.probe;
@@ -87,7 +87,7 @@ impl Prover {
     }
 
     /// Tries one more slot, a while after it was full.
-    pub(super) fn probe(&mut self, now: Time, config: &Config) {
+    pub(crate) fn probe(&mut self, now: Time, config: &Config) {
         if self.limit < self.slots && self.limited_until <= now {
             self.limit += 1;
             self.limited_until = now + config.probe;
@@ -95,7 +95,7 @@ impl Prover {
     }
 
     /// It is not available, or is not to be believed just now.
-    pub(super) fn fails(&mut self, now: Time, down: bool, rng: &mut impl Rng) {
+    pub(crate) fn fails(&mut self, now: Time, down: bool, rng: &mut impl Rng) {
         self.down = down;
         self.blocked_until = now + self.backoff.fail(rng);
     }

@@ -124,8 +124,17 @@ pub(super) async fn verify<E: Spawner, P: Program>(
     proof: Bytes,
 ) -> Result<Bytes, String> {
     let program = program.clone();
+    checked(context, proof, move |proof| program.verify(parent, block, proof)).await
+}
+
+/// `proof`, if `check` accepts it: beside the async runtime, and a panic is a refusal.
+pub(crate) async fn checked<E: Spawner>(
+    context: &E,
+    proof: Bytes,
+    check: impl FnOnce(&[u8]) -> Result<(), String> + Send + 'static,
+) -> Result<Bytes, String> {
     let verified = context.child("verify").shared(true).spawn(move |_| async move {
-        let verified = AssertUnwindSafe(|| program.verify(parent, block, &proof));
+        let verified = AssertUnwindSafe(|| check(&proof));
         match catch_unwind(verified) {
             Ok(verdict) => verdict.map(|()| proof),
             Err(panic) => Err(format!("its check panicked: {}", said(&*panic))),

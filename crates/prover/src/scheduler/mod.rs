@@ -39,7 +39,7 @@
 //! by its handle after the next start.
 
 mod actor;
-mod attempt;
+pub(crate) mod attempt;
 mod config;
 mod ingress;
 mod metrics;

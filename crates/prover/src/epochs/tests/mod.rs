@@ -1,7 +1,7 @@
 //! The published cases of a prover node (`PN-*`), its sessions (`SM-*`), its checkpoints (`CS-*`), and the ticker.
 
-mod pieces;
-mod publishing;
+pub(crate) mod pieces;
+pub(crate) mod publishing;
 mod sessions;
 pub(crate) mod walk;
 
@@ -62,7 +62,7 @@ fn checkpoints_are_pruned_by_block_reaped_by_epoch_and_listed_by_slot() {
 /// PN-28 to PN-40.
 #[test]
 fn an_epoch_is_proven_once_its_last_block_is() {
-    let at = |slot, next, complete| Some(ProvenAt { slot, next, complete });
+    let at = |slot, next, complete| Some(ProvenAt { height: 9, slot, next, complete });
     for (slots, proven, epoch, whole, last) in [
         (1, None, 0, false, None),
         (1, at(5, Some(6), false), 3, true, Some(5)),

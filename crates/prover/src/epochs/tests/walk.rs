@@ -41,6 +41,10 @@ impl Chain for Scripted {
         Ok(self.slot)
     }
 
+    async fn epoch(&self, _: u64) -> Result<EpochAt, Fault> {
+        Ok(EpochAt::default())
+    }
+
     async fn checkpoint_of(&self, height: u64) -> Result<Option<u64>, Fault> {
         Ok((!self.gone.contains(&height)).then_some(height))
     }
@@ -94,7 +98,7 @@ fn a_walk_that_fails_in_the_middle_goes_on_there() {
 pub(crate) fn epochs_that_are_proven_or_past_their_deadline_are_skipped_as_a_whole() {
     simulate(|_| async move {
         // Epochs of four slots; the proven tip is in the middle of the second.
-        let proven = Some(ProvenAt { slot: 5, next: Some(6), complete: false });
+        let proven = Some(ProvenAt { height: 5, slot: 5, next: Some(6), complete: false });
         let chain = Scripted { proven, slot: Some(9), ..Scripted::default() };
         let (mut walk, mut taken) = (CatchUp::new(geometry(4), 0), Taken::default());
         let progress = walk.advance(8, &chain, &mut taken).await.unwrap();

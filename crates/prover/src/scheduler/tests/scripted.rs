@@ -120,6 +120,11 @@ impl Scripted {
         Self { name: name.into(), clock, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// The prover without its clock, to outlive a runtime.
+    pub(crate) fn resting(self) -> Resting {
+        Resting(self.name, self.state)
+    }
+
     /// Proves everything in `seconds`.
     pub(crate) fn honest(context: &deterministic::Context, slots: usize, seconds: u64) -> Self {
         Self::new(context, "honest", slots, move |_, _| Fate::Proves(Duration::from_secs(seconds)))
@@ -158,6 +163,11 @@ impl Scripted {
         self.state.lock().submitted.iter().map(Key::height).collect()
     }
 
+    /// The keys that were submitted, in that order.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.state.lock().submitted.clone()
+    }
+
     pub(crate) fn polled(&self) -> usize {
         self.state.lock().polled
     }
@@ -192,6 +202,16 @@ impl Scripted {
             Fate::Fails(takes, failure) if passed >= *takes => Some(Err(failure.clone())),
             _ => None,
         }
+    }
+}
+
+/// A prover between two runtimes: what it works on goes on.
+pub(crate) struct Resting(String, Arc<Mutex<State>>);
+
+impl Resting {
+    pub(crate) fn on(self, context: &deterministic::Context) -> Scripted {
+        let Self(name, state) = self;
+        Scripted { name, clock: Arc::new(context.child("prover")), state }
     }
 }
 

@@ -1,0 +1,101 @@
+//! A crash at every change of the disk: of a disk that fails, and of one that forgets what was not synced.
+
+use super::*;
+use crate::disk::tests::faulty::Faulty;
+use commonware_runtime::deterministic::{FaultConfig, PartialWriteMode, WriteConfig};
+use commonware_utils::{Probability, probability};
+
+/// What a crash leaves of writes that were not synced.
+const LEFT: [(PartialWriteMode, Probability); 3] = [
+    (PartialWriteMode::Prefix, probability!(0.0)),
+    (PartialWriteMode::Subset, probability!(0.5)),
+    (PartialWriteMode::Prefix, probability!(1.0)),
+];
+
+const ALL: [(u64, u64); 2] = [(1, 4), (5, 8)];
+
+fn full(epochs: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    epochs.iter().filter(|(first, last)| last - first == 3).copied().collect()
+}
+
+/// One life: somebody asks for a part of the second epoch, then it grows; until all has landed. Whether it came there.
+async fn live<E: Context + commonware_runtime::Spawner + rand::Rng>(
+    host: E,
+    rollup: &Rollup,
+    prover: &Scripted,
+) -> bool {
+    let clock = rollup.1.clone();
+    let Ok((manager, mailbox)) = open(host, rollup, prover, config()).await else { return false };
+    let handle = manager.start();
+    let lives = async {
+        mailbox.checkpointed(3).await.ok()?;
+        match mailbox.start(1).await {
+            Ok(_) => {}
+            Err(fault) if not_started(&fault).is_some() => {}
+            Err(_) => return None,
+        }
+        while full(&rollup.landed()) != ALL {
+            // The proven tip follows what landed, later: a crash may lie in between.
+            let landed = rollup.landed();
+            if !landed.is_empty() {
+                if rollup.get(|state| state.checkpoints.len()) == 3 {
+                    rollup.grow();
+                }
+                mailbox.checkpointed(4).await.ok()?;
+            }
+            for _ in 0..10 {
+                mailbox.status().await?;
+                clock.sleep(Duration::from_millis(500)).await;
+            }
+            rollup.set(|state| {
+                let follows = |range: &(u64, u64)| range.0 <= state.proven + 1;
+                let last = landed.iter().copied().filter(follows).map(|(_, last)| last).max();
+                state.proven = state.proven.max(last.unwrap_or_default());
+            });
+        }
+        Some(())
+    };
+    let came = lives.await.is_some();
+    mailbox.stop();
+    handle.await.unwrap().is_ok() && came
+}
+
+/// Runs lives until change `n` of the disk fails, crashes, and lives on what is left.
+fn crash_at(n: u64, (mode, retention_rate): (PartialWriteMode, Probability)) -> bool {
+    let failure_rate = probability!(0.0);
+    let faults = FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode });
+    let config = deterministic::Config::new().with_seed(n).with_timeout(Some(secs(2_000)));
+    let (left, disk) = deterministic::Runner::new(config).start_and_recover(|context| async move {
+        *context.storage_fault_config().write() = faults;
+        let rollup = Rollup::new(&context, 3);
+        rollup.set(|state| state.follows = false);
+        let prover = Scripted::honest(&context, 4, 2);
+        let (host, faults) = Faulty::new(context.child("host"));
+        faults.fail_after(n);
+        let done = live(host.child("manager"), &rollup, &prover).await;
+        (done, rollup.0, prover.resting())
+    });
+    let (done, rollup, prover) = left;
+    deterministic::Runner::from(disk).start(|context| async move {
+        let rollup = Rollup(rollup, Arc::new(context.child("rollup")));
+        let prover = prover.on(&context);
+        assert!(live(context.child("manager"), &rollup, &prover).await, "change {n}");
+        let landed = rollup.landed();
+        assert_eq!(full(&landed), ALL, "change {n}: each epoch once: {landed:?}");
+        assert!(landed.len() <= 3, "change {n}: {landed:?}");
+        let mut asked = ranges(&prover);
+        let all = asked.len();
+        asked.sort_unstable();
+        asked.dedup();
+        assert_eq!(asked.len(), all, "change {n}: made twice: {:?}", ranges(&prover));
+    });
+    done
+}
+
+#[test]
+pub(crate) fn a_crash_at_any_change_of_the_disk_loses_no_proof_and_publishes_nothing_twice() {
+    for left in LEFT {
+        let end = (0..500).find(|n| crash_at(*n, left)).expect("it comes to its end");
+        assert!(end > 20, "{end} changes of the disk");
+    }
+}
