@@ -113,6 +113,7 @@ pub struct Follow {
     fold: Fold,
     answer: Option<Response>,
     buffer: Vec<u8>,
+    line: String,
     failed: u32,
     wake: Option<Instant>,
 }
@@ -130,13 +131,28 @@ impl Follow {
         let http = reqwest::Client::builder().connect_timeout(options.silent).build();
         let http = http.map_err(Error::Client)?;
         let whole = !options.query.iter().any(|(name, _)| name == "tiers" || name == "kinds");
-        let (fold, buffer) = (Fold::new(whole), Vec::new());
-        Ok(Self { http, url: base, options, fold, answer: None, buffer, failed: 0, wake: None })
+        let (fold, buffer, line) = (Fold::new(whole), Vec::new(), String::new());
+        Ok(Self {
+            http,
+            url: base,
+            options,
+            fold,
+            answer: None,
+            buffer,
+            line,
+            failed: 0,
+            wake: None,
+        })
     }
 
     /// The position after the last message.
     pub fn cursor(&self) -> Option<&str> {
         self.options.cursor.as_deref()
+    }
+
+    /// The last message as it came, a JSON object; not of [`Message::Lost`].
+    pub fn line(&self) -> &str {
+        &self.line
     }
 
     /// Where the events led.
@@ -193,7 +209,8 @@ impl Follow {
                 let data =
                     frame.split(|byte| *byte == b'\n').find_map(|l| l.strip_prefix(b"data: "));
                 let Some(data) = data else { continue };
-                let message = serde_json::from_slice(data);
+                self.line = String::from_utf8_lossy(data).into_owned();
+                let message = serde_json::from_str(&self.line);
                 return message.map_err(|error| Ended::Lost(error.to_string(), Duration::ZERO));
             }
             let Some(answer) = &mut self.answer else {

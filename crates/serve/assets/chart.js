@@ -1,6 +1,6 @@
 // The two drawings: the tide (tiers over time) and the strip (the newest blocks, and what was undone beside them).
 // Colours, widths and dashes are the stylesheet's; here are only shapes.
-import { TIERS, count, span } from './model.js';
+import { TIERS, ago, count } from './model.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -252,7 +252,7 @@ export class Strip {
     const stems = [];
     for (const fork of model.forks.toReversed()) {
       if (fork.to < first) continue;
-      const text = `−${count(fork.depth)}, ${span(now - fork.at)} ago`;
+      const text = `−${count(fork.depth)}${fork.at === null ? '' : `, ${ago(now - fork.at)}`}`;
       const [from, to] = [Math.max(fork.from, first), Math.min(fork.to, last)];
       // The words stand on the right of the branch, or on its left where the strip ends.
       const wide = text.length * 6.6 + 12;

@@ -1,10 +1,7 @@
 // The stream of events, for as long as the page is open. It judges itself: the server sends something every 15
 // seconds, so 45 seconds of silence are a broken connection, whatever the browser says.
 
-const KINDS = [
-  'blocks', 'advanced', 'regressed', 'pruned', 'fault', 'status',
-  'hello', 'bookmark', 'lagged', 'reset', 'goodbye',
-];
+const KINDS = ['blocks', 'advanced', 'regressed', 'pruned', 'hello', 'bookmark', 'lagged', 'reset', 'goodbye'];
 const SILENT_MS = 45_000;
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 15_000;

@@ -131,6 +131,9 @@ export function span(ms) {
   return `${Math.round(s / 86400)} days`;
 }
 
+/** The same as a time that has passed: what is new does not flicker. */
+export const ago = (ms) => (ms < 2000 ? 'just now' : `${span(ms)} ago`);
+
 /** A word of the protocol, for people. */
 export const words = (name) => String(name ?? '').replaceAll('_', ' ');
 

@@ -1,7 +1,7 @@
 // The live page: one stream of events, folded by the model, drawn by charts and lists.
 import { Strip, Tide, mark, svg } from './chart.js';
 import { Feed } from './feed.js';
-import { Model, TIERS, count, distance, plural, sentence, short, span, words } from './model.js';
+import { Model, TIERS, ago, count, distance, plural, sentence, short, span, words } from './model.js';
 import { Playback } from './playback.js';
 import { explain } from './proof.js';
 
@@ -144,7 +144,7 @@ function headline(now) {
   if (status.verification) facts.push(['epoch', count(status.verification.epoch)]);
   pairs($('facts'), facts);
   $('feed').className = `feed ${feed.state}`;
-  text($('feed').lastChild, { open: `heard ${span(now - feed.heard)} ago`, connecting: 'connecting' }[feed.state] ?? 'server gone');
+  text($('feed').lastChild, { open: `heard ${ago(now - feed.heard)}`, connecting: 'connecting' }[feed.state] ?? 'server gone');
   text($('chain'), status.chain ?? '');
   text($('version'), status.version ? `Tidewatch ${status.version}` : '');
   progress(now, gone);
@@ -180,7 +180,7 @@ function tiers(now) {
     const [height, behind, digest, ask] = card.parts;
     text(height, tip ? count(tip.block.height) : '–');
     const gap = distance(shown.tips, tier);
-    const since = moved[tier] && shown === live ? `moved ${span(now - moved[tier])} ago` : '';
+    const since = moved[tier] && shown === live ? `moved ${ago(now - moved[tier])}` : '';
     if (!tip) text(behind, 'not known');
     else text(behind, tier === 'proposed' ? 'the tip' : gap ? `${plural(gap, 'block')} behind` : 'at the tip');
     text(digest, since);

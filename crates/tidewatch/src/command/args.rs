@@ -65,6 +65,34 @@ pub(crate) enum Command {
     /// begins today, starts from it instead of from the network's first key.
     #[command(subcommand)]
     Anchor(Anchor),
+    /// Watch a Tidewatch that serves, on this machine or another one. It connects again by itself.
+    Watch(Watch),
+}
+
+/// Options of `watch`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Watch {
+    /// The server's address, such as `http://127.0.0.1:8080`.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// What to print: for people, or the events as the server sends them, one JSON object a line.
+    #[arg(long, value_name = "human|json", default_value = "human")]
+    pub(crate) format: Format,
+    /// The cursor to go on from. [default: the server's tip]
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+    /// Without a cursor, begin with the oldest event that the server keeps.
+    #[arg(long, conflicts_with = "cursor")]
+    pub(crate) earliest: bool,
+    /// Keep the cursor in this file, and go on from the one that it holds.
+    #[arg(long, value_name = "FILE", conflicts_with = "cursor")]
+    pub(crate) cursor_file: Option<PathBuf>,
+    /// The file with the server's token, if it has one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: Option<PathBuf>,
+    /// Only moves of these tiers, such as `finalized,proven`, and what undoes them.
+    #[arg(long, value_name = "TIERS")]
+    pub(crate) tiers: Option<String>,
 }
 
 /// What can be done with anchors.

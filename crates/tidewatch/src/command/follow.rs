@@ -64,13 +64,13 @@ pub(super) fn run(options: Follow) -> Outcome<()> {
 }
 
 /// The signals that ask a process to end.
-struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn new() -> Outcome<Self> {
+    pub(super) fn new() -> Outcome<Self> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Problem::failure(format!("cannot listen to signals: {error}")))
@@ -81,7 +81,7 @@ impl Stop {
         })
     }
 
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         select! {
             _ = self.interrupt.recv() => {},
             _ = self.terminate.recv() => {},

@@ -13,6 +13,7 @@
 //! | `serve` | serving over HTTP what is followed |
 //! | `problem` | why it ends without success, and what to do |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
+//! | `watch` | `tidewatch watch`: another machine's stream |
 
 mod anchor;
 mod args;
@@ -26,6 +27,7 @@ mod port;
 mod problem;
 mod serve;
 mod target;
+mod watch;
 
 pub(crate) use args::Cli;
 pub(crate) use problem::Problem;
@@ -39,5 +41,6 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         None => follow::run(args::Follow::default()),
         Some(Command::Follow(options)) => follow::run(options.resolve()?),
         Some(Command::Anchor(anchor)) => anchor::run(anchor),
+        Some(Command::Watch(options)) => watch::run(options),
     }
 }

@@ -99,7 +99,7 @@ fn rate_text(per_second: f64) -> String {
 }
 
 /// How many there are of `noun`.
-fn number_of(count: u64, noun: &str) -> String {
+pub(super) fn number_of(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

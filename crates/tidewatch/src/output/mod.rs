@@ -9,6 +9,7 @@ mod json;
 mod printer;
 mod reached;
 mod repeats;
+mod watched;
 
 pub(crate) use audience::Audience;
 use human::Human;
@@ -16,6 +17,7 @@ pub(crate) use json::CONSUMER;
 use json::{Events, Lines};
 pub(crate) use printer::Printer;
 use reached::Reached;
+pub(crate) use watched::Watched;
 
 use crate::Problem;
 
