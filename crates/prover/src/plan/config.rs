@@ -2,7 +2,7 @@
 
 use commonware_utils::NZUsize;
 use std::{
-    num::{NonZeroU32, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     time::Duration,
 };
 
@@ -34,11 +34,50 @@ pub struct Config {
     pub probe: Duration,
     /// A block that has waited this long since it was first attempted is stalled: an alert.
     pub stalled_after: Duration,
+    /// What follows where the proven tip is far behind.
+    pub lag: Lag,
+}
+
+/// What follows where the proven tip is far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lag {
+    /// Nothing but the alert of a stalled block: blocks are made as fast as ever.
+    Alert,
+    /// Whoever makes blocks is to wait, for each of them: see [`Mailbox::room`](crate::scheduler::Mailbox::room).
+    Slow {
+        /// From so many blocks on that are not proven.
+        from: NonZeroU64,
+        /// Until no more than so many are.
+        until: u64,
+        /// The longest wait for one block. It slows production and never stops it, whatever provers do.
+        wait: Duration,
+    },
+}
+
+impl Lag {
+    /// Whether there is room for more blocks where `lag` blocks are not proven, and `room` was there so far.
+    pub const fn room(self, room: bool, lag: u64) -> bool {
+        match self {
+            Self::Alert => true,
+            Self::Slow { from, until, .. } => {
+                // Between the two it stays as it is. Where they are the wrong way round, the first decides.
+                if room { lag < from.get() } else { lag <= until && lag < from.get() }
+            }
+        }
+    }
+
+    /// The longest wait for one block.
+    pub const fn wait(self) -> Duration {
+        match self {
+            Self::Alert => Duration::ZERO,
+            Self::Slow { wait, .. } => wait,
+        }
+    }
 }
 
 impl Default for Config {
     /// Eight attempts at once; three logical failures; waits from 1 s to 60 s; 10 minutes for an attempt,
-    /// 30 s without a sign of life; 64 blocks and 512 MiB ahead; a hedge at four times the median.
+    /// 30 s without a sign of life; 64 blocks and 512 MiB ahead; a hedge at four times the median; lag is an alert alone.
     fn default() -> Self {
         Self {
             running_max: NZUsize!(8),
@@ -52,6 +91,7 @@ impl Default for Config {
             hedge: Some(NonZeroU32::MIN.saturating_add(3)),
             probe: Duration::from_secs(60),
             stalled_after: Duration::from_secs(300),
+            lag: Lag::Alert,
         }
     }
 }

@@ -59,7 +59,7 @@ mod values;
 
 pub use attempts::{Cancel, Claim, Taken, Verdict};
 pub(crate) use config::nested;
-pub use config::{Config, NotNested};
+pub use config::{Config, Lag, NotNested};
 pub use job::{Job, Lease, ProverId, Stage, State, Token};
 pub use provers::Prover;
 pub use status::{Counters, ProverStatus, Status};

@@ -47,6 +47,7 @@ pub struct Scheduler<E: Context, P> {
     /// Keeps the inbox open when all other mailboxes are gone.
     pub(super) own: Mailbox,
     pub(super) proven: watch::Sender<Proven>,
+    pub(super) room: watch::Sender<bool>,
     pub(super) tasks: BTreeMap<Token, Handle<()>>,
     pub(super) resumed: Vec<(Claim, JobHandle)>,
     pub(super) stopwatch: Stopwatch,
@@ -91,9 +92,11 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
         let resumed = resumed.map_err(|error| failed(Error::Table(error)))?;
         let published = Proven { tip: plan.proven(), committed: plan.committed(), proof: None };
         let (proven, receiver) = watch(published);
+        let (room, has_room) = watch(true);
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
         let (stopper, stop) = Stopper::new();
-        let own = Mailbox { sender, stopper, proven: receiver };
+        let wait = config.plan.lag.wait();
+        let own = Mailbox { sender, stopper, proven: receiver, room: has_room, wait };
         let metrics = Metrics::new(&context);
         info!(chain = %subject.chain, tip = %plan.proven(), jobs = disk.jobs().count(), "proving");
         let mailbox = own.clone();
@@ -109,6 +112,7 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
             stop,
             own,
             proven,
+            room,
             tasks: BTreeMap::new(),
             resumed,
             stopwatch,
@@ -234,6 +238,12 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
             let proof = self.disk.proof(tip).await?;
             proof.map(|bytes| TierProof { block: tip, bytes })
         };
+        let lag = committed.height.get().saturating_sub(tip.height.get());
+        let policy = self.config.plan.lag;
+        self.room.change(|room| {
+            let next = policy.room(*room, lag);
+            std::mem::replace(room, next) != next
+        });
         let next = Proven { tip, committed, proof };
         self.proven.change(|proven| std::mem::replace(proven, next.clone()) != next);
         Ok(())

@@ -6,9 +6,12 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_actor::mailbox::{Policy, Sender};
+use commonware_runtime::Clock;
 use commonware_utils::channel::oneshot;
-use std::collections::VecDeque;
-use tidewatch_core::{BlockRef, Digest, Fault, Height, Stopper, TierProof, watch::Receiver};
+use std::{collections::VecDeque, time::Duration};
+use tidewatch_core::{
+    BlockRef, Digest, Fault, Height, Stopper, TierProof, watch::Receiver, within,
+};
 
 /// A block to prove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +125,8 @@ pub struct Mailbox {
     pub(super) sender: Sender<Message>,
     pub(super) stopper: Stopper,
     pub(super) proven: Receiver<Proven>,
+    pub(super) room: Receiver<bool>,
+    pub(super) wait: Duration,
 }
 
 impl Mailbox {
@@ -217,6 +222,20 @@ impl Mailbox {
     /// How far proving is, to read and to await. It closes when the scheduler ends.
     pub fn proven(&self) -> Receiver<Proven> {
         self.proven.clone()
+    }
+
+    /// Waits until there is room for one more block, as the configured [`Lag`](crate::plan::Lag) says: for whoever
+    /// makes blocks, before each of them. Whether there is: not where the longest wait is over, and the block is made
+    /// all the same. At once, unless production is to be slowed; and once the scheduler has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped and called again.
+    pub async fn room(&self, clock: &impl Clock) -> bool {
+        if self.room.current() {
+            return true;
+        }
+        within(clock, self.wait, self.room.until(|room| *room)).await.is_some()
     }
 
     /// Stops it: see the module. Safe to call again.

@@ -27,6 +27,14 @@
 //! is known only to a restart; a supervisor starts it again. Provers outlive it, and keep a proof until they are
 //! told that it is durable.
 //!
+//! # Signs of life
+//!
+//! A lease is renewed by the answer to a poll, and by nothing else: there is no thread at a prover that says that it
+//! lives. So a worker whose runtime is blocked gives no sign, and cannot fake one; proofs are made on threads of
+//! their own ([`Pool`](crate::Pool)), and do not block it. That the thread which proves is not stuck no heartbeat could
+//! know: for that there is the deadline of an attempt. Where it is this process that stood still, time that it did
+//! not see pass runs against nobody ([`Stopwatch`](crate::Stopwatch)), so that no lease ends by it.
+//!
 //! # Restart safety
 //!
 //! That of the disk. Jobs that were submitted are asked for by their handles and not submitted again; a proof

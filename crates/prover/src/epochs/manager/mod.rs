@@ -10,7 +10,7 @@
 //!                                  └─────────┘
 //! ```
 //!
-//! It joins the decisions of [`epochs`](super): a thin event has the [catch-up](super::CatchUp) walk to the tip; each
+//! [`Thin`] is the consumer that hands it what a driver announced. It joins the decisions of [`epochs`](super): a thin event has the [catch-up](super::CatchUp) walk to the tip; each
 //! checkpoint that it takes is proven from then on, in [pieces](super::Pieces); [sessions](super::Sessions) wait for
 //! their checkpoints, and have one proof made of all the pieces; [publishing](super::Publishing) has it submitted in
 //! its turn. Provers are those of a scheduler, asked for ranges: [`Key::first`](crate::Key).
@@ -67,8 +67,10 @@ mod reports;
 mod requests;
 #[cfg(test)]
 pub(crate) mod tests;
+mod thin;
 mod timely;
 
 pub use actor::Manager;
 pub use config::{Config, Parts};
 pub use ingress::{Listed, Mailbox, Status, not_started};
+pub use thin::Thin;

@@ -80,3 +80,32 @@ fn after_a_stop_what_waits_is_withdrawn_and_what_is_on_its_way_ends_as_it_does()
     assert_eq!(publishing.drain(10, 1), [Decided::Ended(late, Withdrawn)]);
     assert_eq!(publishing.submitted(Some(true)), [Decided::Ended(first, Published)]);
 }
+
+/// PB-1 to PB-11, PB-13, PB-14: what a chain accepts, by how far it is proven, and what is not even submitted. What is
+/// beyond the chain's tip (PB-12) is no candidate: ranges are made of its checkpoints.
+#[test]
+fn a_whole_epoch_is_submitted_wherever_the_proven_tip_is_and_a_part_only_above_it() {
+    for (proven, first, last, part) in [
+        (32, 33, 64, true),
+        (32, 33, 33, true),
+        (32, 33, 38, true),
+        (64, 33, 64, false),
+        (40, 41, 64, true),
+        (40, 33, 64, true),
+        (40, 41, 45, true),
+        (40, 33, 45, true),
+        (40, 35, 45, true),
+        (40, 33, 40, false),
+        (64, 33, 35, false),
+        (40, 33, 39, false),
+    ] {
+        for (full, submitted) in [(true, true), (false, part)] {
+            let mut publishing = Publishing::new();
+            let id = publishing.add(range(1, first, last, full));
+            let expected =
+                if submitted { Decided::Submit(id) } else { Decided::Ended(id, Superseded) };
+            let decided = publishing.drain(proven, 1);
+            assert_eq!(decided, [expected], "{first} to {last}, proven {proven}, full: {full}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod behaves;
 mod crashes;
+mod flow;
 pub(crate) mod scripted;
 pub(crate) mod worlds;
 

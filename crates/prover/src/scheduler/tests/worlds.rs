@@ -1,7 +1,8 @@
 //! Random worlds, one for each seed: provers with personalities, reorgs, kills, operators; and checkers that know
 //! nothing of the scheduler but its mailbox.
 //!
-//! `PROVER_SEEDS=2000 cargo test -p tidewatch-prover --lib worlds` runs so many.
+//! `PROVER_SEEDS=2000 cargo test -p tidewatch-prover --lib worlds` runs so many, and so many of the worlds of a whole
+//! follower (`proven`) and of a session manager (`epochs::manager`).
 
 use super::{scripted::proof, *};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};

@@ -235,3 +235,47 @@ fn content_that_does_not_hang_together_is_refused() {
         }
     });
 }
+
+/// A consumer of a driver's events; what an event asks for that fails makes it come again.
+#[test]
+fn thin_events_reach_the_manager_and_are_acknowledged_once_it_has_taken_them() {
+    use tidewatch_core::{
+        BlockRef, CheckpointRef, Consumer as _, Cursor, Event, Head, Record, Tier, Tip,
+    };
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, 3);
+        let prover = Scripted::honest(&context, 8, 1);
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        let at = |height: u64, number: Option<u64>| Tip {
+            block: key(height, 0).block,
+            checkpoint: number.map(|number| CheckpointRef { number, digest: Digest([1; 32]) }),
+        };
+        let cursor = Cursor::start(&ChainId::new("test:epochs").unwrap());
+        let record = |event| {
+            let watermarks = tidewatch_core::Watermarks::none();
+            Record { event, cursor: cursor.clone(), watermarks }
+        };
+        let mut thin = Thin::new(running.mailbox.clone());
+        let mut tips = tidewatch_core::TipSet::unknown();
+        let to: BlockRef = key(4, 0).block;
+        let pruned = record(Event::Pruned { to, depth: 2, tips });
+        let checkpointed = |number| {
+            record(Event::Advanced { tier: Tier::Checkpointed, tip: at(2 * number, Some(number)) })
+        };
+        rollup.set(|state| state.heavy_fails = true);
+        assert!(thin.handle(&[checkpointed(3)]).await.is_err());
+        rollup.set(|state| state.heavy_fails = false);
+        thin.handle(&[checkpointed(3), checkpointed(2)]).await.unwrap();
+        assert_eq!(running.status().await.cursor, 3);
+        thin.handle(&[pruned]).await.unwrap();
+        assert_eq!(running.status().await.cursor, 1);
+        let proven = record(Event::Advanced { tier: Tier::Proven, tip: at(2, None) });
+        thin.handle(&[proven]).await.unwrap();
+        tips.set(Tier::Checkpointed, Some(at(6, Some(3))));
+        let mut head = Head::unknown();
+        head.watermarks.tips = tips;
+        thin.begin(&head).await.unwrap();
+        assert_eq!(running.status().await.cursor, 3);
+        running.stop().await;
+    });
+}

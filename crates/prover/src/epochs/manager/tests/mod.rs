@@ -5,8 +5,9 @@ pub(crate) mod crashes;
 mod events;
 mod publishing;
 mod sessions;
+pub(crate) mod worlds;
 
-use super::{Config, Mailbox, Manager, Parts, Status, not_started};
+use super::{Config, Mailbox, Manager, Parts, Status, Thin, not_started};
 use crate::{
     Key, Prover, disk,
     epochs::*,
@@ -227,9 +228,17 @@ impl Publisher for Rollup {
         {
             let mut state = self.0.lock();
             assert!(!state.landed.contains(candidate), "submitted again after it had landed");
+            assert!(candidate.first <= state.proven + 1, "it does not follow the proven tip");
             state.submitted.push(*candidate);
         }
         self.1.sleep(after).await;
+        let on_chain = |state: &State| {
+            let at = state.at(candidate.last);
+            at.is_some_and(|content| content.blocks[1].block == last)
+        };
+        if !self.get(on_chain) {
+            return Ok(false);
+        }
         let lands = || {
             self.set(|state| {
                 state.landed.push(*candidate);
