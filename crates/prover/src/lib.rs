@@ -12,7 +12,7 @@
 //! | [`scheduler`] | the actor that carries that out |
 //! | [`Program`], [`Prover`], [`Prove`] | the ports: what is proven, who does it |
 //! | [`pool`] | a prover in this process |
-//! | [`epochs`] | proving whole epochs of a rollup: catch-up, sessions, publishing, the expiry ticker |
+//! | [`epochs`] | proving whole epochs of a rollup: catch-up, sessions, publishing as decisions; the manager that carries them out; the expiry ticker |
 //! | `sha256` | a real proof: a chain of SHA-256 digests (feature `prove`) |
 //! | `remote` | a prover on another machine, over HTTP (feature `http`) |
 //! | [`proven`] | the proven tier, laid over a source; what feeds the scheduler; ranges by finality |

@@ -8,8 +8,8 @@
 //!  time ──▶ Expiry ──expired epochs──▶ Checkpoints                     proven tip ┘
 //! ```
 //!
-//! Everything here but the ticker's loop and the walk's reads is a decision over values. An epoch is so many slots;
-//! a proof of it counts until [`Geometry::deadline`].
+//! Everything here but two actors and the walk's reads is a decision over values: the [manager](manager) carries them
+//! out, the ticker sweeps. An epoch is so many slots; a proof of it counts until [`Geometry::deadline`].
 //!
 //! | part | rule |
 //! |---|---|
@@ -18,6 +18,7 @@
 //! | [`Sessions`] | a proof of a range of slots over a set of checkpoints that never changes: where the set does, the session ends and another begins |
 //! | [`Pieces`] | a range in pieces that cover it exactly: one that fails too often is split, one block is poisoned; joined only without a gap |
 //! | [`Publishing`] | one at a time, epochs in order, the longest range first; the others are superseded once it has landed |
+//! | [`manager`] | joins all of these; proofs are durable before they count |
 //! | [`Expiry`] | sweeps expired epochs on time, when nothing else happens too, and after the clock jumped either way |
 //!
 //! # Reorg safety

@@ -192,8 +192,9 @@ where
     async fn turn(&mut self) -> Result<Duration, Error> {
         let now = self.now();
         if now >= self.next_tick {
-            self.next_tick = now + self.config.poll;
             self.tick().await?;
+            // From its end: a chain that does not answer leaves time for what else there is.
+            self.next_tick = self.now() + self.config.poll;
         }
         while let Some((job, prover)) = self.core.work.claim(now) {
             self.begin(job, prover).await?;

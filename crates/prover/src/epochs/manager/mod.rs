@@ -50,6 +50,11 @@
 //! holds reports up, and loses none. Content is in memory for as many checkpoints as could be proven
 //! ([`Geometry::cap`](super::Geometry::cap)); proofs below the lowest of them are removed with the epoch before it.
 //!
+//! # Cost
+//!
+//! Four reads of the chain for each poll, and a few for each event. Two barriers for each proof that is kept, and two
+//! when somebody asks for an epoch.
+//!
 //! # Shutdown
 //!
 //! Nothing new is submitted. The submission at hand is waited for as long as [`grace`](crate::scheduler::Config)

@@ -177,6 +177,11 @@ impl Scripted {
         self.state.lock().jobs.len()
     }
 
+    /// What was released, in that order.
+    pub(crate) fn released(&self) -> Vec<Handle> {
+        self.state.lock().released.clone()
+    }
+
     /// The most jobs that ran at once.
     pub(crate) fn peak(&self) -> usize {
         self.state.lock().peak

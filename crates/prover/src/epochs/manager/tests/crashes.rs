@@ -76,6 +76,16 @@ fn crash_at(n: u64, (mode, retention_rate): (PartialWriteMode, Probability)) -> 
         (done, rollup.0, prover.resting())
     });
     let (done, rollup, prover) = left;
+    // The first restart crashes too, at a place of its own.
+    let (left, disk) = deterministic::Runner::from(disk).start_and_recover(|context| async move {
+        let rollup = Rollup(rollup, Arc::new(context.child("rollup")));
+        let prover = prover.on(&context);
+        let (host, faults) = Faulty::new(context.child("host"));
+        faults.fail_after(n % 13);
+        live(host.child("manager"), &rollup, &prover).await;
+        (rollup.0, prover.resting())
+    });
+    let (rollup, prover) = left;
     deterministic::Runner::from(disk).start(|context| async move {
         let rollup = Rollup(rollup, Arc::new(context.child("rollup")));
         let prover = prover.on(&context);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// SM-2, ES-1 to ES-4, ES-6, ES-7, ES-27, CP-1 to CP-4: the way of an epoch, from a thin event to where it is published.
+/// SM-2, ES-1 to ES-4, ES-6 to ES-8, ES-27, CP-1 to CP-4, CP-15: the way of an epoch, from a thin event to where it is published.
 #[test]
 fn an_epoch_is_proven_checkpoint_by_checkpoint_and_published_as_one() {
     simulate(|context| async move {
@@ -29,6 +29,10 @@ fn an_epoch_is_proven_checkpoint_by_checkpoint_and_published_as_one() {
         assert_eq!(rollup.get(|state| state.landed.clone()), [full]);
         running.sleep(30).await;
         assert_eq!((prover.held(), prover.submitted().len()), (0, 3), "it may forget them");
+        let mut released = prover.released();
+        released.sort_unstable();
+        released.dedup();
+        assert_eq!((released.len(), prover.released().len()), (3, 3), "each once");
         running.stop().await;
     });
 }
@@ -89,7 +93,7 @@ fn an_event_that_fails_changes_nothing_and_counts_when_it_comes_again() {
     });
 }
 
-/// PN-15, PN-19, CP-11, CP-17: whoever looks into a checkpoint that cannot be proven is given it once, and only while
+/// PN-15, PN-19, CP-11, CP-17 to CP-19: whoever looks into a checkpoint that cannot be proven is given it once, and only while
 /// the chain has it.
 #[test]
 fn a_checkpoint_that_cannot_be_proven_is_looked_into_once_while_it_is_on_the_chain() {
