@@ -16,8 +16,8 @@ async function open(url, options = {}) {
   page.complaints = []
   page.streams = []
   page.on('console', (message) => {
-    // That a server is gone, the browser says by itself.
-    const network = message.text().includes('net::ERR_')
+    // That a server is gone or wants a token, the browser says by itself.
+    const network = /net::ERR_|status of 401/.test(message.text())
     if (['error', 'warning'].includes(message.type()) && !network) page.complaints.push(message.text())
   })
   page.on('pageerror', (error) => page.complaints.push(error.stack))
@@ -38,7 +38,7 @@ const shot = (page, name) => shots && page.screenshot({ path: join(shots, `${nam
 
 const anvil = await Anvil.start(modules, 8)
 const server = new Tidewatch(binary, `eth+${anvil.url}`, await freePort())
-const devnet = new Tidewatch(binary, 'devnet:', await freePort())
+const devnet = new Tidewatch(binary, 'devnet:', await freePort(), 'a-token-of-the-test')
 const processes = () => [anvil, server, devnet]
 await anvil.mine(40)
 await server.start()
@@ -122,9 +122,15 @@ await test('a conflict is what is seen first', async () => {
   await shot(page, 'conflicted')
 }, processes)
 
-await test('a certified chain is shown, on a phone and in the dark', async () => {
+await test('a certified chain is shown, to who has the token, on a phone and in the dark', async () => {
   await devnet.start()
   const phone = await open(devnet.url, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: 'dark' })
+  await until('it asks for the token', () => phone.locator('#token[open]').count())
+  for (const token of ['another-token-of-it', devnet.token]) {
+    await phone.locator('#shown').fill(token)
+    await phone.locator('#show button').tap()
+    await until('it says so', async () => token === devnet.token || (await text(phone, '#wrong')) === 'That is not it.')
+  }
   await until('finality moves', async () => (await height(phone, 'finalized')) > 3)
   await until('it is live', async () => (await state(phone)) === 'live')
   const wide = await phone.evaluate(() => document.documentElement.scrollWidth)

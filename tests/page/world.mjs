@@ -1,7 +1,7 @@
 // What the tests of the page and of the clients have around them: an Ethereum node that reorgs on demand, and
 // `tidewatch` that follows and serves it, each of which can be killed and started again.
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -106,10 +106,17 @@ export class Anvil {
 
 /** `tidewatch follow` with a server; one data directory and one port for all its runs. */
 export class Tidewatch {
-  constructor(binary, source, port) {
+  constructor(binary, source, port, token) {
     this.url = `http://127.0.0.1:${port}`
+    this.token = token
     this.directory = mkdtempSync(join(tmpdir(), 'tidewatch-page-'))
-    this.command = [binary, ['follow', '--source', source, '--serve', `127.0.0.1:${port}`, '--data-dir', this.directory, '--format', 'json']]
+    const args = ['follow', '--source', source, '--serve', `127.0.0.1:${port}`, '--data-dir', join(this.directory, 'data'), '--format', 'json']
+    if (token) {
+      const file = join(this.directory, 'token')
+      writeFileSync(file, token)
+      args.push('--serve-token-file', file)
+    }
+    this.command = [binary, args]
   }
 
   async start() {
@@ -118,7 +125,7 @@ export class Tidewatch {
   }
 
   async json(path) {
-    const answer = await fetch(this.url + path, { headers: { accept: 'application/json' } })
+    const answer = await fetch(this.url + path, { headers: { accept: 'application/json', ...(this.token && { authorization: `Bearer ${this.token}` }) } })
     if (!answer.ok) throw new Error(`${path}: ${answer.status}`)
     return answer.json()
   }

@@ -1,15 +1,7 @@
 // The two drawings: the tide (tiers over time) and the strip (the newest blocks, and what was undone beside them).
 // Colours, widths and dashes are the stylesheet's; here are only shapes.
+import { svg } from './dom.js';
 import { TIERS, ago, count } from './model.js';
-
-const SVG = 'http://www.w3.org/2000/svg';
-
-export function svg(name, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
 
 /** Each tier has a shape as well as a colour: circle, square, triangle, diamond. */
 export function mark(tier, x, y, r = 5) {

@@ -17,7 +17,7 @@ export class Feed {
     this.state = null;
     this.failed = 0;
     this.retryAt = null;
-    this.heard = now();
+    this.heard = this.tried = now();
   }
 
   start() {
@@ -30,6 +30,7 @@ export class Feed {
     this.source = null;
     clearTimeout(this.timer);
     this.retryAt = null;
+    this.tried = this.now();
     this.say(this.failed || this.state === 'silent' ? 'gone' : 'connecting');
     // The browser's own reconnections send the last id besides, which the server prefers.
     const query = new URLSearchParams({ mode: 'latest', ...(this.cursor ? { cursor: this.cursor } : { from: 'tip' }) });
@@ -79,9 +80,8 @@ export class Feed {
   }
 
   judge() {
-    if (this.state === 'open' && this.now() - this.heard > SILENT_MS) {
+    if (this.retryAt === null && this.now() - Math.max(this.heard, this.tried) > SILENT_MS) {
       this.say('silent');
-      this.heard = this.now();
       this.connect();
     }
   }

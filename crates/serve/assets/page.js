@@ -1,5 +1,6 @@
 // The live page: one stream of events, folded by the model, drawn by charts and lists.
-import { Strip, Tide, mark, svg } from './chart.js';
+import { Strip, Tide, mark } from './chart.js';
+import { $, element, pairs, svg, text } from './dom.js';
 import { Feed } from './feed.js';
 import { Model, TIERS, ago, count, distance, plural, sentence, short, span, words } from './model.js';
 import { Playback } from './playback.js';
@@ -20,13 +21,7 @@ const STATES = {
   conflicted: ['bad', 'Two blocks were final at one height. Nothing goes on until somebody decides.'],
 };
 
-const $ = (id) => document.getElementById(id);
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children.filter((child) => child != null));
-  return made;
-}
-const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const clock = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' });
 const icon = (tier) => svg('svg', { viewBox: '-7 -7 14 14', 'aria-hidden': true }, mark(tier, 0, 0, 5.5));
 
 const live = new Model();
@@ -48,9 +43,21 @@ const strip = new Strip($('strip'));
 
 async function json(path) {
   const answer = await fetch(path, { headers: { accept: 'application/json' }, cache: 'no-store' });
+  if (answer.status === 401 && !$('token').open) $('token').showModal();
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
+
+/** The token becomes a cookie that no script can read: a stream sends no other headers. */
+$('show').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const authorization = `Bearer ${$('shown').value}`;
+  const answer = await fetch('v1/session', { method: 'POST', headers: { authorization } }).catch(() => ({}));
+  if (!answer.ok) return text($('wrong'), answer.status === 401 ? 'That is not it.' : 'The server does not answer.');
+  $('token').close();
+  feed.connect();
+  ask();
+});
 
 async function askStatus() {
   const answer = await json('v1/status');
@@ -65,6 +72,7 @@ async function askFaults() {
   const answer = await json('v1/faults');
   const { newest } = answer;
   ({ counts } = answer);
+  parts.drawn = null;
   for (const { number, kind, source, detail } of newest.slice(faults === null ? -20 : 0)) {
     if (number < faults) continue;
     live.apply({ event: 'fault', kind, source, detail }, Date.now(), faults === null ? null : Date.now());
@@ -137,7 +145,8 @@ function headline(now) {
   document.body.classList.toggle('away', gone);
   const head = live.head?.height;
   document.title = `${name}${head == null ? '' : ` ${count(head)}`} – Tidewatch`;
-  const facts = [['lag', status.lag == null ? '–' : plural(status.lag, 'block')]];
+  const lag = status.source_height == null || head == null ? status.lag : Math.max(0, status.source_height - head);
+  const facts = [['lag', lag == null ? '–' : plural(lag, 'block')]];
   const age = status.tip_age_ms == null ? null : status.tip_age_ms + (now - statusAt);
   if (age != null) facts.push(['tip age', span(age)]);
   if (state.since) facts.push([`${words(state.name)} for`, span(now - state.since)]);
@@ -153,8 +162,6 @@ function headline(now) {
 const CAUSES = {
   tip_ahead: 'The newest block is ahead of this machine’s clock.',
   clock_set_back: 'This machine’s clock was set back.',
-  missing: 'Blocks are missing at the source.',
-  ended: 'The last pass was made.',
 };
 
 function progress(now, gone) {
@@ -165,7 +172,7 @@ function progress(now, gone) {
   if (bar.hidden) return;
   speedFrom ??= { at, now };
   const speed = ((at - speedFrom.at) / (now - speedFrom.now)) * 1000;
-  bar.firstChild.value = Math.min(1, (at - speedFrom.at) / (goal - speedFrom.at));
+  bar.firstChild.value = Math.min(1, (at - speedFrom.at) / (goal - speedFrom.at) || 0);
   bar.firstChild.setAttribute('aria-label', 'Taken in');
   const rest = goal - at;
   const eta = speed > 0 && now - speedFrom.now > 3_000 ? `, ${plural(Math.round(speed), 'block')} a second, ${span((rest / speed) * 1000)} to go` : '';
@@ -247,7 +254,7 @@ function row({ at, event }) {
   if (event.cursor) {
     const copy = element('button', { type: 'button', textContent: 'copy cursor', title: event.cursor });
     copy.addEventListener('click', () => copied(event.cursor));
-    const play = element('button', { type: 'button', textContent: 'replay', title: 'Play back what came after this' });
+    const play = element('button', { type: 'button', textContent: 'replay' });
     play.addEventListener('click', () => startPlayback(event.cursor));
     tools.append(copy, play);
   }
@@ -365,20 +372,7 @@ $('legend').append(
   element('li', {}, svg('svg', { viewBox: '0 0 14 14', 'aria-hidden': true }, svg('rect', { x: 1, y: 1, width: 12, height: 12, rx: 2, class: 'block lost' })), 'undone'),
 );
 
-function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
-}
-
-function pairs(list, facts) {
-  while (list.children.length > facts.length) list.lastChild.remove();
-  facts.forEach(([name, said], i) => {
-    const pair = list.children[i] ?? list.appendChild(element('div', {}, element('dt'), element('dd')));
-    text(pair.firstChild, name);
-    text(pair.lastChild, said);
-  });
-}
-
-// --- drawing: at most once a frame when something came, and a few times a second for what ages ---
+// --- drawing: when something came, and a few times a second for what ages ---
 
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 let drawnAt = 0;

@@ -30,6 +30,7 @@ files! {
     "icon.svg": "image/svg+xml",
     "page.js": SCRIPT,
     "chart.js": SCRIPT,
+    "dom.js": SCRIPT,
     "feed.js": SCRIPT,
     "model.js": SCRIPT,
     "playback.js": SCRIPT,
