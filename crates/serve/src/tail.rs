@@ -6,7 +6,7 @@
 use crate::frame::Frame;
 use commonware_utils::sync::Mutex;
 use std::{collections::VecDeque, sync::Arc};
-use tidewatch_core::Record;
+use tidewatch_core::{Record, Status};
 use tokio::sync::watch;
 
 /// Events that are kept encoded: about 1.4 KiB each.
@@ -26,12 +26,12 @@ impl Entry {
 }
 
 /// What subscribers are woken by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Beat {
     /// Events that there are: the sequence of the next one.
     pub(crate) end: u64,
-    /// How often the follower's state has changed.
-    pub(crate) turned: u64,
+    /// The follower's status. Subscribers are woken when its state is another one, and find the rest with it.
+    pub(crate) status: Status,
     /// The server stops.
     pub(crate) draining: bool,
 }
@@ -45,8 +45,8 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Nothing is kept yet of a history of `end` events.
-    pub(crate) fn new(end: u64) -> Self {
-        let (beat, _) = watch::channel(Beat { end, ..Beat::default() });
+    pub(crate) fn new(end: u64, status: Status) -> Self {
+        let (beat, _) = watch::channel(Beat { end, status, draining: false });
         Self { entries: Mutex::default(), beat }
     }
 
@@ -88,9 +88,11 @@ impl Tail {
         self.beat.send_modify(|beat| beat.end = end);
     }
 
-    /// The follower's state is another one.
-    pub(crate) fn turn(&self) {
-        self.beat.send_modify(|beat| beat.turned += 1);
+    /// The follower's status is `status` now.
+    pub(crate) fn turn(&self, status: Status) {
+        self.beat.send_if_modified(|beat| {
+            std::mem::replace(&mut beat.status, status).state != status.state
+        });
     }
 
     /// Every stream ends.

@@ -21,11 +21,13 @@ pub(crate) struct Opened {
     pub(crate) bridge: Vec<Record>,
     /// The first event of the log after them.
     pub(crate) next: u64,
+    /// Events that there are at least: the pulse may not have seen the newest of them.
+    pub(crate) end: u64,
 }
 
 impl Opened {
-    fn at(how: Resumes, cursor: Cursor, watermarks: Watermarks, next: u64) -> Self {
-        Self { how, cursor, watermarks, bridge: Vec::new(), next }
+    pub(super) fn at(how: Resumes, cursor: Cursor, watermarks: Watermarks, next: u64) -> Self {
+        Self { how, cursor, watermarks, bridge: Vec::new(), next, end: next }
     }
 }
 
@@ -80,6 +82,14 @@ pub(crate) enum Outcome {
 ///
 /// The history could not be read.
 pub(crate) async fn open(served: &impl Served, from: &From) -> Result<Outcome, Fault> {
+    let mut outcome = find(served, from).await?;
+    if let Outcome::Opened(opened) = &mut outcome {
+        opened.end = served.newest().await?.0.handled();
+    }
+    Ok(outcome)
+}
+
+async fn find(served: &impl Served, from: &From) -> Result<Outcome, Fault> {
     match from {
         From::Tip => {
             let (cursor, watermarks) = served.newest().await?;
@@ -143,7 +153,8 @@ async fn decide(
         Err(error) => return Ok(Outcome::Refused(Box::new(refused(served, error).await?))),
     };
     let watermarks = cursor.watermarks();
-    Ok(Outcome::Opened(Box::new(Opened { how, cursor, watermarks, bridge, next })))
+    let opened = Opened { bridge, ..Opened::at(how, cursor, watermarks, next) };
+    Ok(Outcome::Opened(Box::new(opened)))
 }
 
 /// Who cannot go on starts again with the oldest event that is kept, so that nothing that is kept is missed.

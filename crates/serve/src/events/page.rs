@@ -60,9 +60,7 @@ pub(crate) async fn page<L: Served>(
         if reader.is_over() {
             break false;
         }
-        // A page is asked for at once after a commit, and the pulse may be behind it.
-        let end = beat.end.max(shared.served.newest().await?.0.handled());
-        match reader.step(end, left).await? {
+        match reader.step(beat.end, left).await? {
             Step::Events(entries) => {
                 left -= entries.len() as u64;
                 for entry in entries {

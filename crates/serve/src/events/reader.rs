@@ -37,6 +37,8 @@ pub(crate) struct Reader<L> {
     then: Option<(Cursor, Watermarks)>,
     /// The first event of the log after the bridge.
     next: u64,
+    /// Events that there are at least.
+    end: u64,
     /// Events that were left out since the consumer last got a cursor.
     passed_over: u64,
 }
@@ -57,10 +59,22 @@ pub(crate) enum Step {
 impl<L: Served> Reader<L> {
     pub(crate) fn new(shared: Arc<Shared<L>>, opened: Opened, ask: &Ask) -> Self {
         let Ask { select, mode, until, .. } = *ask;
-        let Opened { cursor, watermarks, bridge, next, .. } = opened;
+        let Opened { cursor, watermarks, bridge, next, end, .. } = opened;
         let bridge = bridge.into();
         let (then, passed_over) = (None, 0);
-        Self { shared, select, mode, until, cursor, watermarks, bridge, then, next, passed_over }
+        Self {
+            shared,
+            select,
+            mode,
+            until,
+            cursor,
+            watermarks,
+            bridge,
+            then,
+            next,
+            end,
+            passed_over,
+        }
     }
 
     /// The position of the consumer once it has handled everything that came out of here.
@@ -85,6 +99,7 @@ impl<L: Served> Reader<L> {
 
     /// What comes next, of a history with `end` events: no more than `max` of them.
     pub(crate) async fn step(&mut self, end: u64, max: u64) -> Result<Step, Fault> {
+        let end = end.max(self.end);
         let max = usize::try_from(max).unwrap_or(usize::MAX).clamp(1, STEP.get());
         if self.bridge.is_empty()
             && let Some((cursor, watermarks)) = self.then.take()

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{
-    Cursor, Fault,
+    Cursor, Fault, State,
     json::{Bookmark, Control, Goodbye, Hello, Reason, Resumes},
 };
 use tokio::sync::watch;
@@ -43,8 +43,8 @@ pub(crate) struct Following<E, L> {
     transport: Transport,
     beat: watch::Receiver<Beat>,
     phase: Phase<L>,
-    /// The state of the follower that the consumer knows of.
-    turned: u64,
+    /// The state of the follower that the consumer knows of; `None` until it has caught up.
+    told: Option<State>,
     /// When the consumer is to be notified of its position.
     due: SystemTime,
     /// Events that may still come.
@@ -73,7 +73,7 @@ pub(crate) fn stream<E: Clock, L: Served>(
     let following = Following {
         due: context.current() + shared.config.heartbeat,
         left: ask.limit.unwrap_or(u64::MAX),
-        turned: shared.tail.beat().turned,
+        told: None,
         beat: shared.tail.watch(),
         phase: Phase::Begins(Box::new(outcome)),
         _slot: slot,
@@ -121,13 +121,7 @@ impl<E: Clock, L: Served> Following<E, L> {
                 let (cursor, _) = *ahead;
                 let until = self.context.current() + self.shared.config.ahead;
                 let (how, watermarks) = (Resumes::Ahead, cursor.watermarks());
-                let opened = Opened {
-                    how,
-                    watermarks,
-                    cursor: cursor.clone(),
-                    bridge: Vec::new(),
-                    next: cursor.handled(),
-                };
+                let opened = Opened::at(how, cursor.clone(), watermarks, cursor.handled());
                 self.phase = Phase::Waits(Box::new(cursor), until);
                 self.hello(&opened)
             }
@@ -189,7 +183,8 @@ impl<E: Clock, L: Served> Following<E, L> {
 
     fn bookmark(&mut self, cursor: &Cursor) -> Bytes {
         self.due = self.context.current() + self.shared.config.heartbeat;
-        let status = self.shared.heads.current().status;
+        let status = self.beat.borrow().status;
+        self.told = Some(status.state);
         self.sent(&Control::Bookmark(Bookmark::new(&status, cursor)))
     }
 
@@ -259,8 +254,7 @@ impl<E: Clock, L: Served> Following<E, L> {
                 }
             }
             Ok(Step::Idle) => {
-                let turned = std::mem::replace(&mut self.turned, beat.turned) != beat.turned;
-                if turned || self.context.current() >= self.due {
+                if self.told != Some(beat.status.state) || self.context.current() >= self.due {
                     reader.told();
                     self.bookmark(reader.cursor())
                 } else {

@@ -48,6 +48,9 @@ const PING: Duration = Duration::from_secs(20);
 /// A client that says nothing for longer, not even to a ping, is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How the last line of a stream begins.
+const LAST: &str = r#"{"event":"goodbye""#;
+
 type Lines = BoxStream<'static, Result<Bytes, std::convert::Infallible>>;
 
 /// What a socket is subscribed to, by id.
@@ -220,6 +223,9 @@ impl<E: Clock, L: Served> Socket<E, L> {
             let Ok(line) = std::str::from_utf8(line) else { continue };
             if !self.send(notification(id, line)).await {
                 return false;
+            }
+            if line.starts_with(LAST) {
+                self.subscriptions.open.remove(&id);
             }
         }
         true

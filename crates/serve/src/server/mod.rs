@@ -15,7 +15,7 @@ use commonware_macros::select;
 use commonware_runtime::{Clock, Handle, Metrics as Register, Spawner};
 use commonware_utils::NZUsize;
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
-use tidewatch_core::{Actor, Fault, FaultKind, Heads, Ladder, LogError, State, Stopper, Stopping};
+use tidewatch_core::{Actor, Fault, FaultKind, Heads, Ladder, LogError, Status, Stopper, Stopping};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Connections beside those that hold a stream.
@@ -119,9 +119,9 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
             chain_info: served.chain_info(),
             served,
             ladder,
-            heads,
             observer,
-            tail: Tail::new(newest.handled()),
+            tail: Tail::new(newest.handled(), heads.current().status),
+            heads,
             gate: Gate::new(&config),
             room: Arc::new(Semaphore::new(connections(&config))),
             metrics: Metrics::new(&context),
@@ -201,8 +201,8 @@ fn connections(config: &Config) -> usize {
 async fn pulse<L: Served>(shared: Arc<Shared<L>>, stopping: Stopping) -> Result<(), Fault> {
     let Shared { served, tail, .. } = &*shared;
     let mut heads = shared.heads.clone();
-    let (mut state, mut over) = (heads.current().status.state, false);
-    let mut next = tail.beat().end;
+    tail.turn(heads.current().status);
+    let (mut next, mut over) = (tail.beat().end, false);
     loop {
         select! {
             () = stopping.stopped() => return Ok(()),
@@ -222,22 +222,17 @@ async fn pulse<L: Served>(shared: Arc<Shared<L>>, stopping: Stopping) -> Result<
                 }
             },
             changed = changed(&mut heads, over) => {
-                let now = changed.unwrap_or_else(|| {
-                    over = true;
-                    shared.heads.current().status.state
-                });
-                if std::mem::replace(&mut state, now) != now {
-                    tail.turn();
-                }
+                over |= changed.is_none();
+                tail.turn(changed.unwrap_or_else(|| shared.heads.current().status));
             },
         }
     }
 }
 
-/// The follower's next state; `None` after the last one.
-async fn changed(heads: &mut Heads, over: bool) -> Option<State> {
+/// The follower's next status; `None` after the last one.
+async fn changed(heads: &mut Heads, over: bool) -> Option<Status> {
     if over {
         std::future::pending::<()>().await;
     }
-    heads.changed().await.ok().map(|head| head.status.state)
+    heads.changed().await.ok().map(|head| head.status)
 }

@@ -16,7 +16,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     socket: BufReader<TcpStream>,
-    /// `None`: to the end of the connection.
+    /// Bytes to come; `None`: to the end of the connection.
     length: Option<usize>,
     chunked: bool,
     body: Vec<u8>,
@@ -79,11 +79,11 @@ impl Answer {
             bytes.truncate(size);
             self.over = size == 0;
         } else {
-            let left = self.length.map_or(usize::MAX, |length| length - self.body.len());
-            bytes.resize(left.min(8 * 1024), 0);
+            bytes.resize(self.length.unwrap_or(usize::MAX).min(8 * 1024), 0);
             let read = self.socket.read(&mut bytes).await.unwrap_or(0);
             bytes.truncate(read);
-            self.over = read == 0;
+            self.length = self.length.map(|left| left - read);
+            self.over = read == 0 || self.length == Some(0);
         }
         self.body.extend_from_slice(&bytes);
     }
@@ -108,7 +108,7 @@ impl Answer {
     /// All of it.
     pub(crate) async fn text(mut self) -> String {
         let read = async {
-            while !self.over && self.length != Some(self.body.len()) {
+            while !self.over && self.length != Some(0) {
                 self.more().await;
             }
         };

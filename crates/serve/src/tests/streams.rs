@@ -331,18 +331,20 @@ fn a_page_waits_for_its_first_event_and_no_longer() {
 }
 
 #[test]
-fn a_change_of_state_is_a_bookmark_at_once() {
+fn a_stream_that_has_caught_up_says_so_and_a_change_of_state_is_a_bookmark_at_once() {
     serve(config(), NZU64!(65_536), |mut served| async move {
         served.grow(1, 1, 0).await;
         let mut answer = stream(&served, "", SSE).await;
         let hello = answer.said().await.unwrap();
-        served.moved(State::Blind);
-        let mut said = answer.said().await.unwrap();
-        while said.object["state"] != "blind" {
-            assert_eq!(said.event, "bookmark");
-            said = answer.said().await.unwrap();
+        for state in [State::Live, State::Blind, State::Live] {
+            served.moved(state);
+            let mut said = answer.said().await.unwrap();
+            while said.object["state"] != state.as_str() {
+                assert_eq!(said.event, "bookmark");
+                said = answer.said().await.unwrap();
+            }
+            assert_eq!(said.cursor, hello.cursor);
         }
-        assert_eq!(said.cursor, hello.cursor);
     });
 }
 
