@@ -21,4 +21,6 @@ mod stream;
 pub(crate) use ask::{Ask, From, Representation};
 pub(crate) use open::{Opened, Outcome, Refusal, open};
 pub(crate) use page::page;
+#[cfg(test)]
+pub(crate) use select::Select;
 pub(crate) use stream::stream;

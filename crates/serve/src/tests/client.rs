@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -31,11 +31,23 @@ pub(crate) struct Said {
     pub(crate) object: Value,
 }
 
+/// Sends `request` over a socket that takes little at once, and reads so many `bytes` of the answer at once.
+pub(crate) async fn connect(address: SocketAddr, request: &str, bytes: usize) -> Answer {
+    let read = async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        let mut socket = socket.connect(address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        answer(BufReader::with_capacity(bytes, socket)).await
+    };
+    timeout(PATIENCE, read).await.unwrap()
+}
+
 pub(crate) async fn send(address: SocketAddr, request: String) -> Answer {
     let read = async {
         let mut socket = TcpStream::connect(address).await.unwrap();
         socket.write_all(request.as_bytes()).await.unwrap();
-        answer(socket).await
+        answer(BufReader::new(socket)).await
     };
     timeout(PATIENCE, read).await.unwrap()
 }
@@ -46,8 +58,7 @@ pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> Answe
     send(address, format!("{head}{}\r\n", headers.replace('\n', "\r\n"))).await
 }
 
-async fn answer(socket: TcpStream) -> Answer {
-    let mut socket = BufReader::new(socket);
+async fn answer(mut socket: BufReader<TcpStream>) -> Answer {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         assert!(socket.read_line(&mut head).await.unwrap() > 0, "{head}");
