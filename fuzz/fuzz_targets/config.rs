@@ -1,6 +1,6 @@
 //! The configuration file of the command, with its URLs and its identity.
 //!
-//! The command's modules are private to its binary, so two of them are compiled into this target from
+//! The command's modules are private to its binary, so a few of them are compiled into this target from
 //! their files. The input is the text of a user's file. The properties:
 //!
 //! - no text causes a panic; it is accepted, or rejected with a message that names the file;
@@ -13,6 +13,11 @@
 mod args;
 #[path = "../../crates/tidewatch/src/command/problem.rs"]
 mod problem;
+#[path = "."]
+mod proving {
+    #[path = "../../crates/tidewatch/src/command/proving/args.rs"]
+    pub(crate) mod args;
+}
 #[path = "../../crates/tidewatch/src/command/target.rs"]
 mod target;
 
@@ -62,8 +67,8 @@ struct Address<'a> {
     mode: bool,
 }
 
-const KEYS: [&str; 8] =
-    ["source", "identity", "start", "until", "data_dir", "format", "metrics", "config"];
+const KEYS: [&str; 9] =
+    ["source", "identity", "start", "until", "data_dir", "format", "metrics", "config", "prove.prover"];
 
 /// Kept open, because closing a truncated file may flush it to the disk.
 static FILE: LazyLock<(PathBuf, File)> = LazyLock::new(|| {

@@ -83,6 +83,23 @@ fn help_says_what_there_is() {
             ],
         ),
         (&["--version"], &["tidewatch"]),
+        (
+            &["prove", "--help"],
+            &[
+                "--prover",
+                "--slots",
+                "--ahead",
+                "--token-file",
+                "--source",
+                "SHA-256",
+                "prover status",
+            ],
+        ),
+        (
+            &["prover-worker", "--help"],
+            &["--listen", "127.0.0.1:8700", "--token-file", "--data-dir"],
+        ),
+        (&["prover", "--help"], &["status", "jobs", "requeue", "supply", "verify", "prover.sock"]),
     ] {
         let output = Command::new(args).start().end(END);
         assert_eq!(output.code, Some(0));
@@ -299,6 +316,22 @@ fn wrong_input_is_refused_at_once_with_what_to_do() {
     ];
     for (args, words) in table {
         refused(Command::follow().with(["--format", "json"]).with(args.iter().copied()), words);
+    }
+    for (args, words) in [
+        (
+            &["prover", "status", "--data-dir", "nowhere"][..],
+            &["nothing was proven", "--data-dir"][..],
+        ),
+        (&["prover", "supply", "7", "nowhere"], &["cannot read nowhere", "verify --out"]),
+        (&["prove", "--source", "eth+http://127.0.0.1:1"], &["SHA-256", "own_prover.rs"]),
+        #[cfg(not(feature = "prove"))]
+        (&["prove"], &["cannot prove", "cargo run --release --features prove -- prove"]),
+        #[cfg(not(feature = "prove"))]
+        (&["prover-worker"], &["cannot prove", "--features prove"]),
+        #[cfg(feature = "prove")]
+        (&["prover-worker", "--listen", "0.0.0.0:0"], &["not on loopback", "--token-file"]),
+    ] {
+        refused(Command::new(args), words);
     }
     refused(Command::follow().with(["--format", "xml"]), &["--format", "human", "json"]);
 }

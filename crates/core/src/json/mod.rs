@@ -14,6 +14,8 @@
 //! {"event":"status","state":"lagging","lag":1,"source_height":9,"cause":"missing"}
 //! {"event":"status","state":"live","lag":0,"source_height":99,"verification":{"epoch":9,
 //!   "anchor":"identity","age_ms":40 or null,"seen":99,"verified":99,"contiguous":99}}
+//! {"event":"proving","proven":BLOCK,"committed":BLOCK,"lag":3,"lag_ms":11240,"pending":0,"running":1,
+//!   "waiting":2,"poisoned":0,"per_minute":12,"stalled":false}
 //! ```
 //!
 //! A served stream has the same lines, and those of [`Control`] about the stream itself:
@@ -93,6 +95,8 @@ pub enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         verification: Option<Verified>,
     },
+    /// How far proving is, where blocks are proven here.
+    Proving(Proving),
 }
 
 impl Line<'_> {
@@ -127,6 +131,43 @@ impl From<&Status> for Line<'_> {
         let verification = status.verification.map(Into::into);
         let (state, lag) = (status.state.as_str(), status.lag);
         Self::Status { state, lag, source_height, cause, verification }
+    }
+}
+
+/// How far proving is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Proving {
+    /// The proven tip: it and all below it are proven.
+    pub proven: Block,
+    /// The highest block that is to be proven.
+    pub committed: Block,
+    /// Blocks between the two.
+    pub lag: u64,
+    /// How long ago the lowest block that is not proven was made, by its own time, in milliseconds; 0 if there is
+    /// none.
+    pub lag_ms: u64,
+    /// Blocks that wait for a prover.
+    pub pending: u64,
+    /// Blocks that are being proven.
+    pub running: u64,
+    /// Blocks whose proofs wait for lower ones.
+    pub waiting: u64,
+    /// Blocks that could not be proven, and wait for an operator.
+    pub poisoned: u64,
+    /// Blocks that became proven in the last minute.
+    pub per_minute: u64,
+    /// Whether the lowest block waits for too long: alert on it.
+    pub stalled: bool,
+    /// Why it does, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+impl Proving {
+    /// Whether `next` is news after this: the tip moved, a block is poisoned or is no more, it stalls or goes on.
+    pub fn is_passed_by(&self, next: &Self) -> bool {
+        let marks = |of: &Self| (of.proven, of.poisoned, of.stalled);
+        marks(self) != marks(next)
     }
 }
 
@@ -317,6 +358,48 @@ mod tests {
             let want = format!(r#"{start}"cursor":"{cursor}"}}"#);
             assert_eq!(line(&Line::event(&event, &cursor)), want);
         }
+    }
+
+    #[test]
+    fn proving_is_a_line_and_news_when_it_moves_or_stalls() {
+        let proving = Proving {
+            proven: at(118, 1).into(),
+            committed: at(121, 2).into(),
+            lag: 3,
+            lag_ms: 11_240,
+            pending: 0,
+            running: 1,
+            waiting: 2,
+            poisoned: 0,
+            per_minute: 12,
+            stalled: false,
+            cause: None,
+        };
+        let block =
+            |height, fill: &str| format!(r#"{{"height":{height},"digest":"{}"}}"#, fill.repeat(32));
+        let want = format!(
+            concat!(
+                r#"{{"event":"proving","proven":{},"committed":{},"lag":3,"lag_ms":11240,"pending":0,"#,
+                r#""running":1,"waiting":2,"poisoned":0,"per_minute":12,"stalled":false}}"#
+            ),
+            block(118, "01"),
+            block(121, "02")
+        );
+        assert_eq!(line(&Line::Proving(proving.clone())), want);
+        let next = |change: fn(&mut Proving)| {
+            let mut next = proving.clone();
+            change(&mut next);
+            proving.is_passed_by(&next)
+        };
+        assert!(
+            !next(|next| (next.lag, next.lag_ms, next.running, next.per_minute) = (9, 1, 0, 0))
+        );
+        assert!(next(|next| next.poisoned = 1));
+        assert!(next(|next| next.proven.height = 119));
+        let stalled = Proving { stalled: true, cause: Some("no".into()), ..proving.clone() };
+        assert!(proving.is_passed_by(&stalled) && stalled.is_passed_by(&proving));
+        let text = line(&Line::Proving(stalled));
+        assert!(text.ends_with(r#""stalled":true,"cause":"no"}"#), "{text}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What may be said on the command line, and in a configuration file.
 
-use super::Problem;
+use super::{
+    Problem,
+    proving::args::{self as proving, Proving},
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use commonware_formatting::from_hex;
 use serde::Deserialize;
@@ -14,6 +17,9 @@ use std::{
 use tidewatch_core::{BlockRef, Digest, Height};
 use tidewatch_sources::registry::{FAMILIES, Settings};
 use tidewatch_stream::{Mode, Start};
+
+/// Where data is kept when no directory is named.
+pub(crate) const DATA_DIR: &str = "tidewatch-data";
 
 /// Follows the tip of a chain and says how final it is: proposed, checkpointed, proven, finalized.
 ///
@@ -65,6 +71,22 @@ pub(crate) enum Command {
     /// begins today, starts from it instead of from the network's first key.
     #[command(subcommand)]
     Anchor(Anchor),
+    /// Follow a chain, and prove each of its blocks behind the tip.
+    ///
+    /// A follower as `follow` is, with one more tier: proven. Needs a build with `--features prove`.
+    Prove(Box<proving::Prove>),
+    /// Prove blocks for `tidewatch prove` on other machines.
+    ///
+    /// Needs a build with `--features prove`, of the same version as theirs.
+    ProverWorker(proving::Worker),
+    /// See and mend what `tidewatch prove` does: status, jobs, requeue, supply, verify.
+    ///
+    /// The running `tidewatch prove` of the data directory answers, through its socket `prover.sock` there, to the
+    /// user that it runs as. If none runs, the answer comes from the directory itself, which is locked meanwhile;
+    /// what is changed there counts from the next start on. Only what checks a proof (supply, verify) needs a
+    /// build with `--features prove`.
+    #[command(subcommand)]
+    Prover(proving::Prover),
     /// Watch a Tidewatch that serves, on this machine or another one. It connects again by itself.
     Watch(Watch),
 }
@@ -176,7 +198,7 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "genesis|tip|HEIGHT", allow_negative_numbers = true)]
     pub(crate) start: Option<StartAt>,
 
-    /// End with exit code 0 once this height is finalized and on disk.
+    /// End with exit code 0 once this height is finalized, proven where blocks are proven, and on disk.
     #[arg(long, value_name = "HEIGHT", allow_negative_numbers = true)]
     pub(crate) until: Option<u64>,
 
@@ -226,6 +248,10 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
+
+    /// What the file says for `prove`, which `follow` has no use for.
+    #[arg(skip)]
+    pub(crate) prove: Proving,
 }
 
 const EXAMPLES: &str = "\
@@ -410,6 +436,7 @@ impl Follow {
             execution: self.execution.or(file.execution),
             jwt_secret: self.jwt_secret.or(file.jwt_secret),
             config: self.config,
+            prove: file.prove,
         }
     }
 

@@ -17,6 +17,9 @@ mod with {
     use tidewatch_devnet::{Config, Devnet, Error, epochs};
     use tidewatch_sources::registry;
 
+    /// Time between blocks that are proven: it leaves the validators a core.
+    const PROVEN: Duration = Duration::from_secs(5);
+
     /// How long its first block may take.
     const FIRST_BLOCK: Duration = Duration::from_secs(30);
 
@@ -39,7 +42,7 @@ mod with {
 
         async fn launch(
             context: Context,
-            Chosen { mode, epochs }: Chosen,
+            Chosen { mode, epochs, proven }: Chosen,
             directory: PathBuf,
         ) -> Result<Self, Error> {
             let (directory, first) = (Some(directory), Height::new(1));
@@ -50,9 +53,11 @@ mod with {
                 devnet.reach(first, FIRST_BLOCK).await?;
                 Ok(Self::Epochs(devnet))
             } else {
-                let devnet =
-                    Devnet::start(context, Config { directory, mode, ..Default::default() });
-                let devnet = devnet.await?;
+                let mut config = Config { directory, mode, ..Default::default() };
+                if proven {
+                    config.block_time = PROVEN;
+                }
+                let devnet = Devnet::start(context, config).await?;
                 devnet.reach(first, FIRST_BLOCK).await?;
                 Ok(Self::Plain(devnet))
             }

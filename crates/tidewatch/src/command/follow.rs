@@ -2,12 +2,14 @@
 
 use super::{
     Problem,
-    args::{Follow, Format},
+    args::{DATA_DIR, Follow, Format},
     data_dir::DataDir,
     embedded::Embedded,
     execution::{Execution, Wanted},
     logs, metrics,
+    proving::{self, args::Proving},
     serve::Serving,
+    signals::Stop,
     target::Target,
 };
 use crate::{
@@ -18,26 +20,24 @@ use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use std::{path::Path, sync::Arc, time::SystemTime};
 use tidewatch_core::{
-    AnyBlock, Fault, FaultKind, Positions as _, Severity, Source as _, Tier, Watermarks,
+    AnyBlock, Fault, FaultKind, Monitor, Positions as _, Severity, Source, Tier, Watermarks,
 };
 use tidewatch_node::{
     Attachment, Config as NodeConfig, Follower, Member, Report, Role, supervisor,
 };
 use tidewatch_sources::registry;
-use tidewatch_store::{Config as StoreConfig, Store};
+use tidewatch_store::{Config as StoreConfig, Reader, Store, Writer};
 use tidewatch_stream::{delivery, driver};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// Where data is kept when no directory is named.
-const DATA_DIR: &str = "tidewatch-data";
 
 /// How long actors may take to end: with the devnet after them, it stays below two seconds.
 const STOP_LIMIT: std::time::Duration = std::time::Duration::from_millis(1_000);
 
-/// Runs until it is stopped, or until what was asked for is reached.
-pub(super) fn run(options: Follow) -> Outcome<()> {
+/// Runs until it is stopped, or until what was asked for is reached. With `proving`, blocks are proven too.
+pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
     logs::start();
+    let proving = proving.map(|proving| proving::Wanted::parse(&options, proving)).transpose()?;
     let target = Target::parse(&options)?;
+    let target = if proving.is_some() { target.proven() } else { target };
     let wanted = Wanted::parse(&options)?;
     let serving = Serving::parse(&options)?;
     let data = match (&options.data_dir, &target) {
@@ -56,37 +56,14 @@ pub(super) fn run(options: Follow) -> Outcome<()> {
     commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
         let stop = Stop::new()?;
         let json = options.format.unwrap_or_default() == Format::Json;
-        let audience = Audience::new(printer, json, options.until);
+        let tier = if proving.is_some() { Tier::Proven } else { Tier::Finalized };
+        let audience = Audience::new(printer, json, options.until, tier);
         audience.bar().into_iter().for_each(logs::beside);
         // The data directory is locked until everything has stopped.
-        Run { context, options, wanted, serving, audience, stop }.target(target, &data).await
+        Run { context, options, wanted, proving, serving, audience, stop }
+            .target(target, &data)
+            .await
     })
-}
-
-/// The signals that ask a process to end.
-pub(super) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    pub(super) fn new() -> Outcome<Self> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Problem::failure(format!("cannot listen to signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    pub(super) async fn asked(&mut self) {
-        select! {
-            _ = self.interrupt.recv() => {},
-            _ = self.terminate.recv() => {},
-        }
-    }
 }
 
 /// One run of the command.
@@ -97,6 +74,8 @@ struct Run {
     wanted: Option<Wanted>,
     /// What is to be served.
     serving: Option<Serving>,
+    /// Who is to prove the blocks.
+    proving: Option<proving::Wanted>,
     audience: Audience,
     stop: Stop,
 }
@@ -195,19 +174,22 @@ impl Run {
         })?;
         let ended = |fault| Problem::ended(fault, data.path());
         if let Some(cursor) = store.load(CONSUMER).await.map_err(ended)? {
-            self.audience.reached().printed(cursor.block(Tier::Finalized));
+            self.audience.reached().printed(&cursor);
         }
         let began = Began::now(&self.context, &store.watermarks().map_err(ended)?);
         let ladder = opened.source.ladder();
-        let config = NodeConfig {
-            source: Arc::new(opened.source),
-            view,
-            log: store.clone(),
-            monitor: monitor.clone(),
-            driver: driver::Config { mode: self.options.mode(), ..driver::Config::default() },
-            supervisor: supervisor::Config { stop_limit: STOP_LIMIT, ..Default::default() },
+        let proving = match self.proving.take() {
+            Some(wanted) => {
+                Some(wanted.open(&self.context, store.chain_info(), &store, data.path()).await?)
+            }
+            None => None,
         };
-        let follower = Follower::start(self.context.child("follower"), config);
+        let driver = driver::Config { mode: self.options.mode(), ..driver::Config::default() };
+        let (kept, driver) = ((view, store.clone()), (monitor.clone(), driver));
+        let follower = match &proving {
+            Some(ready) => start(&self.context, ready.overlay(opened.source), kept, driver),
+            None => start(&self.context, opened.source, kept, driver),
+        };
         for start in opened.actors {
             follower.supervise(Member::critical(start()));
         }
@@ -223,6 +205,9 @@ impl Run {
             let monitor = monitor.clone();
             follower.attach(Attachment { consumer, monitor, role, config });
         }
+        // Operators are answered as long as it is held.
+        let _socket =
+            proving.map(|ready| ready.start(&follower, monitor.clone(), self.audience.proving()));
         let execution = execution.map(|ready| ready.start(monitor));
         if let Some(execution) = &execution {
             let name = execution.name();
@@ -255,6 +240,21 @@ impl Run {
         end?;
         stopped.map(drop).map_err(|error| Problem::failure(error.to_string()))
     }
+}
+
+/// A store's two halves.
+type Kept = (Writer<Context, AnyBlock>, Reader<Context, AnyBlock>);
+
+/// The follower of `source`.
+fn start(
+    context: &Context,
+    source: impl Source<Block = AnyBlock>,
+    (view, log): Kept,
+    (monitor, driver): (Arc<dyn Monitor>, driver::Config),
+) -> Follower<Context, Reader<Context, AnyBlock>> {
+    let supervisor = supervisor::Config { stop_limit: STOP_LIMIT, ..Default::default() };
+    let config = NodeConfig { source: Arc::new(source), view, log, monitor, driver, supervisor };
+    Follower::start(context.child("follower"), config)
 }
 
 /// Why no endpoint of `server`s told which chain it is of. Nobody whose server answered is told to start it.

@@ -12,6 +12,8 @@
 //! | `port` | a port that answers over HTTP, within limits |
 //! | `serve` | serving over HTTP what is followed |
 //! | `problem` | why it ends without success, and what to do |
+//! | `proving` | `tidewatch prove`, `prover-worker` and `prover` |
+//! | `signals` | what asks it to end |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 //! | `watch` | `tidewatch watch`: another machine's stream |
 
@@ -25,7 +27,9 @@ mod logs;
 mod metrics;
 mod port;
 mod problem;
+mod proving;
 mod serve;
+mod signals;
 mod target;
 mod watch;
 
@@ -38,9 +42,15 @@ use args::Command;
 /// Does what was asked for.
 pub(crate) fn run(cli: Cli) -> Outcome<()> {
     match cli.command {
-        None => follow::run(args::Follow::default()),
-        Some(Command::Follow(options)) => follow::run(options.resolve()?),
+        None => follow::run(args::Follow::default(), None),
+        Some(Command::Follow(options)) => follow::run(options.resolve()?, None),
         Some(Command::Anchor(anchor)) => anchor::run(anchor),
+        Some(Command::Prove(options)) => {
+            let proving::args::Prove { follow, proving } = options.resolve()?;
+            follow::run(follow, Some(proving))
+        }
+        Some(Command::ProverWorker(options)) => proving::worker::run(options),
+        Some(Command::Prover(asked)) => proving::operate::run(asked),
         Some(Command::Watch(options)) => watch::run(options),
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Chosen {
     pub(super) mode: CertificateMode,
     /// Whether its validators reshare their key and take turns.
     pub(super) epochs: bool,
+    /// Whether its blocks are to be proven: then there is one every five seconds.
+    pub(super) proven: bool,
 }
 
 /// What the options ask to follow.
@@ -45,6 +47,14 @@ impl Target {
         }
     }
 
+    /// The same, to be proven.
+    pub(super) fn proven(self) -> Self {
+        match self {
+            Self::Devnet(chosen) => Self::Devnet(Chosen { proven: true, ..chosen }),
+            Self::Remote(target) => Self::Remote(target),
+        }
+    }
+
     fn devnet(source: &str, options: &Follow) -> Outcome<Self> {
         if options.identity.is_some() {
             return Err(Problem::usage("the devnet makes its own identity")
@@ -67,7 +77,7 @@ impl Target {
                     .hint("write devnet: or devnet:epochs, or with ?mode=vrf after it"));
             }
         };
-        Ok(Self::Devnet(Chosen { mode, epochs }))
+        Ok(Self::Devnet(Chosen { mode, epochs, proven: false }))
     }
 }
 
@@ -120,7 +130,7 @@ mod tests {
             let Target::Devnet(chosen) = parse(sources, None).unwrap() else {
                 panic!("{sources:?}")
             };
-            assert_eq!(chosen, Chosen { mode, epochs }, "{sources:?}");
+            assert_eq!(chosen, Chosen { mode, epochs, proven: false }, "{sources:?}");
         }
     }
 

@@ -3,8 +3,8 @@
 use super::{
     Problem,
     args::{Format, Watch},
-    follow::Stop,
     logs,
+    signals::Stop,
 };
 use crate::{
     Outcome,

@@ -7,7 +7,9 @@ use super::{
 use commonware_utils::sync::Mutex;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use std::{fmt::Write as _, io::IsTerminal as _, sync::Arc, time::Duration};
-use tidewatch_core::{Cause, Fault, Monitor, State, Status, Tier, Verification, Watermarks};
+use tidewatch_core::{
+    Cause, Fault, Monitor, State, Status, Tier, Verification, Watermarks, json::Proving,
+};
 
 /// Beyond this many blocks behind, a bar says more than a line.
 const BAR_FROM: u64 = 64;
@@ -26,6 +28,8 @@ struct Seen {
     /// What was last printed where there is no terminal, so that a line is a change.
     line: String,
     bar: bool,
+    /// The second line, where blocks are proven.
+    proving: Option<Proving>,
 }
 
 /// Shows people where the tip is.
@@ -55,7 +59,22 @@ impl Human {
     /// Takes the line away, and leaves the last words about where it stood.
     pub(crate) fn finish(&self) -> String {
         self.bar.finish_and_clear();
-        live_line(&self.seen.lock())
+        let seen = self.seen.lock();
+        seen.proving
+            .iter()
+            .fold(live_line(&seen), |line, proving| format!("{line}\n{}", proving_line(proving)))
+    }
+
+    /// Shows how far proving is: below the live line, and elsewhere a line for every change.
+    pub(crate) fn proving(&self, proving: &Proving) {
+        let before = self.seen.lock().proving.replace(proving.clone());
+        match &self.printer {
+            None => self.draw(),
+            Some(printer) if before.is_none_or(|before| before.is_passed_by(proving)) => {
+                printer.hint(format!("{}\n", proving_line(proving)));
+            }
+            Some(_) => {}
+        }
     }
 
     fn draw(&self) {
@@ -72,7 +91,12 @@ impl Human {
         self.bar.set_length(goal(head, &status, self.until));
         self.bar.set_position(head);
         let line = live_line(&seen);
-        self.bar.set_message(if catching_up { fault_text(&seen) } else { line.clone() });
+        let below = seen
+            .proving
+            .as_ref()
+            .map_or_else(String::new, |proving| format!("\n{}", proving_line(proving)));
+        let above = if catching_up { fault_text(&seen) } else { line.clone() };
+        self.bar.set_message(above + &below);
         if let Some(printer) = self.printer.as_ref().filter(|_| line != seen.line) {
             printer.hint(format!("{line}\n"));
             seen.line = line;
@@ -143,6 +167,26 @@ fn live_line(seen: &Seen) -> String {
         let _ = write!(line, " | {}", number_of(seen.faults, "fault"));
     }
     line + &fault_text(seen)
+}
+
+/// The line below it: the proven tip, how far it is behind, what is done about it.
+fn proving_line(proving: &Proving) -> String {
+    let Proving { proven, lag, running, waiting, poisoned, per_minute, .. } = proving;
+    let mut line = format!(
+        "proving | proven {} | {} and {} behind | {running} running | {waiting} waiting | {poisoned} \
+         poisoned | {} a minute",
+        proven.height,
+        number_of(*lag, "block"),
+        age_text(proving.lag_ms),
+        number_of(*per_minute, "proof")
+    );
+    if proving.stalled {
+        line += " | STALLED";
+        if let Some(cause) = &proving.cause {
+            let _ = write!(line, ": {cause}"); // A String takes everything.
+        }
+    }
+    line
 }
 
 /// Whether blocks were taken back between two moments: the head is lower, or another block at its height.
@@ -356,6 +400,34 @@ mod tests {
             let status = status(State::CatchingUp, None);
             assert_eq!(goal(head, &status, until), expected, "{head} {until:?}");
         }
+    }
+
+    #[test]
+    fn proving_has_a_line_of_its_own_for_every_change() {
+        let (human, printed) = human();
+        let mut proving = Proving {
+            proven: at(118, 1).into(),
+            committed: at(121, 1).into(),
+            lag: 3,
+            lag_ms: 11_240,
+            pending: 0,
+            running: 1,
+            waiting: 2,
+            poisoned: 0,
+            per_minute: 12,
+            stalled: false,
+            cause: None,
+        };
+        human.proving(&proving);
+        proving.lag_ms += 1_000;
+        human.proving(&proving);
+        (proving.stalled, proving.cause) = (true, Some("not provable: no".into()));
+        human.proving(&proving);
+        let line = "proving | proven 118 | 3 blocks and 11.2 s behind | 1 running | 2 waiting | 0 poisoned \
+                    | 12 proofs a minute";
+        let stalled = line.replace("11.2", "12.2") + " | STALLED: not provable: no";
+        assert_eq!(printed.lines(&human), [line, &stalled]);
+        assert!(human.finish().ends_with(&format!("\n{stalled}")));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::{
 };
 use commonware_utils::sync::Mutex;
 use tidewatch_core::{
-    Ack, Consumer, Fault, FaultKind, Monitor, Record, State, Status, Tier, json::Line,
+    Ack, Consumer, Fault, FaultKind, Monitor, Record, State, Status,
+    json::{Line, Proving},
 };
 
 /// The name of the durable position of standard output.
@@ -42,7 +43,7 @@ impl Consumer for Events {
         let lines = lines.collect::<Result<String, _>>().map_err(|error| Self::failed(&error))?;
         self.printer.print(lines).await.map_err(|error| Self::failed(&error))?;
         if let Some(last) = records.last() {
-            self.reached.printed(last.watermarks.tips.block(Tier::Finalized));
+            self.reached.printed(&last.cursor);
         }
         Ok(Ack::Durable)
     }
@@ -53,11 +54,20 @@ impl Consumer for Events {
 pub(crate) struct Lines {
     printer: Printer,
     last: Mutex<(Option<State>, Repeats)>,
+    proving: Mutex<Option<Proving>>,
 }
 
 impl Lines {
     pub(crate) fn new(printer: Printer) -> Self {
-        Self { printer, last: Mutex::default() }
+        Self { printer, last: Mutex::default(), proving: Mutex::default() }
+    }
+
+    /// Prints how far proving is, where that is news.
+    pub(crate) fn proving(&self, proving: &Proving) {
+        let before = self.proving.lock().replace(proving.clone());
+        if before.is_none_or(|before| before.is_passed_by(proving)) {
+            self.hint(&Line::Proving(proving.clone()));
+        }
     }
 
     fn hint(&self, line: &Line<'_>) {
@@ -119,7 +129,7 @@ mod tests {
         sync::{Arc, mpsc},
     };
     use tidewatch_core::{
-        Change, LocalView as _, Tip, Watermarks,
+        Change, LocalView as _, Tier, Tip, Watermarks,
         json::{Block, Tips},
     };
     use tidewatch_sim::{
@@ -201,7 +211,10 @@ mod tests {
             let full = Arc::<Mutex<()>>::default();
             let pipe = Pipe { lines: self.lines.clone(), full: full.clone(), _open: open };
             let printer = Printer::start(pipe).map_err(|error| Events::failed(&error))?;
-            Ok(Waiting { events: Events::new(printer, Reached::new(None, true)), full })
+            Ok(Waiting {
+                events: Events::new(printer, Reached::new(None, Tier::Finalized, true)),
+                full,
+            })
         }
 
         /// Folds the lines in the words of the README.
@@ -242,7 +255,10 @@ mod tests {
             let (lines, (open, printer)) = (reader.lines.clone(), mpsc::channel());
             reader.printer = Some(printer);
             let pipe = Pipe { lines: lines.clone(), full: full.clone(), _open: open };
-            let consumer = Events::new(Printer::start(pipe).unwrap(), Reached::new(None, true));
+            let consumer = Events::new(
+                Printer::start(pipe).unwrap(),
+                Reached::new(None, Tier::Finalized, true),
+            );
             let parts = Parts { log, consumer, monitor: () };
             let (delivery, mailbox) =
                 Delivery::new(context.child("delivery"), parts, Config::default());

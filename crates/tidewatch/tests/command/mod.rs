@@ -210,7 +210,7 @@ impl Fold {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         check_fields(&value);
         match value["event"].as_str().unwrap() {
-            "fault" => {}
+            "fault" | "proving" => {}
             "status" => self.states.push(value["state"].as_str().unwrap().into()),
             event => self.event(event, &value),
         }
@@ -281,6 +281,19 @@ fn check_fields(value: &Value) {
             &["cause", "event", "lag", "source_height", "state"]
         }
         "status" => &["event", "lag", "source_height", "state"],
+        "proving" => &[
+            "committed",
+            "event",
+            "lag",
+            "lag_ms",
+            "pending",
+            "per_minute",
+            "poisoned",
+            "proven",
+            "running",
+            "stalled",
+            "waiting",
+        ],
         _ => panic!("not in the contract: {value}"),
     };
     let verification = &value["verification"];
@@ -289,7 +302,10 @@ fn check_fields(value: &Value) {
         names.sort_unstable();
         assert_eq!(names, ["age_ms", "anchor", "contiguous", "epoch", "seen", "verified"]);
     }
-    let optional = |name: &&str| !(event == "status" && *name == "verification");
+    let optional = |name: &&str| {
+        let optional = [("status", "verification"), ("proving", "cause")];
+        !optional.contains(&(event, *name))
+    };
     let names: Vec<_> = names.into_iter().filter(optional).collect();
     let mut sorted = names.clone();
     sorted.sort_unstable();
@@ -301,6 +317,13 @@ fn check_fields(value: &Value) {
             let checkpoint = &value["checkpoint"];
             let named = checkpoint["number"].is_u64() && checkpoint["digest"].is_string();
             assert!(checkpoint.is_null() || named, "{value}");
+        }
+        "proving" => {
+            let (proven, committed) = (height(&value["proven"]), height(&value["committed"]));
+            assert_eq!(value["lag"].as_u64(), Some(committed - proven), "{value}");
+            let counts = ["lag_ms", "pending", "running", "waiting", "poisoned", "per_minute"];
+            assert!(counts.iter().all(|name| value[name].is_u64()), "{value}");
+            assert!(value["stalled"].is_boolean(), "{value}");
         }
         "fault" => {
             assert!(["kind", "source", "detail"].iter().all(|name| value[name].is_string()));

@@ -74,7 +74,8 @@ fn a_reader_that_stalls_for_more_events_than_are_kept_by_default_is_announced_ev
         let config = Config::new(chain.chain_info(), ());
         let (mut view, log) = Store::open(context.child("store"), config).await.unwrap();
         let (reader, writer) = pipe().unwrap();
-        let consumer = Events::new(Printer::start(writer).unwrap(), Reached::new(None, true));
+        let consumer =
+            Events::new(Printer::start(writer).unwrap(), Reached::new(None, Tier::Finalized, true));
         let parts = Parts { log: log.clone(), consumer, monitor: () };
         let config = delivery::Config { batch_max: BATCH, ..delivery::Config::default() };
         let (delivery, mailbox) = Delivery::new(context.child("delivery"), parts, config);

@@ -1,0 +1,160 @@
+//! Answers what operators ask, of a scheduler that runs or of one that was started for the question.
+
+use super::control::{Ask, Job, Named, Prover, Standing, Told};
+use bytes::Bytes;
+use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
+use std::{sync::Arc, time::Duration};
+use tidewatch_core::{AnyBlock, BlockRef, Fault, Height};
+use tidewatch_prover::{Error, Program, plan, scheduler::Mailbox};
+use tidewatch_store::Reader;
+
+/// What answers need.
+pub(super) struct Desk<P> {
+    pub(super) context: Context,
+    pub(super) mailbox: Mailbox,
+    pub(super) program: Arc<P>,
+    /// The blocks that were followed.
+    pub(super) store: Reader<Context, AnyBlock>,
+    /// Whether somebody proves.
+    pub(super) running: bool,
+}
+
+/// Why an answer is a refusal.
+struct Refused(String, Option<&'static str>);
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        let hint = match fault.reason::<Error>() {
+            Some(Error::NoJob(plan::NoJob::Proven(_))) => {
+                "nothing is to be done: see `tidewatch prover verify`"
+            }
+            Some(Error::NoJob(plan::NoJob::Unknown(_))) => {
+                "it is above what was followed: see `tidewatch prover status`"
+            }
+            Some(Error::NoJob(plan::NoJob::Waits(_))) => {
+                "it is proven once the lower ones are: see `tidewatch prover jobs`"
+            }
+            Some(Error::Rejected { .. }) => "give a proof of that very block, made by this version",
+            _ => return Self(fault.to_string(), None),
+        };
+        Self(fault.to_string(), Some(hint))
+    }
+}
+
+fn stopped() -> Refused {
+    Refused("the scheduler has stopped".into(), Some("ask again in a moment"))
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+impl<P: Program> Desk<P> {
+    /// The answer, with the bytes that belong to it.
+    pub(super) async fn answer(&self, ask: &Ask, bytes: Bytes) -> (Told, Bytes) {
+        let none = |told| (told, Bytes::new());
+        let answer = match *ask {
+            Ask::Status => self.status().await.map(none),
+            Ask::Jobs { from, max } => self.jobs(from, max).await.map(none),
+            Ask::Requeue { height } => self.requeue(height).await.map(none),
+            Ask::Supply { height } => self.supply(height, bytes).await.map(none),
+            Ask::Verify { height } => self.verify(height).await,
+        };
+        answer.unwrap_or_else(|Refused(message, hint)| {
+            none(Told::Refused { message, hint: hint.map(Into::into) })
+        })
+    }
+
+    async fn status(&self) -> Result<Told, Refused> {
+        let status = self.mailbox.status().await.ok_or_else(stopped)?;
+        let count = |stage| status.count(stage);
+        let prover = |prover: &plan::ProverStatus| Prover {
+            name: prover.name.clone(),
+            slots: prover.slots.min(prover.limit),
+            used: prover.used,
+            down: prover.down,
+        };
+        Ok(Told::Status(Standing {
+            running: self.running,
+            proven: status.proven.into(),
+            committed: status.committed.into(),
+            lag: status.lag(),
+            // What was opened for the question has waited for nothing.
+            oldest_ms: status.oldest.filter(|_| self.running).map(millis),
+            pending: count(plan::Stage::Pending),
+            active: count(plan::Stage::Running),
+            waiting: count(plan::Stage::Proved),
+            poisoned: count(plan::Stage::Poisoned),
+            stalled: status.stalled,
+            reason: status.head_poisoned.clone(),
+            provers: status.provers.iter().map(prover).collect(),
+        }))
+    }
+
+    async fn jobs(&self, from: u64, max: u32) -> Result<Told, Refused> {
+        let jobs = self.mailbox.jobs(Height::new(from), max as usize).await.ok_or_else(stopped)?;
+        let job = |job: tidewatch_prover::scheduler::Listed| Job {
+            block: job.block.into(),
+            stage: job.stage.as_str().into(),
+            attempts: job.attempts,
+            failure: job.failure,
+            provers: job.provers,
+        };
+        Ok(Told::Jobs { jobs: jobs.into_iter().map(job).collect() })
+    }
+
+    async fn requeue(&self, height: u64) -> Result<Told, Refused> {
+        let block = self.mailbox.requeue(Height::new(height)).await?;
+        Ok(Told::Requeued { block: block.into() })
+    }
+
+    async fn supply(&self, height: u64, proof: Bytes) -> Result<Told, Refused> {
+        let listed = self.mailbox.jobs(Height::new(height), 1).await.ok_or_else(stopped)?;
+        self.mailbox.supply(Height::new(height), proof).await?;
+        let block = listed.first().map(|job| Named::from(job.block)).ok_or_else(stopped)?;
+        Ok(Told::Supplied { block })
+    }
+
+    /// The followed block at `height`.
+    async fn followed(&self, height: u64) -> Result<BlockRef, Refused> {
+        let genesis = self.store.chain_info().genesis;
+        if height == genesis.height.get() {
+            return Ok(genesis);
+        }
+        let located = self.store.locate(&[Height::new(height)]).await?;
+        let found = located.first().copied().flatten();
+        found.filter(|block| block.height.get() == height).ok_or_else(|| {
+            let hint = "it was not followed, or not yet: see `tidewatch prover status`";
+            Refused(format!("there is no block at height {height}"), Some(hint))
+        })
+    }
+
+    async fn verify(&self, height: u64) -> Result<(Told, Bytes), Refused> {
+        let below = height.checked_sub(1).ok_or_else(|| {
+            Refused("the first block of a chain has no parent, and needs no proof".into(), None)
+        })?;
+        let block = self.followed(height).await?;
+        let proof = self.mailbox.proof(block).await?.ok_or_else(|| {
+            let tip = self.mailbox.proven().current().tip;
+            let hint = "see `tidewatch prover jobs` for how far it is";
+            Refused(format!("no proof of {block} is kept: proven is {tip}"), Some(hint))
+        })?;
+        let parent = self.followed(below).await?;
+        let (program, checked) = (self.program.clone(), proof.clone());
+        let context = self.context.child("verify").shared(true);
+        let (verdict, took) = context
+            .spawn(move |context| async move {
+                let began = context.current();
+                let verdict = program.verify(parent.digest, block, &checked);
+                (verdict, context.current().duration_since(began).unwrap_or_default())
+            })
+            .await
+            .map_err(|error| Refused(format!("the check broke off: {error}"), None))?;
+        verdict.map_err(|reason| {
+            Refused(format!("the proof does not prove block {block}: {reason}"), None)
+        })?;
+        let (bytes, verified_ms) = (proof.len(), millis(took));
+        let (block, parent) = (block.into(), parent.into());
+        Ok((Told::Verified { block, parent, bytes, verified_ms }, proof))
+    }
+}

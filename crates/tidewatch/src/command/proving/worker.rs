@@ -1,0 +1,169 @@
+//! `tidewatch prover-worker`: proves for whoever asks over HTTP.
+
+use super::{
+    args::Worker as Options,
+    statement::{Statement, statement},
+};
+use crate::{
+    Outcome,
+    command::{Problem, data_dir::DataDir, logs, metrics, signals::Stop},
+    output::Printer,
+};
+use bytes::Bytes;
+use commonware_macros::select;
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
+use commonware_utils::{NZUsize, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tidewatch_core::{Fault, Stopper};
+use tidewatch_prover::{
+    Key, Pool, Program as _, Prove, Released, disk,
+    remote::{Kept, Limits, Observe, Token, Worker, serve},
+};
+use tokio::net::TcpListener;
+
+/// Finished proofs that are kept. At a block every five seconds these are twenty minutes.
+const KEPT: NonZeroUsize = NZUsize!(256);
+/// Prefix of the partitions.
+const PARTITION: &str = "tidewatch-worker";
+/// Largest inputs: a header and where its parent stands.
+const INPUTS_MAX: usize = 64 * 1024;
+
+/// Proves for others until it is stopped.
+pub(in crate::command) fn run(options: Options) -> Outcome<()> {
+    logs::start();
+    let statement = statement()?;
+    let token = options.token_file.as_deref().map(token).transpose()?;
+    if token.is_none() && !options.listen.ip().is_loopback() {
+        return Err(Problem::usage(format!(
+            "{} is not on loopback, and whoever reaches it could use this machine",
+            options.listen
+        ))
+        .hint(
+            "name a file with a token with --token-file, such as `openssl rand -hex 32` prints",
+        ));
+    }
+    let data = DataDir::open(&options.data_dir)?;
+    let printer = Printer::start(std::io::stdout())
+        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let runtime = commonware_runtime::tokio::Config::new()
+        .with_worker_threads(2)
+        .with_catch_panics(true)
+        .with_tcp_nodelay(Some(true))
+        .with_storage_directory(data.storage());
+    commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
+        let mut stop = Stop::new()?;
+        if let Some(address) = options.metrics {
+            let address = metrics::serve(&context, address).await?;
+            printer.hint(format!("metrics at http://{address}/metrics\n"));
+        }
+        let (listener, address) = listen(&options).await?;
+        let announced = Arc::new(Announced::new(&context, printer.clone()));
+        let program = statement.id();
+        let prove = Spoken { statement, announced: announced.clone() };
+        let pool = Pool::new(context.child("pool"), "pool", prove, options.slots);
+        let kept = Kept::open(
+            context.child("kept"),
+            Arc::new(pool),
+            (program, KEPT),
+            disk::Config::new(PARTITION),
+            announced,
+        );
+        let kept = kept.await.map_err(|error| {
+            Problem::ended(Fault::new("the finished proofs", error), data.path())
+        })?;
+        printer.hint(format!(
+            "proving at http://{address}: {} at once, {} kept, program {program}\n",
+            options.slots,
+            kept.count()
+        ));
+        let limits = Limits { inputs_max: INPUTS_MAX, ..Limits::default() };
+        let worker = Worker { prover: Arc::new(kept), program, limits, token };
+        let (_stopper, stopping) = Stopper::new();
+        select! {
+            () = stop.asked() => Ok(()),
+            served = serve(listener, worker, stopping) => {
+                Err(Problem::failure(format!("cannot serve at {address}: {served:?}")))
+            },
+        }
+    })
+}
+
+/// The token in a file.
+pub(super) fn token(path: &Path) -> Outcome<Token> {
+    Token::read(path).map_err(|error| {
+        Problem::usage(format!("--token-file: {error}"))
+            .hint("it holds one token, such as `openssl rand -hex 32` prints")
+    })
+}
+
+async fn listen(options: &Options) -> Outcome<(TcpListener, std::net::SocketAddr)> {
+    let refuse = |error: std::io::Error| {
+        Problem::usage(format!("cannot listen at {}: {error}", options.listen))
+            .hint("name a free address of this machine with --listen, such as 127.0.0.1:8700")
+    };
+    let listener = TcpListener::bind(options.listen).await.map_err(refuse)?;
+    let address = listener.local_addr().map_err(refuse)?;
+    Ok((listener, address))
+}
+
+/// Says what is begun, and what is finished and on disk.
+struct Announced {
+    clock: Mutex<Context>,
+    printer: Printer,
+    /// How long those took that are not kept yet, by height.
+    took: Mutex<BTreeMap<u64, Duration>>,
+}
+
+/// Proofs that are finished and not kept yet, at the most: released ones never are.
+const TOOK_MAX: usize = 64;
+
+impl Announced {
+    fn new(context: &Context, printer: Printer) -> Self {
+        Self { clock: Mutex::new(context.child("clock")), printer, took: Mutex::default() }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock.lock().current()
+    }
+}
+
+impl Observe for Announced {
+    fn kept(&self, key: &Key, bytes: usize) {
+        let took = self.took.lock().remove(&key.height()).unwrap_or_default().as_secs_f64();
+        let height = key.block.height;
+        self.printer.hint(format!("proved {height} in {took:.1} s, {bytes} bytes\n"));
+    }
+}
+
+/// The statement, with what it does said.
+struct Spoken {
+    statement: Statement,
+    announced: Arc<Announced>,
+}
+
+impl Prove for Spoken {
+    fn prove(&self, key: &Key, inputs: &[u8], released: &Released) -> Result<Bytes, String> {
+        let Announced { printer, took, .. } = &*self.announced;
+        let began = self.announced.now();
+        printer.hint(format!("proving {}\n", key.block.height));
+        let proof = self.statement.prove(key, inputs, released);
+        match &proof {
+            Ok(_) => {
+                let mut took = took.lock();
+                let time = self.announced.now().duration_since(began).unwrap_or_default();
+                took.insert(key.height(), time);
+                if took.len() > TOOK_MAX {
+                    took.pop_first();
+                }
+            }
+            Err(reason) => printer.hint(format!("not proved {}: {reason}\n", key.block.height)),
+        }
+        proof
+    }
+}

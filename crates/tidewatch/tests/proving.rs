@@ -1,0 +1,378 @@
+//! `tidewatch prove` and its workers, each a process of its own, with real proofs.
+//!
+//! `cargo test -p tidewatch --features prove --test proving -- --ignored --nocapture` kills each of them 20 times.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_types, reason = "processes live in real time")]
+#![allow(clippy::print_stdout, reason = "how long it took is printed, not tested")]
+
+#[allow(dead_code, reason = "shared with the other tests of the command")]
+mod command;
+
+use bytes::Bytes;
+use command::{Command, Fold, Output, Run, signal};
+use commonware_runtime::{
+    Runner as _, Supervisor as _,
+    tokio::{Config as RuntimeConfig, Context, Runner},
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tidewatch_core::{AnyBlock, BlockRef, Digest, Height};
+use tidewatch_devnet::{Config, Devnet};
+use tidewatch_prover::{
+    Program, Scheduler, disk,
+    scheduler::{self, Parts},
+    sha256::{ChainLink, Layout},
+};
+use tidewatch_sources::registry::{self, Settings};
+use tidewatch_store::{Config as StoreConfig, Store};
+
+/// How long anything may take that is waited for.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Time between two kills.
+const BETWEEN_MS: Range<u64> = 300..4_000;
+/// Time between blocks: what two workers on two cores keep up with.
+const BLOCK_TIME: Duration = Duration::from_secs(2);
+
+/// The statement as the command has it. That it is the same one, its identity says.
+fn statement() -> ChainLink {
+    ChainLink::new(Layout { parent_at: 67..=94, length_max: 1_024 })
+}
+
+/// One of the commands, which is started again each time.
+struct Process {
+    command: Box<dyn Fn() -> Command>,
+    run: Option<Run>,
+    kills: usize,
+}
+
+impl Process {
+    fn start(command: impl Fn() -> Command + 'static) -> Self {
+        let run = Some(command().start());
+        Self { command: Box::new(command), run, kills: 0 }
+    }
+
+    /// What it printed since.
+    fn lines(&self, wait: Duration) -> Vec<String> {
+        let run = self.run.as_ref().unwrap();
+        let mut lines: Vec<_> = run.line(wait).into_iter().collect();
+        while let Ok(line) = run.line(Duration::ZERO) {
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Kills it and starts it again. Returns what it still printed.
+    fn kill(&mut self) -> Vec<String> {
+        let run = self.run.take().unwrap();
+        signal(&run, "KILL");
+        // Until then the data directory and the address are its own.
+        let Output { code, lines, errors } = run.end(LIMIT);
+        assert_eq!((code, errors.as_str()), (None, ""), "only the kill ends it");
+        self.run = Some((self.command)().start());
+        self.kills += 1;
+        lines
+    }
+}
+
+/// What was seen of all of them.
+#[derive(Default)]
+struct Seen {
+    fold: Fold,
+    proven: u64,
+    begun: BTreeMap<u64, usize>,
+    finished: BTreeSet<u64>,
+    seconds: Vec<f64>,
+}
+
+impl Seen {
+    fn worker(&mut self, line: &str) {
+        let mut words = line.split(' ');
+        let (verb, height) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+        match (verb, height) {
+            (Some("proving"), Some(height)) => {
+                assert!(
+                    !self.finished.contains(&height),
+                    "{height} was finished, and is begun again"
+                );
+                *self.begun.entry(height).or_default() += 1;
+            }
+            (Some("proved"), Some(height)) => {
+                self.finished.insert(height);
+                self.seconds.extend(words.nth(1).and_then(|word| word.parse::<f64>().ok()));
+            }
+            (Some("not"), _) => panic!("{line}"),
+            _ => {}
+        }
+    }
+
+    /// A line of `prove`. Proven never steps back: see [`Fold`].
+    fn prover(&mut self, line: &str) {
+        // A kill may tear a line.
+        let Ok(value) = serde_json::from_str::<Value>(line) else { return };
+        self.fold.line(line);
+        if value["event"] == "advanced" && value["tier"] == "proven" {
+            self.proven = self.proven.max(value["block"]["height"].as_u64().unwrap());
+        }
+        if value["event"] == "proving" {
+            assert_eq!(value["poisoned"], 0, "{value}");
+        }
+    }
+
+    /// Takes in what everybody printed; the first is `prove`.
+    fn take(&mut self, processes: &[Process]) {
+        for (nth, process) in processes.iter().enumerate() {
+            for line in process.lines(Duration::from_millis(20)) {
+                if nth == 0 { self.prover(&line) } else { self.worker(&line) }
+            }
+        }
+    }
+}
+
+/// What `task` gives on a runtime with the storage of `data`, on a thread of its own.
+fn with_storage<T: Send + 'static>(
+    data: &Path,
+    task: impl AsyncFnOnce(Context) -> T + Send + 'static,
+) -> T {
+    let runtime = RuntimeConfig::default().with_storage_directory(data.join("storage"));
+    thread::spawn(move || Runner::new(runtime).start(|context| task(context))).join().unwrap()
+}
+
+/// The blocks up to `upto` that a follower keeps in `data`.
+fn followed(data: &Path, source: &str, identity: &str, upto: u64) -> Vec<BlockRef> {
+    let target = registry::parse(&[source], Some(identity)).unwrap();
+    with_storage(data, async move |context: Context| {
+        let opened = target.open(context.child("source"), Arc::new(()), Settings::default());
+        let opened = opened.await.unwrap();
+        let config = StoreConfig::new(opened.chain_info().await.unwrap(), opened.decoder);
+        let genesis = config.chain_info.genesis;
+        let store = Store::open::<_, AnyBlock>(context.child("store"), config).await.unwrap().1;
+        let heights: Vec<_> = (1..=upto).map(Height::new).collect();
+        let located = store.locate(&heights).await.unwrap();
+        std::iter::once(genesis).chain(located.into_iter().map(Option::unwrap)).collect()
+    })
+}
+
+/// Names the program of a directory.
+struct Named(Digest);
+
+impl Program for Named {
+    fn id(&self) -> Digest {
+        self.0
+    }
+
+    fn check(&self, _: BlockRef, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn verify(&self, _: Digest, _: BlockRef, _: &[u8]) -> Result<(), String> {
+        Err("it is only named".into())
+    }
+}
+
+/// The proofs of `blocks` that are kept in `data`.
+fn proofs(data: &Path, blocks: Vec<BlockRef>) -> Vec<Bytes> {
+    with_storage(data, async move |context: Context| {
+        let config = disk::Config::new("tidewatch-proving");
+        let subject = disk::Subject::of(context.child("subject"), &config).await;
+        let subject = subject.unwrap().unwrap();
+        assert_eq!(subject.program, statement().id());
+        let program = Arc::new(Named(subject.program));
+        let parts = Parts { program, provers: Vec::new(), subject };
+        let config = scheduler::Config::new(config);
+        let opened = Scheduler::open(context.child("scheduler"), parts, config).await;
+        let (scheduling, mailbox) = opened.unwrap();
+        let handle = scheduling.start();
+        let mut proofs = Vec::new();
+        for block in blocks {
+            let proof = mailbox.proof(block).await.unwrap();
+            proofs.push(proof.unwrap_or_else(|| panic!("no proof of {block}")));
+        }
+        mailbox.stop();
+        handle.await.unwrap().unwrap();
+        proofs
+    })
+}
+
+/// A fresh follower of the chain has every block; whoever has those checks every proof.
+fn verify_all(proving: &Path, source: &str, identity: &str, upto: u64) {
+    let fresh = tempfile::tempdir().unwrap();
+    let follow = Command::follow()
+        .with(["--source", source, "--identity", identity])
+        .with(["--data-dir", fresh.path().to_str().unwrap()])
+        .with(["--until", &upto.to_string()]);
+    assert_eq!(follow.start().end(LIMIT).code, Some(0));
+    let blocks = followed(fresh.path(), source, identity, upto);
+    let proofs = proofs(proving, blocks[1..].to_vec());
+    let statement = statement();
+    let (mut longest, mut all) = (Duration::ZERO, Duration::ZERO);
+    for (at, proof) in proofs.iter().enumerate() {
+        let began = Instant::now();
+        statement.verify(blocks[at].digest, blocks[at + 1], proof).unwrap();
+        let took = began.elapsed();
+        (longest, all) = (longest.max(took), all + took);
+    }
+    let sizes = || proofs.iter().map(Bytes::len);
+    println!(
+        "{upto} proofs verified: {:.1} ms each ({longest:?} with making the keys), {} to {} bytes",
+        (all - longest).as_secs_f64() * 1_000.0 / (proofs.len().max(2) - 1) as f64,
+        sizes().min().unwrap(),
+        sizes().max().unwrap()
+    );
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Kills `prove` and its two workers `kills` times each, and looks at what they did.
+fn killed(kills: usize, seed: u64) {
+    let (chain, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
+    Runner::new(runtime).start(|context| async move {
+        let config = Config { block_time: BLOCK_TIME, ..Config::default() };
+        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
+        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let (identity, source) = (devnet.identity(), format!("alto+{}?mode=standard", devnet.url()));
+        let token = data.path().join("token");
+        std::fs::write(&token, "0123456789abcdef".repeat(4)).unwrap();
+        let token = token.to_str().unwrap().to_owned();
+        let addresses = [free_address(), free_address()];
+        let place = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+        let prove = {
+            let (data, identity, source) = (place("prove"), identity.clone(), source.clone());
+            let (token, addresses) = (token.clone(), addresses.clone());
+            move || {
+                let workers = addresses.iter().map(|address| format!("--prover=http://{address}"));
+                Command::new(&["prove", "--format", "json", "--source", &source])
+                    .with(["--identity", &identity, "--data-dir", &data, "--token-file", &token])
+                    .with(workers)
+            }
+        };
+        let worker = |name: &str, address: &String| {
+            let (data, address, token) = (place(name), address.clone(), token.clone());
+            Process::start(move || {
+                Command::new(&["prover-worker", "--listen", &address])
+                    .with(["--data-dir", &data, "--token-file", &token])
+            })
+        };
+        let mut processes = vec![Process::start(prove)];
+        processes.extend([worker("one", &addresses[0]), worker("two", &addresses[1])]);
+
+        let began = Instant::now();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut seen = Seen::default();
+        seen.fold.reorgs = true;
+        let (mut next, mut moved) = (began + LIMIT, (began, 0));
+        while processes.iter().any(|process| process.kills < kills) || seen.proven < 3 {
+            seen.take(&processes);
+            if seen.proven > moved.1 {
+                moved = (Instant::now(), seen.proven);
+            }
+            assert!(moved.0.elapsed() < LIMIT, "nothing is proven after {}", seen.proven);
+            // The first kill comes once something is proven.
+            if moved.1 > 0 && next == began + LIMIT {
+                next = Instant::now();
+            }
+            if Instant::now() < next {
+                continue;
+            }
+            next = Instant::now() + Duration::from_millis(rng.random_range(BETWEEN_MS));
+            let left: Vec<_> = (0..3).filter(|nth| processes[*nth].kills < kills).collect();
+            if let Some(nth) = left.get(rng.random_range(0..left.len().max(1))).copied() {
+                let last = processes[nth].kill();
+                last.iter().for_each(|line| match nth {
+                    0 => seen.prover(line),
+                    _ => seen.worker(line),
+                });
+            }
+        }
+        let goal = devnet.tip().get();
+        let deadline = Instant::now() + 2 * LIMIT;
+        while seen.proven < goal {
+            assert!(Instant::now() < deadline, "{} of {goal} are proven", seen.proven);
+            seen.take(&processes);
+        }
+        let took = began.elapsed();
+        operate(&place("prove"), goal);
+        for Process { run, .. } in processes {
+            let run = run.unwrap();
+            signal(&run, "TERM");
+            let output = run.end(LIMIT);
+            assert_eq!((output.code, output.errors.as_str()), (Some(0), ""));
+        }
+        operate(&place("prove"), goal);
+        verify_all(Path::new(&place("prove")), &source, &identity, goal);
+        devnet.stop().await;
+
+        let begun: usize = seen.begun.values().sum();
+        seen.seconds.sort_by(f64::total_cmp);
+        println!(
+            "{kills} kills of each of three processes in {took:.0?}: {goal} blocks proven, {begun} proofs begun, \
+             {} finished; a proof took {:.1} s (median)",
+            seen.finished.len(),
+            seen.seconds.get(seen.seconds.len() / 2).copied().unwrap_or_default()
+        );
+    });
+}
+
+/// What operators are told, whether somebody proves there or not.
+fn operate(data: &str, proven: u64) {
+    let ask = |args: &[&str]| {
+        let output = Command::new(&["prover"]).with(args).with(["--data-dir", data]).start();
+        output.end(LIMIT)
+    };
+    let status = ask(&["status", "--format", "json"]);
+    assert_eq!(status.code, Some(0), "{status:?}");
+    let status: Value = serde_json::from_str(&status.text()).unwrap();
+    assert!(status["proven"]["height"].as_u64() >= Some(proven), "{status}");
+    assert_eq!(ask(&["jobs"]).code, Some(0));
+    let height = proven.to_string();
+    let out = Path::new(data).join("proof");
+    let out = out.to_str().unwrap();
+    let verified = ask(&["verify", &height, "--out", out]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(verified.text().contains("verified"), "{verified:?}");
+    for (args, words) in [
+        (vec!["supply", &*height, out], "is proven"),
+        (vec!["requeue", "1"], "is proven"),
+        (vec!["requeue", "1000000"], "nothing is known at height 1000000"),
+        (vec!["verify", "1000000"], "there is no block at height 1000000"),
+    ] {
+        let refused = ask(&args);
+        assert_eq!(refused.code, Some(1), "{args:?}: {refused:?}");
+        assert!(refused.errors.contains(words), "{args:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn the_devnet_is_proven_block_by_block() {
+    let began = Instant::now();
+    let command = Command::new(&["prove", "--until", "2", "--format", "json"]);
+    let output = command.start().end(LIMIT);
+    assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+    let mut seen = Seen::default();
+    output.lines.iter().for_each(|line| seen.prover(line));
+    assert!(seen.proven >= 2, "{output:?}");
+    println!("two blocks of the devnet were proven in {:.1?}", began.elapsed());
+}
+
+#[test]
+fn killed_at_random_proven_never_steps_back_and_no_finished_proof_is_made_again() {
+    killed(1, 11);
+}
+
+#[test]
+#[ignore = "takes minutes: the module says how to run it"]
+fn sixty_kills_of_three_processes() {
+    killed(20, 12);
+}
