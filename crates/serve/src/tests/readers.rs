@@ -156,7 +156,7 @@ impl Reader<'_> {
                 "forked" => self.gap(),
                 // A position inside of a bridge, of a chain that became shorter since: the log does not tell yet.
                 "ahead" if self.bridge.is_some() || self.kind.query.contains("latest") => {
-                    self.gap()
+                    self.gap();
                 }
                 other => panic!("{other}: {said:?}"),
             },
