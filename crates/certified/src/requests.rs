@@ -3,6 +3,7 @@
 use crate::{Error, Key, Metrics, Transport};
 use bytes::Bytes;
 use commonware_runtime::Clock;
+use futures::FutureExt as _;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{Fault, FaultKind, Severity, within};
 
@@ -35,7 +36,9 @@ impl<E: Clock, T: Transport> Requests<E, T> {
 
     async fn once(&self, key: Key) -> Result<Option<Bytes>, Fault> {
         self.metrics.requested(&key);
-        match within(&*self.clock, self.timeout, self.transport.fetch(key)).await {
+        // A transport's future may be kilobytes, and it would be moved at each of the steps around it.
+        let answer = self.transport.fetch(key).boxed();
+        match within(&*self.clock, self.timeout, answer).await {
             Some(answer) => answer.map_err(|fault| self.metrics.refused(fault)),
             None => Err(self.metrics.reject(Error::NoAnswer { key, limit: self.timeout })),
         }

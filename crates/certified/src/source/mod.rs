@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `ask` | whether a snapshot asks or answers from memory: a pure decision |
 //! | `tips` | one snapshot: ask, take in, find the best proposed tip |
+//! | `gather` | what is sent for a range of heights |
 //! | `range` | a range of history, checked by hashing from one anchor |
 //! | `digests` | digests at heights, each proved |
 //! | `epochs` | the walk to an epoch that is not known |
@@ -28,7 +29,8 @@
 //!
 //! 1. The blocks that memory has, from the tip downwards, need no request.
 //! 2. What is below is asked for by height, `concurrency` requests at once, in ascending order, until a
-//!    limit of bytes, time or count.
+//!    limit of bytes, time or count. Of a deep history only one height in 32, and the others by digest, down
+//!    from there: that is less to send and to decode, and nothing is asked for that has no finalization.
 //! 3. The anchor is the digest that the chain above names, if the range reaches it: no certificate is
 //!    checked. If it does not, the certificate of its last block is: one check for the whole range.
 //! 4. From the anchor downwards each block must hash to what its child names. A height that had no
@@ -49,6 +51,7 @@
 mod ask;
 mod digests;
 mod epochs;
+mod gather;
 mod range;
 mod tips;
 

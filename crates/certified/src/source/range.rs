@@ -1,41 +1,13 @@
 //! A range of history. See the [module](super) for the steps.
 
-use super::CertifiedSource;
+use super::{CertifiedSource, gather::Gathered};
 use crate::{
     CertificateKind, CertifiedBlock, Check, Claim, Epochs, Error, Key, Transport, Verified,
     error::another_may_do, known::VerifiedTip,
 };
 use bytes::Bytes;
 use commonware_runtime::Clock;
-use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
-
-/// Candidates for consecutive heights from `from` on, as they were sent for those heights. `None` where
-/// nothing usable was.
-struct Gathered<B> {
-    from: Height,
-    slots: Vec<Option<B>>,
-    /// Why there are not more of them.
-    cut: Option<Fault>,
-}
-
-impl<B> Gathered<B> {
-    fn height(&self, index: usize) -> Height {
-        Height::new(self.from.get().saturating_add(index as u64))
-    }
-
-    /// The highest of them; `None` if there are none.
-    fn top(&self) -> Option<Height> {
-        Some(self.height(self.slots.len().checked_sub(1)?))
-    }
-}
-
-/// A run of heights without a candidate, and what the block above it claims to stand on.
-struct Gap {
-    name: BlockRef,
-    len: usize,
-}
+use tidewatch_core::{BlockRef, Fault, Height, Severity};
 
 /// Where the hash chain ends: the index of a block that cannot be had, and why.
 struct Broken {
@@ -157,7 +129,15 @@ where
         }
         let mut repairs = self.config.repairs_max.get();
         gathered.slots.truncate(index(from, anchor.height) + 1);
-        self.fill(&mut gathered, &anchor).await;
+        // What is not final has no certificate to end at.
+        let may_end = gathered.slots.len() <= final_len;
+        if !self.fill(&mut gathered, &anchor, may_end).await
+            && let Some(missing @ 1..) = gathered.slots.iter().position(Option::is_none)
+        {
+            gathered.slots.truncate(missing);
+            anchor = self.anchor(&gathered).await?;
+            gathered.slots.truncate(index(from, anchor.height) + 1);
+        }
         let mut limit = usize::MAX;
         loop {
             let missing = gathered.slots.iter().position(Option::is_none);
@@ -182,65 +162,6 @@ where
     /// Why nothing was gathered at all.
     fn cut(&self, gathered: &mut Gathered<B>, from: Height) -> Fault {
         gathered.cut.take().unwrap_or_else(|| self.metrics.reject(Error::NoHeight { height: from }))
-    }
-
-    /// Asks for `from..=top` by height, as far as the limits of a range go.
-    async fn gather(&self, from: Height, top: Height) -> Gathered<B> {
-        let config = &self.config;
-        let clock = &*self.requests.clock;
-        let enough = AtomicBool::new(false);
-        let time_is_up = clock.sleep(config.range_time_max);
-        pin_mut!(time_is_up);
-        let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
-        let heights = (from.get()..=top.get())
-            .take(count)
-            .take_while(|_| !enough.load(Ordering::Relaxed))
-            .map(|height| self.candidate(Height::new(height)));
-        let mut answers = stream::iter(heights).buffered(config.concurrency.get());
-        let mut gathered = Gathered { from, slots: Vec::with_capacity(count), cut: None };
-        let (mut bytes, mut gap, mut refused) = (0_usize, 0, 0);
-        while let Some(answer) = answers.next().await {
-            let slot = match answer {
-                Ok(Some((block, size))) => {
-                    bytes = bytes.saturating_add(size);
-                    gap = 0;
-                    Some(block)
-                }
-                Ok(None) => None,
-                Err(fault) if fault.severity() == Severity::Invalid => {
-                    self.metrics.absorbed(&fault);
-                    refused += 1;
-                    None
-                }
-                Err(fault) => {
-                    gathered.cut = Some(fault);
-                    break;
-                }
-            };
-            gap += usize::from(slot.is_none());
-            gathered.slots.push(slot);
-            if gap > config.gap_max.get() || refused > config.repairs_max.get() {
-                break;
-            }
-            // What is in flight is waited for: dropping it would close its connection.
-            if !enough.load(Ordering::Relaxed)
-                && (bytes >= config.range_bytes_max || time_is_up.as_mut().now_or_never().is_some())
-            {
-                enough.store(true, Ordering::Relaxed);
-            }
-        }
-        drop(answers);
-        gathered
-    }
-
-    /// What is sent for a height, and its size; the certificate is not looked at.
-    async fn candidate(&self, height: Height) -> Result<Option<(B, usize)>, Fault> {
-        if height == self.chain_info.genesis.height {
-            return Ok(Some((self.verifier.genesis().into_inner(), 0)));
-        }
-        let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
-        let size = bytes.len();
-        Ok(Some((self.claim_at(height, bytes)?.into_block(), size)))
     }
 
     /// Finds the highest of the gathered heights whose certificate verifies.
@@ -287,42 +208,6 @@ where
         Ok(Some(self.certify(claim, check).await?.block().name()))
     }
 
-    /// Asks for the missing blocks by the digests that the blocks above them name: one run after the
-    /// other within a gap, gaps at once. The names are claims still; what comes is settled later.
-    async fn fill(&self, gathered: &mut Gathered<B>, anchor: &Verified<BlockRef>) {
-        let gaps = gaps(gathered, anchor);
-        if gaps.is_empty() {
-            return;
-        }
-        let from = gathered.from;
-        let walks = gaps.into_iter().map(|gap| self.walk(gap));
-        let mut walks = stream::iter(walks).buffer_unordered(self.config.concurrency.get());
-        while let Some(blocks) = walks.next().await {
-            for block in blocks {
-                let slot = index(from, block.reference().height);
-                if let Some(slot) = gathered.slots.get_mut(slot) {
-                    *slot = Some(block);
-                }
-            }
-        }
-    }
-
-    /// Walks down a gap. Ends early where a block cannot be had: settling finds out why.
-    async fn walk(&self, Gap { mut name, len }: Gap) -> Vec<B> {
-        let mut blocks = Vec::new();
-        for _ in 0..len.min(self.config.gap_max.get()) {
-            let answer = self.requests.get(Key::Digest(name.digest)).await;
-            let block = answer.and_then(|bytes| {
-                bytes.map(|bytes| self.verifier.hashed(&name, bytes)).transpose()
-            });
-            let Ok(Some(block)) = block else { break };
-            let Some(height) = name.height.previous() else { break };
-            name = BlockRef::new(height, block.parent());
-            blocks.push(block);
-        }
-        blocks
-    }
-
     /// Goes from the anchor downwards: each block must be the one that its child names. What is not is
     /// asked for by that name, `repairs` times at most.
     async fn settle(
@@ -362,30 +247,8 @@ where
 }
 
 /// Position of `height` in a run that starts at `from`.
-fn index(from: Height, height: Height) -> usize {
+pub(super) fn index(from: Height, height: Height) -> usize {
     usize::try_from(height.get().saturating_sub(from.get())).unwrap_or(usize::MAX)
-}
-
-/// Runs without a candidate that have a block, or the anchor, right above them.
-fn gaps<B: Block>(gathered: &Gathered<B>, anchor: &Verified<BlockRef>) -> Vec<Gap> {
-    let mut gaps: Vec<Gap> = Vec::new();
-    let mut above: Option<BlockRef> = Some(**anchor);
-    let mut open = false;
-    for slot in gathered.slots.iter().rev() {
-        match slot {
-            Some(block) => {
-                let height = block.reference().height.previous();
-                above = height.map(|height| BlockRef::new(height, block.parent()));
-                open = false;
-            }
-            None if open => gaps.iter_mut().next_back().into_iter().for_each(|gap| gap.len += 1),
-            None => {
-                gaps.extend(above.map(|name| Gap { name, len: 1 }));
-                open = above.is_some();
-            }
-        }
-    }
-    gaps
 }
 
 /// Says at which height a fault was met.

@@ -6,7 +6,7 @@ use crate::{
 use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_runtime::Clock as _;
-use tidewatch_core::{Digest, FaultKind};
+use tidewatch_core::{Block as _, Digest, FaultKind};
 
 const LEN: u64 = 300;
 
@@ -248,7 +248,7 @@ fn history_that_the_endpoint_lost_is_missing_and_asked_for_only_so_far() {
         let fault = source.blocks(chain.reference(20_000), Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Missing);
         assert!(fault.detail.contains("at height 1"), "{fault}");
-        assert!(transport.calls().len() <= 1_025 + 64);
+        assert!(transport.calls().len() <= 1_025 + 64 * 32);
     });
 }
 
@@ -355,5 +355,107 @@ fn of_a_replaced_tip_nothing_is_given_and_nothing_of_the_chain_in_its_place() {
         assert_eq!(tips(&source).await, at(&fork, 8, 8));
         assert!(blocks(&source, 1, &chain, 9).await.is_empty(), "the source moved away");
         assert_eq!(blocks(&source, 1, &fork, 8).await, fork.blocks[1..]);
+    });
+}
+
+/// A history that is deep enough for stretches, and how many requests an endpoint that does as `changed` says costs.
+async fn deep(
+    context: &deterministic::Context,
+    changed: impl FnMut(&Chain, Key) -> Option<Answer> + Send + 'static,
+) -> (u64, u64, Arc<Recorder>) {
+    const DEEP: u64 = 8_000;
+    let (chain, mut changed) = (Chain::new(DEEP), changed);
+    let script = {
+        let chain = chain.clone();
+        except(honest(&chain.clone(), DEEP), move |key| changed(&chain, key))
+    };
+    let config = Config { range_time_max: Duration::from_secs(60), ..Config::default() };
+    let (source, _, recorder) = source(context, config, script);
+    tips(&source).await;
+    assert_eq!(blocks(&source, 1, &chain, DEEP).await, chain.blocks[1..]);
+    let work = source.work();
+    assert_eq!(work.checks_total(), 1, "the tip's own");
+    (work.requests["height"], work.requests["digest"], recorder)
+}
+
+#[test]
+fn a_deep_history_is_walked_from_a_few_heights_and_costs_one_request_a_block() {
+    run(|context| async move {
+        let (by_height, by_digest, recorder) = deep(&context, |_, _| None).await;
+        assert_eq!(by_height + by_digest, 7_999);
+        assert_eq!(by_height, 250, "one of 32");
+        assert!(recorder.kinds().is_empty());
+    });
+}
+
+#[test]
+fn where_every_tenth_height_is_certified_the_others_are_not_asked_for_in_vain() {
+    run(|context| async move {
+        let (by_height, by_digest, _) = deep(&context, |_, key| match key {
+            Key::Height(at) if at.get() % 10 != 0 => Some(Answer::Missing),
+            _ => None,
+        })
+        .await;
+        assert_eq!(by_digest, 7_999 - 250);
+        assert!(by_height < 8_000 / 5, "{by_height}");
+    });
+}
+
+#[test]
+fn an_endpoint_that_knows_no_block_by_digest_is_asked_by_height() {
+    run(|context| async move {
+        let (by_height, by_digest, recorder) = deep(&context, |_, key| match key {
+            Key::Digest(_) => Some(Answer::Missing),
+            _ => None,
+        })
+        .await;
+        assert_eq!((by_height, by_digest), (7_999, 7_999 - 250));
+        assert!(recorder.kinds().is_empty(), "nobody lied");
+    });
+}
+
+#[test]
+fn a_lie_about_a_height_that_is_walked_from_costs_the_repairs_of_its_stretch() {
+    run(|context| async move {
+        let mut fork = None;
+        let (by_height, by_digest, recorder) = deep(&context, move |chain, key| {
+            let fork = fork.get_or_insert_with(|| chain.fork(3_900, 4_000));
+            match key {
+                Key::Height(at) if at.get() == 4_000 => answer(fork.unsigned(4_000)),
+                Key::Digest(digest) => fork.blocks[3_901..]
+                    .iter()
+                    .find(|block| block.reference().digest == digest)
+                    .map(|block| Answer::Bytes(block.encode())),
+                _ => None,
+            }
+        })
+        .await;
+        assert_eq!(by_height, 250);
+        assert!(by_digest <= 7_999 - 250 + 32, "{by_digest}");
+        assert!(recorder.kinds().contains(&FaultKind::WrongDigest));
+    });
+}
+
+#[test]
+fn a_deep_range_ends_at_its_budget_too() {
+    run(|context| async move {
+        let chain = Chain::new(8_000);
+        // What is walked is larger than what the heights above were, so the walks have to stop as well.
+        let bytes = Config { range_bytes_max: 60_000, ..Config::default() };
+        let time = Config { range_time_max: Duration::from_millis(100), ..Config::default() };
+        for config in [bytes, time] {
+            let signed = chain.clone();
+            let script = except(honest(&chain, 8_000), move |key| match key {
+                Key::Height(at) if at.get() % 32 == 0 => {
+                    answer(signed.certified(CertificateKind::Finalized, at.get()))
+                }
+                _ => None,
+            });
+            let (source, _, _) = source(&context, config, script);
+            tips(&source).await;
+            let got = blocks(&source, 1, &chain, 8_000).await;
+            assert!((32..4_000).contains(&got.len()), "{}", got.len());
+            assert_eq!(got, chain.blocks[1..=got.len()]);
+        }
     });
 }

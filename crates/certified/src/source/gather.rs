@@ -1,0 +1,258 @@
+//! What is sent for a range of heights. Nothing of it is believed: settling the range does that.
+//!
+//! A height that has a finalization of its own is asked for by height, any block by the digest that the block
+//! above it names. The second is less to send and to decode, and finds the blocks that are final by a later one, but
+//! one request has to wait for the other. So a deep history is divided into stretches, several for each request that
+//! may be in flight; in each one height is asked for, the next lower one where that has nothing, and from what was
+//! sent the chain is walked down by digest to the next stretch. A short range is asked for by height throughout.
+
+use super::{CertifiedSource, range::index};
+use crate::{CertifiedBlock, Epochs, Key, Transport, Verified, error::another_may_do};
+use commonware_runtime::Clock;
+use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
+
+/// Longest stretch. A lie about one height costs no more repairs than that.
+const STRETCH_MAX: usize = 32;
+
+/// Candidates for consecutive heights from `from` on, as they were sent for those heights. `None` where
+/// nothing usable was.
+pub(super) struct Gathered<B> {
+    pub(super) from: Height,
+    pub(super) slots: Vec<Option<B>>,
+    /// Why there are not more of them.
+    pub(super) cut: Option<Fault>,
+}
+
+impl<B> Gathered<B> {
+    pub(super) fn height(&self, index: usize) -> Height {
+        Height::new(self.from.get().saturating_add(index as u64))
+    }
+
+    /// The highest of them; `None` if there are none.
+    pub(super) fn top(&self) -> Option<Height> {
+        Some(self.height(self.slots.len().checked_sub(1)?))
+    }
+}
+
+/// A run of heights without a candidate, and what the block above it claims to stand on.
+struct Gap {
+    name: BlockRef,
+    len: usize,
+}
+
+/// What the walks of a range have cost together.
+#[derive(Default)]
+struct Spent {
+    bytes: AtomicUsize,
+    /// Whether its time is up.
+    time: AtomicBool,
+}
+
+impl Spent {
+    fn is_enough(&self, bytes_max: usize) -> bool {
+        self.time.load(Ordering::Relaxed) || self.bytes.load(Ordering::Relaxed) >= bytes_max
+    }
+}
+
+/// What was sent for one stretch, from its lowest height on.
+struct Stretch<B> {
+    slots: Vec<Option<B>>,
+    /// Bytes of the candidate.
+    size: usize,
+    refused: usize,
+}
+
+/// A history that is deep: stretches enough for all requests, and as many again.
+const DEEP: usize = 4_096;
+
+/// Heights of a stretch, for a range of `count` heights.
+const fn stretch(count: usize) -> usize {
+    match count >= DEEP {
+        true => STRETCH_MAX,
+        false => 1,
+    }
+}
+
+impl<E, T, X, B> CertifiedSource<E, T, X, B>
+where
+    E: Clock,
+    T: Transport,
+    X: Epochs,
+    B: CertifiedBlock,
+{
+    /// Asks for candidates in `from..=top`, as far as the limits of a range go.
+    pub(super) async fn gather(&self, from: Height, top: Height) -> Gathered<B> {
+        let config = &self.config;
+        let clock = &*self.requests.clock;
+        let enough = AtomicBool::new(false);
+        let time_is_up = clock.sleep(config.range_time_max);
+        pin_mut!(time_is_up);
+        let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
+        let len = stretch(count);
+        let stretches =
+            (0..count).step_by(len).take_while(|_| !enough.load(Ordering::Relaxed)).map(|first| {
+                let from = Height::new(from.get().saturating_add(first as u64));
+                self.stretch(from, len.min(count - first))
+            });
+        let mut answers = stream::iter(stretches).buffered(config.concurrency.get());
+        let mut gathered = Gathered { from, slots: Vec::with_capacity(count), cut: None };
+        let (mut bytes, mut gap, mut refused) = (0_usize, 0, 0);
+        while let Some(answer) = answers.next().await {
+            let stretch = match answer {
+                Ok(stretch) => stretch,
+                Err(fault) => {
+                    gathered.cut = Some(fault);
+                    break;
+                }
+            };
+            // The others are about as large.
+            bytes = bytes.saturating_add(stretch.size.saturating_mul(stretch.slots.len()));
+            refused += stretch.refused;
+            for slot in stretch.slots {
+                gap = if slot.is_none() { gap + 1 } else { 0 };
+                gathered.slots.push(slot);
+            }
+            if gap > config.gap_max.get() || refused > config.repairs_max.get() {
+                break;
+            }
+            // What is in flight is waited for: dropping it would close its connection.
+            if !enough.load(Ordering::Relaxed)
+                && (bytes >= config.range_bytes_max || time_is_up.as_mut().now_or_never().is_some())
+            {
+                enough.store(true, Ordering::Relaxed);
+            }
+        }
+        drop(answers);
+        gathered
+    }
+
+    /// What is sent for the highest of `len` heights from `from` on that anything usable is sent for.
+    async fn stretch(&self, from: Height, len: usize) -> Result<Stretch<B>, Fault> {
+        let mut stretch = Stretch { slots: (0..len).map(|_| None).collect(), size: 0, refused: 0 };
+        for at in (0..len).rev() {
+            let height = Height::new(from.get().saturating_add(at as u64));
+            match self.candidate(height).await {
+                Ok(Some((block, size))) => {
+                    (stretch.slots[at], stretch.size) = (Some(block), size);
+                    break;
+                }
+                Ok(None) => {}
+                Err(fault) if fault.severity() == Severity::Invalid => {
+                    self.metrics.absorbed(&fault);
+                    stretch.refused += 1;
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(stretch)
+    }
+
+    /// What is sent for a height, and its size; the certificate is not looked at.
+    async fn candidate(&self, height: Height) -> Result<Option<(B, usize)>, Fault> {
+        if height == self.chain_info.genesis.height {
+            return Ok(Some((self.verifier.genesis().into_inner(), 0)));
+        }
+        let Some(bytes) = self.requests.get(Key::Height(height)).await? else { return Ok(None) };
+        let size = bytes.len();
+        Ok(Some((self.claim_at(height, bytes)?.into_block(), size)))
+    }
+
+    /// Asks for the missing blocks by the digests that the blocks above them name: one after the other within a
+    /// gap, gaps at once, the lowest first. The names are claims still; what comes is settled later. False if the
+    /// range has all that it may before it is complete, and may end there: the lowest gap is filled even then.
+    pub(super) async fn fill(
+        &self,
+        gathered: &mut Gathered<B>,
+        anchor: &Verified<BlockRef>,
+        may_end: bool,
+    ) -> bool {
+        let gaps = gaps(gathered, anchor);
+        if gaps.is_empty() {
+            return true;
+        }
+        let time_is_up = self.requests.clock.sleep(self.config.range_time_max);
+        pin_mut!(time_is_up);
+        let (from, spent) = (gathered.from, Spent::default());
+        let walks = gaps.into_iter().rev().enumerate().map(|(at, gap)| {
+            self.walk(gap, &spent, (may_end && at > 0).then_some(self.config.range_bytes_max))
+        });
+        let mut walks = stream::iter(walks).buffer_unordered(self.config.concurrency.get());
+        while let Some(blocks) = walks.next().await {
+            for block in blocks {
+                let slot = index(from, block.reference().height);
+                if let Some(slot) = gathered.slots.get_mut(slot) {
+                    *slot = Some(block);
+                }
+            }
+            if time_is_up.as_mut().now_or_never().is_some() {
+                spent.time.store(true, Ordering::Relaxed);
+            }
+        }
+        !(may_end && spent.is_enough(self.config.range_bytes_max))
+    }
+
+    /// Walks down a gap. Ends early where a block cannot be had, which settling finds out about, or where the range
+    /// has all that it may.
+    async fn walk(
+        &self,
+        Gap { mut name, len }: Gap,
+        spent: &Spent,
+        bytes_max: Option<usize>,
+    ) -> Vec<B> {
+        let mut blocks = Vec::new();
+        for _ in 0..len.min(self.config.gap_max.get()) {
+            if bytes_max.is_some_and(|max| spent.is_enough(max)) {
+                break;
+            }
+            let Ok(Some((block, size))) = self.named(&name).await else { break };
+            spent.bytes.fetch_add(size, Ordering::Relaxed);
+            let Some(height) = name.height.previous() else { break };
+            name = BlockRef::new(height, block.parent());
+            blocks.push(block);
+        }
+        blocks
+    }
+
+    /// The block of this name, and its size: by its digest, and by its height where that brings nothing.
+    async fn named(&self, name: &BlockRef) -> Result<Option<(B, usize)>, Fault> {
+        let by_digest = match self.requests.get(Key::Digest(name.digest)).await {
+            Ok(Some(bytes)) => {
+                let size = bytes.len();
+                self.verifier.hashed(name, bytes).map(|block| Some((block, size)))
+            }
+            Ok(None) => Ok(None),
+            Err(fault) => Err(fault),
+        };
+        match by_digest {
+            Ok(None) => {}
+            Err(fault) if another_may_do(&fault) => self.metrics.absorbed(&fault),
+            known => return known,
+        }
+        let by_height = self.candidate(name.height).await?;
+        Ok(by_height.filter(|(block, _)| block.reference() == *name))
+    }
+}
+
+/// Runs without a candidate that have a block, or the anchor, right above them.
+fn gaps<B: Block>(gathered: &Gathered<B>, anchor: &Verified<BlockRef>) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut above: Option<BlockRef> = Some(**anchor);
+    let mut open = false;
+    for slot in gathered.slots.iter().rev() {
+        match slot {
+            Some(block) => {
+                let height = block.reference().height.previous();
+                above = height.map(|height| BlockRef::new(height, block.parent()));
+                open = false;
+            }
+            None if open => gaps.iter_mut().next_back().into_iter().for_each(|gap| gap.len += 1),
+            None => {
+                gaps.extend(above.map(|name| Gap { name, len: 1 }));
+                open = above.is_some();
+            }
+        }
+    }
+    gaps
+}
