@@ -109,3 +109,58 @@ pub(crate) fn a_crash_at_any_change_of_the_disk_loses_no_proof_and_publishes_not
         assert!(end > 20, "{end} changes of the disk");
     }
 }
+
+/// Damages every proof on disk.
+async fn damage(context: &deterministic::Context) {
+    use commonware_runtime::{Blob as _, Storage as _, WriteOptions};
+    for name in context.scan("epochs-ranges").await.unwrap() {
+        let (blob, _) = context.open("epochs-ranges", &name).await.unwrap();
+        blob.write_at(50, vec![0xff; 3], WriteOptions::SYNC).await.unwrap();
+    }
+}
+
+#[test]
+fn proofs_that_are_damaged_on_disk_are_made_again_from_the_pieces_on() {
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, 2);
+        rollup.set(|state| state.unavailable = usize::MAX);
+        let prover = Scripted::honest(&context, 4, 1);
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        running.mailbox.checkpointed(2).await.unwrap();
+        running.until(|status| status.unpublished == 1).await;
+        damage(&context).await;
+        rollup.set(|state| state.unavailable = 0);
+        running.lands(&[(1, 4)]).await;
+        let mut asked = ranges(&prover);
+        asked[..3].sort_unstable();
+        asked[3..].sort_unstable();
+        let all = [(1, 2), (1, 4), (3, 4)];
+        assert_eq!((&asked[..3], &asked[3..]), (&all[..], &all[..]), "all of them, and once");
+        running.stop().await;
+        // A restart on damaged proofs is one without proofs.
+        damage(&context).await;
+        rollup.set(|state| (state.proven, state.landed) = (0, Vec::new()));
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        running.mailbox.checkpointed(2).await.unwrap();
+        running.lands(&[(1, 4)]).await;
+        assert_eq!(prover.submitted().len(), 9);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_directory_belongs_to_one_chain_and_one_program() {
+    simulate(|context| async move {
+        let subject = |name: &str| ChainId::new(name).unwrap();
+        let disk = disk::Config::new("of-one");
+        let kept = async |chain: &str, program| {
+            super::kept::Kept::open(&context.child("kept"), &disk, &subject(chain), program).await
+        };
+        assert!(kept("test:one", PROGRAM).await.is_ok());
+        assert!(kept("test:one", PROGRAM).await.is_ok());
+        let other = kept("test:two", PROGRAM).await.err();
+        assert!(matches!(other, Some(crate::Error::WrongChain { .. })), "{other:?}");
+        let other = kept("test:one", Digest([1; 32])).await.err();
+        assert!(matches!(other, Some(crate::Error::WrongProgram { .. })), "{other:?}");
+    });
+}

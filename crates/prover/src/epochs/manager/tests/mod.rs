@@ -7,7 +7,7 @@ mod publishing;
 mod sessions;
 pub(crate) mod worlds;
 
-use super::{Config, Mailbox, Manager, Parts, Status, Thin, not_started};
+use super::{Config, Mailbox, Manager, Parts, Status, Thin, kept, not_started};
 use crate::{
     Key, Prover, disk,
     epochs::*,
