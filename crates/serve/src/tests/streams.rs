@@ -385,6 +385,30 @@ fn a_stop_ends_every_stream_with_a_position_within_a_second() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_client_that_takes_nothing_is_cut_and_its_place_is_free() {
+    let config = Config { stall: Duration::from_millis(200), ..config() };
+    serve(config, NZU64!(65_536), |mut served| async move {
+        served.grow(1, 600, 5).await;
+        let head = format!(
+            "GET /v1/events?from=earliest HTTP/1.1\r\nhost: {}\r\naccept: application/jsonl\r\n\r\n",
+            served.address
+        );
+        let stalled = super::client::connect(served.address, &head, 1_024).await;
+        let streams = async || {
+            get(served.address, "/v1/status", "").await.json().await["streams"].as_u64()
+        };
+        let began = served.context.current();
+        while streams().await != Some(0) {
+            let took = served.context.current().duration_since(began).unwrap();
+            assert!(took < Duration::from_secs(30), "it holds its socket still");
+            tokio::task::yield_now().await;
+        }
+        drop(stalled);
+    });
+}
+
+#[test]
 fn one_client_too_many_is_told_so_in_words_that_it_hears() {
     let config = Config { streams_per_client_max: NZUsize!(2), ..config() };
     serve(config, NZU64!(65_536), |served| async move {
