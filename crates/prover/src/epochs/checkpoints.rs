@@ -82,6 +82,12 @@ impl Checkpoints {
             .collect()
     }
 
+    /// Removes the failed checkpoints of `epoch`, and returns them: proving them may begin anew.
+    pub fn take_failed(&mut self, epoch: u64) -> Vec<Entry> {
+        let slots = self.geometry.first_slot(epoch)..=self.geometry.last_slot(epoch);
+        self.entries.extract_if(slots, |_, entry| entry.failed).map(|(_, entry)| entry).collect()
+    }
+
     /// Removes every checkpoint of `epoch` and of those before it.
     pub fn reap(&mut self, epoch: u64) -> Vec<Entry> {
         let last = self.geometry.last_slot(epoch);

@@ -325,6 +325,15 @@ impl Sessions {
         Ok((id, Some(Action::Start(id))))
     }
 
+    /// Forgets sessions of `epoch` that failed, so that they may begin anew. How many those were.
+    pub fn forget_failed(&mut self, epoch: u64) -> usize {
+        let before = self.sessions.len();
+        self.sessions.retain(|_, session| {
+            session.spec.epoch != epoch || session.state != SessionState::Failed
+        });
+        before - self.sessions.len()
+    }
+
     /// Stops: everything that is not over is cancelled, and nothing begins any more.
     pub fn stop(&mut self) -> Vec<Action> {
         self.stopped = true;

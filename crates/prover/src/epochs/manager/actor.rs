@@ -313,6 +313,10 @@ where
                 let started = self.begin_session(epoch).await;
                 return answered(answer, started);
             }
+            Message::Retry(epoch, answer) => {
+                let retried = self.retry(epoch).await;
+                return answered(answer, retried);
+            }
             Message::Status(answer) => drop(answer.send(self.status())),
         }
         Ok(())

@@ -60,6 +60,7 @@ pub(super) enum Message {
     Prune(u64, Answer<()>),
     Expire(u64, Answer<()>),
     Start(u64, Answer<SessionId>),
+    Retry(u64, Answer<usize>),
     Status(oneshot::Sender<Status>),
     Report(Report),
     Offer { prover: usize, offer: Result<Offer, Failure> },
@@ -72,6 +73,7 @@ impl Message {
                 answer.is_closed()
             }
             Self::Start(_, answer) => answer.is_closed(),
+            Self::Retry(_, answer) => answer.is_closed(),
             Self::Status(answer) => answer.is_closed(),
             Self::Proven(_) | Self::Report(_) | Self::Offer { .. } => false,
         }
@@ -161,6 +163,19 @@ impl Mailbox {
     /// As [`Mailbox::checkpointed`].
     pub async fn start(&self, epoch: u64) -> Result<SessionId, Fault> {
         self.request(|answer| Message::Start(epoch, answer)).await
+    }
+
+    /// Proves again what failed of `epoch`, checkpoints and sessions, as if it had never failed. How many those were.
+    ///
+    /// # Errors
+    ///
+    /// A read of the chain, or the disk, failed; a manager that has stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Mailbox::checkpointed`].
+    pub async fn retry(&self, epoch: u64) -> Result<usize, Fault> {
+        self.request(|answer| Message::Retry(epoch, answer)).await
     }
 
     /// Where it stands; `None` once it has stopped.

@@ -1,7 +1,9 @@
 //! What others ask of the manager, and what it asks of provers.
 
 use super::{
-    super::{Chain, Content, PostMortem, Publisher, RangeProgram, SessionId, Trigger},
+    super::{
+        Chain, Content, Entry, Light, PostMortem, Publisher, RangeProgram, SessionId, Trigger,
+    },
     actor::Manager,
     core::{Core, Taker, fault},
     ingress::{Answer, Message},
@@ -69,6 +71,25 @@ where
             self.core.kept.sweep(floor).await;
         }
         Ok(())
+    }
+
+    /// Proves again what failed of `epoch`. How many checkpoints and sessions those were.
+    pub(super) async fn retry(&mut self, epoch: u64) -> Result<usize, Fault> {
+        let view = self.core.view(&self.timely(), [epoch]).await?;
+        let failed = self.core.checkpoints.take_failed(epoch);
+        let content = |entry: &Entry| {
+            let registered = self.core.contents.get(&entry.instance)?;
+            let light = Light { number: entry.id.number, slot: entry.id.slot };
+            Some((light, registered.content.clone()))
+        };
+        let contents: Vec<_> = failed.iter().filter_map(content).collect();
+        self.core.dropped(&failed);
+        for (light, content) in contents {
+            self.core.register(light, content).await?;
+        }
+        let sessions = self.core.sessions.forget_failed(epoch);
+        self.core.reconcile(&Trigger::Checkpoint(epoch), &view).await.map_err(fault)?;
+        Ok(failed.len() + sessions)
     }
 
     pub(super) async fn begin_session(&mut self, epoch: u64) -> Result<SessionId, Fault> {

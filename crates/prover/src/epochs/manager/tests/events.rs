@@ -283,3 +283,42 @@ fn thin_events_reach_the_manager_and_are_acknowledged_once_it_has_taken_them() {
         running.stop().await;
     });
 }
+
+/// PS-67 of sessions: the metrics are those of the status.
+#[test]
+fn the_metrics_are_those_of_the_status() {
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, 5);
+        rollup.set(|state| state.unavailable = usize::MAX);
+        let prover = Scripted::new(&context, "prover", 2, |key, _| match key.height() {
+            10 => Fate::Sits,
+            _ => Fate::Proves(secs(3)),
+        });
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        running.mailbox.checkpointed(5).await.unwrap();
+        for _ in 0..6 {
+            running.sleep(3).await;
+            let status = running.status().await;
+            context.sleep(Duration::from_millis(1)).await;
+            let text = commonware_runtime::Metrics::encode(&running.context);
+            let value = |name: &str| -> usize {
+                let line = text.lines().find(|line| line.starts_with(name));
+                let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+                line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as usize
+            };
+            let live = status.sessions.iter().filter(|of| !of.state.is_terminal()).count();
+            for (name, expected) in [
+                ("manager_cursor ", status.cursor as usize),
+                ("manager_checkpoints ", status.checkpoints),
+                ("manager_live_sessions ", live),
+                ("manager_running ", status.running),
+                ("manager_waiting ", status.waiting),
+                ("manager_unpublished ", status.unpublished),
+            ] {
+                assert_eq!(value(name), expected, "{name}");
+            }
+            assert_eq!(value("manager_events_total{kind=\"taken\"}"), 5);
+        }
+        running.stop().await;
+    });
+}

@@ -226,3 +226,35 @@ fn what_somebody_asked_for_is_proven_after_a_restart_too() {
         running.stop().await;
     });
 }
+
+/// PS-25 of ranges: an operator has what failed proven again, a checkpoint as well as a session.
+#[test]
+fn what_failed_is_proven_again_when_an_operator_says_so() {
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, 2);
+        let prover = Scripted::new(&context, "prover", 8, |key, _| match key.height() {
+            4 => Fate::Fails(secs(1), unprovable()),
+            _ => Fate::Proves(secs(1)),
+        });
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        running.mailbox.checkpointed(2).await.unwrap();
+        running.until(|status| status.failed == 1).await;
+        assert_eq!(running.mailbox.retry(7).await, Ok(0));
+        // The checkpoint is well from now on, and the whole is not.
+        prover.script(|key, _| match key.blocks() {
+            4 => Fate::Fails(secs(1), unprovable()),
+            _ => Fate::Proves(secs(1)),
+        });
+        assert_eq!(running.mailbox.retry(0).await, Ok(1));
+        running
+            .until(|status| status.sessions.iter().any(|of| of.state == SessionState::Failed))
+            .await;
+        assert_eq!(running.status().await.failed, 0);
+        prover.script(|_, _| Fate::Proves(secs(1)));
+        let asked = prover.submitted().len();
+        assert_eq!(running.mailbox.retry(0).await, Ok(1));
+        running.lands(&[(1, 4)]).await;
+        assert_eq!(ranges(&prover)[asked..], [(1, 4)], "what was proven is not made again");
+        running.stop().await;
+    });
+}
