@@ -73,6 +73,8 @@ struct Truth {
     records: RefCell<Vec<Record>>,
     /// How far the first reader is.
     first: Cell<u64>,
+    /// Readers that have begun to stall.
+    stalled: Cell<usize>,
     /// Nothing more happens.
     over: Cell<bool>,
     /// The first part has happened.
@@ -131,7 +133,8 @@ impl Reader<'_> {
             assert_eq!(answer.status, 200, "{}", answer.head);
             let lives = kind.lives.map_or(u64::MAX, |lives| dice.random_range(1..=lives));
             for line in 0..lives {
-                while kind.stalls && line == 3 && !truth.half.get() {
+                if kind.stalls && line == 3 && !truth.half.get() {
+                    truth.stalled.set(truth.stalled.get() + 1);
                     truth.news.notified().await;
                 }
                 let Some(said) = answer.said().await else { break };
@@ -272,7 +275,10 @@ async fn happen(served: &mut Served, mut dice: StdRng, truth: &Truth) {
             truth.half.set(true);
             truth.news.notify_waiters();
         }
-        while truth.first.get() + 100 < truth.records.borrow().len() as u64 {
+        let stall = if step == 20 { KINDS.iter().filter(|kind| kind.stalls).count() } else { 0 };
+        while truth.stalled.get() < stall
+            || truth.first.get() + 100 < truth.records.borrow().len() as u64
+        {
             tokio::task::yield_now().await;
         }
     }

@@ -395,9 +395,8 @@ fn a_client_that_takes_nothing_is_cut_and_its_place_is_free() {
             served.address
         );
         let stalled = super::client::connect(served.address, &head, 1_024).await;
-        let streams = async || {
-            get(served.address, "/v1/status", "").await.json().await["streams"].as_u64()
-        };
+        let streams =
+            async || get(served.address, "/v1/status", "").await.json().await["streams"].as_u64();
         let began = served.context.current();
         while streams().await != Some(0) {
             let took = served.context.current().duration_since(began).unwrap();
