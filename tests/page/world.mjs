@@ -2,6 +2,7 @@
 // `tidewatch` that follows and serves it, each of which can be killed and started again.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -77,9 +78,15 @@ export class Anvil {
   }
 
   async call(method, ...params) {
-    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
-    const answer = await fetch(this.url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
-    const { result, error } = await answer.json()
+    // A connection for each call: one that is kept may be closed by the node while the next call is written.
+    const headers = { 'content-type': 'application/json' }
+    const text = await new Promise((done, failed) => {
+      const asked = request(this.url, { method: 'POST', headers, agent: false }, async (answer) => {
+        done((await answer.setEncoding('utf8').toArray()).join(''))
+      })
+      asked.on('error', failed).end(JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }))
+    })
+    const { result, error } = JSON.parse(text)
     if (error) throw new Error(`${method}: ${error.message}`)
     return result
   }
