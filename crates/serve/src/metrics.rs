@@ -7,7 +7,7 @@ use commonware_runtime::{
         Counter, EncodeLabelSet, Gauge, GaugeExt as _, MetricsExt as _, Registered, raw,
     },
 };
-use tidewatch_core::json::Reason;
+use tidewatch_core::json::{Reason, Resumes};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Sent {
@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     streams: Gauge,
     opened: Counter,
     sent: Registered<raw::Family<Sent, raw::Counter>>,
+    /// How streams and pages went on from where they were asked for.
+    resumes: Registered<raw::Family<Why, raw::Counter>>,
     ended: Registered<raw::Family<Ended, raw::Counter>>,
     refused: Registered<raw::Family<Why, raw::Counter>>,
     ready: Gauge,
@@ -47,6 +49,7 @@ impl Metrics {
             streams: context.gauge("streams", "Streams that are open"),
             opened: context.counter("streams_opened", "Streams that were opened"),
             sent: context.family("events_sent", "Lines handed to sockets, by transport and kind"),
+            resumes: context.family("resumes", "Positions that were asked for, by what followed"),
             ended: context
                 .family("streams_ended", "Streams that the server ended, by transport and reason"),
             refused: context.family("refused", "Requests that were refused, by reason"),
@@ -56,6 +59,18 @@ impl Metrics {
 
     pub(crate) fn opened(&self) {
         self.opened.inc();
+    }
+
+    /// A position was asked for, and is gone on from `how`.
+    pub(crate) fn resumed(&self, how: Resumes) {
+        let why = match how {
+            Resumes::Start => "start",
+            Resumes::Exact => "exact",
+            Resumes::Forked { .. } => "forked",
+            Resumes::Ahead => "ahead",
+            Resumes::Reset => "reset",
+        };
+        self.resumes.get_or_create(&Why { why }).inc();
     }
 
     pub(crate) fn sent(&self, transport: Transport, kind: &'static str, count: u64) {

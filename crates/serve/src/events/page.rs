@@ -48,6 +48,7 @@ pub(crate) async fn page<L: Served>(
     opened: Opened,
 ) -> Result<Page, Problem> {
     let mut beats = shared.tail.watch();
+    shared.metrics.resumed(opened.how);
     let (resume, until) = (opened.how, context.current() + ask.wait);
     let mut reader = Reader::new(shared.clone(), opened, ask);
     let mut left = ask.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);

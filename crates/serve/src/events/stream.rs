@@ -13,7 +13,7 @@ use crate::{
     gate::Slot,
     served::Served,
     shared::Shared,
-    tail::Beat,
+    tail::{Beat, Entry},
 };
 use bytes::{Bytes, BytesMut};
 use commonware_macros::select;
@@ -137,6 +137,7 @@ impl<E: Clock, L: Served> Following<E, L> {
     }
 
     fn hello(&self, opened: &Opened) -> Bytes {
+        self.shared.metrics.resumed(opened.how);
         let Shared { chain_info, ladder, heads, config, .. } = &*self.shared;
         let hello = self.sent(&Control::Hello(Hello {
             protocol: 1,
@@ -242,8 +243,9 @@ impl<E: Clock, L: Served> Following<E, L> {
             Ok(Step::Lagged(lagged)) => self.sent(&Control::Lagged(lagged)),
             Ok(Step::Events(entries)) => {
                 self.left -= entries.len() as u64;
-                for entry in &entries {
-                    self.shared.metrics.sent(self.transport, entry.record.event.name(), 1);
+                for of_one_kind in entries.chunk_by(|a, b| name(a) == name(b)) {
+                    let count = of_one_kind.len() as u64;
+                    self.shared.metrics.sent(self.transport, name(&of_one_kind[0]), count);
                 }
                 let sent = join(entries.iter().map(|entry| entry.frame.sent(self.transport)));
                 if sent.is_empty() && reader.passed_over() >= PASSED_OVER {
@@ -266,6 +268,10 @@ impl<E: Clock, L: Served> Following<E, L> {
         self.phase = Phase::Reads(reader);
         Some(piece)
     }
+}
+
+fn name(entry: &Entry) -> &'static str {
+    entry.record.event.name()
 }
 
 fn millis(duration: Duration) -> u64 {

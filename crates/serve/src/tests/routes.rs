@@ -127,11 +127,11 @@ fn the_status_resumes_and_faults_are_shown() {
         served.moved(State::CatchingUp);
         assert_eq!(get(served.address, "/health", "").await.status, 206);
         assert_eq!(get(served.address, "/health?syncing_status=200", "").await.status, 200);
+        json_of(&served, &format!("/v1/events?cursor={newest}")).await;
         let metrics = get(served.address, "/metrics", "").await.text().await;
-        assert!(
-            metrics.contains("serve_ready 0") && metrics.contains("serve_streams 0"),
-            "{metrics}"
-        );
+        for shown in ["serve_ready 0", "serve_streams 0", "serve_resumes_total{why=\"exact\"} 1"] {
+            assert!(metrics.contains(shown), "no {shown}: {metrics}");
+        }
     });
 }
 
