@@ -3,6 +3,7 @@
 
 pub(crate) mod crashes;
 mod events;
+mod follower;
 mod publishing;
 mod sessions;
 pub(crate) mod worlds;
@@ -149,6 +150,10 @@ impl State {
         };
         self.checkpoints.iter().find(has).filter(|_| height > 0)
     }
+
+    fn block(&self, height: u64) -> Option<&NewBlock> {
+        self.at(height)?.blocks.iter().find(|block| block.block.height.get() == height)
+    }
 }
 
 impl Chain for Rollup {
@@ -219,10 +224,8 @@ impl Publisher for Rollup {
     async fn submit(&self, candidate: &Candidate, proof: Bytes) -> Result<bool, Fault> {
         let (takes, after) = self.get(|state| (state.takes, state.after));
         let (parent, last) = self.get(|state| {
-            let first = state.at(candidate.first).unwrap();
-            let inside = (candidate.first + 1) % 2;
-            let parent = first.blocks[inside as usize].parent;
-            (parent, state.at(candidate.last).unwrap().blocks[1].block)
+            let block = |height| state.block(height).unwrap();
+            (block(candidate.first).parent, block(candidate.last).block)
         });
         assert_eq!(proof, scripted::proof(PROGRAM, parent, last), "what is published verifies");
         {
@@ -232,10 +235,8 @@ impl Publisher for Rollup {
             state.submitted.push(*candidate);
         }
         self.1.sleep(after).await;
-        let on_chain = |state: &State| {
-            let at = state.at(candidate.last);
-            at.is_some_and(|content| content.blocks[1].block == last)
-        };
+        let on_chain =
+            |state: &State| state.block(candidate.last).is_some_and(|block| block.block == last);
         if !self.get(on_chain) {
             return Ok(false);
         }
