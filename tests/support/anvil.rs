@@ -257,6 +257,8 @@ async fn spawn(
     command.args(["--chain-id".into(), chain.to_string()]);
     command.args(["--no-mining", "--preserve-historical-states", "--accounts", "0"]);
     command.arg("--state").arg(state(directory)).arg("--cache-path").arg(directory);
+    // What it keeps of old states below the home directory outlives a node that was killed.
+    command.env("HOME", directory);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = command.spawn().expect("there is a shell");
     let output = process.stdout.take().expect("it is piped");
