@@ -8,7 +8,7 @@
 //!  time ──▶ Expiry ──expired epochs──▶ Checkpoints                     proven tip ┘
 //! ```
 //!
-//! Everything here but two actors and the walk's reads is a decision over values: the [manager](manager) carries them
+//! Everything here but two actors and the walk's reads is a decision over values: the [`manager`] carries them
 //! out, the ticker sweeps. An epoch is so many slots; a proof of it counts until [`Geometry::deadline`].
 //!
 //! | part | rule |
