@@ -96,3 +96,61 @@ impl Fold {
         self.start = last.watermarks;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commonware_utils::NZUsize;
+    use futures::executor::block_on;
+    use tidewatch_core::{Change, EventLog as _, LocalView as _, Tier};
+    use tidewatch_sim::scripted::chain::{Chain, TestBlock};
+    use tidewatch_store::Memory;
+
+    /// Ten blocks, each with its tip, of which the third below is final; then two of them are pruned.
+    fn records(chain: &Chain) -> Vec<Record> {
+        let (mut view, log) = Memory::new::<TestBlock>(chain.chain_info());
+        let up = |tier, height| {
+            let tip = chain.at(height).into();
+            Change::Advanced { tier, tip, proof: None }
+        };
+        for height in 1..=10 {
+            let mut changes =
+                vec![Change::Blocks(chain.range(height, height)), up(Tier::Proposed, height)];
+            changes.extend((height > 3).then(|| up(Tier::Finalized, height - 3)));
+            block_on(view.commit(changes)).unwrap();
+        }
+        let tips = log.watermarks().unwrap().tips.with(Tier::Proposed, chain.at(8));
+        block_on(view.commit(vec![Change::Pruned { to: chain.at(8), tips }])).unwrap();
+        block_on(log.read(0, NZUsize!(1_000))).unwrap()
+    }
+
+    #[test]
+    fn what_is_folded_leads_to_the_same_place_with_every_prune_and_breaks_no_ladder_on_the_way() {
+        let chain = Chain::new('a', 10);
+        let all = records(&chain);
+        for (from, to) in
+            (0..all.len()).flat_map(|from| (from..=all.len()).map(move |to| (from, to)))
+        {
+            let before = from.checked_sub(1).map_or_else(Watermarks::none, |at| all[at].watermarks);
+            let mut fold = Fold::new(Ladder::Certified, &chain.chain_info().id, before);
+            all[from..to].iter().cloned().for_each(|record| fold.push(record));
+            let Folded { records, skipped, then } = fold.finish();
+            let left = skipped.blocks + skipped.advanced + skipped.regressed;
+            assert_eq!(records.len() as u64 + left, (to - from) as u64, "{from}..{to}");
+            let prunes = |records: &[Record]| {
+                records.iter().filter(|record| record.event.name() == "pruned").count()
+            };
+            assert_eq!(prunes(&records), prunes(&all[from..to]));
+            let mut stands = before;
+            for record in &records {
+                stands.apply(&record.event);
+                assert_eq!(stands.tips.check(Ladder::Certified), Ok(()), "{from}..{to}");
+                assert!(record.cursor.stands_at(&stands), "{from}..{to}: {}", record.event);
+            }
+            let end = all[from..to].last().map(|record| (record.cursor.clone(), record.watermarks));
+            let stood = then.as_ref().map_or(before, |(_, watermarks)| *watermarks);
+            assert!(stands.tips.same_blocks(&stood.tips) && stands.delivered == stood.delivered);
+            assert_eq!(then, end);
+        }
+    }
+}
