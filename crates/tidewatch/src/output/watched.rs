@@ -2,8 +2,8 @@
 //! line for every change.
 
 use super::{Printer, human::number_of};
-use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
-use std::{fmt::Write as _, io::IsTerminal as _};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
 use tidewatch_client::{Bookmark, Hello, Message, State, Tier};
 
 /// Blocks that a track has room for.
@@ -29,8 +29,9 @@ struct Said {
 pub(crate) struct Watched {
     server: String,
     printer: Printer,
-    /// The title, and a line for each tier; none where there is no terminal.
-    lines: Option<[ProgressBar; 5]>,
+    /// The title, and a line for each tier; none where there is no terminal. They are drawn as one, so that they
+    /// are of one moment.
+    lines: Option<ProgressBar>,
     said: Said,
     last: String,
 }
@@ -38,13 +39,12 @@ pub(crate) struct Watched {
 impl Watched {
     pub(crate) fn new(printer: Printer, server: &str) -> Self {
         let lines = std::io::stderr().is_terminal().then(|| {
-            let all = MultiProgress::new();
-            std::array::from_fn(|_| {
-                let line = all.add(ProgressBar::new(0));
-                let style = ProgressStyle::with_template("{msg}");
-                line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-                line
-            })
+            let style = ProgressStyle::with_template("{msg}");
+            let lines = ProgressBar::new(0);
+            lines.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            // What came in a burst is drawn at the latest then.
+            lines.enable_steady_tick(Duration::from_millis(250));
+            lines
         });
         let (said, last) = (Said::default(), String::new());
         Self { server: server.into(), printer, lines, said, last }
@@ -72,12 +72,13 @@ impl Watched {
         match &self.lines {
             Some(lines) => {
                 if let Some(news) = news {
-                    lines[0].println(news);
+                    lines.println(news);
                 }
-                lines[0].set_message(title(&self.said, &self.server));
-                for (line, (tier, mark)) in lines[1..].iter().zip(TIERS) {
-                    line.set_message(tier_line(state, tier, mark));
+                let mut shown = title(&self.said, &self.server);
+                for (tier, mark) in TIERS {
+                    let _ = write!(shown, "\n{}", tier_line(state, tier, mark)); // A String takes everything.
                 }
+                lines.set_message(shown);
             }
             None => {
                 let line = summary(&self.said, state);
