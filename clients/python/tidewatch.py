@@ -134,6 +134,8 @@ class Client:
             self._fold.begin(message)
             if self._cursor is None:
                 self._moved(message["cursor"])
+        elif kind == "lagged":
+            self._fold.bridged = True
         elif kind == "reset":
             if self.reset is None:
                 raise Unresumable(message)
@@ -193,7 +195,7 @@ class _Fold:
                 ours, theirs = (_block(tips[tier]) for tips in (self.state.tips, hello["tips"]))
                 _check(ours == theirs, f"{tier} at the cursor is another one")
         self.state = State(hello["block"], dict(hello["tips"]))
-        self.known, self.bridged = True, hello["resume"] == "forked"
+        self.known, self.bridged = True, hello["resume"] in ("forked", "ahead")
 
     def apply(self, event: Any) -> None:
         block, tips = self.state.block, self.state.tips

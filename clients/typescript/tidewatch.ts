@@ -77,6 +77,8 @@ export async function follow(url: string, options: Options): Promise<void> {
           case 'goodbye':
             options.control?.(event)
             throw new Lost(`the server ends the stream: ${event.reason}`, event.reason === 'reset' ? 0 : event.retry_ms)
+          case 'lagged': fold.bridged = true
+            break
           case 'blocks': case 'advanced': case 'regressed': case 'pruned':
             fold.apply(event)
             await options.event(event, fold.state)
@@ -149,7 +151,8 @@ async function refusal(answer: Response): Promise<Error> {
 class Fold {
   state: State = { block: null, tips: { proposed: null, checkpointed: null, proven: null, finalized: null } }
   private known = false
-  private bridged = false
+  /** The next blocks may begin where the log of another history does. */
+  bridged = false
   constructor(private readonly whole: boolean) {}
 
   begin({ block, tips, resume }: Hello) {
@@ -159,7 +162,7 @@ class Fold {
     }
     this.state = { block, tips: { ...tips } }
     this.known = true
-    this.bridged = resume === 'forked'
+    this.bridged = resume === 'forked' || resume === 'ahead'
   }
 
   apply(event: TideEvent) {

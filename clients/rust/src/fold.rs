@@ -78,6 +78,10 @@ impl Fold {
                 self.state = State { block: head, tips: pruned.tips.clone() };
                 Ok(())
             }
+            Message::Lagged(_) => {
+                self.bridged = true;
+                Ok(())
+            }
             Message::Advanced(moved) => self.moved(moved, true),
             Message::Regressed(moved) => self.moved(moved, false),
             _ => Ok(()),
@@ -95,7 +99,7 @@ impl Fold {
         }
         self.state = State { block: hello.block.clone(), tips: hello.tips.clone() };
         self.known = true;
-        self.bridged = hello.resume == Resume::Forked;
+        self.bridged = matches!(hello.resume, Resume::Forked | Resume::Ahead);
         Ok(())
     }
 

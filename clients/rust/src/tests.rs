@@ -33,6 +33,10 @@ fn pruned(to: u64, depth: u64, finalized: u64) -> Value {
     json!({ "event": "pruned", "to": block(to), "depth": depth, "tips": tips(to, finalized), "cursor": "p" })
 }
 
+fn lagged() -> Value {
+    json!({ "event": "lagged", "from": 1, "to": 2, "skipped": null, "cursor": "l" })
+}
+
 /// Where `messages` lead, or why they break the law.
 fn folded(whole: bool, messages: &[Value]) -> Result<(u64, u64), String> {
     let mut fold = Fold::new(whole);
@@ -79,6 +83,12 @@ fn events_lead_where_the_server_says_or_the_law_is_broken() {
         // Another history may begin higher; one reset is a new start.
         (vec![start(), hello("forked", 10, 5), pruned(6, 2, 5), blocks(9, 9)], Ok((9, 5))),
         (vec![start(), hello("reset", 3, 1)], Ok((3, 1))),
+        // What leads over events that are no longer kept may do so too, and what comes after that may not.
+        (vec![start(), lagged(), pruned(6, 2, 5), blocks(9, 9)], Ok((9, 5))),
+        (
+            vec![start(), lagged(), blocks(13, 14), blocks(16, 16)],
+            Err("block 16 comes where 15 has to"),
+        ),
     ];
     for (messages, wanted) in table {
         let got = folded(true, &messages);
