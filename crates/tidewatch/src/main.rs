@@ -14,9 +14,21 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             output::report(&problem);
-            problem.exit_code()
+            ExitCode::from(problem.code())
         }
     }
+}
+
+/// Ends the process where the runtime would wait for a proof that is being made, with which nothing is lost.
+fn leave(outcome: Outcome<()>) -> ! {
+    let code = outcome.map_or_else(
+        |problem| {
+            output::report(&problem);
+            problem.code()
+        },
+        |()| 0,
+    );
+    std::process::exit(code.into())
 }
 
 /// What the command's parts use of each other.

@@ -60,9 +60,14 @@ pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
         let audience = Audience::new(printer, json, options.until, tier);
         audience.bar().into_iter().for_each(logs::beside);
         // The data directory is locked until everything has stopped.
-        Run { context, options, wanted, proving, serving, audience, stop }
-            .target(target, &data)
-            .await
+        let proves = proving.is_some();
+        let run = Run { context, options, wanted, proving, serving, audience, stop };
+        let outcome = run.target(target, &data).await;
+        if proves {
+            drop(data);
+            crate::leave(outcome);
+        }
+        outcome
     })
 }
 

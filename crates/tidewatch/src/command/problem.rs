@@ -4,7 +4,6 @@ use std::{
     fmt,
     io::{Error as SystemError, ErrorKind},
     path::Path,
-    process::ExitCode,
 };
 use tidewatch_core::{Fault, FaultKind, Severity};
 use tidewatch_store::Error as StoreError;
@@ -87,8 +86,9 @@ impl Problem {
         self
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code)
+    /// The exit code.
+    pub(crate) const fn code(&self) -> u8 {
+        self.code
     }
 }
 

@@ -85,12 +85,14 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
         let limits = Limits { inputs_max: INPUTS_MAX, ..Limits::default() };
         let worker = Worker { prover: Arc::new(kept), program, limits, token };
         let (_stopper, stopping) = Stopper::new();
-        select! {
+        let outcome = select! {
             () = stop.asked() => Ok(()),
             served = serve(listener, worker, stopping) => {
                 Err(Problem::failure(format!("cannot serve at {address}: {served:?}")))
             },
-        }
+        };
+        drop(data);
+        crate::leave(outcome)
     })
 }
 
