@@ -162,6 +162,17 @@ for (const client of [new TypeScript(), new Python(), new Watch()]) {
     await run.stop()
   }, processes)
 
+  if (!(client instanceof Watch)) {
+    await test(`${client.name}: silence is a lost connection`, async () => {
+      const quiet = { events: [], control: [], lost: 0, cursor: null, state: null }
+      run = client.start(server.url, quiet, { silentMs: 400 })
+      const hellos = () => quiet.control.filter((control) => control.event === 'hello')
+      await until('it connected twice', () => quiet.lost > 0 && hellos().length > 1)
+      check(hellos().at(-1).resume === 'exact', `it resumed ${hellos().at(-1).resume}`)
+      await run.stop()
+    }, processes)
+  }
+
   await server.end()
   await anvil.process.kill()
 }
