@@ -88,7 +88,8 @@ struct Shared<E: Context> {
     observer: Arc<dyn Observe>,
 }
 
-/// A prover whose finished proofs are on disk: see the [module](self).
+/// A prover whose finished proofs are on disk until they are released, whether somebody waits for them or not. After a
+/// restart they are there under the same handles; jobs that were running are lost, and said to be.
 pub struct Kept<E: Context> {
     context: Mutex<E>,
     shared: Arc<Shared<E>>,
