@@ -25,7 +25,7 @@ pub struct Config {
     pub opens_burst: NonZeroUsize,
     /// Longest time between two lines of a stream.
     pub heartbeat: Duration,
-    /// Time for the head of a request.
+    /// Time for the head of a request, and for its body.
     pub ask: Duration,
     /// Time in which a client has to take what was sent: its connection is cut after it.
     pub stall: Duration,

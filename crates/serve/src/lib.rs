@@ -37,7 +37,7 @@
 //! | new streams of one client | [`Config::opens_per_second`] |
 //! | connections | 256 more than streams |
 //! | time for the head of a request | [`Config::ask`] |
-//! | body of a request | 64 KiB |
+//! | body of a request | 64 KiB, within [`Config::ask`] |
 //! | a page | 1,000 events, 1 MiB, a wait of 30 s |
 //! | memory of a stream | its position, and 16 KiB of buffers of its connection |
 //!

@@ -43,6 +43,8 @@ codes! {
     OffChain = "off_chain", CONFLICT, "The block is not on this chain";
     Trimmed = "trimmed", GONE, "The block is no longer held";
     AboveTip = "above_tip", NOT_FOUND, "The block was not delivered yet";
+    TimedOut = "timed_out", REQUEST_TIMEOUT, "The request did not come in time";
+    Oversized = "oversized", PAYLOAD_TOO_LARGE, "The request is too long";
     TooMany = "too_many_streams", TOO_MANY_REQUESTS, "Too many streams of one client";
     Full = "full", SERVICE_UNAVAILABLE, "Too many streams at once";
     ForeignHost = "foreign_host", MISDIRECTED_REQUEST, "The server does not have this name";

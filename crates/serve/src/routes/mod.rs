@@ -23,13 +23,16 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
+    body::{Body, HttpBody as _, to_bytes},
+    extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use commonware_macros::select;
 use commonware_runtime::{Clock, Metrics};
-use http::{HeaderName, HeaderValue, header};
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, header};
 use std::sync::Arc;
 
 /// Longest body of a request, in bytes.
@@ -84,7 +87,6 @@ pub(crate) fn router<E: Clock + Metrics, L: Served>(
         .route("/readyz", get(health::ready::<E, L>))
         .route("/health", get(health::health::<E, L>))
         .fallback(|| async { Problem::new(Code::NotFound, "there is nothing at this path") })
-        .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn_with_state(app.clone(), checked::<E, L>))
         .with_state(app)
 }
@@ -100,9 +102,34 @@ async fn authorized<E: Clock, L: Served>(
     request: Request,
     next: Next,
 ) -> Response {
-    match guard::authorized(&app.shared.config, request.headers()) {
-        Ok(()) => next.run(request).await,
+    let request = match guard::authorized(&app.shared.config, request.headers()) {
+        Ok(()) => whole(&app, request).await,
+        Err(problem) => Err(problem),
+    };
+    match request {
+        Ok(request) => next.run(request).await,
         Err(problem) => refused(&app.shared, problem),
+    }
+}
+
+/// `request` with its body, which has as long to come as the head had. A client that begins one and goes quiet
+/// would hold its connection for ever.
+async fn whole<E: Clock, L>(app: &App<E, L>, request: Request) -> Result<Request, Problem> {
+    if !matches!(*request.method(), Method::POST | Method::PUT) {
+        return Ok(request);
+    }
+    let (head, body) = request.into_parts();
+    let oversized = Problem::new(Code::Oversized, format!("a body has at most {BODY_MAX} bytes"));
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(oversized);
+    }
+    let limit = app.context.sleep(app.shared.config.ask).boxed();
+    select! {
+        read = to_bytes(body, BODY_MAX) => match read {
+            Ok(bytes) => Ok(Request::from_parts(head, Body::from(bytes))),
+            Err(_) => Err(oversized),
+        },
+        () = limit => Err(Problem::new(Code::TimedOut, "the body did not come in time")),
     }
 }
 

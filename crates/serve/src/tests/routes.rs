@@ -171,6 +171,23 @@ fn a_position_is_kept_for_those_who_show_the_token() {
 }
 
 #[test]
+fn a_request_that_goes_quiet_or_never_ends_is_refused() {
+    let ask = std::time::Duration::from_millis(100);
+    serve(Config { ask, ..config() }, NZU64!(65_536), |served| async move {
+        let post = |length: usize, body: &str| {
+            let address = served.address;
+            let head =
+                format!("POST /rpc HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n");
+            send(address, format!("{head}\r\n{body}"))
+        };
+        let answer = post(100, "{").await;
+        assert_eq!((answer.status, &answer.json().await["code"]), (408, &json!("timed_out")));
+        let answer = post(70_000, "").await;
+        assert_eq!((answer.status, &answer.json().await["code"]), (413, &json!("oversized")));
+    });
+}
+
+#[test]
 fn nobody_writes_where_there_is_no_token_and_no_page_of_another_name_reads() {
     serve(config(), NZU64!(65_536), |served| async move {
         let request =
