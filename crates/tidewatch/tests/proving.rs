@@ -366,6 +366,25 @@ fn the_devnet_is_proven_block_by_block() {
     println!("two blocks of the devnet were proven in {:.1?}", began.elapsed());
 }
 
+/// The first proof makes the keys too, and takes longer than that.
+#[test]
+fn a_signal_ends_a_worker_that_makes_a_proof_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let (data, address) = (data.path().to_str().unwrap(), free_address());
+    let worker = Command::new(&["prover-worker", "--listen", &address, "--data-dir", data]);
+    let worker = worker.start();
+    worker.line_with("proving at");
+    let prove = Command::new(&["prove", "--prover", &format!("http://{address}")]).start();
+    worker.line_with("proving 1");
+    let began = Instant::now();
+    signal(&worker, "TERM");
+    let output = worker.end(LIMIT);
+    assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    signal(&prove, "TERM");
+    assert_eq!(prove.end(LIMIT).code, Some(0));
+}
+
 #[test]
 fn killed_at_random_proven_never_steps_back_and_no_finished_proof_is_made_again() {
     killed(1, 11);
