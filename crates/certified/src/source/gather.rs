@@ -42,20 +42,6 @@ struct Gap {
     len: usize,
 }
 
-/// What the walks of a range have cost together.
-#[derive(Default)]
-struct Spent {
-    bytes: AtomicUsize,
-    /// Whether its time is up.
-    time: AtomicBool,
-}
-
-impl Spent {
-    fn is_enough(&self, bytes_max: usize) -> bool {
-        self.time.load(Ordering::Relaxed) || self.bytes.load(Ordering::Relaxed) >= bytes_max
-    }
-}
-
 /// What was sent for one stretch, from its lowest height on.
 struct Stretch<B> {
     slots: Vec<Option<B>>,
@@ -87,10 +73,12 @@ where
         let config = &self.config;
         let clock = &*self.requests.clock;
         let enough = AtomicBool::new(false);
-        let time_is_up = clock.sleep(config.range_time_max);
-        pin_mut!(time_is_up);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
         let len = stretch(count);
+        // Walking down the stretches takes as many times as long.
+        let time_is_up =
+            clock.sleep(config.range_time_max / u32::try_from(len).unwrap_or(u32::MAX));
+        pin_mut!(time_is_up);
         let stretches =
             (0..count).step_by(len).take_while(|_| !enough.load(Ordering::Relaxed)).map(|first| {
                 let from = Height::new(from.get().saturating_add(first as u64));
@@ -107,7 +95,12 @@ where
                     break;
                 }
             };
-            // The others are about as large.
+            // What is in flight is waited for, because dropping it would close its connection; of stretches it is
+            // not taken, for each stands for many blocks.
+            if len > 1 && bytes >= config.range_bytes_max {
+                continue;
+            }
+            // The others of a stretch are about as large.
             bytes = bytes.saturating_add(stretch.size.saturating_mul(stretch.slots.len()));
             refused += stretch.refused;
             for slot in stretch.slots {
@@ -117,7 +110,6 @@ where
             if gap > config.gap_max.get() || refused > config.repairs_max.get() {
                 break;
             }
-            // What is in flight is waited for: dropping it would close its connection.
             if !enough.load(Ordering::Relaxed)
                 && (bytes >= config.range_bytes_max || time_is_up.as_mut().now_or_never().is_some())
             {
@@ -160,8 +152,9 @@ where
     }
 
     /// Asks for the missing blocks by the digests that the blocks above them name: one after the other within a
-    /// gap, gaps at once, the lowest first. The names are claims still; what comes is settled later. False if the
-    /// range has all that it may before it is complete, and may end there: the lowest gap is filled even then.
+    /// gap, gaps at once, the lowest first. The names are claims still; what comes is settled later. False if it
+    /// stopped because far more was sent than was to be expected, where `may_end` says that a range may end lower: the
+    /// lowest gap is filled even then.
     pub(super) async fn fill(
         &self,
         gathered: &mut Gathered<B>,
@@ -172,12 +165,13 @@ where
         if gaps.is_empty() {
             return true;
         }
-        let time_is_up = self.requests.clock.sleep(self.config.range_time_max);
-        pin_mut!(time_is_up);
-        let (from, spent) = (gathered.from, Spent::default());
-        let walks = gaps.into_iter().rev().enumerate().map(|(at, gap)| {
-            self.walk(gap, &spent, (may_end && at > 0).then_some(self.config.range_bytes_max))
-        });
+        let (from, spent) = (gathered.from, AtomicUsize::new(0));
+        let bytes_max = self.config.range_bytes_max.saturating_mul(2);
+        let walks = gaps
+            .into_iter()
+            .rev()
+            .enumerate()
+            .map(|(at, gap)| self.walk(gap, &spent, (may_end && at > 0).then_some(bytes_max)));
         let mut walks = stream::iter(walks).buffer_unordered(self.config.concurrency.get());
         while let Some(blocks) = walks.next().await {
             for block in blocks {
@@ -186,28 +180,25 @@ where
                     *slot = Some(block);
                 }
             }
-            if time_is_up.as_mut().now_or_never().is_some() {
-                spent.time.store(true, Ordering::Relaxed);
-            }
         }
-        !(may_end && spent.is_enough(self.config.range_bytes_max))
+        !may_end || spent.load(Ordering::Relaxed) < bytes_max
     }
 
-    /// Walks down a gap. Ends early where a block cannot be had, which settling finds out about, or where the range
-    /// has all that it may.
+    /// Walks down a gap. Ends early where a block cannot be had, which settling finds out about, or once all walks
+    /// have `spent` too many bytes.
     async fn walk(
         &self,
         Gap { mut name, len }: Gap,
-        spent: &Spent,
+        spent: &AtomicUsize,
         bytes_max: Option<usize>,
     ) -> Vec<B> {
         let mut blocks = Vec::new();
         for _ in 0..len.min(self.config.gap_max.get()) {
-            if bytes_max.is_some_and(|max| spent.is_enough(max)) {
+            if bytes_max.is_some_and(|max| spent.load(Ordering::Relaxed) >= max) {
                 break;
             }
             let Ok(Some((block, size))) = self.named(&name).await else { break };
-            spent.bytes.fetch_add(size, Ordering::Relaxed);
+            spent.fetch_add(size, Ordering::Relaxed);
             let Some(height) = name.height.previous() else { break };
             name = BlockRef::new(height, block.parent());
             blocks.push(block);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     CertificateKind,
-    mocks::{TestBlock, certify_other, honest, round, schemes},
+    mocks::{DATA_MAX, TestBlock, certify_other, honest, round, schemes},
 };
 use bytes::Bytes;
 use commonware_codec::Encode as _;
@@ -436,26 +436,50 @@ fn a_lie_about_a_height_that_is_walked_from_costs_the_repairs_of_its_stretch() {
     });
 }
 
-#[test]
-fn a_deep_range_ends_at_its_budget_too() {
-    run(|context| async move {
-        let chain = Chain::new(8_000);
-        // What is walked is larger than what the heights above were, so the walks have to stop as well.
-        let bytes = Config { range_bytes_max: 60_000, ..Config::default() };
-        let time = Config { range_time_max: Duration::from_millis(100), ..Config::default() };
-        for config in [bytes, time] {
-            let signed = chain.clone();
-            let script = except(honest(&chain, 8_000), move |key| match key {
-                Key::Height(at) if at.get() % 32 == 0 => {
-                    answer(signed.certified(CertificateKind::Finalized, at.get()))
-                }
-                _ => None,
-            });
-            let (source, _, _) = source(&context, config, script);
-            tips(&source).await;
-            let got = blocks(&source, 1, &chain, 8_000).await;
-            assert!((32..4_000).contains(&got.len()), "{}", got.len());
-            assert_eq!(got, chain.blocks[1..=got.len()]);
+/// One range of a deep history whose heights that are walked from are signed. Its length, and the requests.
+async fn deep_range(
+    context: &deterministic::Context,
+    config: Config,
+    large: impl Fn(u64) -> bool,
+) -> (usize, u64) {
+    let data = |height| if large(height) { &[1; DATA_MAX][..] } else { b"" };
+    let chain = (1..=8_000).fold(Chain::new(0), |chain, at| chain.extend(at, data(at)));
+    let signed = chain.clone();
+    let script = except(honest(&chain, 8_000), move |key| match key {
+        Key::Height(at) if at.get() % 32 == 0 => {
+            answer(signed.certified(CertificateKind::Finalized, at.get()))
         }
+        _ => None,
+    });
+    let (source, _, _) = source(context, config, script);
+    tips(&source).await;
+    let before = source.work().requests_total();
+    let got = blocks(&source, 1, &chain, 8_000).await;
+    assert_eq!(got, chain.blocks[1..=got.len()]);
+    (got.len(), source.work().requests_total() - before)
+}
+
+#[test]
+fn a_deep_range_ends_at_its_budget_too_and_asks_for_nothing_that_it_drops() {
+    run(|context| async move {
+        let bytes = Config { range_bytes_max: 60_000, ..Config::default() };
+        let (len, requests) = deep_range(&context, bytes, |_| false).await;
+        assert!((100..1_000).contains(&len), "{len}");
+        assert!(requests <= len as u64 + 64 + 2, "{requests} for {len}");
+        // One wave of stretches takes 32 round trips of 10 ms.
+        let time = Config { range_time_max: Duration::from_millis(200), ..Config::default() };
+        let (len, requests) = deep_range(&context, time, |_| false).await;
+        assert!((64 * 32..=66 * 32).contains(&len), "{len}");
+        assert!(requests <= len as u64 + 2, "{requests} for {len}");
+    });
+}
+
+#[test]
+fn blocks_that_are_larger_than_those_that_they_were_judged_by_end_a_range_early() {
+    run(|context| async move {
+        let bytes = Config { range_bytes_max: 200_000, ..Config::default() };
+        let (len, requests) = deep_range(&context, bytes, |height| height % 32 != 0).await;
+        assert!(len >= 32, "{len}");
+        assert!(requests < 2_000, "{requests}");
     });
 }
