@@ -3,7 +3,8 @@ use crate::alto::transport::{HttpTransport, unframe};
 use alto_types::VrfScheme;
 use bytes::Bytes;
 use commonware_codec::Encode as _;
-use commonware_consensus::types::Height;
+use commonware_consensus::types::{Epoch, Height, Round, View};
+use commonware_cryptography::{Hasher as _, Sha256};
 use futures::channel::oneshot;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
@@ -65,6 +66,20 @@ fn answers_that_are_none_are_refused_with_a_typed_reason() {
             let fault = fetch(address).await.expect_err(case);
             assert_eq!(fault.kind, kind, "{case}: {fault}");
             assert!(fault.detail.len() < 600, "{case}: {fault}");
+        }
+    });
+}
+
+#[test]
+fn what_begins_as_a_page_does_is_a_certificate_of_the_sixtieth_epoch() {
+    run(|context| async move {
+        for view in [1, 33, 104] {
+            let round = Round::new(Epoch::new(60), View::new(view)).encode();
+            let digests = [view; 4].map(|seed| Sha256::hash(&[&seed.to_be_bytes()]).encode());
+            let body = [&round[..], &digests.concat()].concat();
+            assert_eq!(body[0], b'<');
+            let address = answering(&context, answer("200 OK", OCTETS, &body)).await;
+            assert_eq!(fetch(address).await.expect("no page"), Some(body.into()));
         }
     });
 }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use commonware_formatting::hex;
 use reqwest::{
     Client, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use std::{fmt, sync::Arc};
 use tidewatch_certified::{Key, Transport};
@@ -114,11 +114,10 @@ impl HttpTransport {
             let status = status.to_string();
             return Err(fault(&self.name, AltoError::Status { status, hint }));
         }
-        let content = content_type(response.headers());
+        let content = response.headers().get(CONTENT_TYPE).cloned();
         let body = self.bytes(response).await?;
-        // No encoding of a certificate or a block of this chain starts like this: epochs come first.
-        if content.starts_with("text/html") || body.first() == Some(&b'<') {
-            let shown = excerpt(&body);
+        if content.as_ref().is_some_and(is_html) || is_page(&body) {
+            let (content, shown) = (content_type(content.as_ref()), excerpt(&body));
             return Err(fault(&self.name, AltoError::NotABlock { content, shown }));
         }
         Ok(Some(body))
@@ -201,9 +200,34 @@ impl Transport for HttpTransport {
     }
 }
 
-fn content_type(headers: &HeaderMap) -> String {
-    let content = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content.map_or_else(|| "no content type".into(), |content| excerpt(content).to_lowercase())
+fn content_type(content: Option<&HeaderValue>) -> String {
+    content.map_or_else(
+        || "no content type".into(),
+        |content| excerpt(content.as_bytes()).to_lowercase(),
+    )
+}
+
+fn is_html(content: &HeaderValue) -> bool {
+    const HTML: &[u8] = b"text/html";
+    content.as_bytes().get(..HTML.len()).is_some_and(|start| start.eq_ignore_ascii_case(HTML))
+}
+
+/// Bytes at the start of an answer that show what it is: the digests in a block are no text.
+const LOOKED_AT: usize = 256;
+
+/// Whether an answer is a page of markup, whatever its header says. What a chain encodes may begin in the same way:
+/// the epoch comes first, and 60 is written as `<`.
+fn is_page(body: &[u8]) -> bool {
+    let start = &body[..body.len().min(LOOKED_AT)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // A character that is cut at the end.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    text.starts_with('<') && !text.contains(|c: char| c.is_control() && !c.is_whitespace())
 }
 
 /// A copy. What a connection hands out is a slice of its read buffer, some 8 KiB that one block of some
