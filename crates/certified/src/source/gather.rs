@@ -16,6 +16,9 @@ use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
 /// Longest stretch. A lie about one height costs no more repairs than that.
 const STRETCH_MAX: usize = 32;
 
+/// Part of a range's time in which the heights of a deep history are asked for.
+const WALKED: u32 = 8;
+
 /// Candidates for consecutive heights from `from` on, as they were sent for those heights. `None` where
 /// nothing usable was.
 pub(super) struct Gathered<B> {
@@ -75,9 +78,9 @@ where
         let enough = AtomicBool::new(false);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
         let len = stretch(count);
-        // Walking down the stretches takes as many times as long.
-        let time_is_up =
-            clock.sleep(config.range_time_max / u32::try_from(len).unwrap_or(u32::MAX));
+        // What is walked comes on top: up to `len` times as much, and less where heights are asked for in vain.
+        let share = if len > 1 { WALKED } else { 1 };
+        let time_is_up = clock.sleep(config.range_time_max / share);
         pin_mut!(time_is_up);
         let stretches =
             (0..count).step_by(len).take_while(|_| !enough.load(Ordering::Relaxed)).map(|first| {
