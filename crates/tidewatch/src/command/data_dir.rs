@@ -1,6 +1,7 @@
 //! The directory that a follower keeps its data in, for itself alone.
 
 use super::Problem;
+use commonware_runtime::tokio;
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
@@ -128,6 +129,16 @@ impl DataDir {
     /// Where the runtime keeps its storage.
     pub(crate) fn storage(&self) -> PathBuf {
         self.path.join("storage")
+    }
+
+    /// The runtime of a command that goes on until it is stopped.
+    pub(crate) fn runtime(&self) -> tokio::Config {
+        // One thread for the network, one for whatever waits for the disk.
+        tokio::Config::new()
+            .with_worker_threads(2)
+            .with_catch_panics(true)
+            .with_tcp_nodelay(Some(true))
+            .with_storage_directory(self.storage())
     }
 }
 

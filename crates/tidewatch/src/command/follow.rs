@@ -47,13 +47,7 @@ pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
     };
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
-    // One thread for the network, one for whatever waits for the disk.
-    let runtime = commonware_runtime::tokio::Config::new()
-        .with_worker_threads(2)
-        .with_catch_panics(true)
-        .with_tcp_nodelay(Some(true))
-        .with_storage_directory(data.storage());
-    commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
+    commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let stop = Stop::new()?;
         let json = options.format.unwrap_or_default() == Format::Json;
         let tier = if proving.is_some() { Tier::Proven } else { Tier::Finalized };

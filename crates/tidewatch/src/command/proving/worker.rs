@@ -51,12 +51,7 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
     let data = DataDir::open(&options.data_dir)?;
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
-    let runtime = commonware_runtime::tokio::Config::new()
-        .with_worker_threads(2)
-        .with_catch_panics(true)
-        .with_tcp_nodelay(Some(true))
-        .with_storage_directory(data.storage());
-    commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
+    commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let mut stop = Stop::new()?;
         if let Some(address) = options.metrics {
             let address = metrics::serve(&context, address).await?;
