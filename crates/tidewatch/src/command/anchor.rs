@@ -96,7 +96,7 @@ fn export(path: &Path, key: Option<PathBuf>, with: Option<&Path>) -> Outcome<()>
     }
     let key = key.map(|path| private_key(&path)).transpose()?;
     let others = with.map(|path| parse(&read(path)?)).transpose()?;
-    let data = DataDir::open(path)?;
+    let data = DataDir::briefly(path)?;
     let found = with_storage(Some(&data), async |context| {
         let ended = |fault| Problem::ended(fault, data.path());
         keeper::newest(&context, alto::EPOCHS).await.map_err(ended)
@@ -180,7 +180,7 @@ fn verify(context: &Context, vouched: &Vouched) -> Outcome<Told> {
 }
 
 fn import(vouched: &Vouched, path: &Path) -> Outcome<()> {
-    let data = DataDir::open(path)?;
+    let data = DataDir::briefly(path)?;
     with_storage(Some(&data), async |context| {
         let Anchor { chain, epoch, block, bytes } = verify(&context, vouched)?.anchor;
         let config = keeper::Config { chain, partition: alto::EPOCHS.into() };

@@ -4,13 +4,28 @@ use super::Problem;
 use commonware_runtime::tokio;
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read as _, Seek as _, Write as _},
+    io::{Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 use tempfile::TempDir;
 
 const LOCK: &str = "LOCK";
+
+/// What follows the process's number in that file where it gives the directory back by itself.
+const BRIEFLY: &str = "briefly";
+
+/// How long a directory is waited for that is in use: the note about its owner can be that of the last one,
+/// and an owner that was killed takes a moment to end.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// How long one is waited for whose owner gives it back by itself.
+const GIVEN_BACK: Duration = Duration::from_secs(30);
+
+/// Wait between two looks at it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The file that the runtime locks in its storage.
 const HOLD: &str = ".hold";
@@ -31,14 +46,45 @@ pub(crate) struct DataDir {
     _temporary: Option<TempDir>,
 }
 
+/// Why a directory could not be had.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Somebody keeps it.
+    InUse(Problem),
+    Unusable(Problem),
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::InUse(problem) | Refused::Unusable(problem) => problem,
+        }
+    }
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Unusable(problem)
+    }
+}
+
 impl DataDir {
-    /// Opens `path`, making it where it is not there.
+    /// Opens `path`, making it where it is not there. Waits while somebody has it [briefly](Self::briefly).
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
+        Ok(Self::locked(path, "")?)
+    }
+
+    /// Opens `path` for one question: whoever wants it meanwhile waits, and does not give up.
+    pub(crate) fn briefly(path: &Path) -> Result<Self, Refused> {
+        Self::locked(path, BRIEFLY)
+    }
+
+    fn locked(path: &Path, note: &str) -> Result<Self, Refused> {
         std::fs::create_dir_all(path).map_err(|error| {
             Problem::usage(format!("cannot make the data directory {}: {error}", path.display()))
                 .hint("name another one with --data-dir")
         })?;
-        let data = Self { path: path.into(), lock: lock(path)?, _temporary: None };
+        let data = Self { path: path.into(), lock: lock(path, note)?, _temporary: None };
         data.check()?;
         Ok(data)
     }
@@ -51,7 +97,7 @@ impl DataDir {
                     .hint("name one with --data-dir")
             })?;
         let path = temporary.path().to_path_buf();
-        Ok(Self { lock: lock(&path)?, path, _temporary: Some(temporary) })
+        Ok(Self { lock: lock(&path, "")?, path, _temporary: Some(temporary) })
     }
 
     /// The directory itself.
@@ -156,7 +202,19 @@ fn writable(path: &Path, create: bool) -> Result<(), Problem> {
     opened.map(drop).map_err(|error| Problem::disk("open", path, &error))
 }
 
-fn lock(directory: &Path) -> Result<File, Problem> {
+/// How long to wait for a directory with this note about its owner.
+fn patience(owner: &str) -> Duration {
+    if owner.contains(BRIEFLY) { GIVEN_BACK } else { GRACE }
+}
+
+/// Waits before there is a runtime, which needs the directory.
+#[expect(clippy::disallowed_methods, reason = "no runtime has a clock yet")]
+pub(crate) fn pause(wait: Duration) {
+    thread::sleep(wait);
+}
+
+/// Locks `directory`, and notes who has it.
+fn lock(directory: &Path, note: &str) -> Result<File, Refused> {
     let path = directory.join(LOCK);
     let refuse = |error: &dyn std::fmt::Display| {
         Problem::usage(format!("cannot lock the data directory {}: {error}", directory.display()))
@@ -169,24 +227,31 @@ fn lock(directory: &Path) -> Result<File, Problem> {
         .truncate(false)
         .open(&path)
         .map_err(|error| refuse(&error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(error)) => return Err(refuse(&error)),
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            let _ = file.read_to_string(&mut owner); // Only for the message.
-            let owner: String = owner.trim().chars().filter(char::is_ascii_digit).collect();
-            return Err(Problem::usage(format!(
+    let mut waited = Duration::ZERO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(refuse(&error).into()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let owner = std::fs::read_to_string(&path).unwrap_or_default(); // Only for the message, and the wait.
+        if waited >= patience(&owner) {
+            let owner: String = owner.chars().filter(char::is_ascii_digit).collect();
+            let problem = Problem::usage(format!(
                 "the data directory {} is in use by another tidewatch (process {owner})",
                 directory.display()
-            ))
-            .hint("stop that one, or name another directory with --data-dir"));
+            ));
+            return Err(Refused::InUse(
+                problem.hint("stop that one, or name another directory with --data-dir"),
+            ));
         }
+        pause(LOOK);
+        waited += LOOK;
     }
     let written = file
         .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+        .and_then(|()| writeln!(file, "{} {note}", std::process::id()));
     written.map_err(|error| refuse(&error))?;
     Ok(file)
 }
@@ -204,6 +269,25 @@ mod tests {
         assert!(refused.to_string().contains("in use by another tidewatch"), "{refused}");
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    /// An operator's question must not end a node that starts meanwhile.
+    #[test]
+    fn whoever_starts_while_a_question_is_answered_waits() {
+        let outer = tempfile::tempdir().unwrap();
+        let path = outer.path().join("data");
+        let note = || std::fs::read_to_string(path.join(LOCK)).unwrap();
+        let question = DataDir::briefly(&path).unwrap();
+        assert_eq!(patience(&note()), GIVEN_BACK);
+        let starting = thread::spawn({
+            let path = path.clone();
+            move || DataDir::open(&path)
+        });
+        drop(question);
+        let kept = starting.join().unwrap().unwrap();
+        assert_eq!(patience(&note()), GRACE);
+        assert!(matches!(DataDir::briefly(&path), Err(Refused::InUse(_))));
+        drop(kept);
     }
 
     #[test]

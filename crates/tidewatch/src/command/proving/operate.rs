@@ -9,11 +9,16 @@ use super::{
 };
 use crate::{
     Outcome,
-    command::{Problem, args::Format, data_dir::DataDir, logs},
+    command::{
+        Problem,
+        args::Format,
+        data_dir::{DataDir, Refused, pause},
+        logs,
+    },
 };
 use bytes::Bytes;
 use commonware_runtime::{Runner as _, Supervisor as _, tokio::Context};
-use std::{fmt::Write as _, io::Write as _, path::Path, sync::Arc};
+use std::{fmt::Write as _, io::Write as _, path::Path, sync::Arc, time::Duration};
 use tidewatch_core::{AnyBlock, BlockRef, Digest, Fault, FaultKind};
 use tidewatch_prover::{
     Program, Scheduler,
@@ -21,6 +26,11 @@ use tidewatch_prover::{
     scheduler::{self, Parts},
 };
 use tidewatch_store::{Config as StoreConfig, Store};
+
+/// How long a process that has the directory may take to listen.
+const STARTING: Duration = Duration::from_secs(10);
+/// Wait between two questions to it.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Asks, and prints the answer.
 pub(in crate::command) fn run(asked: Prover) -> Outcome<()> {
@@ -42,9 +52,20 @@ pub(in crate::command) fn run(asked: Prover) -> Outcome<()> {
         Prover::Verify { height, out, at } => (Ask::Verify { height }, Vec::new(), out, at),
     };
     let At { data_dir, format } = at;
-    let (told, proof) = match ask(&data_dir, &question, &bytes)? {
-        Some(answer) => answer,
-        None => offline(&data_dir, &question, bytes.into())?,
+    let mut waited = Duration::ZERO;
+    let (told, proof) = loop {
+        if let Some(answer) = ask(&data_dir, &question, &bytes)? {
+            break answer;
+        }
+        match open(&data_dir) {
+            Ok(data) => break offline(&data, &question, bytes.into())?,
+            // Whoever proves there may be about to listen.
+            Err(Refused::InUse(_)) if waited < STARTING => {
+                pause(AGAIN);
+                waited += AGAIN;
+            }
+            Err(refused) => return Err(refused.into()),
+        }
     };
     if let Told::Refused { message, hint } = told {
         let problem = Problem::failure(message);
@@ -109,14 +130,19 @@ impl Program for Known {
     }
 }
 
-/// Answers from a directory in which nobody proves.
-fn offline(path: &Path, question: &Ask, bytes: Bytes) -> Outcome<(Told, Bytes)> {
+/// A directory in which nobody proves.
+fn open(path: &Path) -> Result<DataDir, Refused> {
     let table = path.join("storage").join(format!("{PARTITION}-table_data"));
     if !table.is_dir() {
         return Err(Problem::usage(format!("nothing was proven in {}", path.display()))
-            .hint("name the directory of `tidewatch prove` with --data-dir"));
+            .hint("name the directory of `tidewatch prove` with --data-dir")
+            .into());
     }
-    let data = DataDir::open(path)?;
+    DataDir::briefly(path)
+}
+
+/// Answers from there.
+fn offline(data: &DataDir, question: &Ask, bytes: Bytes) -> Outcome<(Told, Bytes)> {
     let runtime = commonware_runtime::tokio::Config::new()
         .with_worker_threads(1)
         .with_storage_directory(data.storage());
@@ -259,7 +285,7 @@ mod tests {
     fn questions_are_answered_while_somebody_proves_and_when_nobody_does() {
         let outer = tempfile::tempdir().unwrap();
         let path = outer.path().join("data");
-        let refused = offline(&path, &Ask::Status, Bytes::new()).unwrap_err();
+        let refused = Problem::from(open(&path).unwrap_err());
         assert!(refused.to_string().contains("nothing was proven in"), "{refused}");
 
         let data = DataDir::open(&path).unwrap();
@@ -291,7 +317,8 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(path.join("prover.sock")).unwrap());
         assert!(ask(&path, &Ask::Status, &[]).unwrap().is_none());
         for (question, words) in &QUESTIONS {
-            let (told, _) = offline(&path, question, Bytes::from_static(b"proof")).unwrap();
+            let data = open(&path).unwrap();
+            let (told, _) = offline(&data, question, Bytes::from_static(b"proof")).unwrap();
             let told = serde_json::to_string(&told).unwrap();
             assert!(told.contains(words), "{question:?}: {told}");
         }
