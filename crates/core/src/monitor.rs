@@ -136,6 +136,10 @@ pub trait Monitor: Send + Sync + 'static {
 
     /// The status, after every pass and whenever time alone changes it.
     fn status(&self, _status: &Status) {}
+
+    /// The driver makes progress: a pass goes on, waits for a source no longer than for its deadline, or is not
+    /// due yet. Said every few seconds at least, but by a driver that waits for its local view or that is wrong.
+    fn progressed(&self) {}
 }
 
 impl Monitor for () {}
@@ -161,6 +165,11 @@ impl<A: Monitor, B: Monitor> Monitor for (A, B) {
         self.0.status(status);
         self.1.status(status);
     }
+
+    fn progressed(&self) {
+        self.0.progressed();
+        self.1.progressed();
+    }
 }
 
 impl<M: Monitor + ?Sized> Monitor for std::sync::Arc<M> {
@@ -178,5 +187,9 @@ impl<M: Monitor + ?Sized> Monitor for std::sync::Arc<M> {
 
     fn status(&self, status: &Status) {
         (**self).status(status);
+    }
+
+    fn progressed(&self) {
+        (**self).progressed();
     }
 }

@@ -35,6 +35,8 @@ pub struct Config {
     pub ahead_request: Duration,
     /// Time for connections to end at a stop.
     pub stop: Duration,
+    /// Not live once an actor has made no progress for so long.
+    pub live: Duration,
     /// Not ready with more blocks to go.
     pub ready_max_lag: u64,
     /// Not ready with a tip that is older by its own time.
@@ -43,7 +45,8 @@ pub struct Config {
 
 impl Default for Config {
     /// No token; 1,024 streams, 32 of one client, 20 new ones a second and 40 at once; a line every 15 s; 10 s to
-    /// ask and 30 s to take; 30 s and 5 s for a cursor that is ahead; 0.9 s to stop; ready at most 16 blocks
+    /// ask and 30 s to take; 30 s and 5 s for a cursor that is ahead; 0.9 s to stop; live with
+    /// progress within a minute, ready at most 16 blocks
     /// and a minute behind.
     fn default() -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Default for Config {
             ahead: Duration::from_secs(30),
             ahead_request: Duration::from_secs(5),
             stop: Duration::from_millis(900),
+            live: Duration::from_secs(60),
             ready_max_lag: 16,
             ready_max_age: Duration::from_secs(60),
         }

@@ -51,6 +51,7 @@ mod describe;
 mod events;
 mod frame;
 mod gate;
+mod liveness;
 mod metrics;
 mod observer;
 mod problem;

@@ -25,6 +25,8 @@ struct Seen {
     newest: VecDeque<Reported>,
     total: u64,
     snapshots: u64,
+    /// How often the driver showed that it makes progress.
+    progress: u64,
 }
 
 /// A fault as it was reported.
@@ -71,6 +73,11 @@ impl Observer {
         self.0.lock().snapshots
     }
 
+    /// How often the driver showed that it makes progress.
+    pub(crate) fn progress(&self) -> u64 {
+        self.0.lock().progress
+    }
+
     /// How many faults were reported.
     pub(crate) fn total(&self) -> u64 {
         self.0.lock().total
@@ -80,6 +87,10 @@ impl Observer {
 impl Monitor for Observer {
     fn snapshot(&self, _: &Snapshot) {
         self.0.lock().snapshots += 1;
+    }
+
+    fn progressed(&self) {
+        self.0.lock().progress += 1;
     }
 
     fn fault(&self, fault: &Fault) {

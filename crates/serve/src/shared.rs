@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use crate::{Config, Observer, gate::Gate, metrics::Metrics, tail::Tail};
+use crate::{Config, Observer, gate::Gate, liveness::Liveness, metrics::Metrics, tail::Tail};
 use std::{net::SocketAddr, sync::Arc};
 use tidewatch_core::{ChainInfo, Heads, Ladder};
 use tokio::sync::Semaphore;
@@ -13,6 +13,7 @@ pub(crate) struct Shared<L> {
     pub(crate) heads: Heads,
     pub(crate) observer: Observer,
     pub(crate) tail: Tail,
+    pub(crate) liveness: Liveness,
     pub(crate) gate: Arc<Gate>,
     /// Places for connections.
     pub(crate) room: Arc<Semaphore>,

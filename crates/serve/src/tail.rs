@@ -5,7 +5,13 @@
 
 use crate::frame::Frame;
 use commonware_utils::sync::Mutex;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tidewatch_core::{Record, Status};
 use tokio::sync::watch;
 
@@ -41,13 +47,24 @@ pub(crate) struct Tail {
     /// Consecutive, up to the newest.
     entries: Mutex<VecDeque<Arc<Entry>>>,
     beat: watch::Sender<Beat>,
+    /// How often it was seen to that this is up to date.
+    progress: AtomicU64,
 }
 
 impl Tail {
     /// Nothing is kept yet of a history of `end` events.
     pub(crate) fn new(end: u64, status: Status) -> Self {
         let (beat, _) = watch::channel(Beat { end, status, draining: false });
-        Self { entries: Mutex::default(), beat }
+        Self { entries: Mutex::default(), beat, progress: AtomicU64::new(0) }
+    }
+
+    /// Whoever keeps this up to date is not stuck.
+    pub(crate) fn progressed(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Beat> {

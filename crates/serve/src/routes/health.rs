@@ -1,7 +1,7 @@
 //! `/live`, `/ready`, `/health` and `/metrics`.
 
 use super::App;
-use crate::{served::Served, shared::Shared};
+use crate::{liveness::Of, served::Served, shared::Shared};
 use axum::{
     Json,
     extract::{RawQuery, State},
@@ -25,12 +25,19 @@ struct Health {
     state: &'static str,
     lag: u64,
     tip_age_ms: Option<u64>,
+    /// Who makes no progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'static str>,
 }
 
 impl Health {
+    fn new(code: &'static str, status: &Status) -> Self {
+        let Status { state, lag, tip_age_ms, .. } = *status;
+        Self { code, state: state.as_str(), lag, tip_age_ms, actor: None }
+    }
+
     fn answer(status: StatusCode, code: &'static str, head: &Status) -> Response {
-        let (state, lag) = (head.state.as_str(), head.lag);
-        (status, Json(Self { code, state, lag, tip_age_ms: head.tip_age_ms })).into_response()
+        (status, Json(Self::new(code, head))).into_response()
     }
 }
 
@@ -74,10 +81,13 @@ pub(super) async fn live<E: Send + Sync + 'static, L: Served>(
     State(App { shared, .. }): State<App<E, L>>,
 ) -> Response {
     let status = shared.heads.current().status;
-    match status.cause {
-        Some(Cause::Ended) => Health::answer(StatusCode::SERVICE_UNAVAILABLE, "ended", &status),
-        _ => Health::answer(StatusCode::OK, "ok", &status),
-    }
+    let (code, actor) = match (status.cause, shared.liveness.stalled()) {
+        (Some(Cause::Ended), _) => ("ended", Some(Of::Driver)),
+        (_, Some(actor)) => ("stalled", Some(actor)),
+        (_, None) => return Health::answer(StatusCode::OK, "ok", &status),
+    };
+    let health = Health { actor: actor.map(Of::as_str), ..Health::new(code, &status) };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response()
 }
 
 /// As beacon nodes answer: 200 in sync, 206 on the way, 503 otherwise.

@@ -8,12 +8,19 @@ pub(crate) mod connection;
 pub(crate) mod guard;
 
 use crate::{
-    Config, Observer, gate::Gate, metrics::Metrics, routes, served::Served, shared::Shared,
+    Config, Observer,
+    gate::Gate,
+    liveness::{Liveness, TICKS},
+    metrics::Metrics,
+    routes,
+    served::Served,
+    shared::Shared,
     tail::Tail,
 };
 use commonware_macros::select;
 use commonware_runtime::{Clock, Handle, Metrics as Register, Spawner};
 use commonware_utils::NZUsize;
+use futures::FutureExt as _;
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 use tidewatch_core::{Actor, Fault, FaultKind, Heads, Ladder, LogError, Status, Stopper, Stopping};
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -122,6 +129,7 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
             observer,
             tail: Tail::new(newest.handled(), heads.current().status),
             heads,
+            liveness: Liveness::default(),
             gate: Gate::new(&config),
             room: Arc::new(Semaphore::new(connections(&config))),
             metrics: Metrics::new(&context),
@@ -139,8 +147,10 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
         let (stopping, _held) = stopping.with_runtime(&context);
         let mut pulse = {
             let (shared, stopping) = (shared.clone(), stopping.clone());
-            context.child("pulse").spawn(move |_| pulse(shared, stopping))
+            context.child("pulse").spawn(move |context| pulse(context, shared, stopping))
         };
+        let tick = shared.config.live / TICKS;
+        let mut due = context.sleep(tick).boxed();
         let room = shared.room.clone();
         let app = routes::router(Arc::new(context.child("request")), shared.clone());
         let ended = loop {
@@ -149,6 +159,10 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
                 ended = &mut pulse => break ended.unwrap_or_else(|error| {
                     Err(FaultKind::Bug.fault("serve", format!("its task ended: {error}")))
                 }),
+                () = &mut due => {
+                    shared.liveness.tick([shared.observer.progress(), shared.tail.progress()]);
+                    due = context.sleep(tick).boxed();
+                },
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let Ok(permit) = room.clone().try_acquire_owned() else { continue };
@@ -198,14 +212,20 @@ fn connections(config: &Config) -> usize {
 }
 
 /// Encodes events as they come, and wakes those who are at the tip; also when the follower's state changes.
-async fn pulse<L: Served>(shared: Arc<Shared<L>>, stopping: Stopping) -> Result<(), Fault> {
+async fn pulse<L: Served>(
+    context: impl Clock,
+    shared: Arc<Shared<L>>,
+    stopping: Stopping,
+) -> Result<(), Fault> {
     let Shared { served, tail, .. } = &*shared;
     let mut heads = shared.heads.clone();
     tail.turn(heads.current().status);
     let (mut next, mut over) = (tail.beat().end, false);
     loop {
+        tail.progressed();
         select! {
             () = stopping.stopped() => return Ok(()),
+            () = context.sleep(shared.config.live / TICKS) => {},
             waited = served.wait(next) => {
                 match waited {
                     Ok(()) => {},

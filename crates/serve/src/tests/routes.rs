@@ -135,6 +135,30 @@ fn the_status_resumes_and_faults_are_shown() {
     });
 }
 
+#[test]
+fn a_process_is_live_as_long_as_its_driver_makes_progress_whatever_the_source_does() {
+    let live = std::time::Duration::from_millis(600);
+    serve(Config { live, ..config() }, NZU64!(65_536), |mut served| async move {
+        served.grow(1, 5, 1).await;
+        served.moved(State::Blind);
+        let answered = async |wanted: u16, progress: bool| {
+            for _ in 0..100_000 {
+                if progress {
+                    served.observer.progressed();
+                }
+                let answer = get(served.address, "/live", "").await;
+                if answer.status == wanted {
+                    return answer.json().await;
+                }
+            }
+            panic!("it never answers {wanted}");
+        };
+        let stalled = answered(503, false).await;
+        assert_eq!((&stalled["code"], &stalled["actor"]), (&json!("stalled"), &json!("driver")));
+        assert_eq!(answered(200, true).await["code"], "ok");
+    });
+}
+
 /// The status and the code of a probe.
 async fn refused_code(served: &Served, path: &str) -> (u16, String) {
     refused(served, path).await

@@ -4,7 +4,7 @@ use super::{
     Config, Mailbox, Parts,
     ingress::{Answer, Message},
     metrics::Metrics,
-    tracker::Tracker,
+    tracker::{LOOK_AGAIN, Tracker},
 };
 use crate::{Cost, Ended, Error, Forks, Guard, Pass};
 use commonware_actor::mailbox::{self, Receiver};
@@ -15,7 +15,7 @@ use futures::{
     future::{BoxFuture, pending},
 };
 use rand::Rng;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use tidewatch_core::{
     Actor, Backoff, ChainInfo, Doorbell, Fault, FaultKind, HeadSender, LocalView, Monitor, Rule,
     Severity, Source, Stopper, Stopping,
@@ -68,19 +68,25 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
         call: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
         // Measured by sleeping: the wall clock may be set back meanwhile.
-        let deadline = self.context.sleep(Rule::Deadline.bounds(self.deadline));
-        select! {
-            () = self.stop.stopped() => Err(Fault::new(self.about, Error::Stopped)),
-            result = call => {
-                if self.contact && result.is_ok() {
-                    self.tracker.contact();
-                }
-                result
-            },
-            () = deadline => {
-                self.tracker.refresh();
-                Err(Fault::new(self.about, Error::NoAnswer { limit: self.deadline }))
-            },
+        let mut deadline = self.context.sleep(Rule::Deadline.bounds(self.deadline)).boxed();
+        let mut call = pin!(call);
+        loop {
+            self.tracker.progressed();
+            select! {
+                () = self.stop.stopped() => return Err(Fault::new(self.about, Error::Stopped)),
+                result = &mut call => {
+                    if self.contact && result.is_ok() {
+                        self.tracker.contact();
+                    }
+                    return result;
+                },
+                () = &mut deadline => {
+                    self.tracker.refresh();
+                    return Err(Fault::new(self.about, Error::NoAnswer { limit: self.deadline }));
+                },
+                // A wait that its deadline ends is no standstill.
+                () = self.context.sleep(LOOK_AGAIN) => {},
+            }
         }
     }
 }
@@ -234,7 +240,7 @@ where
             () = doorbell => *rung = true,
             () = due => idle = None,
             () = earliest => idle = None,
-            () = self.tracker.turn() => {},
+            () = self.tracker.turn() => self.tracker.progressed(),
         }
         drop(held);
         info!(source = self.source.name(), "driver stopped");

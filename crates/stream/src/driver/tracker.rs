@@ -55,7 +55,7 @@ impl Seen {
 }
 
 /// A machine that was suspended, or whose clock was moved, sleeps on for no longer than this.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Stands between a pass and the driver's monitor: passes everything on, counts it, and adds the
 /// status and the head that follow from it.
@@ -92,6 +92,7 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
             seen.fault = fault;
             seen.conflicted = conflicted.unwrap_or(seen.conflicted);
         }
+        self.progressed();
         self.refresh();
     }
 
@@ -99,6 +100,11 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
     pub(super) fn over(&self) {
         self.seen.lock().over = true;
         self.refresh();
+    }
+
+    /// The driver is not stuck.
+    pub(super) fn progressed(&self) {
+        self.monitor.progressed();
     }
 
     /// The source answered.
@@ -226,6 +232,7 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
         let before = std::mem::replace(&mut self.seen.lock().watermarks, *watermarks);
         self.metrics.moved(&before, watermarks);
         self.monitor.moved(watermarks);
+        self.progressed();
         self.refresh();
     }
 

@@ -30,6 +30,7 @@ struct Recorder {
     faults: Mutex<Vec<(SystemTime, FaultKind)>>,
     states: Mutex<Vec<(SystemTime, State)>>,
     last: Mutex<Option<Status>>,
+    progressed: Mutex<Option<SystemTime>>,
 }
 
 impl Monitor for Recorder {
@@ -43,6 +44,10 @@ impl Monitor for Recorder {
         if states.last().is_none_or(|(_, state)| *state != status.state) {
             states.push((self.clock.current(), status.state));
         }
+    }
+
+    fn progressed(&self) {
+        *self.progressed.lock() = Some(self.clock.current());
     }
 }
 
@@ -85,6 +90,7 @@ impl Running {
             faults: Mutex::default(),
             states: Mutex::default(),
             last: Mutex::default(),
+            progressed: Mutex::default(),
         });
         let (driver, mailbox) = Driver::new(
             host,

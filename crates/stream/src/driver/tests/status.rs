@@ -8,7 +8,7 @@ use crate::{
         source::{Answer, Kind, ScriptedSource},
     },
 };
-use commonware_runtime::{Metrics as _, Supervisor as _};
+use commonware_runtime::{Clock as _, Metrics as _, Supervisor as _};
 use std::time::{Duration, SystemTime};
 use tidewatch_core::{Cause, Conflict, FaultKind, State};
 
@@ -202,6 +202,35 @@ fn a_commit_that_hangs_is_not_live_for_longer_than_contact_lasts() {
         gate.open();
         driver.sleep(secs(2)).await;
         assert_eq!(driver.state(), Some(State::Live));
+        driver.stop().await;
+    });
+}
+
+/// What a probe of the process rests on: a source is no reason to restart it, a disk that hangs is.
+#[test]
+fn a_driver_that_waits_for_its_view_makes_no_progress_and_one_that_waits_for_a_source_does() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [8, 0, 0, 0]);
+        let config = Config { poll: secs(600), deadline: secs(300), ..Config::default() };
+        let driver = Running::new(&context, &source, config);
+        let quiet = |driver: &Running| {
+            let last = driver.monitor.progressed.lock().unwrap();
+            driver.context.current().duration_since(last).unwrap()
+        };
+        driver.sleep(secs(400)).await;
+        assert!(quiet(&driver) <= secs(5), "between passes: {:?}", quiet(&driver));
+        source.answer(Kind::Snapshot, 1, Answer::Hang);
+        driver.sleep(secs(400)).await;
+        assert!(quiet(&driver) <= secs(5), "in a call: {:?}", quiet(&driver));
+        driver.sleep(secs(600)).await;
+        source.stand(&chain, [9, 0, 0, 0]);
+        let gate = driver.view.hold(1);
+        driver.sleep(secs(700)).await;
+        assert!(quiet(&driver) > secs(60), "in a commit: {:?}", quiet(&driver));
+        gate.open();
+        driver.sleep(secs(6)).await;
+        assert!(quiet(&driver) <= secs(5), "after it: {:?}", quiet(&driver));
         driver.stop().await;
     });
 }
