@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tidewatch_core::{AnyBlock, BlockRef, Digest, Height};
-use tidewatch_devnet::{Config, Devnet};
+use tidewatch_devnet::{Config, Devnet, epochs};
 use tidewatch_prover::{
     Program, Scheduler, disk,
     scheduler::{self, Parts},
@@ -45,7 +45,7 @@ const BLOCK_TIME: Duration = Duration::from_secs(2);
 
 /// The statement as the command has it. That it is the same one, its identity says.
 fn statement() -> ChainLink {
-    ChainLink::new(Layout { parent_at: 67..=94, length_max: 1_024 })
+    ChainLink::new(Layout { parent_at: 67..=94, length_max: 4 * 1024 * 1024 })
 }
 
 /// One of the commands, which is started again each time.
@@ -364,6 +364,86 @@ fn the_devnet_is_proven_block_by_block() {
     output.lines.iter().for_each(|line| seen.prover(line));
     assert!(seen.proven >= 2, "{output:?}");
     println!("two blocks of the devnet were proven in {:.1?}", began.elapsed());
+}
+
+/// Proves `source` until the block at `until` is proven. The tier never steps back. Returns the height of the first block
+/// that was delivered.
+fn proven_until(source: &str, identity: &str, until: u64, more: &[&str]) -> u64 {
+    let command = Command::new(&["prove", "--format", "json", "--until", &until.to_string()])
+        .with(["--source", source, "--identity", identity])
+        .with(more.iter().copied());
+    let output = command.start().end(LIMIT);
+    assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+    let lines = output.lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    let moves = lines.iter().filter(|line| line["event"] == "advanced" && line["tier"] == "proven");
+    let proven: Vec<_> = moves.map(|line| line["block"]["height"].as_u64().unwrap()).collect();
+    assert!(proven.is_sorted() && proven.last() >= Some(&until), "{proven:?}: {output:?}");
+    let first = lines.iter().find(|line| line["event"] == "blocks").unwrap();
+    first["from"]["height"].as_u64().unwrap()
+}
+
+/// Dealers put their results into blocks of the second half of an epoch, and its last block has the next committee.
+#[test]
+fn a_network_whose_validators_reshare_is_proven_across_its_epochs() {
+    let (chain, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
+    Runner::new(runtime).start(|context| async move {
+        let config = epochs::Config {
+            epoch_length: 16,
+            block_time: Duration::from_secs(1),
+            ..epochs::Config::default()
+        };
+        let devnet = epochs::Devnet::start(context.child("devnet"), config).await.unwrap();
+        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let source = format!("alto+{}?mode=standard&epoch_length=16", devnet.url());
+        let data = data.path().to_str().unwrap();
+        proven_until(&source, &devnet.identity(), 17, &["--data-dir", data]);
+        let verified = Command::new(&["prover", "verify", "15", "--data-dir", data]).start();
+        let verified = verified.end(LIMIT);
+        assert_eq!(verified.code, Some(0), "{verified:?}");
+        println!("the last block of an epoch: {}", verified.text());
+        devnet.stop().await;
+    });
+}
+
+#[test]
+fn a_start_in_the_middle_of_a_chain_is_proven_from_there_on() {
+    let chain = tempfile::tempdir().unwrap();
+    let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
+    Runner::new(runtime).start(|context| async move {
+        let config = Config { block_time: BLOCK_TIME, ..Config::default() };
+        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
+        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let (identity, source) =
+            (devnet.identity(), format!("alto+{}?mode=standard", devnet.url()));
+        let verify = |height: u64, data: &str| {
+            let verify = Command::new(&["prover", "verify", &height.to_string()]);
+            verify.with(["--data-dir", data]).start().end(LIMIT)
+        };
+        // Its first block is not there yet when it starts.
+        let data = tempfile::tempdir().unwrap();
+        let place = data.path().to_str().unwrap();
+        let start = ["--data-dir", place, "--start", "3"];
+        assert_eq!(proven_until(&source, &identity, 4, &start), 3);
+        assert_eq!(verify(3, place).code, Some(0));
+        let below = verify(2, place);
+        assert!(below.errors.contains("proving began above it"), "{below:?}");
+        // It goes on from there, whatever it is told.
+        let goal = devnet.tip().get().max(5);
+        let start = ["--data-dir", place, "--start", "1"];
+        assert_eq!(proven_until(&source, &identity, goal, &start), 5);
+        assert_eq!(verify(5, place).code, Some(0));
+
+        let data = tempfile::tempdir().unwrap();
+        let place = data.path().to_str().unwrap();
+        let start = ["--data-dir", place, "--start", "tip"];
+        let first = proven_until(&source, &identity, devnet.tip().get() + 2, &start);
+        assert!(first > 4, "{first}");
+        let verified = verify(first, place);
+        assert_eq!(verified.code, Some(0), "{first}: {verified:?}");
+        devnet.stop().await;
+    });
 }
 
 /// The first proof makes the keys too, and takes longer than that.

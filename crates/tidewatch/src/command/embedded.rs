@@ -48,7 +48,10 @@ mod with {
             let (directory, first) = (Some(directory), Height::new(1));
             // Before the first certificate its indexer has nothing that could be followed.
             if epochs {
-                let config = epochs::Config { directory, mode, ..Default::default() };
+                let mut config = epochs::Config { directory, mode, ..Default::default() };
+                if proven {
+                    config.block_time = PROVEN;
+                }
                 let devnet = epochs::Devnet::start(context, config).await?;
                 devnet.reach(first, FIRST_BLOCK).await?;
                 Ok(Self::Epochs(devnet))

@@ -178,9 +178,7 @@ impl Run {
         let began = Began::now(&self.context, &store.watermarks().map_err(ended)?);
         let ladder = opened.source.ladder();
         let proving = match self.proving.take() {
-            Some(wanted) => {
-                Some(wanted.open(&self.context, store.chain_info(), &store, data.path()).await?)
-            }
+            Some(wanted) => Some(wanted.ready(&self.context, &store, data.path()).await?),
             None => None,
         };
         let driver = driver::Config { mode: self.options.mode(), ..driver::Config::default() };
@@ -204,10 +202,7 @@ impl Run {
             let monitor = monitor.clone();
             follower.attach(Attachment { consumer, monitor, role, config });
         }
-        // Operators are answered as long as it is held.
-        let _socket =
-            proving.map(|ready| ready.start(&follower, monitor.clone(), self.audience.proving()));
-        let execution = execution.map(|ready| ready.start(monitor));
+        let execution = execution.map(|ready| ready.start(monitor.clone()));
         if let Some(execution) = &execution {
             let name = execution.name();
             self.audience.say(&format!("{name} is given every block")).await;
@@ -218,18 +213,30 @@ impl Run {
                 execution.reached(self.options.until).await;
             }
         };
+        // Operators are answered as long as it is held.
+        let mut socket = None;
+        let proves = async {
+            let Some(ready) = proving else { return std::future::pending().await };
+            match ready.start(&follower, monitor, self.audience.proving()).await {
+                Ok(answers) => socket = Some(answers),
+                Err(problem) => return problem,
+            }
+            std::future::pending().await
+        };
         let end = select! {
             () = self.stop.asked() => Ok(()),
             () = reached => Ok(()),
             problem = execution_ended(execution.as_ref(), self.options.until) => Err(problem),
             report = follower.ended() => Err(problem(report, check, data)),
             error = devnet_ended(devnet) => Err(error),
+            problem = proves => Err(problem),
             error = gone(&self.context, data) => Err(error),
         };
         if let Some(execution) = execution {
             execution.stop(STOP_LIMIT).await;
         }
         let stopped = follower.stop(STOP_LIMIT).await;
+        drop(socket);
         if let Some(line) = self.audience.finish() {
             // A store that failed has nothing more to say.
             let watermarks = store.watermarks().unwrap_or(began.watermarks);

@@ -4,7 +4,7 @@ use super::control::{Ask, Job, Named, Prover, Standing, Told};
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{AnyBlock, BlockRef, Fault, Height};
+use tidewatch_core::{AnyBlock, Archive as _, Block as _, BlockRef, Fault, Height};
 use tidewatch_prover::{Error, Program, plan, scheduler::Mailbox};
 use tidewatch_store::Reader;
 
@@ -136,10 +136,17 @@ impl<P: Program> Desk<P> {
         let block = self.followed(height).await?;
         let proof = self.mailbox.proof(block).await?.ok_or_else(|| {
             let tip = self.mailbox.proven().current().tip;
-            let hint = "see `tidewatch prover jobs` for how far it is";
+            let hint = match block.height <= tip.height {
+                true => "proving began above it, or old proofs were removed",
+                false => "see `tidewatch prover jobs` for how far it is",
+            };
             Refused(format!("no proof of {block} is kept: proven is {tip}"), Some(hint))
         })?;
-        let parent = self.followed(below).await?;
+        // Below the first block that was followed none is known; it names its parent itself.
+        let parent = match self.store.block(block).await {
+            Ok(block) => BlockRef::new(Height::new(below), block.parent()),
+            Err(_) => self.followed(below).await?,
+        };
         let (program, checked) = (self.program.clone(), proof.clone());
         let context = self.context.child("verify").shared(true);
         let (verdict, took) = context

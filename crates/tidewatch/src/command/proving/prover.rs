@@ -12,18 +12,24 @@ use crate::{
     Outcome,
     command::{Problem, args::Follow},
 };
-use commonware_runtime::{Supervisor as _, tokio::Context};
-use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use commonware_runtime::{Spawner as _, Supervisor as _, tokio::Context};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tidewatch_core::{
-    AnyBlock, AnySource, Archive as _, ArchiveError, Block as _, BlockRef, ChainInfo, Fault,
-    FaultKind, Height, Monitor, Running, json,
+    AnyBlock, AnySource, Archive as _, ArchiveError, Block as _, BlockRef, Fault, FaultKind,
+    Height, Monitor, Running, json,
+    watch::{Receiver, Sender, watch},
 };
 use tidewatch_node::{Attachment, Follower, Member, Role};
 use tidewatch_prover::{
     Error, Pool, Program as _, Prover, Scheduler, disk, plan,
     proven::{Feed, ProvenOverlay},
     remote::Remote,
-    scheduler::{self, Mailbox, Parts},
+    scheduler::{self, Mailbox, Parts, Proven},
 };
 use tidewatch_store::Reader;
 use tidewatch_stream::{Start, delivery};
@@ -47,6 +53,8 @@ pub(in crate::command) struct Wanted {
     remotes: Vec<Remote>,
     slots: Option<NonZeroUsize>,
     ahead: Option<NonZeroUsize>,
+    /// Whether the first block that is kept is the lowest of all.
+    from_genesis: bool,
 }
 
 impl Wanted {
@@ -79,38 +87,63 @@ impl Wanted {
             })
         };
         let remotes = prover.iter().map(remote).collect::<Outcome<_>>()?;
-        Ok(Self { statement, remotes, slots: NonZeroUsize::new(slots), ahead })
+        let from_genesis = follow.start.is_none_or(|start| start.0 == Start::Genesis);
+        Ok(Self { statement, remotes, slots: NonZeroUsize::new(slots), ahead, from_genesis })
     }
 
-    /// Opens what was proven before, or begins above the first block that is kept.
-    pub(in crate::command) async fn open(
+    /// Gets ready to prove what a follower keeps in `store`, in the directory `data`.
+    pub(in crate::command) async fn ready(
         self,
         context: &Context,
-        chain: &ChainInfo,
         store: &Reader<Context, AnyBlock>,
         data: &Path,
     ) -> Outcome<Ready> {
-        let context = context.child("proving");
-        let ended = |fault| Problem::ended(fault, data);
-        let start = below_the_first(store).await.map_err(ended)?;
+        let (context, store, data) = (context.child("proving"), store.clone(), data.to_owned());
+        let genesis = store.chain_info().genesis;
+        let start = match below_the_first(&store).await {
+            Ok(None) if self.from_genesis => Some(genesis),
+            Ok(start) => start,
+            Err(fault) => return Err(Problem::ended(fault, &data)),
+        };
+        let (tier, begin) = match start {
+            Some(start) => {
+                let opened = self.open(&context, &store, &data, start).await?;
+                (opened.mailbox.proven(), Begin::Opened(Box::new(opened)))
+            }
+            None => {
+                let none = Proven { tip: genesis, committed: genesis, proof: None };
+                let (sender, tier) = watch(none);
+                (tier, Begin::AboveTheFirst(self, sender))
+            }
+        };
+        Ok(Ready { context, store, data, tier, begin })
+    }
+
+    /// Opens what was proven before, or begins above `start`.
+    async fn open(
+        self,
+        context: &Context,
+        store: &Reader<Context, AnyBlock>,
+        data: &Path,
+        start: BlockRef,
+    ) -> Outcome<Opened> {
         let mut provers: Vec<Arc<dyn Prover>> = Vec::new();
         if let Some(slots) = self.slots {
             let statement = self.statement.clone();
             provers.push(Arc::new(Pool::new(context.child("pool"), "pool", statement, slots)));
         }
         provers.extend(self.remotes.into_iter().map(|remote| Arc::new(remote) as Arc<dyn Prover>));
+        let (chain, program) = (store.chain_info().id.clone(), self.statement.id());
         let parts = Parts {
             program: Arc::new(self.statement.clone()),
             provers,
-            subject: disk::Subject { chain: chain.id.clone(), program: self.statement.id(), start },
+            subject: disk::Subject { chain, program, start },
         };
         let mut config = scheduler::Config { grace: GRACE, ..scheduler::Config::new(disk()) };
         config.plan.ahead_max = self.ahead.unwrap_or(config.plan.ahead_max);
         let opened = Scheduler::open(context.child("scheduler"), parts, config).await;
         let (scheduling, mailbox) = opened.map_err(|fault| refused(fault, data))?;
-        let socket = Socket::open(data)?;
-        let (statement, store) = (self.statement, store.clone());
-        Ok(Ready { context, statement, scheduling, mailbox, store, socket })
+        Ok(Opened { scheduling, mailbox, statement: self.statement, socket: Socket::open(data)? })
     }
 }
 
@@ -126,34 +159,19 @@ fn provable(follow: &Follow) -> Outcome<()> {
              statements of your own, see examples/own_prover.rs",
         ));
     }
-    let epochs =
-        |source: &String| source.contains("epoch_length=") || source.starts_with("devnet:epochs");
-    if follow.source.iter().any(epochs) {
-        return Err(Problem::usage(
-            "blocks that carry what validators reshare are larger than what is proven at once",
-        )
-        .hint("prove a network without epochs"));
-    }
-    if follow.start.is_some_and(|start| start.0 != Start::Genesis) {
-        return Err(Problem::usage("proving begins above the first block that is kept").hint(
-            "leave --start out; or run `tidewatch follow --start` for a moment, and prove on the same \
-             --data-dir: it goes on from there",
-        ));
-    }
     Ok(())
 }
 
-/// The block that proving begins above: genesis, or the parent of the first block that is kept.
-async fn below_the_first(store: &Reader<Context, AnyBlock>) -> Result<BlockRef, Fault> {
-    let genesis = store.chain_info().genesis;
-    let Some(first) = store.retention().await?.oldest_block else { return Ok(genesis) };
+/// The parent of the first block that is kept.
+async fn below_the_first(store: &Reader<Context, AnyBlock>) -> Result<Option<BlockRef>, Fault> {
+    let Some(first) = store.retention().await?.oldest_block else { return Ok(None) };
     let found = store.locate(&[first]).await?.first().copied().flatten();
-    let Some((found, below)) = found.zip(first.get().checked_sub(1)) else { return Ok(genesis) };
+    let Some((found, below)) = found.zip(first.get().checked_sub(1)) else { return Ok(None) };
     let block = store.block(found).await.map_err(|error| match error {
         ArchiveError::Fault(fault) => fault,
         error => FaultKind::Missing.fault("the first block that is kept", error),
     })?;
-    Ok(BlockRef::new(Height::new(below), block.parent()))
+    Ok(Some(BlockRef::new(Height::new(below), block.parent())))
 }
 
 /// Why what was proven before cannot be gone on with.
@@ -170,29 +188,56 @@ fn refused(fault: Fault, data: &Path) -> Problem {
 }
 
 /// A scheduler that was opened.
-pub(in crate::command) struct Ready {
-    context: Context,
-    statement: Statement,
+struct Opened {
     scheduling: Scheduler<Context, Statement>,
     mailbox: Mailbox,
-    store: Reader<Context, AnyBlock>,
+    statement: Statement,
     socket: Socket,
+}
+
+/// How proving begins.
+enum Begin {
+    /// With what is there.
+    Opened(Box<Opened>),
+    /// Above the first block that is kept, which is known once it is. Until then nothing is proven.
+    AboveTheFirst(Wanted, Sender<Proven>),
+}
+
+/// All that is needed to prove.
+pub(in crate::command) struct Ready {
+    context: Context,
+    store: Reader<Context, AnyBlock>,
+    data: PathBuf,
+    tier: Receiver<Proven>,
+    begin: Begin,
 }
 
 impl Ready {
     /// `source` with the proven tier that is made here.
     pub(in crate::command) fn overlay(&self, source: AnySource) -> ProvenOverlay<AnySource> {
-        ProvenOverlay::new(source, self.mailbox.proven())
+        ProvenOverlay::new(source, self.tier.clone())
     }
 
-    /// Proves what `follower` delivers. What is returned is to be kept as long as that goes on.
-    pub(in crate::command) fn start(
+    /// Proves what `follower` delivers, from the first block that it keeps on. What is returned is to be kept as long
+    /// as that goes on.
+    pub(in crate::command) async fn start(
         self,
         follower: &Follower<Context, Reader<Context, AnyBlock>>,
         monitor: Arc<dyn Monitor>,
         show: impl Fn(&json::Proving) + Send + 'static,
-    ) -> Socket {
-        let Self { context, statement, scheduling, mailbox, store, mut socket } = self;
+    ) -> Outcome<Socket> {
+        let Self { context, store, data, begin, .. } = self;
+        let opened = match begin {
+            Begin::Opened(opened) => *opened,
+            Begin::AboveTheFirst(wanted, tier) => {
+                let start = first(follower, &store).await;
+                let start = start.map_err(|fault| Problem::ended(fault, &data))?;
+                let opened = wanted.open(&context, &store, &data, start).await?;
+                pass_on(&context, opened.mailbox.proven(), tier);
+                opened
+            }
+        };
+        let Opened { scheduling, mailbox, statement, mut socket } = opened;
         follower.supervise(Member::critical(Running::start(scheduling)));
         // The command exists for it, as for the events that it prints.
         follower.attach(Attachment {
@@ -210,26 +255,49 @@ impl Ready {
         };
         socket.serve(&context, desk);
         progress::start(&context, mailbox, store, show);
-        socket
+        Ok(socket)
     }
+}
+
+/// The parent of the first block that `follower` keeps, once it does.
+async fn first(
+    follower: &Follower<Context, Reader<Context, AnyBlock>>,
+    store: &Reader<Context, AnyBlock>,
+) -> Result<BlockRef, Fault> {
+    let mut heads = follower.heads();
+    loop {
+        if let Some(start) = below_the_first(store).await? {
+            return Ok(start);
+        }
+        if heads.changed().await.is_err() {
+            // Why the follower ended is reported elsewhere.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Keeps `tier` at what is proven.
+fn pass_on(context: &Context, mut proven: Receiver<Proven>, tier: Sender<Proven>) {
+    context.child("tier").spawn(move |_| async move {
+        let mut next = Ok(proven.current());
+        while let Ok(now) = next {
+            tier.change(|shown| std::mem::replace(shown, now.clone()) != now);
+            next = proven.changed().await;
+        }
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::args::StartAt;
 
     #[test]
     fn what_cannot_be_proven_is_refused_with_what_to_do() {
         let url = || vec!["http://127.0.0.1:8700".to_owned()];
         let follow = |source: &str| Follow { source: vec![source.into()], ..Follow::default() };
-        let at = |start| Follow { start: Some(StartAt(start)), ..Follow::default() };
         let none = Proving::default;
         let table = [
             (follow("eth+http://host"), none(), "examples/own_prover.rs"),
-            (follow("devnet:epochs"), none(), "without epochs"),
-            (follow("alto+http://host?mode=vrf&epoch_length=9"), none(), "without epochs"),
-            (at(Start::Tip), none(), "leave --start out"),
             (follow("devnet:"), Proving { slots: Some(0), ..none() }, "give one of them"),
             (
                 follow("devnet:"),

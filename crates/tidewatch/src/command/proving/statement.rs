@@ -29,7 +29,7 @@ pub(super) fn chain(id: ChainId) -> (ChainInfo, BlockDecoder) {
 
 #[cfg(feature = "prove")]
 mod with {
-    use super::{AnyBlock, decode};
+    use super::{AnyBlock, BLOCK_MAX, decode};
     use crate::Outcome;
     use bytes::Bytes;
     use tidewatch_core::{Fault, FaultKind};
@@ -37,9 +37,8 @@ mod with {
 
     pub(in super::super) type Statement = ChainLink;
 
-    /// Where alto hashes a block's parent: after the consensus context, whose numbers are varints. Blocks that hash
-    /// more than this are not proven.
-    const LAYOUT: Layout = Layout { parent_at: 67..=94, length_max: 1_024 };
+    /// Where alto hashes a block's parent: after the consensus context, whose numbers are varints.
+    const LAYOUT: Layout = Layout { parent_at: 67..=94, length_max: BLOCK_MAX };
 
     /// The statement, with its prover.
     pub(in super::super) fn statement() -> Outcome<Statement> {
