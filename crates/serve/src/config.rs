@@ -29,6 +29,8 @@ pub struct Config {
     pub ask: Duration,
     /// Time in which a client has to take what was sent: its connection is cut after it.
     pub stall: Duration,
+    /// A reader of the newest whose next event is older is notified of what it does not get.
+    pub lagged: Duration,
     /// How long a stream waits for this server to catch up with a cursor.
     pub ahead: Duration,
     /// How long a request does.
@@ -45,7 +47,7 @@ pub struct Config {
 
 impl Default for Config {
     /// No token; 1,024 streams, 32 of one client, 20 new ones a second and 40 at once; a line every 15 s; 10 s to
-    /// ask and 30 s to take; 30 s and 5 s for a cursor that is ahead; 0.9 s to stop; live with
+    /// ask and 30 s to take; a minute behind is lagged; 30 s and 5 s for a cursor that is ahead; 0.9 s to stop; live with
     /// progress within a minute, ready at most 16 blocks
     /// and a minute behind.
     fn default() -> Self {
@@ -61,6 +63,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(15),
             ask: Duration::from_secs(10),
             stall: Duration::from_secs(30),
+            lagged: Duration::from_secs(60),
             ahead: Duration::from_secs(30),
             ahead_request: Duration::from_secs(5),
             stop: Duration::from_millis(900),

@@ -61,6 +61,7 @@ mod served;
 mod server;
 mod shared;
 mod tail;
+mod times;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! A subscriber has no queue: it has a position. At the tip it takes what it has not had from here, further
 //! back from the log, so that one who does not read costs what a position costs.
 
-use crate::frame::Frame;
+use crate::{frame::Frame, times::Times};
 use commonware_utils::sync::Mutex;
 use std::{
     collections::VecDeque,
@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 use tidewatch_core::{Record, Status};
 use tokio::sync::watch;
@@ -47,15 +48,17 @@ pub(crate) struct Tail {
     /// Consecutive, up to the newest.
     entries: Mutex<VecDeque<Arc<Entry>>>,
     beat: watch::Sender<Beat>,
+    times: Mutex<Times>,
     /// How often it was seen to that this is up to date.
     progress: AtomicU64,
 }
 
 impl Tail {
-    /// Nothing is kept yet of a history of `end` events.
-    pub(crate) fn new(end: u64, status: Status) -> Self {
+    /// Nothing is kept yet of a history that has `end` events at `now`.
+    pub(crate) fn new(end: u64, status: Status, now: SystemTime) -> Self {
         let (beat, _) = watch::channel(Beat { end, status, draining: false });
-        Self { entries: Mutex::default(), beat, progress: AtomicU64::new(0) }
+        let (entries, times) = (Mutex::default(), Mutex::new(Times::new(now)));
+        Self { entries, beat, times, progress: AtomicU64::new(0) }
     }
 
     /// Whoever keeps this up to date is not stuck.
@@ -84,9 +87,18 @@ impl Tail {
         (!found.is_empty()).then_some(found)
     }
 
-    /// `records` follow what was there.
-    pub(crate) fn push(&self, records: Vec<Record>) {
+    /// How long ago the event `sequence` came, at the least; nothing before it was seen here.
+    pub(crate) fn age(&self, sequence: u64, now: SystemTime) -> Duration {
+        match sequence < self.beat().end {
+            true => self.times.lock().age(sequence, now),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// `records` follow what was there, and came at `now`.
+    pub(crate) fn push(&self, records: Vec<Record>, now: SystemTime) {
         let Some(end) = records.last().map(|record| record.sequence() + 1) else { return };
+        self.times.lock().came(end - records.len() as u64, now);
         let added: Vec<_> = records.into_iter().map(Entry::new).collect();
         {
             let mut entries = self.entries.lock();

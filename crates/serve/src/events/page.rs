@@ -61,7 +61,7 @@ pub(crate) async fn page<L: Served>(
         if reader.is_over() {
             break false;
         }
-        match reader.step(beat.end, left).await? {
+        match reader.step(beat.end, left, context.current()).await? {
             Step::Events(entries) => {
                 left -= entries.len() as u64;
                 for entry in entries {

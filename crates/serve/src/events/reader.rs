@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{served::Served, shared::Shared, tail::Entry};
 use commonware_utils::NZUsize;
-use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::SystemTime};
 use tidewatch_core::{
-    Cursor, Fault, Height, LogError, Record, Resume, ResumeError, Tier, Watermarks, json::Lagged,
+    Cursor, Fault, Height, LogError, Record, Resume, ResumeError, Tier, Watermarks,
+    json::{Lagged, Skipped},
 };
 
 /// Events that are taken in one step.
@@ -19,7 +20,8 @@ const STEP: NonZeroUsize = NZUsize!(64);
 /// Events that are read at once to be folded.
 const FOLD: NonZeroUsize = NZUsize!(1_024);
 
-/// A reader of the newest that has more events than this to go is notified of what it does not get.
+/// A reader of the newest that has more events than this to go is notified of what it does not get; so is one whose
+/// next event is older than [`Config::lagged`](crate::Config::lagged).
 const LAGGED: u64 = 4_096;
 
 /// Where one consumer stands.
@@ -97,8 +99,13 @@ impl<L: Served> Reader<L> {
         self.passed_over = 0;
     }
 
-    /// What comes next, of a history with `end` events: no more than `max` of them.
-    pub(crate) async fn step(&mut self, end: u64, max: u64) -> Result<Step, Fault> {
+    /// What comes next at `now`, of a history with `end` events: no more than `max` of them.
+    pub(crate) async fn step(
+        &mut self,
+        end: u64,
+        max: u64,
+        now: SystemTime,
+    ) -> Result<Step, Fault> {
         let end = end.max(self.end);
         let max = usize::try_from(max).unwrap_or(usize::MAX).clamp(1, STEP.get());
         if self.bridge.is_empty()
@@ -116,7 +123,7 @@ impl<L: Served> Reader<L> {
             return Ok(Step::Idle);
         }
         if self.mode == Mode::Latest && end - self.next > 1 {
-            return self.fold().await;
+            return self.fold(now).await;
         }
         if let Some(entries) = self.shared.tail.read(self.next, max) {
             return Ok(Step::Events(self.follow(entries)));
@@ -167,8 +174,9 @@ impl<L: Served> Reader<L> {
     }
 
     /// Lays everything that there is together.
-    async fn fold(&mut self) -> Result<Step, Fault> {
+    async fn fold(&mut self, now: SystemTime) -> Result<Step, Fault> {
         let (from, chain) = (self.next, &self.shared.chain_info.id);
+        let late = self.shared.tail.age(from, now) > self.shared.config.lagged;
         let mut fold = Fold::new(self.shared.ladder, chain, self.watermarks);
         loop {
             match self.shared.served.read(self.next, FOLD).await {
@@ -187,7 +195,7 @@ impl<L: Served> Reader<L> {
         let Folded { records, skipped, then } = fold.finish();
         let cursor = self.cursor.to_string();
         (self.bridge, self.then) = (records.into(), then);
-        if self.next - from > LAGGED {
+        if self.next - from > LAGGED || (late && skipped != Skipped::default()) {
             let (to, skipped) = (self.next, Some(skipped));
             return Ok(Step::Lagged(Lagged { from, to, skipped, cursor }));
         }

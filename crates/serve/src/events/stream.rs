@@ -237,7 +237,7 @@ impl<E: Clock, L: Served> Following<E, L> {
         if reader.is_over() {
             return Some(self.goodbye(Reason::Until, reader.cursor()));
         }
-        let piece = match reader.step(beat.end, self.left).await {
+        let piece = match reader.step(beat.end, self.left, self.context.current()).await {
             Err(fault) => return Some(self.failed(&fault, reader.cursor())),
             Ok(Step::Reset(refusal)) => return Some(self.reset(&refusal)),
             Ok(Step::Lagged(lagged)) => self.sent(&Control::Lagged(lagged)),

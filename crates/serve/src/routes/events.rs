@@ -2,7 +2,7 @@
 
 use super::{App, Peer, refused};
 use crate::{
-    events::{Ask, From, Opened, Outcome, Representation, open, page, stream},
+    events::{Ask, Opened, Outcome, Representation, open, page, stream},
     frame::{Frame, Transport},
     problem::{Code, Problem},
     served::Served,
@@ -19,10 +19,7 @@ use commonware_runtime::Clock;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
-use tidewatch_core::{
-    Cursor,
-    json::{Control, Goodbye, Reason},
-};
+use tidewatch_core::json::{Control, Goodbye, Reason};
 
 pub(super) async fn events<E: Clock, L: Served>(
     State(App { context, shared }): State<App<E, L>>,
@@ -106,19 +103,15 @@ async fn full<L: Served>(
     representation: Representation,
     code: Code,
 ) -> Response {
-    let cursor = match &ask.from {
-        From::Cursor(cursor) => cursor.parse::<Cursor>().ok(),
-        From::Tip | From::Earliest => None,
-    };
     if representation != Representation::Sse {
         return Problem::new(code, "too many streams: come again later").into_response();
     }
-    let cursor = match cursor {
-        Some(cursor) => cursor,
-        None => match shared.served.newest().await {
-            Ok((newest, _)) => newest,
-            Err(fault) => return Problem::from(fault).into_response(),
-        },
+    // It comes again with this position, so it is the one that it would have begun at.
+    let cursor = match open(&shared.served, &ask.from).await {
+        Ok(Outcome::Opened(opened)) => opened.cursor,
+        Ok(Outcome::Ahead(ahead)) => ahead.0,
+        Ok(Outcome::Refused(refusal)) => refusal.restart.0,
+        Err(fault) => return Problem::from(fault).into_response(),
     };
     let cursor = cursor.to_string();
     let goodbye = Control::Goodbye(Goodbye { reason: Reason::Limit, retry_ms: 5_000, cursor });

@@ -127,7 +127,7 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
             served,
             ladder,
             observer,
-            tail: Tail::new(newest.handled(), heads.current().status),
+            tail: Tail::new(newest.handled(), heads.current().status, context.current()),
             heads,
             liveness: Liveness::default(),
             gate: Gate::new(&config),
@@ -235,7 +235,7 @@ async fn pulse<L: Served>(
                 match served.read(next, BATCH).await {
                     Ok(records) => {
                         next += records.len() as u64;
-                        tail.push(records);
+                        tail.push(records, context.current());
                     },
                     Err(LogError::TooOld { oldest, .. }) => next = oldest,
                     Err(LogError::Fault(fault)) => return Err(fault),

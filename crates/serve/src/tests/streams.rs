@@ -297,6 +297,32 @@ fn a_reader_of_the_newest_is_notified_of_what_it_does_not_get_and_gets_every_pru
 }
 
 #[test]
+fn a_reader_of_the_newest_that_is_late_is_notified_however_few_events_it_missed() {
+    let late = Config { lagged: Duration::ZERO, ..config() };
+    for (config, first) in [(late, "lagged"), (config(), "blocks")] {
+        serve(config, NZU64!(65_536), |mut served| async move {
+            // Not before the server has seen it: what it has not seen has no age.
+            let mut tip = stream(&served, "", LINES).await;
+            assert_eq!(tip.said().await.unwrap().event, "hello");
+            served.grow(1, 5, 1).await;
+            let newest = served.log.newest().await.unwrap().0;
+            while tip.said().await.unwrap().cursor != newest.to_string() {}
+            let start = Cursor::start(&served.log.chain_info().id);
+            let query = format!("mode=latest&cursor={start}");
+            let mut answer = stream(&served, &query, LINES).await;
+            assert_eq!(answer.said().await.unwrap().event, "hello");
+            let said = answer.event().await.unwrap();
+            assert_eq!(said.event, first);
+            if first == "lagged" {
+                let skipped = json!({"blocks": 4, "advanced": 7, "regressed": 0});
+                assert_eq!(said.object["skipped"], skipped, "{}", said.object);
+                assert_eq!(answer.words(3).await, ["blocks", "advanced", "advanced"]);
+            }
+        });
+    }
+}
+
+#[test]
 fn a_reader_that_falls_behind_the_events_that_are_kept_is_notified_and_led_on() {
     serve(config(), NZU64!(16), |mut served| async move {
         served.grow(1, 5, 1).await;
@@ -420,6 +446,29 @@ fn one_client_too_many_is_told_so_in_words_that_it_hears() {
         assert_eq!(answer.status, 429);
         assert!(answer.head.contains("retry-after"), "{}", answer.head);
         assert_eq!(answer.json().await["code"], "too_many_streams");
+        drop(held);
+    });
+}
+
+/// A browser comes again with the last id that it got, whatever its address says.
+#[test]
+fn who_is_sent_away_comes_again_where_it_wanted_to_begin() {
+    let config = Config { streams_per_client_max: NZUsize!(1), ..config() };
+    serve(config, NZU64!(65_536), |mut served| async move {
+        served.grow(1, 3, 1).await;
+        let held = stream(&served, "", SSE).await;
+        let start = Cursor::start(&served.log.chain_info().id).to_string();
+        let newest = served.log.newest().await.unwrap().0.to_string();
+        let table = [
+            ("from=earliest", &start),
+            ("cursor=nonsense", &start),
+            ("", &newest),
+            (&*format!("cursor={newest}"), &newest),
+        ];
+        for (query, wanted) in table {
+            let goodbye = stream(&served, query, SSE).await.event().await.unwrap();
+            assert_eq!((&goodbye.object["reason"], &goodbye.cursor), (&json!("limit"), wanted));
+        }
         drop(held);
     });
 }
