@@ -15,7 +15,8 @@ use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
-    Ack, Block as _, BlockRef, Consumer, Event, Fault, Height, Record, Source as _, Tier,
+    Ack, Block as _, BlockRef, Consumer, Event, EventLog as _, Fault, Height, Record, Source as _,
+    Tier,
 };
 use tidewatch_node::{Attachment, Config, Follower};
 use tidewatch_sim::scripted::{
@@ -238,6 +239,83 @@ fn a_feed_whose_log_was_begun_anew_forgets_what_is_not_on_the_chain() {
         assert_eq!(world.scheduler.proven().current().committed, chain.at(20));
         world.sleep(60).await;
         assert_eq!(world.follower.heads().current().block(Tier::Proven), Some(fork.at(25)));
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+/// PS-65: what comes out of sequence is read from the archive, from the highest block that there is on.
+#[test]
+fn a_feed_that_is_told_of_a_block_too_early_goes_on_from_the_one_that_it_lacks() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 8);
+        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
+        let world = World::new(&context, &chain, [8, 8, 0, 0], &prover).await;
+        world.sleep(10).await;
+        // A scheduler of its own, which is told of 6, and then of 8.
+        let chain_info = chain.chain_info();
+        let start = chain_info.genesis;
+        let subject = Subject { chain: chain_info.id, program: PROGRAM, start };
+        let honest = Scripted::honest(&context, 8, 1);
+        let provers = vec![Arc::new(honest.clone()) as Arc<dyn Prover>];
+        let parts = Parts { program: Arc::new(Toy), provers, subject };
+        let config = scheduler::Config::new(disk::Config::new("other"));
+        let opened = Scheduler::open(context.child("other"), parts, config).await;
+        let (scheduling, mailbox) = opened.unwrap();
+        let handle = scheduling.start();
+        let new = |height| scheduler::NewBlock {
+            block: chain.at(height),
+            parent: chain.at(height - 1).digest,
+            inputs: inputs(chain.at(height - 1).digest, chain.at(height)),
+        };
+        mailbox.add((1..=6).map(new).collect()).await.unwrap();
+        assert!(mailbox.add(vec![new(8)]).await.is_err(), "not by itself");
+        assert_eq!(mailbox.proven().current().committed, chain.at(6));
+        let of = |block: &TestBlock| Ok(inputs(block.parent(), block.reference()));
+        let mut feed = Feed::new(world.follower.log().clone(), mailbox.clone(), of);
+        let (from, to) = (chain.at(8), chain.at(8));
+        let mut record = world.follower.log().read(0, NZUsize!(1)).await.unwrap()[0].clone();
+        record.event = Event::Blocks { from, to };
+        feed.handle(&[record]).await.unwrap();
+        assert_eq!(mailbox.proven().current().committed, chain.at(8));
+        world.sleep(30).await;
+        assert_eq!(mailbox.proven().current().tip, chain.at(8));
+        assert_eq!(honest.submitted().len(), 8);
+        mailbox.stop();
+        handle.await.unwrap().unwrap();
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+/// Takes its time for each batch.
+struct Slow(deterministic::Context, Told);
+
+impl Consumer for Slow {
+    fn name(&self) -> &str {
+        "slow"
+    }
+
+    async fn handle(&mut self, records: &[Record]) -> Result<Ack, Fault> {
+        self.0.sleep(secs(500)).await;
+        self.1.handle(records).await
+    }
+}
+
+/// PS-64, in this process: who stalls is given every move from the log, in order. Those who are served over HTTP are in
+/// `crates/serve`.
+#[test]
+fn a_consumer_that_stalls_is_told_of_every_move_of_the_proven_tier() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 40);
+        let prover = Scripted::honest(&context, 2, 20);
+        let world = World::new(&context, &chain, [40, 40, 0, 0], &prover).await;
+        let slow = Slow(context.child("slow"), Told::default());
+        let told = slow.1.clone();
+        world.follower.attach(Attachment::new(slow));
+        world.sleep(600).await;
+        assert_eq!(world.proven(), Some(40));
+        assert!(told.proven().len() < world.told.proven().len(), "it lags");
+        world.sleep(5_000).await;
+        assert_eq!(told.proven(), world.told.proven());
         world.follower.stop(secs(5)).await.unwrap();
     });
 }

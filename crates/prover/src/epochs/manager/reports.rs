@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        AfterFailure, Chain, Content, Decided, Kind, Outcome, PostMortem, Publisher, RangeProgram,
-        SessionState, Trigger,
+        AfterFailure, Chain, Content, Decided, EpochAt, Kind, Outcome, PostMortem, Publisher,
+        RangeProgram, SessionId, SessionState, Trigger,
     },
     actor::Manager,
     ingress::{Message, Report},
@@ -93,10 +93,26 @@ where
         }
     }
 
+    /// Whether the chain has every checkpoint that `id` is over. The prune that says otherwise may be still to come.
+    async fn is_on_chain(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.core.sessions.get(id) else { return false };
+        let (epoch, content) = (session.spec.epoch, session.content.clone());
+        let there = self.timely().epoch(epoch).await;
+        let has = |at: &EpochAt| content.iter().all(|ours| at.checkpoints.contains(&ours.id));
+        there.as_ref().is_ok_and(has)
+    }
+
     /// Submits the candidate whose turn it is: looked up first, as an earlier submission may have landed.
     async fn submit(&mut self) -> Result<(), Error> {
         let Some((candidate, range)) = self.core.publishing.in_flight() else { return Ok(()) };
         let id = self.core.candidates.get(&candidate).copied();
+        if let Some(id) = id
+            && !self.is_on_chain(id).await
+        {
+            // It waits for the next tick.
+            self.core.publishing.submitted(None);
+            return Ok(());
+        }
         let span = id.and_then(|id| self.core.span(id));
         let key = span.map(|span| self.core.kept.key(span.first, span.last));
         let proof = match &key {

@@ -81,8 +81,8 @@ fn after_a_stop_what_waits_is_withdrawn_and_what_is_on_its_way_ends_as_it_does()
     assert_eq!(publishing.submitted(Some(true)), [Decided::Ended(first, Published)]);
 }
 
-/// PB-1 to PB-11, PB-13, PB-14: what a chain accepts, by how far it is proven, and what is not even submitted. What is
-/// beyond the chain's tip (PB-12) is no candidate: ranges are made of its checkpoints.
+/// PB-1 to PB-11, PB-13, PB-14: what a chain accepts, by how far it is proven, and what is not even submitted. (PB-12,
+/// beyond the chain's tip, is the manager's.)
 #[test]
 fn a_whole_epoch_is_submitted_wherever_the_proven_tip_is_and_a_part_only_above_it() {
     for (proven, first, last, part) in [

@@ -209,3 +209,16 @@ fn without_full_epochs_only_what_is_asked_for_is_proven() {
     }
     assert!(world.start(3).is_ok());
 }
+
+/// ES-5: what a session is over was copied when it began.
+#[test]
+fn what_a_session_is_over_does_not_change_with_the_store() {
+    let mut world = World::new(0, true, &BOTH);
+    let session = opened(&world.tick());
+    let before = world.sessions.get(session).unwrap().content.clone();
+    world.checkpoints.failed(before[0].instance);
+    world.checkpoints.prune(1);
+    world.checkpoints.add(id(3, 7), 3).unwrap();
+    assert_eq!(world.sessions.get(session).unwrap().content, before);
+    assert_eq!(slots(&before), [6, 7]);
+}

@@ -64,6 +64,8 @@ enum Takes {
     /// With one that is final.
     Throws,
     Hangs,
+    /// What it would cost is estimated, and nothing is sent.
+    Estimates,
 }
 
 struct State {
@@ -259,6 +261,7 @@ impl Publisher for Rollup {
             }
             Takes::Throws => return Err(FaultKind::InvalidConfig.fault("test", "no account")),
             Takes::Hangs => futures::future::pending().await,
+            Takes::Estimates => {}
         }
         Ok(true)
     }

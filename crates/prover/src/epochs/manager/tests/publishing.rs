@@ -1,7 +1,7 @@
 //! The published cases of a publishing service (`PP-*`), through the actor.
 
 use super::*;
-use SessionState::{Completed, Failed, Publishing};
+use SessionState::{Completed, Failed, Publishing, Superseded, TimedOut};
 
 /// A world whose two checkpoints are proven, and whose publisher is not to be had `unavailable` times.
 async fn world(
@@ -79,7 +79,7 @@ fn what_is_being_submitted_ends_as_it_does() {
     });
 }
 
-/// PP-11, PP-12, ES-11.
+/// PP-11, PP-12, PB-18, ES-11.
 #[test]
 fn a_submission_that_is_refused_or_throws_has_failed() {
     simulate(|context| async move {
@@ -237,6 +237,73 @@ fn a_stop_waits_for_the_submission_at_hand_within_its_grace() {
             let took = context.current().duration_since(began).unwrap();
             assert_eq!(rollup.landed().len(), usize::from(ends));
             assert!(took <= secs(11), "{took:?}");
+        }
+    });
+}
+
+/// PP-15, PB-17: a publisher may only estimate what it would cost. Its session is over, and is not begun again while the
+/// proven tip stays where it is.
+#[test]
+fn a_publisher_that_only_estimates_ends_the_session_and_nothing_lands() {
+    simulate(|context| async move {
+        let (running, prover) = world(&context, 2, |state| state.takes = Takes::Estimates).await;
+        running.until(|status| status.sessions.iter().any(|of| of.state == Completed)).await;
+        running.sleep(60).await;
+        assert_eq!(running.states().await, [(0, Completed)]);
+        assert_eq!(running.rollup.get(|state| (state.submitted.len(), state.landed.len())), (1, 0));
+        assert_eq!(prover.submitted().len(), 3, "nothing is proven twice");
+        running.stop().await;
+    });
+}
+
+/// PB-12: the chain went back before anybody was told so.
+#[test]
+fn what_is_not_on_the_chain_any_more_is_not_submitted() {
+    simulate(|context| async move {
+        let (running, _) = world(&context, 2, |state| state.unavailable = usize::MAX).await;
+        running.until(|status| status.unpublished == 1).await;
+        let rollup = running.rollup.clone();
+        rollup.set(|state| {
+            state.unavailable = 0;
+            state.checkpoints.truncate(1);
+        });
+        running.sleep(30).await;
+        assert_eq!(rollup.get(|state| state.submitted.len()), 0);
+        assert_eq!(running.states().await, [(0, Publishing)], "the prune is still to come");
+        running.mailbox.prune(2).await.unwrap();
+        rollup.set(|state| state.checkpoints.push(checkpoint(2, 1, 2)));
+        running.mailbox.checkpointed(2).await.unwrap();
+        running.lands(&[(1, 4)]).await;
+        assert_eq!(rollup.get(|state| state.submitted.len()), 1);
+        running.stop().await;
+    });
+}
+
+/// ES-9, ES-10: how a candidate ended is how its session did.
+#[test]
+fn a_session_ends_as_its_candidate_does() {
+    simulate(|context| async move {
+        for (slot, landed, state) in [(2, vec![(1, 4)], Superseded), (6, vec![], TimedOut)] {
+            let context = context.child("world");
+            let rollup = Rollup::new(&context, 1);
+            rollup.set(|state| state.unavailable = usize::MAX);
+            let prover = Scripted::honest(&context, 8, 1);
+            let mut config = config();
+            config.proving.disk.partition = format!("{state:?}");
+            let running = Running::start(&context, &rollup, &prover, config).await;
+            running.mailbox.checkpointed(1).await.unwrap();
+            running.mailbox.start(0).await.unwrap();
+            rollup.grow();
+            running.mailbox.checkpointed(2).await.unwrap();
+            running.until(|status| status.unpublished == 2).await;
+            rollup.set(|state| (state.unavailable, state.slot) = (0, Some(slot)));
+            let ended = |status: &Status| {
+                let partial = |of: &&super::super::Listed| of.spec.kind == Kind::Partial;
+                status.sessions.iter().filter(partial).any(|of| of.state == state)
+            };
+            running.until(ended).await;
+            running.lands(&landed).await;
+            running.stop().await;
         }
     });
 }

@@ -1,7 +1,7 @@
 //! The published cases of epoch sessions (`ES-*`) and checkpoint provers (`CP-*`), through the actor.
 
 use super::*;
-use crate::Failure;
+use crate::{Failure, scheduler::tests::scripted::Health};
 use SessionState::{AwaitingCheckpoints, Completed, Publishing};
 
 fn unprovable() -> Failure {
@@ -255,6 +255,57 @@ fn what_failed_is_proven_again_when_an_operator_says_so() {
         assert_eq!(running.mailbox.retry(0).await, Ok(1));
         running.lands(&[(1, 4)]).await;
         assert_eq!(ranges(&prover)[asked..], [(1, 4)], "what was proven is not made again");
+        running.stop().await;
+    });
+}
+
+/// CP-13: whoever waits for a checkpoint sees how it failed.
+#[test]
+fn every_session_over_a_checkpoint_that_fails_is_stopped() {
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, 1);
+        let prover = Scripted::new(&context, "prover", 8, |key, _| match key.height() {
+            ..=2 => Fate::Fails(secs(10), unprovable()),
+            _ => Fate::Proves(secs(1)),
+        });
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        running.mailbox.checkpointed(1).await.unwrap();
+        running.mailbox.start(0).await.unwrap();
+        rollup.grow();
+        running.mailbox.checkpointed(2).await.unwrap();
+        let both = [(0, AwaitingCheckpoints); 2];
+        assert_eq!(running.states().await, both, "what was asked for, and the whole epoch");
+        running.until(|status| status.failed == 1).await;
+        running.sleep(3).await;
+        let status = running.status().await;
+        assert!(status.sessions.iter().all(|session| session.state.is_terminal()), "{status:?}");
+        let looked = rollup.get(|state| (state.dissected.clone(), state.epochs_dissected.len()));
+        assert_eq!(looked, (vec![1], 0), "once, and as the checkpoint's fault");
+        assert_eq!(rollup.get(|state| state.submitted.len()), 0);
+        running.stop().await;
+    });
+}
+
+/// ES-19: a prover that does not answer a release holds up no cancel.
+#[test]
+fn what_is_cancelled_is_over_although_its_prover_is_silent() {
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, 2);
+        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
+        let running = Running::start(&context, &rollup, &prover, config()).await;
+        running.mailbox.checkpointed(2).await.unwrap();
+        running.sleep(10).await;
+        prover.health(Health::Silent);
+        let began = context.current();
+        running.mailbox.prune(0).await.unwrap();
+        assert_eq!(running.states().await, []);
+        let took = context.current().duration_since(began).unwrap_or_default();
+        assert!(took < secs(1), "{took:?}");
+        prover.health(Health::Up);
+        prover.restart();
+        prover.script(|_, _| Fate::Proves(secs(1)));
+        running.mailbox.checkpointed(2).await.unwrap();
+        running.lands(&[(1, 4)]).await;
         running.stop().await;
     });
 }
