@@ -5,7 +5,10 @@ use commonware_utils::sync::Mutex;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -31,6 +34,10 @@ struct Limits {
 struct Taken {
     streams: usize,
     clients: BTreeMap<IpAddr, Client>,
+    /// The next event of each stream, by the number of its slot.
+    positions: BTreeMap<u64, Arc<AtomicU64>>,
+    /// Slots that were given.
+    given: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +53,25 @@ struct Client {
 pub(crate) struct Slot {
     gate: Arc<Gate>,
     client: IpAddr,
+    number: u64,
+    position: Arc<AtomicU64>,
+}
+
+/// The position of a stream that has not begun, and of a request for a page.
+const NOWHERE: u64 = u64::MAX;
+
+impl Slot {
+    /// The next event of the stream that has it.
+    pub(crate) fn stands(&self, next: u64) {
+        self.position.store(next, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.gate.taken.lock();
         taken.streams -= 1;
+        taken.positions.remove(&self.number);
         if let Some(client) = taken.clients.get_mut(&self.client) {
             client.streams -= 1;
         }
@@ -81,6 +101,13 @@ impl Gate {
         self.taken.lock().streams
     }
 
+    /// The next event of each stream.
+    pub(crate) fn positions(&self) -> Vec<u64> {
+        let taken = self.taken.lock();
+        let positions = taken.positions.values().map(|position| position.load(Ordering::Relaxed));
+        positions.filter(|position| *position != NOWHERE).collect()
+    }
+
     /// A place for a stream of `address`, or why there is none.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, now: SystemTime) -> Result<Slot, Code> {
         let (address, limits) = (client(address), self.limits);
@@ -105,8 +132,11 @@ impl Gate {
         client.opens -= 1.0;
         client.streams += 1;
         taken.streams += 1;
+        taken.given += 1;
+        let (number, position) = (taken.given, Arc::new(AtomicU64::new(NOWHERE)));
+        taken.positions.insert(number, position.clone());
         drop(taken);
-        Ok(Slot { gate: self.clone(), client: address })
+        Ok(Slot { gate: self.clone(), client: address, number, position })
     }
 }
 
@@ -146,6 +176,8 @@ mod tests {
         assert_eq!(gate.enter(two, now).unwrap_err(), Code::Full);
         drop(first);
         let third = gate.enter(one, now).unwrap();
+        third.stands(7);
+        assert_eq!(gate.positions(), [7], "of the others nobody knows");
         drop((second, third));
         assert_eq!(gate.enter(one, now).unwrap_err(), Code::TooMany, "three were opened at once");
         drop(gate.enter(one, now + Duration::from_secs(1)).unwrap());

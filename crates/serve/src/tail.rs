@@ -24,11 +24,19 @@ const KEPT: usize = 1_024;
 pub(crate) struct Entry {
     pub(crate) frame: Frame,
     pub(crate) record: Record,
+    /// When it came, if this server was there.
+    pub(crate) came: Option<SystemTime>,
 }
 
 impl Entry {
+    /// An event that is read again.
     pub(crate) fn new(record: Record) -> Arc<Self> {
-        Arc::new(Self { frame: Frame::event(&record), record })
+        Arc::new(Self { frame: Frame::event(&record), record, came: None })
+    }
+
+    /// A new event.
+    fn came(record: Record, now: SystemTime) -> Arc<Self> {
+        Arc::new(Self { frame: Frame::event(&record), record, came: Some(now) })
     }
 }
 
@@ -99,7 +107,7 @@ impl Tail {
     pub(crate) fn push(&self, records: Vec<Record>, now: SystemTime) {
         let Some(end) = records.last().map(|record| record.sequence() + 1) else { return };
         self.times.lock().came(end - records.len() as u64, now);
-        let added: Vec<_> = records.into_iter().map(Entry::new).collect();
+        let added: Vec<_> = records.into_iter().map(|record| Entry::came(record, now)).collect();
         {
             let mut entries = self.entries.lock();
             let follows = |entry: &Arc<Entry>| {

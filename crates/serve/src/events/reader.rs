@@ -89,6 +89,11 @@ impl<L: Served> Reader<L> {
         &self.watermarks
     }
 
+    /// The next event of the log.
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Events that were left out since [`told`](Self::told).
     pub(crate) const fn passed_over(&self) -> u64 {
         self.passed_over

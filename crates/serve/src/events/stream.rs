@@ -49,7 +49,17 @@ pub(crate) struct Following<E, L> {
     due: SystemTime,
     /// Events that may still come.
     left: u64,
-    _slot: Option<Slot>,
+    slot: Option<Slot>,
+    /// Its last line was given.
+    ended: bool,
+}
+
+impl<E, L> Drop for Following<E, L> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shared.metrics.ended(self.transport, None);
+        }
+    }
 }
 
 enum Phase<L> {
@@ -76,7 +86,8 @@ pub(crate) fn stream<E: Clock, L: Served>(
         told: None,
         beat: shared.tail.watch(),
         phase: Phase::Begins(Box::new(outcome)),
-        _slot: slot,
+        slot,
+        ended: false,
         context,
         shared,
         ask,
@@ -138,6 +149,9 @@ impl<E: Clock, L: Served> Following<E, L> {
 
     fn hello(&self, opened: &Opened) -> Bytes {
         self.shared.metrics.resumed(opened.how);
+        if !opened.bridge.is_empty() {
+            self.shared.metrics.bridged(opened.bridge.len());
+        }
         let Shared { chain_info, ladder, heads, config, .. } = &*self.shared;
         let hello = self.sent(&Control::Hello(Hello {
             protocol: 1,
@@ -172,7 +186,8 @@ impl<E: Clock, L: Served> Following<E, L> {
 
     fn goodbye(&mut self, reason: Reason, cursor: &Cursor) -> Bytes {
         self.phase = Phase::Over;
-        self.shared.metrics.ended(self.transport, reason);
+        self.ended = true;
+        self.shared.metrics.ended(self.transport, Some(reason));
         let (retry_ms, cursor) = (millis(RETRY), cursor.to_string());
         self.sent(&Control::Goodbye(Goodbye { reason, retry_ms, cursor }))
     }
@@ -237,12 +252,18 @@ impl<E: Clock, L: Served> Following<E, L> {
         if reader.is_over() {
             return Some(self.goodbye(Reason::Until, reader.cursor()));
         }
-        let piece = match reader.step(beat.end, self.left, self.context.current()).await {
+        let step = reader.step(beat.end, self.left, self.context.current()).await;
+        self.slot.iter().for_each(|slot| slot.stands(reader.next()));
+        let piece = match step {
             Err(fault) => return Some(self.failed(&fault, reader.cursor())),
             Ok(Step::Reset(refusal)) => return Some(self.reset(&refusal)),
             Ok(Step::Lagged(lagged)) => self.sent(&Control::Lagged(lagged)),
             Ok(Step::Events(entries)) => {
                 self.left -= entries.len() as u64;
+                let now = self.context.current();
+                for came in entries.iter().filter_map(|entry| entry.came) {
+                    self.shared.metrics.delivered(now.duration_since(came).unwrap_or_default());
+                }
                 for of_one_kind in entries.chunk_by(|a, b| name(a) == name(b)) {
                     let count = of_one_kind.len() as u64;
                     self.shared.metrics.sent(self.transport, name(&of_one_kind[0]), count);

@@ -7,7 +7,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
-use commonware_runtime::Metrics;
+use commonware_runtime::{Clock, Metrics};
 use http::{StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
@@ -121,10 +121,14 @@ pub(super) async fn health<E: Send + Sync + 'static, L: Served>(
     Health::answer(code, word, &status)
 }
 
-pub(super) async fn metrics<E: Metrics, L: Served>(
+pub(super) async fn metrics<E: Clock + Metrics, L: Served>(
     State(App { context, shared }): State<App<E, L>>,
 ) -> Response {
-    shared.metrics.show(shared.gate.streams(), unready(&shared).is_none());
+    let (tail, now) = (&shared.tail, context.current());
+    let end = tail.beat().end;
+    let behind = |next: u64| (end.saturating_sub(next), tail.age(next, now));
+    let behind: Vec<_> = shared.gate.positions().into_iter().map(behind).collect();
+    shared.metrics.show(shared.gate.streams(), &behind, unready(&shared).is_none());
     ([(header::CONTENT_TYPE, OPEN_METRICS)], context.encode()).into_response()
 }
 

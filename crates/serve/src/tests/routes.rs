@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{Config, Token};
 use commonware_codec::Encode as _;
+use commonware_runtime::Supervisor as _;
 use commonware_utils::{NZU64, NZUsize};
 use serde_json::{Value, json};
 use tidewatch_core::{
@@ -132,6 +133,44 @@ fn the_status_resumes_and_faults_are_shown() {
         for shown in ["serve_ready 0", "serve_streams 0", "serve_resumes_total{why=\"exact\"} 1"] {
             assert!(metrics.contains(shown), "no {shown}: {metrics}");
         }
+    });
+}
+
+#[test]
+fn what_streams_are_behind_and_how_long_an_event_took_is_shown_as_of_now() {
+    serve(config(), NZU64!(65_536), |mut served| async move {
+        let sse = "accept: text/event-stream\n";
+        let mut tip = get(served.address, "/v1/events", sse).await;
+        assert_eq!(tip.said().await.unwrap().event, "hello");
+        served.grow(1, 20, 30).await;
+        tip.words(40).await;
+        let shown = async |wanted: &[&str]| {
+            for _ in 0..10_000 {
+                let metrics = get(served.address, "/metrics", "").await.text().await;
+                if wanted.iter().all(|wanted| metrics.contains(wanted)) {
+                    return;
+                }
+            }
+            let metrics = get(served.address, "/metrics", "").await.text().await;
+            panic!("no {wanted:?}: {metrics}");
+        };
+        let at_the_tip =
+            ["serve_behind_events_bucket{le=\"0.0\"} 1", "serve_behind_seconds_count 1"];
+        shown(&at_the_tip).await;
+        shown(&["serve_delivery_seconds_count 40"]).await;
+        drop(tip);
+        let left = "serve_streams_ended_total{transport=\"sse\",end=\"left\"} 1";
+        shown(&["serve_behind_events_count 0", left]).await;
+        let cursor = served.log.read(30, NZUsize!(1)).await.unwrap()[0].cursor.to_string();
+        served.reorg(10, 'b').await;
+        let (chain, context) = (served.chain.clone(), served.context.child("other"));
+        let retention = NZU64!(65_536).into();
+        let mut other = Served::start(context, config(), retention, chain).await;
+        other.grow(1, 30, 40).await;
+        let mut led = get(other.address, &format!("/v1/events?cursor={cursor}"), sse).await;
+        assert_eq!(led.said().await.unwrap().object["resume"], "forked");
+        let metrics = get(other.address, "/metrics", "").await.text().await;
+        assert!(metrics.contains("other_serve_bridge_events_count 1"), "{metrics}");
     });
 }
 

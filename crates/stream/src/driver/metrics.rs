@@ -7,6 +7,7 @@ use commonware_runtime::{
         Counter, EncodeLabelSet, Gauge, GaugeExt as _, Histogram, MetricsExt as _, Registered, raw,
     },
 };
+use std::time::SystemTime;
 use tidewatch_core::{BlockRef, Fault, State, Status, Tier, Verification, Watermarks};
 
 /// One label, named for what it holds.
@@ -40,6 +41,10 @@ pub(super) struct Metrics {
     epoch_age: Gauge,
     /// What was claimed, and what of it verified. What was delivered of that is `delivered`.
     heights: Gauges,
+    /// Moments are shown rather than ages: an age that nobody updates any more looks fresh for ever.
+    moved_at: Gauges,
+    contact_at: Gauge,
+    tip_at: Gauge,
     prunes: Counter,
     depths: Histogram,
 }
@@ -60,6 +65,18 @@ impl Metrics {
             heights: context.family(
                 "verification_height",
                 "Height that was last claimed (seen), and highest one that verified (verified)",
+            ),
+            moved_at: context.family(
+                "tip_timestamp_seconds",
+                "When each tier last moved here, by this machine's clock",
+            ),
+            contact_at: context.gauge(
+                "contact_timestamp_seconds",
+                "When the source last answered, by this machine's clock",
+            ),
+            tip_at: context.gauge(
+                "source_tip_timestamp_seconds",
+                "The time of the source's newest tip, by its own word",
             ),
             prunes: context.counter("prunes", "Prunes: one for each reorg"),
             depths: context.histogram(
@@ -90,7 +107,25 @@ impl Metrics {
         self.faults.get_or_create(&label(fault.kind.as_str())).inc();
     }
 
-    pub(super) fn moved(&self, before: &Watermarks, watermarks: &Watermarks) {
+    /// The source answered at `now`.
+    pub(super) fn contact(&self, now: SystemTime) {
+        self.contact_at.set(seconds(now));
+    }
+
+    /// The source named a tip of the time `time`.
+    pub(super) fn tip(&self, time: Option<SystemTime>) {
+        if let Some(time) = time {
+            self.tip_at.set(seconds(time));
+        }
+    }
+
+    /// The view moved from `before`, at the time `at`; without one, it was opened.
+    pub(super) fn moved(
+        &self,
+        before: &Watermarks,
+        watermarks: &Watermarks,
+        at: Option<SystemTime>,
+    ) {
         let height = |block: BlockRef| block.height.get();
         let (from, to) = (before.head().map_or(0, height), watermarks.head().map_or(0, height));
         if to < from {
@@ -102,6 +137,11 @@ impl Metrics {
             if let Some(block) = watermarks.tips.block(tier) {
                 let gauge = self.tips.get_or_create(&label(tier.as_str()));
                 gauge.set(i64::try_from(block.height.get()).unwrap_or(i64::MAX));
+            }
+            if let Some(at) = at
+                && watermarks.tips.block(tier) != before.tips.block(tier)
+            {
+                self.moved_at.get_or_create(&label(tier.as_str())).set(seconds(at));
             }
         }
     }
@@ -122,4 +162,10 @@ impl Metrics {
             gauge.set(i64::try_from(height).unwrap_or(i64::MAX));
         }
     }
+}
+
+/// Seconds since the epoch.
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

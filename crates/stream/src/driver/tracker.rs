@@ -110,7 +110,9 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
     /// The source answered.
     pub(super) fn contact(&self) {
         let mut seen = self.seen.lock();
-        seen.contact = Some(seen.at(self.clock.current()));
+        let now = seen.at(self.clock.current());
+        seen.contact = Some(now);
+        self.metrics.contact(now);
     }
 
     /// The source proved a contradiction of what is finalized: two certificates that both verify. No
@@ -217,20 +219,27 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
     fn snapshot(&self, snapshot: &Snapshot) {
         {
             let mut seen = self.seen.lock();
-            let now = Some(seen.at(self.clock.current()));
-            (seen.contact, seen.named) = (now, now);
+            let now = seen.at(self.clock.current());
+            (seen.contact, seen.named) = (Some(now), Some(now));
             (seen.tips, seen.trust) = (snapshot.tips, snapshot.trust);
             seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);
             let time = snapshot.time_ms.map(Duration::from_millis);
             seen.tip_time = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));
+            self.metrics.contact(now);
+            self.metrics.tip(seen.tip_time);
         }
         self.monitor.snapshot(snapshot);
         self.refresh();
     }
 
     fn moved(&self, watermarks: &Watermarks) {
-        let before = std::mem::replace(&mut self.seen.lock().watermarks, *watermarks);
-        self.metrics.moved(&before, watermarks);
+        let (before, at) = {
+            let mut seen = self.seen.lock();
+            // Before the source was read, it is where the view was left, nobody knows when.
+            let at = seen.named.map(|_| self.clock.current());
+            (std::mem::replace(&mut seen.watermarks, *watermarks), at)
+        };
+        self.metrics.moved(&before, watermarks, at);
         self.monitor.moved(watermarks);
         self.progressed();
         self.refresh();

@@ -1,6 +1,6 @@
 //! What a driver says about the tip, and when.
 
-use super::{Running, millis, secs, simulate};
+use super::{Running, millis, patient, secs, simulate};
 use crate::{
     driver::Config,
     tests::{
@@ -279,6 +279,38 @@ fn a_prune_of_a_view_without_blocks_is_counted() {
         let text = context.encode();
         assert!(text.contains("driver_prunes_total 1"), "{text}");
         driver.stop().await;
+    });
+}
+
+/// A gauge of an age that a stalled driver sets would stay as it was.
+#[test]
+fn the_moments_of_contact_and_of_moves_are_shown_and_a_restart_makes_none_newer() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 9);
+        let source = ScriptedSource::new(&chain, [8, 0, 0, 5]);
+        source.change(|world| world.snapshot.time_ms = Some(77_000));
+        let driver = Running::new(&context, &source, Config::default());
+        driver.sleep(millis(10_500)).await;
+        source.stand(&chain, [9, 0, 0, 5]);
+        driver.sleep(secs(10)).await;
+        source.chaos(Some(Box::new(|_, _| Some(FaultKind::Unreachable))));
+        driver.sleep(secs(100)).await;
+        let shown = |name: &str, value: u64| {
+            let metrics = context.encode();
+            let name = format!("driver_{name}");
+            let line = metrics.lines().find(|line| line.starts_with(&name)).map(str::to_owned);
+            assert_eq!(line, Some(format!("{name} {value}")), "{metrics}");
+        };
+        shown("tip_timestamp_seconds{kind=\"proposed\"}", 11);
+        shown("tip_timestamp_seconds{kind=\"finalized\"}", 0);
+        shown("source_tip_timestamp_seconds", 77);
+        shown("contact_timestamp_seconds", 20);
+        let view = driver.view.clone();
+        driver.stop().await;
+        let again = Running::run(&context, context.child("again"), &source, view, patient());
+        again.sleep(secs(1)).await;
+        assert!(!context.encode().contains("again_tip_timestamp_seconds"));
+        again.stop().await;
     });
 }
 
