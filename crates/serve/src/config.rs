@@ -74,6 +74,16 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// `text` as a browser sends it in `Origin`; `None` if none would, so that it could never match.
+    pub fn origin(text: &str) -> Option<String> {
+        let url = url::Url::parse(text).ok()?;
+        let sent = url.origin().ascii_serialization();
+        let same = sent == text.trim_end_matches('/');
+        (matches!(url.scheme(), "http" | "https") && same).then_some(sent)
+    }
+}
+
 /// What a client has to show. It is never printed.
 #[derive(Clone)]
 pub struct Token(String);

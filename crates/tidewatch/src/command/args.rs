@@ -10,6 +10,7 @@ use serde::Deserialize;
 use std::{
     fmt,
     net::SocketAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -235,6 +236,28 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "NAME")]
     pub(crate) serve_host: Vec<String>,
 
+    /// The origin of pages that may read what `--serve` answers, such as `https://dash.example`; others than its
+    /// own are refused. Several may be given.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) serve_origin: Vec<String>,
+
+    /// Streams that `--serve` has open at once, each for about 25 KiB of memory and one descriptor. [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub(crate) serve_streams: Option<NonZeroUsize>,
+
+    /// Streams of one client address, of these. A proxy before it is one client. [default: 32]
+    #[arg(long, value_name = "N")]
+    pub(crate) serve_streams_per_client: Option<NonZeroUsize>,
+
+    /// `/ready` answers 503 with more blocks than this still to go. [default: 16]
+    #[arg(long, value_name = "BLOCKS")]
+    pub(crate) serve_ready_lag: Option<u64>,
+
+    /// `/ready` answers 503 with a tip that is older, in seconds: more than the longest time between two blocks of
+    /// the chain. [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) serve_ready_age: Option<u64>,
+
     /// Have an execution client follow too: the address of its Engine API. It is given every block of an `eth+`
     /// source, and is pointed at its head, safe and finalized blocks; no consensus client is needed.
     #[arg(long, value_name = "http://HOST:PORT")]
@@ -433,6 +456,16 @@ impl Follow {
             serve_token_file: self.serve_token_file.or(file.serve_token_file),
             serve_open: self.serve_open || file.serve_open,
             serve_host: if self.serve_host.is_empty() { file.serve_host } else { self.serve_host },
+            serve_origin: match self.serve_origin.is_empty() {
+                true => file.serve_origin,
+                false => self.serve_origin,
+            },
+            serve_streams: self.serve_streams.or(file.serve_streams),
+            serve_streams_per_client: self
+                .serve_streams_per_client
+                .or(file.serve_streams_per_client),
+            serve_ready_lag: self.serve_ready_lag.or(file.serve_ready_lag),
+            serve_ready_age: self.serve_ready_age.or(file.serve_ready_age),
             execution: self.execution.or(file.execution),
             jwt_secret: self.jwt_secret.or(file.jwt_secret),
             config: self.config,
