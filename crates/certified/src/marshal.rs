@@ -173,7 +173,7 @@ where
                 TierProofs::none().with(Tier::Finalized, proof)
             }),
             time_ms: self.block(height).await.and_then(|block| block.time_ms()),
-            trust: None,
+            ..Snapshot::default()
         })
     }
 

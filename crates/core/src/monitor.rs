@@ -87,6 +87,8 @@ pub enum Cause {
     TipAhead,
     /// The same, after this machine's clock was set back.
     ClockSetBack,
+    /// Blocks are proven here, and the lowest that is not is poisoned or waits for too long.
+    ProvingStalled,
     /// The driver has ended: nothing is known any more.
     Ended,
 }
@@ -98,6 +100,7 @@ impl Cause {
             Self::Fault(kind) => kind.as_str(),
             Self::TipAhead => "tip_ahead",
             Self::ClockSetBack => "clock_set_back",
+            Self::ProvingStalled => "proving_stalled",
             Self::Ended => "ended",
         }
     }

@@ -104,6 +104,8 @@ pub struct Snapshot {
     pub time_ms: Option<u64>,
     /// What its certificates rest on, where validators change.
     pub trust: Option<Trust>,
+    /// Its proven tier is made here, and its lowest block is poisoned or waits for too long.
+    pub proving_stalled: bool,
 }
 
 impl Snapshot {
@@ -115,7 +117,7 @@ impl Snapshot {
 
 impl From<TipSet> for Snapshot {
     fn from(tips: TipSet) -> Self {
-        Self { tips, proofs: TierProofs::none(), time_ms: None, trust: None }
+        Self { tips, ..Self::default() }
     }
 }
 

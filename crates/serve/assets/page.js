@@ -162,6 +162,7 @@ function headline(now) {
 const CAUSES = {
   tip_ahead: 'The newest block is ahead of this machine’s clock.',
   clock_set_back: 'This machine’s clock was set back.',
+  proving_stalled: 'The lowest block that is not proven is poisoned, or waits for too long.',
 };
 
 function progress(now, gone) {

@@ -127,6 +127,7 @@ where
                 let seen = self.shared.link.lock().seen;
                 Trust { epoch: epoch.get(), anchor, time_ms, seen }
             }),
+            ..Snapshot::default()
         })
     }
 

@@ -86,13 +86,19 @@ impl Plan {
                 State::Poisoned(reason) => Some(reason.clone()),
                 _ => None,
             }),
-            stalled: head.is_some_and(|job| {
-                matches!(job.state, State::Poisoned(_)) || self.is_late(job, now)
-            }),
+            stalled: self.is_stalled(now),
             provers: (self.provers.iter())
                 .map(|prover| ProverStatus::of(prover, self.config.attempt_max))
                 .collect(),
         }
+    }
+
+    /// Whether the lowest block that is not proven is poisoned, or has waited for too long.
+    pub fn is_stalled(&self, now: Time) -> bool {
+        self.jobs
+            .values()
+            .next()
+            .is_some_and(|job| matches!(job.state, State::Poisoned(_)) || self.is_late(job, now))
     }
 
     pub(super) fn is_late(&self, job: &Job, now: Time) -> bool {

@@ -131,6 +131,7 @@ impl<S: Source> Source for ProvenOverlay<S> {
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
         let mut snapshot = self.source.snapshot().await?;
+        snapshot.proving_stalled = self.proven.current().stalled;
         let tier = self.tier(&snapshot).await;
         snapshot.tips.set(Tier::Proven, tier.as_ref().map(|(tip, _)| *tip));
         if let Some((_, Some(proof))) = tier {

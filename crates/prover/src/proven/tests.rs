@@ -15,8 +15,8 @@ use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
-    Ack, Block as _, BlockRef, Consumer, Event, EventLog as _, Fault, Height, Record, Source as _,
-    Tier,
+    Ack, Block as _, BlockRef, Cause, Consumer, Event, EventLog as _, Fault, Height, Record,
+    Source as _, Tier,
 };
 use tidewatch_node::{Attachment, Config, Follower};
 use tidewatch_sim::scripted::{
@@ -239,6 +239,29 @@ fn a_feed_whose_log_was_begun_anew_forgets_what_is_not_on_the_chain() {
         assert_eq!(world.scheduler.proven().current().committed, chain.at(20));
         world.sleep(60).await;
         assert_eq!(world.follower.heads().current().block(Tier::Proven), Some(fork.at(25)));
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_stall_is_the_cause_in_the_followers_status_until_proving_goes_on() {
+    simulate(|context| async move {
+        let chain = Chain::new('a', 6);
+        let prover = Scripted::new(&context, "four", 8, |key, _| match key.height() {
+            4 => Fate::Fails(secs(1), crate::Failure::Unprovable("no".into())),
+            _ => Fate::Proves(secs(1)),
+        });
+        let world = World::new(&context, &chain, [6, 6, 0, 0], &prover).await;
+        let cause = || world.follower.heads().current().status.cause;
+        world.sleep(2).await;
+        assert_eq!(cause(), None);
+        world.sleep(60).await;
+        assert_eq!((world.proven(), cause()), (Some(3), Some(Cause::ProvingStalled)));
+        assert!(world.scheduler.proven().current().stalled);
+        prover.script(|_, _| Fate::Proves(secs(1)));
+        world.scheduler.requeue(Height::new(4)).await.unwrap();
+        world.sleep(10).await;
+        assert_eq!((world.proven(), cause()), (Some(6), None));
         world.follower.stop(secs(5)).await.unwrap();
     });
 }

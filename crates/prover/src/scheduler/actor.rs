@@ -90,7 +90,8 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
         }
         let resumed = plan.restore(disk.jobs(), stopwatch.now(&context));
         let resumed = resumed.map_err(|error| failed(Error::Table(error)))?;
-        let published = Proven { tip: plan.proven(), committed: plan.committed(), proof: None };
+        let published =
+            Proven { tip: plan.proven(), committed: plan.committed(), proof: None, stalled: false };
         let (proven, receiver) = watch(published);
         let (room, has_room) = watch(true);
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
@@ -205,6 +206,9 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
             let failure = self.plan.job(key.block.height).and_then(|job| job.failure.clone());
             warn!(block = %key, ?failure, "is not proven for long: it is tried again and again");
         }
+        if self.plan.is_stalled(now) != self.own.proven.current().stalled {
+            self.publish().await?;
+        }
         let status = self.plan.status(now);
         self.metrics.status(&status, self.plan.counters());
         let wake = self.plan.wake(now).map_or(TICK, |wake| wake.saturating_sub(now));
@@ -244,7 +248,8 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
             let next = policy.room(*room, lag);
             std::mem::replace(room, next) != next
         });
-        let next = Proven { tip, committed, proof };
+        let now = self.now();
+        let next = Proven { tip, committed, proof, stalled: self.plan.is_stalled(now) };
         self.proven.change(|proven| std::mem::replace(proven, next.clone()) != next);
         Ok(())
     }

@@ -33,6 +33,8 @@ pub struct Proven {
     pub committed: BlockRef,
     /// The proof of the tip; `None` at the block that proving began above.
     pub proof: Option<TierProof>,
+    /// Whether the block above the tip is poisoned, or has waited for too long: the alert.
+    pub stalled: bool,
 }
 
 /// How a job is listed.

@@ -23,6 +23,7 @@ struct Seen {
     tips: TipSet,
     trust: Option<Trust>,
     tip_time: Option<SystemTime>,
+    proving_stalled: bool,
     watermarks: Watermarks,
     settled: bool,
     complete: bool,
@@ -185,7 +186,8 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
                 (true, _) => Some(Cause::Ended),
                 (false, Some(kind)) => Some(Cause::Fault(kind)),
                 (false, None) if odd && seen.set_back => Some(Cause::ClockSetBack),
-                (false, None) => odd.then_some(Cause::TipAhead),
+                (false, None) if odd => Some(Cause::TipAhead),
+                (false, None) => seen.proving_stalled.then_some(Cause::ProvingStalled),
             };
             let status = Status {
                 state: assess(&self.thresholds, &contact),
@@ -222,6 +224,7 @@ impl<E: Clock, M: Monitor> Monitor for Tracker<E, M> {
             let now = seen.at(self.clock.current());
             (seen.contact, seen.named) = (Some(now), Some(now));
             (seen.tips, seen.trust) = (snapshot.tips, snapshot.trust);
+            seen.proving_stalled = snapshot.proving_stalled;
             seen.source_height = snapshot.tips.block(Tier::Proposed).map(|block| block.height);
             let time = snapshot.time_ms.map(Duration::from_millis);
             seen.tip_time = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));

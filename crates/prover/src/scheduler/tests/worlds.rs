@@ -64,7 +64,7 @@ struct Observer {
 impl Observer {
     /// Everything that must hold now.
     async fn look(&mut self, running: &Running, chain: &Blocks, seed: u64) {
-        let Proven { tip, committed, proof } = running.mailbox.proven().current();
+        let Proven { tip, committed, proof, .. } = running.mailbox.proven().current();
         let height = tip.height.get();
         assert!(height <= committed.height.get(), "seed {seed}: proven above committed");
         assert!(committed.height.get() <= chain.tip());

@@ -266,7 +266,7 @@ impl Source for Flawed {
         let proofs = block.map_or_else(TierProofs::none, |block| {
             TierProofs::none().with(Tier::Finalized, TierProof { block, bytes })
         });
-        Ok(Snapshot { tips, proofs, time_ms: None, trust: None })
+        Ok(Snapshot { tips, proofs, ..Snapshot::default() })
     }
 
     async fn digests(

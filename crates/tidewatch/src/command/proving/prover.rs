@@ -111,7 +111,7 @@ impl Wanted {
                 (opened.mailbox.proven(), Begin::Opened(Box::new(opened)))
             }
             None => {
-                let none = Proven { tip: genesis, committed: genesis, proof: None };
+                let none = Proven { tip: genesis, committed: genesis, proof: None, stalled: false };
                 let (sender, tier) = watch(none);
                 (tier, Begin::AboveTheFirst(self, sender))
             }
