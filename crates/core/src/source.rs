@@ -98,7 +98,7 @@ impl Anchor {
 pub struct Snapshot {
     /// The tiers.
     pub tips: TipSet,
-    /// Proofs of these tips, for the tiers that have one.
+    /// Proofs of these tips, for the tiers that have one. That of proposed goes to monitors alone: it is not kept.
     pub proofs: TierProofs,
     /// The proposed tip's own time, in milliseconds since the Unix epoch, where blocks carry one.
     pub time_ms: Option<u64>,

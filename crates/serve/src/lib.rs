@@ -12,6 +12,9 @@
 //! server-sent events, as JSON lines or as pages, with the objects of [`tidewatch_core::json`]: those of
 //! standard output, and control lines about the stream itself. Every line but `status` and `fault` has a cursor.
 //!
+//! Of a certified chain the routes of an alto indexer are served as well (`indexer`): an `alto-follower` can follow
+//! this server.
+//!
 //! # Reorg safety
 //!
 //! A cursor of another history, or of a fork that is gone, is answered by [`resume`](tidewatch_core::resume()):
@@ -51,6 +54,7 @@ mod describe;
 mod events;
 mod frame;
 mod gate;
+mod indexer;
 mod liveness;
 mod metrics;
 mod observer;

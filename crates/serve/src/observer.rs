@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
-use tidewatch_core::{Fault, Monitor, Snapshot};
+use tidewatch_core::{Fault, Monitor, Snapshot, Tier, TierProof};
 
 /// Faults that are remembered: the newest ones.
 const FAULTS_MAX: usize = 256;
@@ -27,6 +27,8 @@ struct Seen {
     snapshots: u64,
     /// How often the driver showed that it makes progress.
     progress: u64,
+    /// What proved the proposed tip of the last snapshot.
+    notarized: Option<TierProof>,
 }
 
 /// A fault as it was reported.
@@ -78,6 +80,11 @@ impl Observer {
         self.0.lock().progress
     }
 
+    /// The certificate of the proposed tip, where it has one.
+    pub(crate) fn notarized(&self) -> Option<TierProof> {
+        self.0.lock().notarized.clone()
+    }
+
     /// How many faults were reported.
     pub(crate) fn total(&self) -> u64 {
         self.0.lock().total
@@ -85,8 +92,10 @@ impl Observer {
 }
 
 impl Monitor for Observer {
-    fn snapshot(&self, _: &Snapshot) {
-        self.0.lock().snapshots += 1;
+    fn snapshot(&self, snapshot: &Snapshot) {
+        let mut seen = self.0.lock();
+        seen.snapshots += 1;
+        seen.notarized = snapshot.proofs.get(Tier::Proposed).cloned();
     }
 
     fn progressed(&self) {

@@ -113,15 +113,16 @@ where
             return Err(self.metrics.reject(Error::NothingVerified));
         }
         let tip = proposed.as_ref().map_or(base, |tip| tip.block().name());
-        let proof = finalized.as_ref().map(|finalized| TierProof {
-            block: finalized.block.reference(),
-            bytes: finalized.proof.clone(),
+        let proofs = [(Tier::Finalized, &finalized), (Tier::Proposed, &proposed)];
+        let proofs = proofs.into_iter().filter_map(|(tier, certified)| {
+            let Certified { block, proof, .. } = &**certified.as_ref()?;
+            Some((tier, TierProof { block: block.reference(), bytes: proof.clone() }))
         });
+        let proofs =
+            proofs.fold(TierProofs::none(), |proofs, (tier, proof)| proofs.with(tier, proof));
         Ok(Snapshot {
             tips: TipSet::unknown().with(Tier::Proposed, *tip).with(Tier::Finalized, *base),
-            proofs: proof.map_or_else(TierProofs::none, |proof| {
-                TierProofs::none().with(Tier::Finalized, proof)
-            }),
+            proofs,
             time_ms: proposed.or(finalized).and_then(|tip| tip.block.time_ms()),
             trust: self.verifier.epochs().trust().map(|(epoch, anchor, time_ms)| {
                 let seen = self.shared.link.lock().seen;

@@ -34,7 +34,7 @@ struct Shown {
 }
 
 /// Which block is meant by `name`.
-async fn find<L: Served>(shared: &Shared<L>, name: &str) -> Result<BlockRef, Problem> {
+pub(crate) async fn find<L: Served>(shared: &Shared<L>, name: &str) -> Result<BlockRef, Problem> {
     let none = |detail: &str| Problem::new(Code::NotFound, detail);
     let delivered = shared.served.newest().await?.1.delivered;
     let top = delivered.ok_or_else(|| none("no block was delivered"))?;

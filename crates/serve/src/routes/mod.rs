@@ -9,12 +9,13 @@ mod session;
 mod status;
 mod tips;
 
+pub(crate) use blocks::find;
 pub(crate) use events::settled;
 pub(crate) use status::{dry, of as status};
 pub(crate) use tips::{standing, why};
 
 use crate::{
-    describe,
+    describe, indexer,
     problem::{Code, Problem},
     rpc,
     served::Served,
@@ -74,6 +75,7 @@ pub(crate) fn router<E: Clock + Metrics, L: Served>(
         .route("/v1/session", post(session::session::<E, L>))
         .route("/rpc", get(rpc::connect::<E, L>).post(rpc::post::<E, L>))
         .route("/metrics", get(health::metrics::<E, L>))
+        .merge(indexer::router(app.shared.ladder))
         .layer(from_fn_with_state(app.clone(), authorized::<E, L>));
     Router::new()
         .merge(guarded)

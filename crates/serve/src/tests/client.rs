@@ -116,15 +116,20 @@ impl Answer {
         timeout(PATIENCE, read).await.unwrap()
     }
 
+    /// All of it, as text.
+    pub(crate) async fn text(self) -> String {
+        String::from_utf8(self.bytes().await).unwrap()
+    }
+
     /// All of it.
-    pub(crate) async fn text(mut self) -> String {
+    pub(crate) async fn bytes(mut self) -> Vec<u8> {
         let read = async {
             while !self.over && self.length != Some(0) {
                 self.more().await;
             }
         };
         timeout(PATIENCE, read).await.unwrap();
-        String::from_utf8(self.body).unwrap()
+        self.body
     }
 
     pub(crate) async fn json(self) -> Value {

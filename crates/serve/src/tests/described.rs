@@ -128,6 +128,10 @@ fn every_answer_is_as_the_openapi_document_says() {
             ("/v1/faults", "/v1/faults"),
             ("/v1/blocks/{name}", "/v1/blocks/3"),
             ("/v1/blocks/{name}", "/v1/blocks/99"),
+            ("/finalization/{query}", "/finalization/latest"),
+            ("/notarization/{query}", "/notarization/latest"),
+            ("/block/{query}", "/block/latest"),
+            ("/block/{query}", "/block/8"),
             ("/v1/consumers", "/v1/consumers"),
             ("/v1/consumers/{name}", "/v1/consumers/index"),
             ("/v1/consumers/{name}", "/v1/consumers/nobody"),
@@ -155,7 +159,8 @@ fn every_answer_is_as_the_openapi_document_says() {
         }
         let covered: BTreeSet<_> = asked.iter().map(|(path, _)| *path).collect();
         for (path, methods) in document["paths"].as_object().unwrap() {
-            let known = ["/v1/session", "/rpc", "/openapi.json"].contains(&path.as_str());
+            let known =
+                ["/v1/session", "/rpc", "/openapi.json", "/consensus/ws"].contains(&path.as_str());
             assert!(
                 known || covered.contains(path.as_str()) && methods.get("get").is_some(),
                 "{path}"

@@ -2,6 +2,7 @@
 
 mod client;
 mod described;
+mod indexer;
 mod readers;
 mod routes;
 mod sockets;

@@ -46,7 +46,9 @@ where
 
     fn change(step: &Move, snapshot: &Snapshot) -> Change<S::Block> {
         let Move { direction, tier, tip } = *step;
-        let proof = snapshot.proof(tier, tip.block).cloned();
+        // What is proposed is replaced in a moment: its certificate is not worth a write to the disk.
+        let lasts = tier != Tier::Proposed;
+        let proof = snapshot.proof(tier, tip.block).filter(|_| lasts).cloned();
         match direction {
             Direction::Up => Change::Advanced { tier, tip, proof },
             Direction::Back => Change::Regressed { tier, tip, proof },

@@ -5,7 +5,7 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_runtime::Clock as _;
-use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Severity, TierProof, TierProofs};
+use tidewatch_core::{Block as _, Conflict, FaultKind, Ladder, Severity, TierProof};
 
 #[test]
 fn a_server_that_has_nothing_is_not_a_chain() {
@@ -52,7 +52,7 @@ fn before_the_first_finalization_the_finalized_tier_is_at_genesis() {
         let (source, _, _) = source(&context, Config::default(), honest(&chain, 0));
         let snapshot = source.snapshot().await.unwrap();
         assert_eq!(both(snapshot.tips), at(&chain, 2, 0));
-        assert_eq!((snapshot.proofs, snapshot.time_ms), (TierProofs::none(), Some(200)));
+        assert_eq!((snapshot.proofs.get(Tier::Finalized), snapshot.time_ms), (None, Some(200)));
         assert_eq!(snapshot.tips.block(Tier::Proven), None);
         assert_eq!(snapshot.tips.block(Tier::Checkpointed), None);
     });
@@ -69,7 +69,9 @@ fn a_snapshot_is_one_verified_picture_with_its_proof() {
         let certified = chain.certified(CertificateKind::Finalized, 3);
         let TierProof { block, bytes } = snapshot.proofs.get(Tier::Finalized).unwrap();
         assert_eq!((*block, true), (chain.reference(3), certified.starts_with(bytes)));
-        assert_eq!(snapshot.proofs.get(Tier::Proposed), None);
+        let notarized = chain.certified(CertificateKind::Notarized, 5);
+        let TierProof { block, bytes } = snapshot.proofs.get(Tier::Proposed).unwrap();
+        assert_eq!((*block, true), (chain.reference(5), notarized.starts_with(bytes)));
         assert_eq!(snapshot.time_ms, Some(500), "the proposed block's own time");
         assert_eq!(source.work().checks["tip"], 2);
         assert_eq!(source.work().requests["digest"], 1, "the ancestor between the two");
