@@ -4,7 +4,9 @@
 //! has one of its own, the same in every run). On that draw:
 //!
 //! * an ideal scheduler: each block in turn at the first free slot, no crash, no bound on anything;
-//! * the plan of this crate, with its defaults, with a crash every hour and ten seconds until it is back;
+//! * the plan of this crate, with its defaults, with a crash every hour and ten seconds until it is back: with one
+//!   prover that has all slots, and with two that have half of them each, of which the other is given a head that is
+//!   slow; and these without that (`unhedged`);
 //! * the rules of the reference scheduler, with the same crashes: 8 at once, 3 attempts of 240 s at the most, no
 //!   delay, finished proofs that wait for a lower one in memory, a block that fails three times ends the node.
 //!
@@ -24,7 +26,7 @@ use std::{
 use tidewatch_core::{BlockRef, Digest, Height};
 use tidewatch_prover::{
     Failure, Handle, Key, Offer, Plan, Stored,
-    plan::{Config, Saved, Taken, Token},
+    plan::{Cancel, Config, Saved, Taken, Token},
 };
 
 const DAY: f64 = 86_400.0;
@@ -158,6 +160,7 @@ const STORED: Stored = Stored { digest: Digest([0; 32]), bytes: 200_000 };
 struct Ours {
     plan: Plan,
     config: Config,
+    provers: usize,
     rng: StdRng,
     /// Runs at the prover: they go on through a crash.
     runs: BTreeMap<u64, (Key, f64, Option<Token>)>,
@@ -170,18 +173,26 @@ fn time(now: f64) -> Duration {
     Duration::from_micros((now * 1e6) as u64)
 }
 
-fn fresh(config: &Config, proven: BlockRef) -> Plan {
+/// The names of `provers` provers, which have the slots together.
+fn names(provers: usize) -> impl Iterator<Item = String> {
+    (0..provers).map(|nth| format!("prover {nth}"))
+}
+
+fn fresh(config: &Config, provers: usize, proven: BlockRef) -> Plan {
     let mut plan = Plan::new(config.clone(), proven);
-    let prover = plan.prover("prover");
-    plan.advertise(prover, Offer { slots: SLOTS, deadline: None });
+    for name in names(provers) {
+        let prover = plan.prover(name);
+        plan.advertise(prover, Offer { slots: SLOTS / provers, deadline: None });
+    }
     plan
 }
 
 impl Ours {
-    fn new(config: Config) -> Self {
+    fn new(config: Config, provers: usize) -> Self {
         Self {
-            plan: fresh(&config, key(0).block),
+            plan: fresh(&config, provers, key(0).block),
             config,
+            provers,
             rng: StdRng::seed_from_u64(1),
             runs: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -197,20 +208,48 @@ impl Ours {
             inputs: job.inputs,
             state: job.state.clone(),
             logical: job.logical,
-            handles: job.leases().iter().map(|_| ("prover".into(), Handle::of(&job.key))).collect(),
+            handles: (job.leases().iter())
+                .filter_map(|lease| {
+                    Some((names(self.provers).nth(lease.prover.0)?, Handle::of(&job.key)))
+                })
+                .collect(),
         });
         let saved: Vec<_> = saved.collect();
-        let mut plan = fresh(&self.config, self.plan.proven());
-        let resumed = plan.restore(saved, time(now)).expect("restores");
+        let mut plan = fresh(&self.config, self.provers, self.plan.proven());
+        let mut resumed = plan.restore(saved, time(now)).expect("restores");
         for run in self.runs.values_mut() {
-            let ours = resumed.iter().find(|(claim, _)| claim.key == run.0);
-            run.2 = ours.map(|(claim, _)| claim.token);
+            let ours = resumed.iter().position(|(claim, _)| claim.key == run.0);
+            run.2 = ours.map(|at| resumed.remove(at).0.token);
         }
         self.plan = plan;
     }
 
-    fn claim(&mut self, seed: u64, now: f64, events: &mut Events, numbers: &mut u64) {
+    fn claim(
+        &mut self,
+        seed: u64,
+        now: f64,
+        events: &mut Events,
+        numbers: &mut u64,
+        report: &mut Report,
+    ) {
         let began = Instant::now();
+        loop {
+            self.claimed(seed, now, events, numbers);
+            let Some(cancel) = self.plan.preempt(time(now)) else { break };
+            self.drop_runs(&[cancel], now, report);
+        }
+        self.spent += began.elapsed();
+    }
+
+    fn drop_runs(&mut self, cancels: &[Cancel], now: f64, report: &mut Report) {
+        self.runs.retain(|_, run| {
+            let cancel = cancels.iter().any(|cancel| Some(cancel.token) == run.2);
+            report.thrown += if cancel { now - run.1 } else { 0.0 };
+            !cancel
+        });
+    }
+
+    fn claimed(&mut self, seed: u64, now: f64, events: &mut Events, numbers: &mut u64) {
         while let Some(claim) = self.plan.claim(time(now)) {
             let nth = self.attempts.entry(claim.key.height()).or_default();
             *numbers += 1;
@@ -220,7 +259,6 @@ impl Ours {
             self.runs.insert(*numbers, (claim.key, now, Some(claim.token)));
             events.at(now + takes, Event::Ends(*numbers));
         }
-        self.spent += began.elapsed();
     }
 
     fn ends(&mut self, number: u64, now: f64, report: &mut Report) {
@@ -236,14 +274,7 @@ impl Ours {
             match self.plan.proved(&key, token, STORED, time(now)) {
                 Taken::Proved(cancels) => {
                     report.useful += used;
-                    let cancelled = |run: &(Key, f64, Option<Token>)| {
-                        cancels.iter().any(|cancel| Some(cancel.token) == run.2)
-                    };
-                    self.runs.retain(|_, run| {
-                        let cancel = cancelled(run);
-                        report.thrown += if cancel { now - run.1 } else { 0.0 };
-                        !cancel
-                    });
+                    self.drop_runs(&cancels, now, report);
                 }
                 _ => report.thrown += used,
             }
@@ -282,7 +313,7 @@ impl Ours {
                     self.plan.add(key(height), STORED, None, time(now)).expect("is added");
                 }
                 self.spent += began.elapsed();
-                self.claim(seed, now, &mut events, &mut numbers);
+                self.claim(seed, now, &mut events, &mut numbers, &mut report);
             }
         }
         report.useful += self.runs.values().map(|run| DAY - run.1).sum::<f64>();
@@ -365,11 +396,12 @@ fn main() {
     for seed in [1, 2, 3].map(|seed: u64| seed << 40) {
         println!("draw {}", seed >> 40);
         ideal(seed).print("ideal");
-        let hedged = Config { lease: Duration::from_secs(599), ..Config::default() };
-        let config = Config { hedge: None, ..hedged.clone() };
-        let (report, spent) = Ours::new(config).day(seed);
+        let config = Config { lease: Duration::from_secs(599), ..Config::default() };
+        let (report, spent) = Ours::new(config.clone(), 1).day(seed);
         report.print("tidewatch");
-        Ours::new(hedged).day(seed).0.print("  hedged");
+        Ours::new(config.clone(), 2).day(seed).0.print("  of two");
+        let never = Config { hedge: None, ..config };
+        Ours::new(never, 2).day(seed).0.print("  unhedged");
         reference(seed).print("reference");
         println!("the plan costs {:.1} µs a job", spent.as_secs_f64() * 1e6 / report.proven as f64);
     }

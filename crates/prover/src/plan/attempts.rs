@@ -64,8 +64,25 @@ impl Plan {
         if !room || self.provers.iter().all(|prover| prover.free(now) == 0) {
             return None;
         }
-        let (key, prover) = self.slow_head(now).or_else(|| self.next(now))?;
+        let (key, prover) = self.next(now).or_else(|| self.slow_head(now))?;
         Some(self.lease(key, prover, None, now))
+    }
+
+    /// A second attempt at the head to cancel, where a fresh block waits and nothing can be claimed at `now`: its slot
+    /// is given back, and is that block's. `None` if there is none, or nobody waits for its slot.
+    pub fn preempt(&mut self, now: Time) -> Option<Cancel> {
+        let head = self.jobs.get(&(self.proven.height.get() + 1))?;
+        let [_, Lease { token, prover, .. }] = *head.leases.as_slice() else { return None };
+        let room = self.tokens.len() < self.config.running_max.get();
+        if room && self.next(now).is_some() {
+            return None;
+        }
+        self.provers[prover.0].used -= 1;
+        let waits = self.next(now).is_some();
+        self.provers[prover.0].used += 1;
+        let (_, Lease { handle, .. }) = if waits { self.end(token)? } else { return None };
+        self.counters.cancelled += 1;
+        Some(Cancel { token, prover, handle })
     }
 
     /// The lowest block that may be attempted, with its prover.
@@ -91,21 +108,21 @@ impl Plan {
         let factor = self.config.hedge?;
         let job = self.jobs.get(&(self.proven.height.get() + 1))?;
         let [lease] = job.leases.as_slice() else { return None };
-        let slow = self.median()?.saturating_mul(factor.get());
+        let slow = self.typical()?.saturating_mul(factor.get());
         if now.saturating_sub(lease.since) < slow {
             return None;
         }
         choose(&self.provers, job, now).map(|prover| (job.key, prover))
     }
 
-    /// The median of the last proving times, once there are a few.
-    fn median(&self) -> Option<Time> {
+    /// What nine of ten of the last proofs took no longer than, once there are a few.
+    fn typical(&self) -> Option<Time> {
         let mut times: Vec<_> = self.times.iter().copied().collect();
         if times.len() < 5 {
             return None;
         }
-        times.sort_unstable();
-        times.get(times.len() / 2).copied()
+        let at = times.len() * 9 / 10;
+        Some(*times.select_nth_unstable(at).1)
     }
 
     /// Holds a slot.
@@ -314,7 +331,7 @@ impl Plan {
     pub fn wake(&self, now: Time) -> Option<Time> {
         let head = self.proven.height.get() + 1;
         let end = head.saturating_add(self.config.ahead_max.get() as u64);
-        let slow = self.config.hedge.and_then(|factor| Some(self.median()? * factor.get()));
+        let slow = self.config.hedge.and_then(|factor| Some(self.typical()? * factor.get()));
         let jobs =
             self.jobs.range(head..end).map(|(_, job)| job).filter(|job| job.state == State::Open);
         let moments = jobs.flat_map(|job| {

@@ -72,8 +72,8 @@ use std::{
 };
 use tidewatch_core::{Backoff, BlockRef, Digest, Height, Rule};
 
-/// How many proving times the median is taken of.
-const TIMES_MAX: usize = 33;
+/// What is typical is found out of so many proving times.
+const TIMES_MAX: usize = 129;
 
 /// The jobs of one chain under one program, and the provers: see the [module](self).
 #[derive(Clone, Debug)]

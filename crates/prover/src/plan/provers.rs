@@ -101,15 +101,15 @@ impl Prover {
     }
 }
 
-/// The prover for the next attempt at `job`: of those with a free slot the one with most of them, and none that
-/// has failed this block while there is another that may not.
+/// The prover for the next attempt at `job`: of those with a free slot the one with most of them; none that works on it
+/// already, as the same job is the same job there; and none that has failed this block while there is another that may
+/// not.
 pub(super) fn choose(provers: &[Prover], job: &Job, now: Time) -> Option<ProverId> {
     let all = || provers.iter().enumerate().map(|(at, prover)| (ProverId(at), prover));
     let runs = |id: ProverId| job.leases.iter().any(|lease| lease.prover == id);
     let most = |wanted: &dyn Fn(ProverId) -> bool| {
-        let free = all().filter(|(id, prover)| wanted(*id) && prover.free(now) > 0);
-        free.max_by_key(|(id, prover)| (!runs(*id), prover.free(now), usize::MAX - id.0))
-            .map(|(id, _)| id)
+        let free = all().filter(|(id, prover)| wanted(*id) && !runs(*id) && prover.free(now) > 0);
+        free.max_by_key(|(id, prover)| (prover.free(now), usize::MAX - id.0)).map(|(id, _)| id)
     };
     let fresh = most(&|id| !job.avoid.contains(&id));
     if fresh.is_some() {

@@ -191,16 +191,10 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
             self.cancel(cancel);
         }
         self.commit().await?;
-        while let Some(claim) = self.plan.claim(now) {
-            match self.disk.inputs(&claim.key).await {
-                Ok(inputs) => self.begin(claim, Begin::Inputs(inputs)),
-                Err(error @ Error::Damaged { .. }) => {
-                    warn!(block = %claim.key, %error, "cannot be attempted");
-                    let failure = Failure::Unprovable(error.to_string());
-                    self.failed(claim.token, &failure).await?;
-                }
-                Err(error) => return Err(error),
-            }
+        self.claim(now).await?;
+        while let Some(cancel) = self.plan.preempt(now) {
+            self.preempted(cancel).await?;
+            self.claim(now).await?;
         }
         for key in self.plan.stalled(now) {
             let failure = self.plan.job(key.block.height).and_then(|job| job.failure.clone());
@@ -213,6 +207,22 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
         self.metrics.status(&status, self.plan.counters());
         let wake = self.plan.wake(now).map_or(TICK, |wake| wake.saturating_sub(now));
         Ok(wake.clamp(Duration::from_millis(1), TICK))
+    }
+
+    /// Starts every attempt that there is a slot for.
+    async fn claim(&mut self, now: Time) -> Result<(), Error> {
+        while let Some(claim) = self.plan.claim(now) {
+            match self.disk.inputs(&claim.key).await {
+                Ok(inputs) => self.begin(claim, Begin::Inputs(inputs)),
+                Err(error @ Error::Damaged { .. }) => {
+                    warn!(block = %claim.key, %error, "cannot be attempted");
+                    let failure = Failure::Unprovable(error.to_string());
+                    self.failed(claim.token, &failure).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn now(&mut self) -> Time {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Class, Error, Failure, Key, Offer, Program, Prover,
-    plan::{ProverId, State, Taken, Token, Verdict},
+    plan::{Cancel, ProverId, State, Taken, Token, Verdict},
 };
 use bytes::Bytes;
 use commonware_runtime::{Handle, Spawner};
@@ -100,6 +100,19 @@ impl<E: Context + Spawner + Rng, P: Program> Scheduler<E, P> {
                 }
             })
             .await
+    }
+
+    /// A second attempt at the head makes room: its handle is forgotten before its prover may forget the job.
+    pub(super) async fn preempted(&mut self, cancel: Cancel) -> Result<(), Error> {
+        let names = self.plan.provers().get(cancel.prover.0).map(|prover| prover.name.clone());
+        let head = self.plan.job(self.plan.proven().height.next()).map(|job| job.key);
+        if let (Some(handle), Some(name), Some(key)) = (&cancel.handle, names, head) {
+            self.disk
+                .change(&key, |job| job.handles.retain(|(at, ours)| (at, ours) != (&name, handle)))
+                .await?;
+        }
+        self.cancel(cancel);
+        Ok(())
     }
 
     /// Takes in a proof that verified: durably, then in the plan; then provers may forget it.

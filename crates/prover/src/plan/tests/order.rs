@@ -117,10 +117,15 @@ fn a_block_that_comes_back_with_its_proof_is_not_proven_again() {
     assert_eq!(world.commit(), [1, 2]);
 }
 
+/// A hedge at four times what is typical.
+fn hedged() -> Config {
+    Config { hedge: std::num::NonZeroU32::new(4), ..Config::default() }
+}
+
 /// PS-22.
 #[test]
 fn a_slow_head_is_hedged_once_and_the_first_proof_wins() {
-    let mut world = World::new(Config::default(), 12, &[4, 4]);
+    let mut world = World::new(hedged(), 12, &[4, 4]);
     for _ in 0..5 {
         let claim = world.claim().unwrap();
         world.pass(10);
@@ -130,18 +135,64 @@ fn a_slow_head_is_hedged_once_and_the_first_proof_wins() {
     let head = world.claim().unwrap();
     world.pass(39);
     assert_eq!(world.claim().map(|claim| (claim.key.height(), claim.hedge)), Some((7, false)));
+    assert!(world.claims().iter().all(|claim| !claim.hedge), "it is not slow yet");
     world.pass(1);
-    let hedge = world.claim().unwrap();
+    let [hedge] = world.claims()[..] else { panic!("one at the most") };
     assert!(hedge.hedge && hedge.key == head.key);
-    assert_ne!(hedge.prover, head.prover, "at another prover where there is one");
-    let rest = world.claims();
-    assert!(rest.iter().all(|claim| !claim.hedge), "one at the most");
+    assert_ne!(hedge.prover, head.prover, "at another prover");
     let used: usize = world.plan.provers().iter().map(|prover| prover.used).sum();
     let Taken::Proved(cancels) = world.prove(&hedge) else { panic!("it is proven") };
     assert_eq!(cancels.iter().map(|cancel| cancel.token).collect::<Vec<_>>(), [head.token]);
     let now: usize = world.plan.provers().iter().map(|prover| prover.used).sum();
     assert_eq!(now, used - 2, "both slots are given back once");
     assert_eq!(world.prove(&head), Taken::Duplicate);
+}
+
+/// A plan whose head, block 6, is slow: five proofs took ten seconds each, and it has taken 40.
+fn slow_head(blocks: u64, slots: &[usize]) -> (World, Claim) {
+    let mut world = World::new(hedged(), 5, slots);
+    for _ in 0..5 {
+        let claim = world.claim().unwrap();
+        world.pass(10);
+        world.prove(&claim);
+        world.commit();
+    }
+    (6..=blocks).for_each(|height| world.add(height));
+    let head = world.claim().unwrap();
+    world.pass(40);
+    (world, head)
+}
+
+/// Of a prover the same job is the same job, however often it is submitted.
+#[test]
+fn a_prover_that_works_on_the_head_is_not_asked_for_it_again() {
+    let (mut world, _) = slow_head(6, &[8]);
+    assert_eq!(world.claims(), []);
+}
+
+#[test]
+fn a_hedge_takes_no_slot_that_a_fresh_block_could_have() {
+    let (mut world, head) = slow_head(8, &[2, 1]);
+    let fresh: Vec<_> =
+        world.claims().iter().map(|claim| (claim.key.height(), claim.hedge)).collect();
+    assert_eq!(fresh, [(7, false), (8, false)], "they come first, and then there is no slot");
+    let (mut world, again) = slow_head(6, &[2, 1]);
+    assert_eq!(head, again);
+    let hedge = world.claim().unwrap();
+    assert!(hedge.hedge);
+    world.add(7);
+    assert_eq!(world.plan.preempt(world.now), None, "there is a slot for it");
+    let [seventh] = world.claims()[..] else { panic!("one more") };
+    assert_eq!((seventh.key.height(), seventh.hedge), (7, false));
+    assert_eq!(world.plan.preempt(world.now), None, "nobody waits");
+    world.add(8);
+    assert_eq!(world.claims(), []);
+    let cancel = world.plan.preempt(world.now).unwrap();
+    world.plan.assert();
+    assert_eq!((cancel.token, cancel.prover), (hedge.token, hedge.prover));
+    assert_eq!(world.heights(), [8]);
+    assert_eq!(world.plan.preempt(world.now), None, "the first attempt is nobody's to take");
+    assert_eq!(world.stage(6), Some(Stage::Running));
 }
 
 #[test]

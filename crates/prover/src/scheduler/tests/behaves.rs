@@ -248,7 +248,8 @@ fn a_head_that_is_slow_is_hedged_at_another_prover() {
             _ => Fate::Proves(secs(10)),
         });
         let other = Scripted::new(&context, "other", 1, |_, _| Fate::Proves(secs(10)));
-        let config = Config { plan: plan::Config::default(), ..config() };
+        let hedge = std::num::NonZeroU32::new(4);
+        let config = Config { plan: plan::Config { hedge, ..plan::Config::default() }, ..config() };
         let running = Running::start(&context, &[&slow, &other], config).await;
         running.add(1..=7).await;
         running.reaches(7).await;
@@ -258,6 +259,42 @@ fn a_head_that_is_slow_is_hedged_at_another_prover() {
         running.sleep(10).await;
         assert_eq!((slow.held(), other.held()), (0, 0), "the loser is released");
         assert_eq!(running.status().await.provers.iter().map(|p| p.used).sum::<usize>(), 0);
+        running.stop().await;
+    });
+}
+
+/// What is fresh takes a hedge's slot, and after a restart nobody asks for the job that was given up for it.
+#[test]
+fn a_hedge_is_given_up_for_a_fresh_block_durably() {
+    simulate(|context| async move {
+        let slow = Scripted::new(&context, "slow", 1, |key, _| match key.height() {
+            8.. => Fate::Sits,
+            _ => Fate::Proves(secs(10)),
+        });
+        let other = Scripted::new(&context, "other", 1, |key, _| match key.height() {
+            8 => Fate::Sits,
+            _ => Fate::Proves(secs(10)),
+        });
+        let hedge = std::num::NonZeroU32::new(4);
+        let config = Config { plan: plan::Config { hedge, ..plan::Config::default() }, ..config() };
+        let running = Running::start(&context, &[&slow, &other], config.clone()).await;
+        running.add(1..=7).await;
+        running.reaches(7).await;
+        running.add(8..=8).await;
+        running.sleep(70).await;
+        assert_eq!((slow.held(), other.held()), (1, 1), "a hedge");
+        running.add(9..=9).await;
+        running.sleep(1).await;
+        assert_eq!(other.submitted().last(), Some(&9));
+        running.handle.abort();
+        let _ = running.handle.await;
+        let polled = other.polled();
+        let running = Running::start(&context, &[&slow, &other], config).await;
+        running.sleep(20).await;
+        assert!(other.polled() > polled);
+        assert_eq!(running.status().await.count(plan::Stage::Proved), 1, "the ninth");
+        let head = running.mailbox.jobs(Height::new(8), 1).await.unwrap().remove(0);
+        assert_eq!((head.failure, head.provers), (None, vec!["slow".into()]), "nor asked for");
         running.stop().await;
     });
 }
