@@ -43,6 +43,7 @@ codes! {
     OffChain = "off_chain", CONFLICT, "The block is not on this chain";
     Trimmed = "trimmed", GONE, "The block is no longer held";
     AboveTip = "above_tip", NOT_FOUND, "The block was not delivered yet";
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "This takes a WebSocket";
     TimedOut = "timed_out", REQUEST_TIMEOUT, "The request did not come in time";
     Oversized = "oversized", PAYLOAD_TOO_LARGE, "The request is too long";
     TooMany = "too_many_streams", TOO_MANY_REQUESTS, "Too many streams of one client";
@@ -135,6 +136,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, json);
         if self.retry {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.code == Code::UpgradeRequired {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         if self.code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

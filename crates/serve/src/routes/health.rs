@@ -1,7 +1,12 @@
 //! `/live`, `/ready`, `/health` and `/metrics`.
 
-use super::App;
-use crate::{liveness::Of, served::Served, shared::Shared};
+use super::{App, refused};
+use crate::{
+    liveness::Of,
+    problem::{Code, Problem},
+    served::Served,
+    shared::Shared,
+};
 use axum::{
     Json,
     extract::{RawQuery, State},
@@ -110,12 +115,15 @@ pub(super) async fn health<E: Send + Sync + 'static, L: Served>(
     let query = query.unwrap_or_default();
     let chosen =
         form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "syncing_status");
-    let chosen = chosen.and_then(|(_, chosen)| {
-        let chosen: u16 = chosen.parse().ok()?;
-        StatusCode::from_u16(chosen).ok().filter(|code| (200..600).contains(&code.as_u16()))
-    });
-    if let (StatusCode::PARTIAL_CONTENT, Some(chosen)) = (code, chosen) {
-        code = chosen;
+    if let Some((_, chosen)) = chosen {
+        let chosen = chosen.parse().ok().filter(|code| (200..600).contains(code));
+        let Some(chosen) = chosen.and_then(|code| StatusCode::from_u16(code).ok()) else {
+            let detail = "syncing_status: a status from 200 to 599";
+            return refused(&shared, Problem::new(Code::InvalidParameter, detail));
+        };
+        if code == StatusCode::PARTIAL_CONTENT {
+            code = chosen;
+        }
     }
     let word = if code == StatusCode::OK { "ok" } else { status.state.as_str() };
     Health::answer(code, word, &status)

@@ -93,7 +93,7 @@ pub(crate) fn router<E: Clock + Metrics, L: Served>(
         .with_state(app)
 }
 
-fn refused<L>(shared: &Shared<L>, problem: Problem) -> Response {
+pub(crate) fn refused<L>(shared: &Shared<L>, problem: Problem) -> Response {
     shared.metrics.refused(problem.code);
     problem.into_response()
 }

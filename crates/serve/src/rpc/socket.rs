@@ -9,14 +9,14 @@ use crate::{
     frame::Transport,
     gate::Slot,
     problem::{Code, Problem},
-    routes::{App, settled},
+    routes::{App, refused, settled},
     served::Served,
     server::connection::Peer,
 };
 use axum::{
     extract::{
         Extension, State,
-        ws::{self, WebSocket, WebSocketUpgrade},
+        ws::{self, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse as _, Response},
 };
@@ -76,8 +76,15 @@ impl Subscriptions {
 pub(crate) async fn connect<E: Clock, L: Served>(
     State(app): State<App<E, L>>,
     Extension(Peer(peer)): Extension<Peer>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(why) => {
+            let problem = Problem::new(Code::UpgradeRequired, why.body_text());
+            return refused(&app.shared, problem);
+        }
+    };
     let Ok(room) = app.shared.room.clone().try_acquire_owned() else {
         return Problem::new(Code::Full, "too many connections").into_response();
     };
