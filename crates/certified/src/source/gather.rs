@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
 
 /// Longest stretch. A lie about one height costs no more repairs than that.
-const STRETCH_MAX: usize = 32;
+const STRETCH_MAX: usize = 64;
 
 /// Part of a range's time in which the heights of a deep history are asked for.
 const WALKED: u32 = 8;
@@ -56,11 +56,13 @@ struct Stretch<B> {
 /// A history that is deep: stretches enough for all requests, and as many again.
 const DEEP: usize = 4_096;
 
-/// Heights of a stretch, for a range of `count` heights.
+/// Heights of a stretch, for a range of `count` heights: the longer they are, the less is asked for in vain, but there
+/// have to be some for each request.
 const fn stretch(count: usize) -> usize {
-    match count >= DEEP {
-        true => STRETCH_MAX,
-        false => 1,
+    match count / DEEP {
+        0 => 1,
+        1..4 => STRETCH_MAX / 2,
+        _ => STRETCH_MAX,
     }
 }
 
