@@ -12,7 +12,7 @@ mod command;
 use bytes::Bytes;
 use command::{Command, Fold, Output, Run, signal};
 use commonware_runtime::{
-    Runner as _, Supervisor as _,
+    Runner as _, Spawner as _, Supervisor as _,
     tokio::{Config as RuntimeConfig, Context, Runner},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -20,16 +20,18 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
+    num::NonZeroUsize,
     ops::Range,
     path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
-use tidewatch_core::{AnyBlock, BlockRef, Digest, Height};
+use tidewatch_core::{AnyBlock, BlockRef, Digest, Height, Stopper};
 use tidewatch_devnet::{Config, Devnet, epochs};
 use tidewatch_prover::{
-    Program, Scheduler, disk,
+    Key, Pool, Program, Prove, Released, Scheduler, disk,
+    remote::{Limits, Worker, serve},
     scheduler::{self, Parts},
     sha256::{ChainLink, Layout},
 };
@@ -442,6 +444,96 @@ fn a_start_in_the_middle_of_a_chain_is_proven_from_there_on() {
         assert!(first > 4, "{first}");
         let verified = verify(first, place);
         assert_eq!(verified.code, Some(0), "{first}: {verified:?}");
+        devnet.stop().await;
+    });
+}
+
+/// The statement, from a build that fails at one block.
+struct FailsAt(u64, ChainLink);
+
+impl Prove for FailsAt {
+    fn prove(&self, key: &Key, inputs: &[u8], released: &Released) -> Result<Bytes, String> {
+        if key.height() == self.0 {
+            return Err("a fault of this build".into());
+        }
+        self.1.prove(key, inputs, released)
+    }
+}
+
+/// Block 2 is poisoned by a worker that cannot prove it. Another worker takes its place, and an operator requeues it.
+#[test]
+fn a_poisoned_block_is_proven_once_its_worker_is_replaced_and_it_is_requeued() {
+    let chain = tempfile::tempdir().unwrap();
+    let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
+    Runner::new(runtime).start(|context| async move {
+        let config = Config { block_time: BLOCK_TIME, ..Config::default() };
+        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
+        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let (listener, address) = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            (listener, address)
+        };
+        let fails = FailsAt(2, statement());
+        let pool = Pool::new(context.child("pool"), "pool", fails, NonZeroUsize::MIN);
+        let worker = Worker {
+            prover: Arc::new(pool),
+            program: statement().id(),
+            limits: Limits::default(),
+            token: None,
+        };
+        let (stopper, stopping) = Stopper::new();
+        let serving = context.child("worker").spawn(move |_| serve(listener, worker, stopping));
+        let data = tempfile::tempdir().unwrap();
+        let place = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+        let prove = Command::new(&["prove", "--format", "json", "--data-dir", &place("prove")])
+            .with(["--source", &format!("alto+{}?mode=standard", devnet.url())])
+            .with(["--identity", &devnet.identity(), "--prover", &format!("http://{address}")])
+            .start();
+        let poisoned = loop {
+            let line = prove.line_with("\"event\":\"proving\"");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["poisoned"] == 1 {
+                break line;
+            }
+        };
+        assert_eq!(
+            (&poisoned["proven"]["height"], &poisoned["stalled"]),
+            (&1.into(), &true.into())
+        );
+        let cause = poisoned["cause"].as_str().unwrap();
+        assert!(cause.contains("a fault of this build"), "{poisoned}");
+        let ask = |args: &[&str]| {
+            let asked = Command::new(&["prover"]).with(args).with(["--data-dir", &place("prove")]);
+            asked.start().end(LIMIT)
+        };
+        let jobs = ask(&["jobs", "--max", "1"]).text();
+        assert!(jobs.contains("poisoned") && jobs.contains("a fault of this build"), "{jobs}");
+        let status = ask(&["status"]).text();
+        assert!(status.contains("1 poisoned") && status.contains("stalled"), "{status}");
+
+        stopper.stop();
+        let _ = serving.await;
+        let replaced = Command::new(&["prover-worker", "--listen", &address])
+            .with(["--data-dir", &place("worker")])
+            .start();
+        let requeued = ask(&["requeue", "2"]);
+        assert_eq!(requeued.code, Some(0), "{requeued:?}");
+        loop {
+            let line: Value =
+                serde_json::from_str(&prove.line_with("\"tier\":\"proven\"")).unwrap();
+            if line["block"]["height"].as_u64() >= Some(3) {
+                break;
+            }
+        }
+        let verified = ask(&["verify", "2"]);
+        assert_eq!(verified.code, Some(0), "{verified:?}");
+        let status = ask(&["status"]).text();
+        assert!(status.contains("0 poisoned") && !status.contains("stalled"), "{status}");
+        for run in [prove, replaced] {
+            signal(&run, "TERM");
+            assert_eq!(run.end(LIMIT).code, Some(0));
+        }
         devnet.stop().await;
     });
 }

@@ -36,8 +36,8 @@ use tidewatch_stream::{Start, delivery};
 
 /// Prefix of the partitions of what is proven, in the data directory.
 pub(super) const PARTITION: &str = "tidewatch-proving";
-/// Largest proof, and largest inputs, in bytes: several times those of the statement.
-const BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Largest proof, and largest inputs, in bytes: more than those of the largest block.
+pub(super) const BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How long a stop waits for proofs that are being verified: within that of the whole command.
 const GRACE: Duration = Duration::from_millis(500);
 

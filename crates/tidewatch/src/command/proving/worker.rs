@@ -2,6 +2,7 @@
 
 use super::{
     args::Worker as Options,
+    prover::BYTES_MAX,
     statement::{Statement, statement},
 };
 use crate::{
@@ -31,8 +32,6 @@ use tokio::net::TcpListener;
 const KEPT: NonZeroUsize = NZUsize!(256);
 /// Prefix of the partitions.
 const PARTITION: &str = "tidewatch-worker";
-/// Largest inputs: a header and where its parent stands.
-const INPUTS_MAX: usize = 64 * 1024;
 
 /// Proves for others until it is stopped.
 pub(in crate::command) fn run(options: Options) -> Outcome<()> {
@@ -77,7 +76,7 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
             options.slots,
             kept.count()
         ));
-        let limits = Limits { inputs_max: INPUTS_MAX, ..Limits::default() };
+        let limits = Limits { inputs_max: BYTES_MAX as usize, ..Limits::default() };
         let worker = Worker { prover: Arc::new(kept), program, limits, token };
         let (_stopper, stopping) = Stopper::new();
         let outcome = select! {
