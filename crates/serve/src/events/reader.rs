@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{served::Served, shared::Shared, tail::Entry};
 use commonware_utils::NZUsize;
+use futures::FutureExt as _;
 use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::SystemTime};
 use tidewatch_core::{
     Cursor, Fault, Height, LogError, Record, Resume, ResumeError, Tier, Watermarks,
@@ -128,11 +129,17 @@ impl<L: Served> Reader<L> {
             return Ok(Step::Idle);
         }
         if self.mode == Mode::Latest && end - self.next > 1 {
-            return self.fold(now).await;
+            return self.fold(now).boxed().await;
         }
         if let Some(entries) = self.shared.tail.read(self.next, max) {
             return Ok(Step::Events(self.follow(entries)));
         }
+        self.further_back(max).boxed().await
+    }
+
+    /// What comes next, from the log. What is rare is on the heap while it lasts: a stream at the tip has no room
+    /// for it.
+    async fn further_back(&mut self, max: usize) -> Result<Step, Fault> {
         let max = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
         match self.shared.served.read(self.next, max).await {
             Ok(records) if records.is_empty() => Ok(Step::Idle),

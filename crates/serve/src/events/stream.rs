@@ -106,7 +106,8 @@ impl<E: Clock, L: Served> Following<E, L> {
             let piece = match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Over => return None,
                 Phase::Begins(outcome) => Some(self.begin(*outcome)),
-                Phase::Waits(cursor, until) => self.wait(cursor, until).await,
+                // What is rare is on the heap while it lasts: a stream that idles has no room for it.
+                Phase::Waits(cursor, until) => self.wait(cursor, until).boxed().await,
                 Phase::Reads(reader) => self.read(reader).await,
             };
             if piece.as_ref().is_some_and(|piece| !piece.is_empty()) {

@@ -9,7 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use socket2::SockRef;
-use std::{net::SocketAddr, pin::pin};
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 /// Bytes that the kernel holds for a client that does not read.
@@ -38,13 +38,14 @@ pub(super) async fn serve<L: Served>(
         request.extensions_mut().insert(Peer(peer));
         hyper::service::Service::call(&app, request)
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(shared.config.ask)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
+    let mut connection = Box::pin(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(shared.config.ask)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades(),
+    );
     let mut beat = shared.tail.watch();
     let drained = async { drop(beat.wait_for(|beat| beat.draining).await) };
     let ended = commonware_macros::select! {

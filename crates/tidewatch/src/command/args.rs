@@ -241,7 +241,7 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) serve_origin: Vec<String>,
 
-    /// Streams that `--serve` has open at once, each for about 25 KiB of memory and one descriptor. [default: 1024]
+    /// Streams that `--serve` has open at once, each for about 18 KiB of memory and one descriptor. [default: 1024]
     #[arg(long, value_name = "N")]
     pub(crate) serve_streams: Option<NonZeroUsize>,
 
