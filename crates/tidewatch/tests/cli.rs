@@ -99,7 +99,10 @@ fn help_says_what_there_is() {
             &["prover-worker", "--help"],
             &["--listen", "127.0.0.1:8700", "--token-file", "--data-dir"],
         ),
-        (&["prover", "--help"], &["status", "jobs", "requeue", "supply", "verify", "prover.sock"]),
+        (
+            &["prover", "--help"],
+            &["status", "jobs", "range", "requeue", "supply", "verify", "prover.sock"],
+        ),
     ] {
         let output = Command::new(args).start().end(END);
         assert_eq!(output.code, Some(0));

@@ -338,6 +338,14 @@ fn operate(data: &str, proven: u64) {
     let status: Value = serde_json::from_str(&status.text()).unwrap();
     assert!(status["proven"]["height"].as_u64() >= Some(proven), "{status}");
     assert_eq!(ask(&["jobs"]).code, Some(0));
+    let range = ask(&["range", "1", "--finality", "proven", "--format", "json"]).text();
+    let range: Value = serde_json::from_str(&range).unwrap();
+    let blocks = range["blocks"].as_array().unwrap();
+    assert!(range["tip"]["height"].as_u64() >= Some(proven), "{range}");
+    assert_eq!(range["tip"], range["tips"]["proven"], "of one moment");
+    assert_eq!(blocks.first().unwrap()["height"], 1);
+    assert_eq!(blocks.last().unwrap()["digest"], range["tip"]["digest"]);
+    assert!(blocks.windows(2).all(|pair| pair[1]["parent"] == pair[0]["digest"]), "{range}");
     let height = proven.to_string();
     let out = Path::new(data).join("proof");
     let out = out.to_str().unwrap();
@@ -349,6 +357,7 @@ fn operate(data: &str, proven: u64) {
         (vec!["requeue", "1"], "is proven"),
         (vec!["requeue", "1000000"], "nothing is known at height 1000000"),
         (vec!["verify", "1000000"], "there is no block at height 1000000"),
+        (vec!["range", "1000000"], "nothing from height 1000000 on is proven yet: "),
     ] {
         let refused = ask(&args);
         assert_eq!(refused.code, Some(1), "{args:?}: {refused:?}");

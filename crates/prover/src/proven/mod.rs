@@ -40,4 +40,4 @@ pub(crate) mod tests;
 
 pub use feed::Feed;
 pub use overlay::ProvenOverlay;
-pub use query::{Finality, NotAnswered, Ranged, range};
+pub use query::{Finality, NoFinality, NotAnswered, Ranged, range};

@@ -1,6 +1,6 @@
 //! Ranges of blocks up to a finality.
 
-use std::num::NonZeroUsize;
+use std::{fmt, num::NonZeroUsize, str::FromStr};
 use tidewatch_core::{Archive, ArchiveError, BlockRef, Head, Tier, TipSet};
 
 /// How final blocks are to be.
@@ -31,6 +31,26 @@ impl Finality {
             Self::Proven => head.block(Tier::Proven),
             Self::Finalized => head.block(Tier::Finalized),
         }
+    }
+}
+
+impl fmt::Display for Finality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// There is no such finality.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected `committed`, `proven` or `finalized`")]
+pub struct NoFinality;
+
+impl FromStr for Finality {
+    type Err = NoFinality;
+
+    fn from_str(text: &str) -> Result<Self, NoFinality> {
+        let all = [Self::Committed, Self::Proven, Self::Finalized];
+        all.into_iter().find(|finality| finality.as_str() == text).ok_or(NoFinality)
     }
 }
 

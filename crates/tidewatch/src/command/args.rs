@@ -80,7 +80,7 @@ pub(crate) enum Command {
     ///
     /// Needs a build with `--features prove`, of the same version as theirs.
     ProverWorker(proving::Worker),
-    /// See and mend what `tidewatch prove` does: status, jobs, requeue, supply, verify.
+    /// See and mend what `tidewatch prove` does: status, jobs, range, requeue, supply, verify.
     ///
     /// The running `tidewatch prove` of the data directory answers, through its socket `prover.sock` there, to the
     /// user that it runs as. If none runs, the answer comes from the directory itself, which is locked meanwhile;

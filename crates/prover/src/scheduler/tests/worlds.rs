@@ -105,6 +105,8 @@ fn world(seed: u64) {
             plan: plan::Config {
                 attempt_max: secs(120),
                 ahead_max: commonware_utils::NZUsize!(12),
+                // In some worlds never, in others soon.
+                hedge: std::num::NonZeroU32::new(rng.random_range(0..3)),
                 ..plan::Config::default()
             },
             ..config()

@@ -11,6 +11,7 @@ use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
+use tidewatch_prover::proven::Finality;
 
 /// Options of `prove`: those of `follow`, and how blocks are proven.
 #[derive(Clone, Debug, Default, Args)]
@@ -149,6 +150,19 @@ pub(crate) enum Prover {
         height: u64,
         /// The file with the proof.
         file: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
+    /// List followed blocks from a height on that are as final as asked, with how far that is: of one moment.
+    Range {
+        /// The height to list from.
+        from: u64,
+        /// How final: `committed` (followed, and on disk), `proven` or `finalized`.
+        #[arg(long, value_name = "FINALITY", default_value_t = Finality::Proven)]
+        finality: Finality,
+        /// How many to list, 1,000 at the most.
+        #[arg(long, value_name = "N", default_value = "100")]
+        max: NonZeroU32,
         #[command(flatten)]
         at: At,
     },

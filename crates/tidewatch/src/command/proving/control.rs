@@ -9,6 +9,7 @@ use bytes::Bytes;
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs, io,
     io::{Read as _, Write as _},
     net::Shutdown,
@@ -58,6 +59,12 @@ pub(super) enum Ask {
     Verify {
         height: u64,
     },
+    /// Blocks that are as final as the finality of that name.
+    Range {
+        from: u64,
+        finality: String,
+        max: u32,
+    },
 }
 
 /// An answer.
@@ -81,6 +88,15 @@ pub(super) enum Told {
         bytes: usize,
         verified_ms: u64,
     },
+    /// All of it as it stood at one moment.
+    Range {
+        finality: String,
+        /// How far blocks are as final.
+        tip: Named,
+        /// Every tier that is known.
+        tips: BTreeMap<String, Named>,
+        blocks: Vec<Header>,
+    },
     Refused {
         message: String,
         hint: Option<String>,
@@ -99,6 +115,14 @@ impl From<tidewatch_core::BlockRef> for Named {
         let Block { height, digest } = block.into();
         Self { height, digest: digest.to_string() }
     }
+}
+
+/// A block, and the one below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    #[serde(flatten)]
+    pub(super) block: Named,
+    pub(super) parent: String,
 }
 
 /// Where proving stands.

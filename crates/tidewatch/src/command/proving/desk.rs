@@ -1,12 +1,19 @@
 //! Answers what operators ask, of a scheduler that runs or of one that was started for the question.
 
-use super::control::{Ask, Job, Named, Prover, Standing, Told};
+use super::control::{Ask, Header, Job, Named, Prover, Standing, Told};
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
-use std::{sync::Arc, time::Duration};
-use tidewatch_core::{AnyBlock, Archive as _, Block as _, BlockRef, Fault, Height};
-use tidewatch_prover::{Error, Program, plan, scheduler::Mailbox};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use tidewatch_core::{AnyBlock, Archive as _, Block as _, BlockRef, Fault, Head, Height, Tier};
+use tidewatch_prover::{
+    Error, Program, plan,
+    proven::{Finality, NoFinality, range},
+    scheduler::Mailbox,
+};
 use tidewatch_store::Reader;
+
+/// Blocks in one answer, at the most.
+const RANGE_MAX: u32 = 1_000;
 
 /// What answers need.
 pub(super) struct Desk<P> {
@@ -59,6 +66,9 @@ impl<P: Program> Desk<P> {
             Ask::Requeue { height } => self.requeue(height).await.map(none),
             Ask::Supply { height } => self.supply(height, bytes).await.map(none),
             Ask::Verify { height } => self.verify(height).await,
+            Ask::Range { from, ref finality, max } => {
+                self.range(from, finality, max).await.map(none)
+            }
         };
         answer.unwrap_or_else(|Refused(message, hint)| {
             none(Told::Refused { message, hint: hint.map(Into::into) })
@@ -113,6 +123,44 @@ impl<P: Program> Desk<P> {
         self.mailbox.supply(Height::new(height), proof).await?;
         let block = listed.first().map(|job| Named::from(job.block)).ok_or_else(stopped)?;
         Ok(Told::Supplied { block })
+    }
+
+    async fn range(&self, from: u64, finality: &str, max: u32) -> Result<Told, Refused> {
+        let finality: Finality = finality.parse().map_err(|error: NoFinality| {
+            Refused(error.to_string(), Some("ask with the same version of tidewatch"))
+        })?;
+        // Genesis is no block that is kept.
+        let from = from.max(self.store.chain_info().genesis.height.next().get());
+        // Everything below is of this moment.
+        let head = Head { watermarks: self.store.watermarks()?, ..Head::unknown() };
+        let reached = finality.tip(&head);
+        if reached.is_none_or(|tip| tip.height.get() < from) {
+            let at = reached.map_or_else(|| "no block".to_owned(), |tip| tip.to_string());
+            let message = format!("nothing from height {from} on is {finality} yet: {at} is");
+            return Err(Refused(message, Some("ask from a lower height, or wait")));
+        }
+        let from = self.followed(from).await?;
+        let max = NonZeroUsize::new(max.min(RANGE_MAX) as usize).unwrap_or(NonZeroUsize::MIN);
+        let ranged = range(&self.store, &head, from, finality, max).await;
+        let ranged = ranged.map_err(|error| {
+            Refused(
+                error.to_string(),
+                Some("it was removed with old blocks, or just reorged: ask again"),
+            )
+        })?;
+        let header = |block: &AnyBlock| Header {
+            block: block.reference().into(),
+            parent: block.parent().to_string(),
+        };
+        let tiers = Tier::ALL
+            .into_iter()
+            .filter_map(|tier| Some((tier.to_string(), ranged.tips.block(tier)?.into())));
+        Ok(Told::Range {
+            finality: finality.to_string(),
+            tip: ranged.tip.into(),
+            tips: tiers.collect(),
+            blocks: ranged.blocks.iter().map(header).collect(),
+        })
     }
 
     /// The followed block at `height`.

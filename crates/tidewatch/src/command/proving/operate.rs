@@ -2,7 +2,7 @@
 
 use super::{
     args::{At, Prover},
-    control::{Ask, Standing, Told, ask},
+    control::{Ask, Header, Standing, Told, ask},
     desk::Desk,
     prover::{PARTITION, disk},
     statement::{Statement, chain, statement},
@@ -48,6 +48,10 @@ pub(in crate::command) fn run(asked: Prover) -> Outcome<()> {
                 )
             })?;
             (Ask::Supply { height }, proof, None, at)
+        }
+        Prover::Range { from, finality, max, at } => {
+            let range = Ask::Range { from, finality: finality.to_string(), max: max.get() };
+            (range, Vec::new(), None, at)
         }
         Prover::Verify { height, out, at } => (Ask::Verify { height }, Vec::new(), out, at),
     };
@@ -190,6 +194,13 @@ fn text(told: &Told) -> String {
             }
             text
         }
+        Told::Range { finality, tip, blocks, .. } => {
+            let mut text = format!("{finality}  {}  {}", tip.height, tip.digest);
+            for Header { block, parent } in blocks {
+                let _ = write!(text, "\n{:>10}  {}  on {parent}", block.height, block.digest); // A String takes everything.
+            }
+            text
+        }
         Told::Requeued { block } => format!("block {} is attempted again", block.height),
         Told::Supplied { block } => format!("the proof of block {} is taken in", block.height),
         Told::Verified { block, parent, bytes, verified_ms } => format!(
@@ -270,7 +281,7 @@ mod tests {
     }
 
     /// Every question, and words that are in the answer.
-    const QUESTIONS: [(Ask, &str); 8] = [
+    const QUESTIONS: [(Ask, &str); 9] = [
         (Ask::Status, "\"lag\":3,"),
         (Ask::Status, "\"pending\":3,"),
         (Ask::Jobs { from: 2, max: 1 }, "{\"told\":\"jobs\",\"jobs\":[{\"block\":{\"height\":2,"),
@@ -279,6 +290,10 @@ mod tests {
         (Ask::Requeue { height: 9 }, "nothing is known at height 9"),
         (Ask::Supply { height: 1 }, "does not know program 0707"),
         (Ask::Verify { height: 1 }, "there is no block at height 1"),
+        (
+            Ask::Range { from: 1, finality: String::new(), max: 9 },
+            "expected `committed`, `proven` or `finalized`",
+        ),
     ];
 
     #[test]
