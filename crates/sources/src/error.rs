@@ -29,6 +29,10 @@ pub enum Error {
     #[cfg(feature = "alto")]
     #[error(transparent)]
     Alto(#[from] crate::alto::AltoError),
+    /// Of another Tidewatch.
+    #[cfg(feature = "tide")]
+    #[error(transparent)]
+    Tide(#[from] crate::tide::TideError),
 }
 
 impl Reason for Error {
@@ -44,6 +48,8 @@ impl Reason for Error {
             Self::Aztec(error) => error.kind(),
             #[cfg(feature = "alto")]
             Self::Alto(error) => error.kind(),
+            #[cfg(feature = "tide")]
+            Self::Tide(error) => error.kind(),
         }
     }
 }

@@ -31,6 +31,8 @@ pub const FAMILIES: &[Family] = &[
     crate::aztec::FAMILY,
     #[cfg(feature = "alto")]
     crate::alto::FAMILY,
+    #[cfg(feature = "tide")]
+    crate::tide::FAMILY,
 ];
 
 /// Parses addresses of one family, with the identity where one was given.
@@ -336,7 +338,7 @@ mod tests {
     }
 
     /// The README's table of addresses: those of the registry, then the command's own.
-    #[cfg(all(feature = "alto", feature = "aztec", feature = "ethereum", feature = "optimism"))]
+    #[cfg(all(feature = "aztec", feature = "optimism", feature = "tide"))]
     #[test]
     fn the_readme_has_the_families_of_the_registry() {
         let readme = include_str!("../../../README.md");

@@ -35,10 +35,10 @@ mod control;
 pub use control::{Bookmark, Control, Goodbye, Hello, Lagged, Reason, Reset, Resumes, Skipped};
 
 use crate::{
-    BlockRef, Cause, CheckpointRef, Cursor, Digest, Event, Fault, Status, Tier, Tip, TipSet,
-    Verification,
+    BlockRef, Cause, CheckpointRef, Cursor, Digest, Event, Fault, Height, Status, Tier, Tip,
+    TipSet, Verification,
 };
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// One line: an event with the cursor after it, a fault, or a status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -218,12 +218,12 @@ impl Move {
 }
 
 /// A block by height and digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// The height.
     pub height: u64,
     /// The digest, 64 hex digits.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "hex", deserialize_with = "unhex")]
     pub digest: Digest,
 }
 
@@ -234,13 +234,19 @@ impl From<BlockRef> for Block {
 }
 
 /// A checkpoint by number and digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The number.
     pub number: u64,
     /// The digest, 64 hex digits.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "hex", deserialize_with = "unhex")]
     pub digest: Digest,
+}
+
+impl From<Block> for BlockRef {
+    fn from(block: Block) -> Self {
+        Self::new(Height::new(block.height), block.digest)
+    }
 }
 
 impl From<CheckpointRef> for Checkpoint {
@@ -250,7 +256,7 @@ impl From<CheckpointRef> for Checkpoint {
 }
 
 /// Where a tier is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierTip {
     /// The highest block that has the tier.
     pub block: Block,
@@ -265,7 +271,7 @@ impl From<Tip> for TierTip {
 }
 
 /// All tiers by name; `null` where one is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tips {
     /// [`Tier::Proposed`].
     pub proposed: Option<TierTip>,
@@ -289,6 +295,37 @@ impl From<&TipSet> for Tips {
     }
 }
 
+impl From<&Tips> for TipSet {
+    fn from(tips: &Tips) -> Self {
+        let Tips { proposed, checkpointed, proven, finalized } = *tips;
+        let tiers = [
+            (Tier::Proposed, proposed),
+            (Tier::Checkpointed, checkpointed),
+            (Tier::Proven, proven),
+            (Tier::Finalized, finalized),
+        ];
+        let known = tiers.into_iter().filter_map(|(tier, tip)| Some((tier, tip?)));
+        known.fold(Self::unknown(), |tips, (tier, TierTip { block, checkpoint })| {
+            let checkpoint =
+                checkpoint.map(|Checkpoint { number, digest }| CheckpointRef { number, digest });
+            tips.with(tier, Tip { block: block.into(), checkpoint })
+        })
+    }
+}
+
+/// A digest that stands alone, as 64 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Hex(#[serde(deserialize_with = "unhex")] pub Digest);
+
+fn unhex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bytes = commonware_formatting::from_hex(&text).and_then(|bytes| bytes.try_into().ok());
+    bytes
+        .filter(|_| text.len() == 64)
+        .map(Digest)
+        .ok_or_else(|| D::Error::custom("not 64 hex digits"))
+}
+
 fn hex<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(digest)
 }
@@ -296,7 +333,7 @@ fn hex<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChainId, FaultKind, Height, State, Watermarks};
+    use crate::{ChainId, FaultKind, State, Watermarks};
 
     fn at(height: u64, fill: u8) -> BlockRef {
         BlockRef::new(Height::new(height), Digest([fill; 32]))

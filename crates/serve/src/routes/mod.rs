@@ -1,6 +1,7 @@
 //! What is at which path.
 
 mod blocks;
+mod chain;
 mod consumers;
 mod events;
 mod health;
@@ -65,6 +66,8 @@ pub(crate) fn router<E: Clock + Metrics, L: Served>(
         .route("/v1/resume", get(status::resume::<E, L>))
         .route("/v1/faults", get(status::faults::<E, L>))
         .route("/v1/blocks/{name}", get(blocks::block::<E, L>))
+        .route("/v1/digests", get(chain::digests::<E, L>))
+        .route("/v1/range", get(chain::range::<E, L>))
         .route("/v1/consumers", get(consumers::all::<E, L>))
         .route(
             "/v1/consumers/{name}",

@@ -110,6 +110,8 @@ fn every_answer_is_as_the_openapi_document_says() {
         assert_eq!(&document, describe::openapi());
         let newest = served.log.newest().await.unwrap().0;
         let foreign = "/v1/events?cursor=x";
+        let tip = served.chain.at(12);
+        let tip = format!("{}:{}", tip.height, tip.digest);
         let asked = [
             ("/v1/events", "/v1/events?from=earliest"),
             ("/v1/events", foreign),
@@ -128,6 +130,11 @@ fn every_answer_is_as_the_openapi_document_says() {
             ("/v1/faults", "/v1/faults"),
             ("/v1/blocks/{name}", "/v1/blocks/3"),
             ("/v1/blocks/{name}", "/v1/blocks/99"),
+            ("/v1/digests", &format!("/v1/digests?tip={tip}&heights=3,9,99")),
+            ("/v1/digests", &format!("/v1/digests?tip=3:{}&heights=3", "07".repeat(32))),
+            ("/v1/digests", "/v1/digests?heights=3"),
+            ("/v1/range", &format!("/v1/range?tip={tip}&from=3")),
+            ("/v1/range", &format!("/v1/range?tip={tip}&from=x")),
             ("/finalization/{query}", "/finalization/latest"),
             ("/notarization/{query}", "/notarization/latest"),
             ("/block/{query}", "/block/latest"),

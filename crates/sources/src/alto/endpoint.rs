@@ -11,6 +11,9 @@ use url::Url;
 /// What an endpoint looks like, for messages.
 const FORM: &str = "alto+http://HOST:PORT?mode=standard (or alto+https://, or mode=vrf)";
 
+const ALTO: &str = "alto+";
+const TIDE: &str = "tide+";
+
 /// Why a text is not the address of an alto indexer. No message repeats what may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
@@ -54,6 +57,8 @@ pub enum EndpointError {
 /// `Display` and `Debug` show scheme, host and port alone: user, password and path may be secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    /// What the address begins with: a Tidewatch that serves a certified chain is asked as an indexer is.
+    prefix: &'static str,
     url: Url,
     mode: CertificateMode,
     epoch_length: Option<NonZeroU64>,
@@ -92,7 +97,36 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let plain = text.strip_prefix("alto+").ok_or(EndpointError::Scheme)?;
+        let (endpoint, mode) = Self::parse(ALTO, text)?;
+        Ok(endpoint.of_mode(mode.ok_or(EndpointError::NoMode)?))
+    }
+}
+
+impl Endpoint {
+    /// The address of a Tidewatch. Its mode is not known before it is asked.
+    #[cfg(feature = "tide")]
+    pub(crate) fn of_tide(text: &str) -> Result<Self, EndpointError> {
+        match Self::parse(TIDE, text)? {
+            (endpoint, None) => Ok(endpoint),
+            (_, Some(_)) => Err(EndpointError::Parameter),
+        }
+    }
+
+    /// The same, of a chain that is certified in `mode`.
+    pub(crate) fn of_mode(self, mode: CertificateMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Whether a Tidewatch is there.
+    pub(super) fn is_tide(&self) -> bool {
+        self.prefix == TIDE
+    }
+
+    fn parse(
+        prefix: &'static str,
+        text: &str,
+    ) -> Result<(Self, Option<CertificateMode>), EndpointError> {
+        let plain = text.strip_prefix(prefix).ok_or(EndpointError::Scheme)?;
         if !plain.starts_with("http://") && !plain.starts_with("https://") {
             return Err(EndpointError::Scheme);
         }
@@ -114,16 +148,22 @@ impl FromStr for Endpoint {
                 _ => return Err(EndpointError::Parameter),
             }
         }
-        let mode = mode.ok_or(EndpointError::NoMode)?;
         url.set_query(None);
         secrets::keep(&url);
-        Ok(Self { url, mode, epoch_length, rate })
+        let assumed = mode.unwrap_or(CertificateMode::Standard);
+        Ok((Self { prefix, url, mode: assumed, epoch_length, rate }, mode))
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "alto+{}://{}", self.url.scheme(), self.url.host_str().unwrap_or_default())?;
+        write!(
+            f,
+            "{}{}://{}",
+            self.prefix,
+            self.url.scheme(),
+            self.url.host_str().unwrap_or_default()
+        )?;
         self.url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }

@@ -60,36 +60,48 @@ fn parse(addresses: &[&str], identity: Option<&str>) -> Result<Target, Refused> 
     let names: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
     let name = format!("{} ({} certificates)", names.join(", "), mode.as_str());
     let opened = name.clone();
-    let network = Network { endpoints, identity, length, name: opened };
+    let config = Config::default();
+    let network = Network { endpoints, identity, length, name: opened, config };
     let open = move |context, monitor, settings| -> Opening {
-        match mode {
-            CertificateMode::Standard => {
-                Box::pin(network.open::<StandardScheme>(context, monitor, settings))
-            }
-            CertificateMode::Vrf => Box::pin(network.open::<VrfScheme>(context, monitor, settings)),
-        }
+        Box::pin(network.open_as(mode, context, monitor, settings))
     };
     Ok(Target { name, epochs: length.is_some(), open: Box::new(open) })
 }
 
 /// What is known of a network before it is opened.
-struct Network {
-    endpoints: Vec<Endpoint>,
-    identity: Vec<u8>,
+pub(crate) struct Network {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) identity: Vec<u8>,
     /// Blocks of an epoch, where validators change.
-    length: Option<NonZeroU64>,
-    name: String,
+    pub(crate) length: Option<NonZeroU64>,
+    pub(crate) name: String,
+    pub(crate) config: Config,
 }
 
 impl Network {
+    /// Opens it, certified in `mode`.
+    pub(crate) async fn open_as(
+        self,
+        mode: CertificateMode,
+        context: Context,
+        monitor: Arc<dyn Monitor>,
+        settings: Settings,
+    ) -> Result<Opened, Fault> {
+        match mode {
+            CertificateMode::Standard => {
+                self.open::<StandardScheme>(context, monitor, settings).await
+            }
+            CertificateMode::Vrf => self.open::<VrfScheme>(context, monitor, settings).await,
+        }
+    }
+
     async fn open<S: Scheme>(
         self,
         context: Context,
         monitor: Arc<dyn Monitor>,
         settings: Settings,
     ) -> Result<Opened, Fault> {
-        let Self { endpoints, identity, length, name } = self;
-        let config = Config::default();
+        let Self { endpoints, identity, length, name, config } = self;
         let Some(length) = length else {
             let probe = context.child("probe");
             let opened = open::<_, S>(context, &endpoints, &identity, monitor, config)?;

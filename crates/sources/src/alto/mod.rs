@@ -55,12 +55,12 @@ pub use boundary::{AltoBoundary, identity};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::AltoError;
 pub use family::EPOCHS;
-pub(crate) use family::FAMILY;
+pub(crate) use family::{FAMILY, Network};
 pub use transport::{HttpFeed, HttpTransport};
 
 pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};
 
-use crate::{error::fault, rate::Meter};
+use crate::error::fault;
 use alto_types::{EPOCH, Identity, NAMESPACE};
 use commonware_codec::DecodeExt as _;
 use commonware_consensus::types::{Epoch, FixedEpocher};
@@ -229,8 +229,7 @@ where
             return Err(fault(endpoint.to_string(), AltoError::OtherMode { theirs, ours }));
         }
         let transport = HttpTransport::new(endpoint, &each)?;
-        let limit = endpoint.rate().limit(None);
-        Ok(transport.paying(Arc::new(Meter::new(clock.clone(), limit)).toll()))
+        Ok(transport.metered(clock.clone(), endpoint))
     };
     let others = others.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     let parts = Parts {

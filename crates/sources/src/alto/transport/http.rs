@@ -4,12 +4,13 @@ use super::HttpFeed;
 use crate::{
     alto::{AltoError, Config, Endpoint},
     error::fault,
-    rate::Toll,
+    rate::{Meter, Toll},
     tls,
     words::{causes, excerpt},
 };
 use bytes::{Bytes, BytesMut};
 use commonware_formatting::hex;
+use commonware_runtime::Clock;
 use reqwest::{
     Client, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
@@ -34,6 +35,8 @@ pub struct HttpTransport {
     connector: Connector,
     answer_max: usize,
     toll: Option<Toll>,
+    /// Where it says that it is there.
+    health: &'static str,
 }
 
 impl fmt::Debug for HttpTransport {
@@ -44,7 +47,7 @@ impl fmt::Debug for HttpTransport {
 
 impl HttpTransport {
     /// Sets up for `endpoint`. Does not connect yet.
-    pub(in crate::alto) fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
+    pub(crate) fn new(endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
         let name = endpoint.to_string();
         let setting = |detail: String| fault(&name, AltoError::Setup(detail));
         let limits = &config.certified;
@@ -56,11 +59,23 @@ impl HttpTransport {
         // The client makes the header from user and password of a URL; the WebSocket needs it as well.
         let request = client.get(endpoint.url().clone()).build();
         let mut request = request.map_err(|error| setting(causes(&error.without_url())))?;
-        let authorization = request.headers_mut().remove(AUTHORIZATION);
+        let mut authorization = request.headers_mut().remove(AUTHORIZATION);
+        if endpoint.is_tide() {
+            let token = endpoint.url().password().map(|token| format!("Bearer {token}"));
+            authorization = token.and_then(|token| HeaderValue::from_str(&token).ok());
+        }
         let base = request.url().as_str().trim_end_matches('/').to_owned();
         let block_max = usize::try_from(config.block_size_max).unwrap_or(usize::MAX);
         let answer_max = block_max.saturating_add(OVERHEAD);
-        Ok(Self { name, base, client, authorization, connector, answer_max, toll: None })
+        // An indexer is healthy once it answers; what a Tidewatch says there is about the chain.
+        let health = if endpoint.is_tide() { "/live" } else { "/health" };
+        let toll = None;
+        Ok(Self { name, base, client, authorization, connector, answer_max, toll, health })
+    }
+
+    /// The same, at the rate of the address.
+    pub(crate) fn metered(self, clock: Arc<impl Clock>, endpoint: &Endpoint) -> Self {
+        self.paying(Arc::new(Meter::new(clock, endpoint.rate().limit(None))).toll())
     }
 
     /// The same, awaiting `toll` before each request and each attempt to connect.
@@ -80,13 +95,13 @@ impl HttpTransport {
     ///
     /// Why not.
     pub async fn probe(&self) -> Result<(), Fault> {
-        match self.get("/health").await? {
+        match self.get(self.health).await? {
             Some(_) => Ok(()),
             None => Err(fault(&self.name, AltoError::NoHealth)),
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Option<Bytes>, Fault> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Option<Bytes>, Fault> {
         let mut url = String::with_capacity(self.base.len() + path.len());
         url.push_str(&self.base);
         url.push_str(path);
@@ -101,7 +116,8 @@ impl HttpTransport {
 
     async fn body(&self, response: Response) -> Result<Option<Bytes>, Fault> {
         let status = response.status();
-        if status == StatusCode::NOT_FOUND {
+        // A Tidewatch whose chain moved away from the tip of the question has a conflict.
+        if matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
             return Ok(None);
         }
         if !status.is_success() {
