@@ -65,6 +65,10 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     live_ms: u64,
 
+    /// The timestamp of genesis, in milliseconds since the Unix epoch
+    #[arg(long, default_value_t = ChainConfig::default().start_time_ms)]
+    start_time_ms: u64,
+
     /// Keep running when standard input closes; by default that stops the server, as SIGINT and SIGTERM
     /// do
     #[arg(long)]
@@ -103,6 +107,7 @@ fn run(args: &Args) -> eyre::Result<()> {
         epoch_length: args.epoch_length,
         key_every: args.key_every,
         block_time: Duration::from_millis(block_time_ms),
+        start_time_ms: args.start_time_ms,
         ..ChainConfig::default()
     };
     let mut chain = Chain::sign(blocks, mode, config).wrap_err("could not sign the chain")?;
