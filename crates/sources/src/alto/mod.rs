@@ -55,7 +55,9 @@ pub use boundary::{AltoBoundary, identity};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::AltoError;
 pub use family::EPOCHS;
-pub(crate) use family::{FAMILY, Network};
+pub(crate) use family::FAMILY;
+#[cfg(feature = "tide")]
+pub(crate) use family::Network;
 pub use transport::{HttpFeed, HttpTransport};
 
 pub use alto_types::{CertificateMode, StandardScheme, VrfScheme};
