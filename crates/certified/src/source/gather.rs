@@ -9,18 +9,12 @@
 use super::{CertifiedSource, range::index};
 use crate::{CertifiedBlock, Epochs, Key, Transport, Verified, error::another_may_do};
 use commonware_runtime::Clock;
-use futures::{FutureExt as _, StreamExt as _, pin_mut, stream, stream::FuturesUnordered};
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
 
 /// Longest stretch. A lie about one height costs no more repairs than that.
-const STRETCH_MAX: usize = 64;
-
-/// How many times as many stretches as are asked for at once may be begun before the lowest of them is here.
-const AHEAD: usize = 2;
+const STRETCH_MAX: usize = 32;
 
 /// Part of a range's time in which the heights of a deep history are asked for.
 const WALKED: u32 = 8;
@@ -59,23 +53,14 @@ struct Stretch<B> {
     refused: usize,
 }
 
-impl<B> Stretch<B> {
-    /// Bytes of its blocks, if the others are about as large.
-    fn bytes(&self) -> usize {
-        self.size.saturating_mul(self.slots.len())
-    }
-}
-
 /// A history that is deep: stretches enough for all requests, and as many again.
 const DEEP: usize = 4_096;
 
-/// Heights of a stretch, for a range of `count` heights: the longer they are, the less is asked for in vain, but there
-/// have to be some for each request.
+/// Heights of a stretch, for a range of `count` heights.
 const fn stretch(count: usize) -> usize {
-    match count / DEEP {
-        0 => 1,
-        1..4 => STRETCH_MAX / 2,
-        _ => STRETCH_MAX,
+    match count >= DEEP {
+        true => STRETCH_MAX,
+        false => 1,
     }
 }
 
@@ -90,51 +75,36 @@ where
     pub(super) async fn gather(&self, from: Height, top: Height) -> Gathered<B> {
         let config = &self.config;
         let clock = &*self.requests.clock;
+        let enough = AtomicBool::new(false);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
         let len = stretch(count);
         // What is walked comes on top: up to `len` times as much, and less where heights are asked for in vain.
         let share = if len > 1 { WALKED } else { 1 };
         let time_is_up = clock.sleep(config.range_time_max / share);
         pin_mut!(time_is_up);
-        let concurrency = config.concurrency.get();
-        let (mut asked, mut answers) = (0, FuturesUnordered::new());
-        // One that is slow keeps others from being asked for only so far: what comes before its turn waits in `ahead`.
-        let (mut turn, mut ahead) = (0, BTreeMap::new());
-        let (mut held, mut enough) = (0_usize, false);
+        let stretches =
+            (0..count).step_by(len).take_while(|_| !enough.load(Ordering::Relaxed)).map(|first| {
+                let from = Height::new(from.get().saturating_add(first as u64));
+                self.stretch(from, len.min(count - first))
+            });
+        let mut answers = stream::iter(stretches).buffered(config.concurrency.get());
         let mut gathered = Gathered { from, slots: Vec::with_capacity(count), cut: None };
         let (mut bytes, mut gap, mut refused) = (0_usize, 0, 0);
-        loop {
-            while !enough && answers.len() < concurrency && asked < turn + AHEAD * concurrency {
-                let Some(left) = count.checked_sub(asked * len).filter(|left| *left > 0) else {
-                    break;
-                };
-                let (nth, from) = (asked, gathered.height(asked * len));
-                answers.push(self.stretch(from, len.min(left)).map(move |answer| (nth, answer)));
-                asked += 1;
-            }
-            let stretch = match ahead.remove(&turn) {
-                Some(Ok(stretch)) => stretch,
-                Some(Err(fault)) => {
+        while let Some(answer) = answers.next().await {
+            let stretch = match answer {
+                Ok(stretch) => stretch,
+                Err(fault) => {
                     gathered.cut = Some(fault);
                     break;
                 }
-                None => {
-                    let Some((nth, answer)) = answers.next().await else { break };
-                    held = held.saturating_add(answer.as_ref().map_or(0, Stretch::bytes));
-                    enough |= answer.is_err()
-                        || held >= config.range_bytes_max
-                        || time_is_up.as_mut().now_or_never().is_some();
-                    ahead.insert(nth, answer);
-                    continue;
-                }
             };
-            turn += 1;
             // What is in flight is waited for, because dropping it would close its connection; of stretches it is
             // not taken, for each stands for many blocks.
             if len > 1 && bytes >= config.range_bytes_max {
                 continue;
             }
-            bytes = bytes.saturating_add(stretch.bytes());
+            // The others of a stretch are about as large.
+            bytes = bytes.saturating_add(stretch.size.saturating_mul(stretch.slots.len()));
             refused += stretch.refused;
             for slot in stretch.slots {
                 gap = if slot.is_none() { gap + 1 } else { 0 };
@@ -142,6 +112,11 @@ where
             }
             if gap > config.gap_max.get() || refused > config.repairs_max.get() {
                 break;
+            }
+            if !enough.load(Ordering::Relaxed)
+                && (bytes >= config.range_bytes_max || time_is_up.as_mut().now_or_never().is_some())
+            {
+                enough.store(true, Ordering::Relaxed);
             }
         }
         drop(answers);

@@ -29,7 +29,7 @@
 //!
 //! 1. The blocks that memory has, from the tip downwards, need no request.
 //! 2. What is below is asked for by height, `concurrency` requests at once, in ascending order, until a
-//!    limit of bytes, time or count. Of a deep history only one height in 32 or 64, and the others by digest, down
+//!    limit of bytes, time or count. Of a deep history only one height in 32, and the others by digest, down
 //!    from there: that is less to send and to decode, and nothing is asked for that has no finalization.
 //! 3. The anchor is the digest that the chain above names, if the range reaches it: no certificate is
 //!    checked. If it does not, the certificate of its last block is: one check for the whole range.

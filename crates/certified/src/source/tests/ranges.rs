@@ -248,8 +248,7 @@ fn history_that_the_endpoint_lost_is_missing_and_asked_for_only_so_far() {
         let fault = source.blocks(chain.reference(20_000), Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Missing);
         assert!(fault.detail.contains("at height 1"), "{fault}");
-        // The longest gap, and the stretches in flight.
-        assert!(transport.calls().len() <= 1_025 + 64 * 64);
+        assert!(transport.calls().len() <= 1_025 + 64 * 32);
     });
 }
 
