@@ -236,14 +236,20 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+/// A network with a block already.
+async fn devnet(context: &Context) -> Devnet {
+    let config = Config { block_time: BLOCK_TIME, ..Config::default() };
+    let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
+    devnet.reach(Height::new(1), LIMIT).await.unwrap();
+    devnet
+}
+
 /// Kills `prove` and its two workers `kills` times each, and looks at what they did.
 fn killed(kills: usize, seed: u64) {
     let (chain, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
     Runner::new(runtime).start(|context| async move {
-        let config = Config { block_time: BLOCK_TIME, ..Config::default() };
-        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
-        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let devnet = devnet(&context).await;
         let (identity, source) = (devnet.identity(), format!("alto+{}?mode=standard", devnet.url()));
         let token = data.path().join("token");
         std::fs::write(&token, "0123456789abcdef".repeat(4)).unwrap();
@@ -423,9 +429,7 @@ fn a_start_in_the_middle_of_a_chain_is_proven_from_there_on() {
     let chain = tempfile::tempdir().unwrap();
     let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
     Runner::new(runtime).start(|context| async move {
-        let config = Config { block_time: BLOCK_TIME, ..Config::default() };
-        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
-        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let devnet = devnet(&context).await;
         let (identity, source) =
             (devnet.identity(), format!("alto+{}?mode=standard", devnet.url()));
         let verify = |height: u64, data: &str| {
@@ -475,9 +479,7 @@ fn a_poisoned_block_is_proven_once_its_worker_is_replaced_and_it_is_requeued() {
     let chain = tempfile::tempdir().unwrap();
     let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
     Runner::new(runtime).start(|context| async move {
-        let config = Config { block_time: BLOCK_TIME, ..Config::default() };
-        let devnet = Devnet::start(context.child("devnet"), config).await.unwrap();
-        devnet.reach(Height::new(1), LIMIT).await.unwrap();
+        let devnet = devnet(&context).await;
         let (listener, address) = {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();

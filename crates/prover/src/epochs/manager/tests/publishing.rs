@@ -17,6 +17,23 @@ async fn world(
     (running, prover)
 }
 
+/// A world, of this name, in which a part of an epoch and the whole of it wait for a publisher that is not to be had.
+async fn two_unpublished(context: &deterministic::Context, name: &str) -> (Running, Scripted) {
+    let context = context.child("world");
+    let rollup = Rollup::new(&context, 1);
+    rollup.set(|state| state.unavailable = usize::MAX);
+    let prover = Scripted::honest(&context, 8, 1);
+    let mut config = config();
+    config.proving.disk.partition = name.into();
+    let running = Running::start(&context, &rollup, &prover, config).await;
+    running.mailbox.checkpointed(1).await.unwrap();
+    running.mailbox.start(0).await.unwrap();
+    rollup.grow();
+    running.mailbox.checkpointed(2).await.unwrap();
+    running.until(|status| status.unpublished == 2).await;
+    (running, prover)
+}
+
 /// PP-1, PP-13.
 #[test]
 fn a_publisher_that_is_not_to_be_had_is_tried_again_each_poll() {
@@ -138,18 +155,8 @@ fn a_submission_whose_end_was_not_seen_is_looked_up_before_it_is_made_again() {
 fn the_longest_range_goes_first_and_supersedes_only_once_it_has_landed() {
     simulate(|context| async move {
         for (refused, landed) in [(false, (1, 4)), (true, (1, 2))] {
-            let context = context.child("world");
-            let rollup = Rollup::new(&context, 1);
-            rollup.set(|state| state.unavailable = usize::MAX);
-            let prover = Scripted::honest(&context, 8, 1);
-            let mut config = config();
-            config.proving.disk.partition = format!("two-{refused}");
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(1).await.unwrap();
-            running.mailbox.start(0).await.unwrap();
-            rollup.grow();
-            running.mailbox.checkpointed(2).await.unwrap();
-            running.until(|status| status.unpublished == 2).await;
+            let (running, _prover) = two_unpublished(&context, &format!("two-{refused}")).await;
+            let rollup = &running.rollup;
             rollup.set(|state| {
                 (state.unavailable, state.after) = (0, secs(5));
                 state.takes = if refused { Takes::Refuses } else { Takes::Lands };
@@ -284,18 +291,8 @@ fn what_is_not_on_the_chain_any_more_is_not_submitted() {
 fn a_session_ends_as_its_candidate_does() {
     simulate(|context| async move {
         for (slot, landed, state) in [(2, vec![(1, 4)], Superseded), (6, vec![], TimedOut)] {
-            let context = context.child("world");
-            let rollup = Rollup::new(&context, 1);
-            rollup.set(|state| state.unavailable = usize::MAX);
-            let prover = Scripted::honest(&context, 8, 1);
-            let mut config = config();
-            config.proving.disk.partition = format!("{state:?}");
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(1).await.unwrap();
-            running.mailbox.start(0).await.unwrap();
-            rollup.grow();
-            running.mailbox.checkpointed(2).await.unwrap();
-            running.until(|status| status.unpublished == 2).await;
+            let (running, _prover) = two_unpublished(&context, &format!("{state:?}")).await;
+            let rollup = &running.rollup;
             rollup.set(|state| (state.unavailable, state.slot) = (0, Some(slot)));
             let ended = |status: &Status| {
                 let partial = |of: &&super::super::Listed| of.spec.kind == Kind::Partial;
