@@ -1,0 +1,41 @@
+//! Who did their part, judged on the canonical chain alone.
+//!
+//! # Overview
+//!
+//! ```text
+//!  observers ──Observation──▶ Mailbox ─┐            ┌──▶ Output: verdicts, withdrawals, contradictions
+//!  Canonical, by slot, on demand ──────┼─▶ Sentinel ┼──▶ history on disk
+//!  Committees, by epoch ───────────────┘            └──▶ queries
+//! ```
+//!
+//! | part | what |
+//! |---|---|
+//! | [`Observation`], [`Seen`] | what validators were seen to send, merged by slot |
+//! | [`Canonical`], [`Committees`], [`Observer`], [`Output`] | the ports |
+//! | [`FromSource`] | what is canonical, over a [`Source`](tidewatch_core::Source) |
+//! | [`sentinel`] | the actor |
+
+mod canonical;
+mod error;
+mod event;
+mod ids;
+mod port;
+mod report;
+mod seen;
+pub mod sentinel;
+
+pub use canonical::{FromSource, Slotted};
+pub use error::Error;
+pub use event::{Event, Inactive, Line, Performance, What};
+pub use ids::{Epoch, NoValidator, Slot, ValidatorId};
+pub use port::{
+    AtSlot, Canonical, Committee, Committees, Landed, Observer, Output, Position, Standing,
+};
+pub use report::{
+    Asked, Detailed, Did, Duties, EpochPerformance, EpochReport, EpochRow, Judgement, NotJudged,
+    Proposal, SlotReport, Statistics, Status, ValidatorReport, Window,
+};
+pub use seen::{
+    Act, Bounds, Conflict, Contradiction, Lineage, Observation, Seen, Sent, Signed, Verdict,
+};
+pub use sentinel::{Config, Mailbox};

@@ -1,0 +1,336 @@
+//! What was seen of a slot.
+
+use crate::{Slot, ValidatorId};
+use bytes::Bytes;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use tidewatch_core::Digest;
+
+/// What a message of a validator says about its slot. A payload is what the others attest to: the digest of a
+/// checkpoint, or of a block on a chain without checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A block of a proposal that is not complete yet.
+    Block(Digest),
+    /// The proposal.
+    Proposal(Digest),
+    /// A vote for a proposal: an attestation, a notarize.
+    Attestation(Digest),
+    /// A vote to finalize.
+    Commit(Digest),
+    /// A vote to go on without a proposal: a nullify.
+    Skip,
+}
+
+/// A message of a validator, as it signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The slot that it is about.
+    pub slot: Slot,
+    /// Who signed it.
+    pub validator: ValidatorId,
+    /// What it says.
+    pub act: Act,
+    /// The message with its signature, in the chain's own encoding: evidence, should it contradict another.
+    pub bytes: Bytes,
+}
+
+/// What executing a proposal here said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It could not be executed.
+    Unvalidated,
+    /// It is invalid.
+    Invalid,
+    /// It is valid; where it would stand, if that is known.
+    Valid(Option<Lineage>),
+}
+
+/// Which checkpoint a proposal would be, and on what it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lineage {
+    /// The first one of the chain.
+    First,
+    /// It stands on a checkpoint.
+    On {
+        /// Number of the checkpoint below.
+        number: u64,
+        /// What the checkpoint below is to be.
+        digest: Digest,
+    },
+}
+
+/// One thing that was seen.
+///
+/// Whoever hands it in has verified the signature: an observation accuses its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A validator's message.
+    Signed(Signed),
+    /// A proposal was executed here.
+    Checked {
+        /// The slot of the proposal.
+        slot: Slot,
+        /// The proposal.
+        payload: Digest,
+        /// What came of it.
+        verdict: Verdict,
+    },
+    /// Two messages of a validator that contradict each other, where the chain's own protocol found them.
+    Conflict(Conflict),
+    /// Messages of this slot may have been missed: nobody is called absent in it.
+    Missed(Slot),
+}
+
+impl Observation {
+    /// The slot that it is about.
+    pub const fn slot(&self) -> Slot {
+        match self {
+            Self::Signed(signed) => signed.slot,
+            Self::Conflict(conflict) => conflict.first.slot,
+            Self::Checked { slot, .. } | Self::Missed(slot) => *slot,
+        }
+    }
+}
+
+/// How two messages of one validator contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contradiction {
+    /// Two proposals for one slot.
+    Proposals,
+    /// Attestations to two payloads of one slot.
+    Attestations,
+    /// Votes to finalize two payloads of one slot.
+    Commits,
+    /// A vote to finalize a slot and one to go on without it.
+    SkipAndCommit,
+}
+
+impl Contradiction {
+    /// Every one.
+    pub const ALL: [Self; 4] =
+        [Self::Proposals, Self::Attestations, Self::Commits, Self::SkipAndCommit];
+    /// Name in events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposals => "proposals",
+            Self::Attestations => "attestations",
+            Self::Commits => "commits",
+            Self::SkipAndCommit => "skip_and_commit",
+        }
+    }
+
+    /// Whether it makes it unclear which proposal of the slot the others had to attest to.
+    pub const fn is_equivocation(self) -> bool {
+        matches!(self, Self::Proposals)
+    }
+}
+
+/// Two messages of one validator that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// In which way.
+    pub kind: Contradiction,
+    /// The one that was seen first.
+    pub first: Signed,
+    /// The other.
+    pub second: Signed,
+}
+
+/// What one validator sent in a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Whether there was a block of a proposal.
+    pub block: bool,
+    /// Its proposal: the first one.
+    pub proposal: Option<Signed>,
+    /// Its vote.
+    pub attestation: Option<Signed>,
+    /// Its vote to finalize.
+    pub commit: Option<Signed>,
+    /// Its vote to go on.
+    pub skip: Option<Signed>,
+    contradicted: Vec<Contradiction>,
+}
+
+impl Sent {
+    /// In which ways it contradicted itself.
+    pub fn contradicted(&self) -> &[Contradiction] {
+        &self.contradicted
+    }
+
+    /// Whether it voted for `payload`; for any payload, where that is `None`.
+    pub fn attested(&self, payload: Option<Digest>) -> bool {
+        let votes = self.attestation.iter().chain(&self.commit);
+        votes.filter_map(|vote| vote.act.payload()).any(|voted| payload.is_none_or(|p| p == voted))
+    }
+}
+
+impl Act {
+    /// The payload that it names.
+    pub const fn payload(self) -> Option<Digest> {
+        match self {
+            Self::Block(payload)
+            | Self::Proposal(payload)
+            | Self::Attestation(payload)
+            | Self::Commit(payload) => Some(payload),
+            Self::Skip => None,
+        }
+    }
+}
+
+/// How much is kept of one slot: what goes beyond it makes the slot one that was not wholly seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Validators that sent something.
+    pub senders: usize,
+    /// Proposals that were executed.
+    pub payloads: usize,
+    /// Bytes of one message.
+    pub message: usize,
+}
+
+impl Default for Bounds {
+    /// 4,096 senders, 16 payloads, 64 KiB.
+    fn default() -> Self {
+        Self { senders: 4_096, payloads: 16, message: 64 * 1024 }
+    }
+}
+
+/// Everything that was seen of one slot: observations merge, in any order, repeated or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub(crate) senders: BTreeMap<ValidatorId, Sent>,
+    pub(crate) checked: BTreeMap<Digest, Verdict>,
+    /// Contradictions that nobody was notified of yet.
+    pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) missed: bool,
+}
+
+impl Seen {
+    /// Merges one observation of this slot.
+    pub fn add(&mut self, observation: Observation, bounds: &Bounds) {
+        match observation {
+            Observation::Missed(_) => self.missed = true,
+            Observation::Checked { payload, verdict, .. } => {
+                if let Some(known) = self.checked.get_mut(&payload) {
+                    *known = verdict.max(*known);
+                } else if self.checked.len() < bounds.payloads {
+                    self.checked.insert(payload, verdict);
+                } else {
+                    self.missed = true;
+                }
+            }
+            Observation::Conflict(conflict) => {
+                let Conflict { kind, first, second } = conflict;
+                if first.bytes.len().max(second.bytes.len()) > bounds.message {
+                    self.missed = true;
+                    return;
+                }
+                let Some(sent) = self.sender(&first.validator, bounds) else { return };
+                sent.note(&first);
+                sent.note(&second);
+                if !sent.contradicted.contains(&kind) {
+                    sent.contradicted.push(kind);
+                    self.conflicts.push(Conflict { kind, first, second });
+                }
+            }
+            Observation::Signed(signed) => {
+                if signed.bytes.len() > bounds.message {
+                    self.missed = true;
+                    return;
+                }
+                let Some(sent) = self.sender(&signed.validator, bounds) else { return };
+                sent.note(&signed);
+                let found = sent.contradiction(&signed);
+                if let Some((kind, first)) =
+                    found.filter(|(kind, _)| !sent.contradicted.contains(kind))
+                {
+                    sent.contradicted.push(kind);
+                    self.conflicts.push(Conflict { kind, first, second: signed });
+                }
+            }
+        }
+    }
+
+    /// Merges what else was seen of the same slot.
+    pub fn merge(&mut self, later: Self, bounds: &Bounds) {
+        self.missed |= later.missed;
+        for conflict in later.conflicts {
+            self.add(Observation::Conflict(conflict), bounds);
+        }
+        for (payload, verdict) in later.checked {
+            self.add(Observation::Checked { slot: Slot(0), payload, verdict }, bounds);
+        }
+        for (validator, sent) in later.senders {
+            let Some(here) = self.sender(&validator, bounds) else { continue };
+            here.block |= sent.block;
+            for kind in sent.contradicted {
+                if !here.contradicted.contains(&kind) {
+                    here.contradicted.push(kind);
+                }
+            }
+            let signed = [sent.proposal, sent.attestation, sent.commit, sent.skip];
+            for signed in signed.into_iter().flatten() {
+                self.add(Observation::Signed(signed), bounds);
+            }
+        }
+    }
+
+    /// What was seen of `validator`.
+    pub fn of(&self, validator: &ValidatorId) -> Option<&Sent> {
+        self.senders.get(validator)
+    }
+
+    /// Whether something of it may have been missed.
+    pub const fn is_missed(&self) -> bool {
+        self.missed
+    }
+
+    fn sender(&mut self, validator: &ValidatorId, bounds: &Bounds) -> Option<&mut Sent> {
+        if !self.senders.contains_key(validator) {
+            if self.senders.len() >= bounds.senders {
+                self.missed = true;
+                return None;
+            }
+            self.senders.insert(validator.clone(), Sent::default());
+        }
+        self.senders.get_mut(validator)
+    }
+}
+
+impl Sent {
+    fn note(&mut self, signed: &Signed) {
+        let place = match signed.act {
+            Act::Block(_) => {
+                self.block = true;
+                return;
+            }
+            Act::Proposal(_) => &mut self.proposal,
+            Act::Attestation(_) => &mut self.attestation,
+            Act::Commit(_) => &mut self.commit,
+            Act::Skip => &mut self.skip,
+        };
+        if place.is_none() {
+            *place = Some(signed.clone());
+        }
+    }
+
+    /// What `signed` contradicts of what was noted.
+    fn contradiction(&self, signed: &Signed) -> Option<(Contradiction, Signed)> {
+        let other = |noted: &Option<Signed>| noted.clone().filter(|noted| noted.act != signed.act);
+        match signed.act {
+            Act::Block(_) => None,
+            Act::Proposal(_) => {
+                other(&self.proposal).map(|first| (Contradiction::Proposals, first))
+            }
+            Act::Attestation(_) => {
+                other(&self.attestation).map(|first| (Contradiction::Attestations, first))
+            }
+            Act::Commit(_) => (other(&self.commit).map(|first| (Contradiction::Commits, first)))
+                .or_else(|| self.skip.clone().map(|first| (Contradiction::SkipAndCommit, first))),
+            Act::Skip => self.commit.clone().map(|first| (Contradiction::SkipAndCommit, first)),
+        }
+    }
+}
