@@ -63,6 +63,7 @@ mod source;
 mod transport;
 pub mod upstream;
 mod verifier;
+mod watched;
 
 #[cfg(test)]
 mod mocks;
@@ -85,3 +86,4 @@ pub use verifier::{
     CertificateKind, Certified, Claim, Finality, Finalized, Verified, Verifier,
     checker::{self, Checker},
 };
+pub use watched::Watched;

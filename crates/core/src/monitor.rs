@@ -1,6 +1,6 @@
 //! The port to those who watch over a driver: operators, dashboards, health checks.
 
-use crate::{Anchor, Fault, FaultKind, Height, Snapshot, Watermarks};
+use crate::{Anchor, Contact, Fault, FaultKind, Height, Snapshot, Watermarks};
 use std::fmt;
 
 /// Whether what a driver says about the tip can be relied on, and if not, why not.
@@ -128,6 +128,10 @@ impl Status {
 
 /// Observes what a driver does. Every method returns at once, and does nothing by default.
 pub trait Monitor: Send + Sync + 'static {
+    /// An upstream answered a request, or failed to. That it answered says nothing of what: a refused answer is
+    /// a [`fault`](Self::fault).
+    fn contact(&self, _contact: &Contact<'_>) {}
+
     /// A pass read the source.
     fn snapshot(&self, _snapshot: &Snapshot) {}
 
@@ -149,6 +153,11 @@ impl Monitor for () {}
 
 /// Two that observe the same.
 impl<A: Monitor, B: Monitor> Monitor for (A, B) {
+    fn contact(&self, contact: &Contact<'_>) {
+        self.0.contact(contact);
+        self.1.contact(contact);
+    }
+
     fn snapshot(&self, snapshot: &Snapshot) {
         self.0.snapshot(snapshot);
         self.1.snapshot(snapshot);
@@ -176,6 +185,10 @@ impl<A: Monitor, B: Monitor> Monitor for (A, B) {
 }
 
 impl<M: Monitor + ?Sized> Monitor for std::sync::Arc<M> {
+    fn contact(&self, contact: &Contact<'_>) {
+        (**self).contact(contact);
+    }
+
     fn snapshot(&self, snapshot: &Snapshot) {
         (**self).snapshot(snapshot);
     }

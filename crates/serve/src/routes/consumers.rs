@@ -6,14 +6,17 @@ use crate::{
     served::Served,
     server::guard,
     shared::Shared,
+    tail::Tail,
 };
 use axum::{
     Json,
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
+use commonware_runtime::Clock;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime};
 use tidewatch_core::{
     Cursor, FaultKind, Tier,
     json::{Block, TierTip},
@@ -25,6 +28,8 @@ pub(crate) struct Consumer {
     name: String,
     /// Events that it has not acknowledged, of those of this history.
     behind_events: u64,
+    /// How long ago the first of them came, in milliseconds, or this server began if it came before.
+    behind_ms: u64,
     /// The highest block that it acknowledged.
     block: Option<Block>,
     /// Where finality stands for it.
@@ -33,10 +38,16 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    fn new(name: String, cursor: &Cursor, end: u64) -> Self {
+    fn new(name: String, cursor: &Cursor, end: u64, tail: &Tail, now: SystemTime) -> Self {
+        let behind_events = end.saturating_sub(cursor.handled());
+        let behind = match behind_events {
+            0 => Duration::ZERO,
+            _ => tail.age(cursor.handled(), now),
+        };
         Self {
             name,
-            behind_events: end.saturating_sub(cursor.handled()),
+            behind_events,
+            behind_ms: behind.as_millis().try_into().unwrap_or(u64::MAX),
             block: cursor.delivered().map(Into::into),
             finalized: cursor.watermarks().tips.get(Tier::Finalized).map(Into::into),
             cursor: cursor.to_string(),
@@ -49,28 +60,33 @@ pub(super) async fn end<L: Served>(shared: &Shared<L>) -> Result<u64, Problem> {
     Ok(shared.served.newest().await?.0.handled())
 }
 
-pub(crate) async fn list<L: Served>(shared: &Shared<L>) -> Result<Vec<Consumer>, Problem> {
+pub(crate) async fn list<L: Served>(
+    shared: &Shared<L>,
+    now: SystemTime,
+) -> Result<Vec<Consumer>, Problem> {
     let (positions, end) = (shared.served.list().await?, end(shared).await?);
     let consumers = positions.into_iter();
-    Ok(consumers.map(|(name, cursor)| Consumer::new(name, &cursor, end)).collect())
+    let consumer = |(name, cursor)| Consumer::new(name, &cursor, end, &shared.tail, now);
+    Ok(consumers.map(consumer).collect())
 }
 
-pub(super) async fn all<E: Send + Sync + 'static, L: Served>(
-    State(App { shared, .. }): State<App<E, L>>,
+pub(super) async fn all<E: Clock, L: Served>(
+    State(App { context, shared }): State<App<E, L>>,
 ) -> Response {
-    match list(&shared).await {
+    match list(&shared, context.current()).await {
         Ok(consumers) => Json(consumers).into_response(),
         Err(problem) => refused(&shared, problem),
     }
 }
 
-pub(super) async fn one<E: Send + Sync + 'static, L: Served>(
-    State(App { shared, .. }): State<App<E, L>>,
+pub(super) async fn one<E: Clock, L: Served>(
+    State(App { context, shared }): State<App<E, L>>,
     Path(name): Path<String>,
 ) -> Response {
     let read = async {
         let cursor = shared.served.load(&name).await?.ok_or_else(nobody)?;
-        Ok::<_, Problem>(Consumer::new(name, &cursor, end(&shared).await?))
+        let (end, now) = (end(&shared).await?, context.current());
+        Ok::<_, Problem>(Consumer::new(name, &cursor, end, &shared.tail, now))
     };
     match read.await {
         Ok(consumer) => Json(consumer).into_response(),

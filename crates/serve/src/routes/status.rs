@@ -3,7 +3,7 @@
 use super::{App, consumers, refused};
 use crate::{
     events::{From, Outcome, open},
-    observer::Faults,
+    observer::{Faults, Upstream},
     problem::{Code, Problem},
     served::Served,
     shared::Shared,
@@ -13,11 +13,12 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
+use commonware_runtime::Clock;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 use tidewatch_core::{
     Tier,
-    json::{Block, Bookmark, Hello, Resumes, Tips, Verified},
+    json::{Block, Bookmark, Hello, Proving, Resumes, Tips, Verified},
 };
 use tidewatch_store::Retained;
 use url::form_urlencoded;
@@ -39,6 +40,11 @@ pub(crate) struct Status {
     /// What the source reported last, before it was taken in.
     source_tips: Tips,
     source: Source,
+    /// What became of the requests to each of its upstreams, where it tells of them.
+    upstreams: Vec<Upstream>,
+    /// How far proving is, where blocks are proven here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proving: Option<Proving>,
     ready: bool,
     streams: usize,
     consumers: Vec<consumers::Consumer>,
@@ -90,7 +96,7 @@ impl Retention {
     }
 }
 
-pub(crate) async fn of<L: Served>(shared: &Shared<L>) -> Result<Status, Problem> {
+pub(crate) async fn of<L: Served>(shared: &Shared<L>, now: SystemTime) -> Result<Status, Problem> {
     let Shared { chain_info, served, heads, observer, .. } = shared;
     let ((cursor, watermarks), head) = (served.newest().await?, heads.current());
     Ok(Status {
@@ -108,17 +114,19 @@ pub(crate) async fn of<L: Served>(shared: &Shared<L>) -> Result<Status, Problem>
             snapshots: observer.snapshots(),
             faults: observer.total(),
         },
+        upstreams: observer.upstreams(now),
+        proving: observer.proven(),
         ready: super::health::unready(shared).is_none(),
         streams: shared.gate.streams(),
-        consumers: consumers::list(shared).await?,
+        consumers: consumers::list(shared, now).await?,
         retention: Retention::new(served.retention().await?, cursor.handled()),
     })
 }
 
-pub(super) async fn status<E: Send + Sync + 'static, L: Served>(
-    State(App { shared, .. }): State<App<E, L>>,
+pub(super) async fn status<E: Clock, L: Served>(
+    State(App { context, shared }): State<App<E, L>>,
 ) -> Response {
-    match of(&shared).await {
+    match of(&shared, context.current()).await {
         Ok(status) => Json(status).into_response(),
         Err(problem) => refused(&shared, problem),
     }

@@ -62,7 +62,7 @@ async fn result<E: Clock, L: Served>(app: &App<E, L>, call: &Call) -> Result<Val
     let shared = &app.shared;
     let shown = match call.method.as_str() {
         "tip_tips" => serde_json::to_value(standing(shared).await?),
-        "tip_status" => serde_json::to_value(status(shared).await?),
+        "tip_status" => serde_json::to_value(status(shared, app.context.current()).await?),
         "tip_resume" => {
             let cursor = only(&call.params, "cursor")?;
             serde_json::to_value(crate::routes::dry(shared, cursor).await?)

@@ -6,11 +6,13 @@ use super::{
     config, serve,
 };
 use crate::describe;
+use commonware_runtime::Clock as _;
 use commonware_utils::NZU64;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use tidewatch_core::{
-    Change, FaultKind, LocalView as _, Monitor as _, Positions as _, Tier, TierProof,
+    Change, Contact, FaultKind, LocalView as _, Monitor as _, Positions as _, Tier, TierProof,
+    json::Proving,
 };
 
 /// Whether `value` is what `schema` says, of a document with `schemas`. Knows the words that the documents use.
@@ -100,6 +102,24 @@ async fn filled(served: &mut Served) {
     served.grow(9, 12, 5).await;
     served.log.store("index", &served.log.newest().await.unwrap().0).await.unwrap();
     served.observer.fault(&FaultKind::Timeout.fault("scripted", "no answer"));
+    let (at, took) = (served.context.current(), Duration::from_millis(4));
+    for (upstream, failed) in [("a", None), ("b", Some(FaultKind::Timeout))] {
+        served.observer.contact(&Contact { upstream, at, took, failed });
+    }
+    let (proven, committed) = (served.chain.at(8).into(), served.chain.at(12).into());
+    served.observer.proving(&Proving {
+        proven,
+        committed,
+        lag: 4,
+        lag_ms: 4_000,
+        pending: 2,
+        running: 1,
+        waiting: 0,
+        poisoned: 1,
+        per_minute: 9,
+        stalled: true,
+        cause: Some("the lowest block is poisoned".into()),
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ use commonware_utils::NZU64;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 use tidewatch_certified::{
-    Epochs, Error as CertifiedError, Transport as _,
+    Epochs, Error as CertifiedError, Transport as _, Watched,
     epochs::{
         keeper::{self, Keeper},
         pin,
@@ -209,9 +209,12 @@ fn erased<X: Epochs>(
 }
 
 /// Probes all endpoints at once; the first that answers suffices.
-async fn probe(clock: &impl Clock, endpoints: &[HttpTransport]) -> Result<(), Vec<Fault>> {
+async fn probe<E: Clock>(
+    clock: &E,
+    endpoints: &[Watched<E, HttpTransport>],
+) -> Result<(), Vec<Fault>> {
     let mut answers: FuturesUnordered<_> =
-        endpoints.iter().map(|endpoint| probe_one(clock, endpoint)).collect();
+        endpoints.iter().map(|endpoint| probe_one(clock, endpoint.endpoint())).collect();
     let mut refused = Vec::new();
     while let Some(answer) = answers.next().await {
         match answer {

@@ -75,7 +75,7 @@ use std::{
     sync::Arc,
 };
 use tidewatch_certified::{
-    CertifiedSource, Epochs, Failover, OneEpoch, Parts, Schemes, SchemesParts, Upstream,
+    CertifiedSource, Epochs, Failover, OneEpoch, Parts, Schemes, SchemesParts, Upstream, Watched,
 };
 use tidewatch_core::{ChainId, Fault, Monitor};
 
@@ -127,11 +127,14 @@ impl Scheme for VrfScheme {
 /// The epochs of an alto network whose validators reshare their key.
 pub type AltoSchemes<S> = Schemes<FixedEpocher, AltoBoundary<S>, AltoBlock>;
 
+/// The endpoints of an alto chain, as one.
+pub type Endpoints<E> = Failover<Watched<E, HttpTransport>>;
+
 /// An alto chain as a source, under a table of epochs.
-pub type SourceUnder<E, X> = CertifiedSource<E, Failover<HttpTransport>, X, AltoBlock>;
+pub type SourceUnder<E, X> = CertifiedSource<E, Endpoints<E>, X, AltoBlock>;
 
 /// The push connection of a [`SourceUnder`].
-pub type UpstreamUnder<E, X> = Upstream<E, Failover<HttpTransport>, X, AltoBlock>;
+pub type UpstreamUnder<E, X> = Upstream<E, Endpoints<E>, X, AltoBlock>;
 
 /// A source and its upstream, as [`open_under`] makes them.
 pub type OpenedUnder<E, X> = (SourceUnder<E, X>, UpstreamUnder<E, X>);
@@ -231,7 +234,8 @@ where
             return Err(fault(endpoint.to_string(), AltoError::OtherMode { theirs, ours }));
         }
         let transport = HttpTransport::new(endpoint, &each)?;
-        Ok(transport.metered(clock.clone(), endpoint))
+        let transport = transport.metered(clock.clone(), endpoint);
+        Ok(Watched::new(clock.clone(), transport, monitor.clone()))
     };
     let others = others.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     let parts = Parts {

@@ -53,6 +53,10 @@ impl Metrics {
         }))
     }
 
+    pub(crate) fn monitor(&self) -> &dyn Monitor {
+        &*self.0.monitor
+    }
+
     pub(crate) fn requested(&self, calls: usize) {
         self.0.requests.inc();
         self.0.calls.inc_by(calls as u64);

@@ -146,6 +146,14 @@ pub enum Unanswered {
 }
 
 impl Unanswered {
+    /// The reason.
+    pub fn fault(&self) -> &Fault {
+        match self {
+            Self::TooMany(fault) | Self::Fault(fault) => fault,
+            Self::Busy { fault, .. } | Self::Part { fault, .. } => fault,
+        }
+    }
+
     /// The reason alone.
     pub fn into_fault(self) -> Fault {
         match self {

@@ -121,8 +121,9 @@ impl Run {
         data: &DataDir,
     ) -> Outcome<()> {
         let mut monitor = self.audience.monitor();
-        if let Some(serving) = &self.serving {
-            monitor = Arc::new((monitor, serving.observer.clone()));
+        let observer = self.serving.as_ref().map(|serving| serving.observer.clone());
+        if let Some(observer) = &observer {
+            monitor = Arc::new((monitor, observer.clone()));
         }
         let settings = self.options.settings();
         let opened = select! {
@@ -217,7 +218,12 @@ impl Run {
         let mut socket = None;
         let proves = async {
             let Some(ready) = proving else { return std::future::pending().await };
-            match ready.start(&follower, monitor, self.audience.proving()).await {
+            let audience = self.audience.proving();
+            let show = move |proving: &_| {
+                observer.iter().for_each(|observer| observer.proving(proving));
+                audience(proving);
+            };
+            match ready.start(&follower, monitor, show).await {
                 Ok(answers) => socket = Some(answers),
                 Err(problem) => return problem,
             }

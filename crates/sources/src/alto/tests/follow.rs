@@ -16,7 +16,7 @@ async fn follows<S: Keys>(context: tokio::Context) {
     let world = World::<S>::new().grow(LEN + 2);
     let (indexer, address) = world.indexer(&context).await;
     let (source, upstream, recorder) = follow::<S>(&context, address, &world.identity);
-    source.transport().endpoints()[0].probe().await.expect("is there");
+    source.transport().endpoints()[0].endpoint().probe().await.expect("is there");
 
     let identity = source.chain_info().await.expect("needs no network");
     assert_eq!(identity.id, chain_id(&world.identity, S::MODE));

@@ -1,10 +1,14 @@
 //! Several endpoints, and one address with several nodes behind it.
 
 use super::{Follower, ID, node::Node, over, scripted, simulate};
-use crate::rpc::{Config, RpcError, Unanswered};
+use crate::{
+    ethereum::EthereumSource,
+    rpc::{Config, RpcError, Unanswered},
+};
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
-use std::time::Duration;
-use tidewatch_core::{FaultKind, Source as _, Tier};
+use commonware_utils::sync::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tidewatch_core::{Contact, FaultKind, Monitor, Source as _, Tier};
 
 fn trio(context: &Context, blocks: u64) -> [Node; 3] {
     let a = Node::new(context.child("a"), "a", ID, blocks);
@@ -61,6 +65,50 @@ fn a_silent_endpoint_costs_its_share_of_the_deadline_once() {
         let share = Config::default().request_timeout / 3;
         assert!(took >= share && took < share * 2, "{took:?}");
         assert_eq!(nodes[0].requests(), 0, "no request of it was ever answered");
+    });
+}
+
+/// An endpoint, and what became of a request.
+type Outcome = (String, Option<FaultKind>);
+
+/// How often, and how long it took at the most.
+#[derive(Default)]
+struct Contacts(Mutex<BTreeMap<Outcome, (u64, Duration)>>);
+
+impl Monitor for Contacts {
+    fn contact(&self, contact: &Contact<'_>) {
+        let mut seen = self.0.lock();
+        let (count, longest) = seen.entry((contact.upstream.into(), contact.failed)).or_default();
+        (*count, *longest) = (*count + 1, contact.took.max(*longest));
+    }
+}
+
+#[test]
+fn every_request_is_told_of_with_the_endpoint_and_what_became_of_it() {
+    simulate(0, |context| async move {
+        let nodes = trio(&context, 40);
+        down(&nodes[0]);
+        nodes[1].change(|world| world.latency = Duration::from_secs(3_600));
+        nodes[2].change(|world| world.latency = Duration::from_millis(40));
+        let (config, contacts) = (Config::default(), Arc::new(Contacts::default()));
+        let child = context.child("source");
+        let source = EthereumSource::new(child, nodes.to_vec(), contacts.clone(), &config).unwrap();
+        let given_up = commonware_macros::select! {
+            _ = source.chain_info() => false,
+            () = context.sleep(Duration::from_millis(100)) => true,
+        };
+        assert!(given_up);
+        source.chain_info().await.unwrap();
+        source.snapshot().await.unwrap();
+        let seen = contacts.0.lock();
+        let of = |name: &str, failed| seen.get(&(name.to_owned(), failed)).copied();
+        let (times, answered) = of("a", Some(FaultKind::Unreachable)).unwrap();
+        assert_eq!(times, 1, "then it rests");
+        let (times, waited) = of("b", Some(FaultKind::Timeout)).unwrap();
+        assert_eq!((times, answered + waited), (1, Duration::from_millis(100)), "it was given up");
+        let (times, took) = of("c", None).unwrap();
+        assert_eq!((times as usize, took), (nodes[2].requests(), Duration::from_millis(40)));
+        assert_eq!(seen.len(), 3, "{seen:?}");
     });
 }
 

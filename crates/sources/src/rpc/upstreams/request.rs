@@ -17,7 +17,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{Fault, FaultKind, within};
+use tidewatch_core::{Asked, Fault, FaultKind, within};
 use tracing::debug;
 
 /// What one request brought.
@@ -215,12 +215,14 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.metrics.requested(calls.len());
         let unheard = Unheard { upstreams: self, at: Some(at) };
+        let asked = Asked::new(&*self.context, self.metrics.monitor(), rpc.name());
         let answers = within(&*self.context, self.timeout, rpc.send(calls)).await;
         let answers = answers.unwrap_or_else(|| {
             let error = NodeError::NoAnswer { limit: self.timeout };
             Err(Unanswered::TooMany(fault(rpc.name(), error)))
         });
         unheard.heard();
+        asked.over(answers.as_ref().err().map(|unanswered| unanswered.fault().kind));
         answers
     }
 
