@@ -42,7 +42,7 @@ const running = new Set()
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')))
 
 /** A process of which the last lines are kept for when something fails. */
-class Process {
+export class Process {
   constructor(command, args) {
     this.lines = []
     this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
