@@ -316,7 +316,7 @@ function parts() {
 	if (!source) return;
 	const known = TIERS.toReversed().filter((tier) => theirs[tier] || ours[tier]);
 	const seen = known.map((tier) => [tier, height(theirs[tier]), height(ours[tier])]);
-	const asked = upstreams.map((of) => [of.name, passed(of.answered_ms), span(of.took_ms), of.answers, of.failures, of.failed ? `${words(of.failed)}, ${passed(of.failed_ms)}` : '–']);
+	const asked = upstreams.map((of) => [of.name, passed(of.answered_ms), of.took_ms, of.answers, of.failures, of.failed ? `${words(of.failed)}, ${passed(of.failed_ms)}` : '–']);
 	const read = consumers.map((of) => [of.name, of.behind_events, span(of.behind_ms), height(of), height(of.finalized)]);
 	const pins = retention.pins.map((pin) => `${pin.name}, from ${count(height(pin))} on`).join('; ');
 	const upstream = facts([['source', source.name], ['times read', source.snapshots], ['faults', source.faults]]);
@@ -329,7 +329,7 @@ function parts() {
 	]);
 	$('parts').replaceChildren(
 		titled('Upstream', upstream, table(['tier', 'it says', 'taken in'], seen)),
-		...(asked.length ? [titled('Endpoints', table(['name', 'answered', 'in', 'answers', 'failures', 'last failure'], asked))] : []),
+		...(asked.length ? [titled('Endpoints', table(['name', 'answered', 'ms', 'answers', 'failures', 'last failure'], asked))] : []),
 		titled('Consumers', read.length ? table(['name', 'events behind', 'for', 'block', 'finalized'], read) : 'None has a position here.'),
 		...(proving ? [titled('Proving', pipeline(proving))] : []),
 		...(counts.length ? [titled('Faults', table(['kind', 'of', 'count'], counts.map((of) => [words(of.kind), of.source, of.count])))] : []),
