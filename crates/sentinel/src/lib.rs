@@ -14,10 +14,12 @@
 //! | [`Canonical`], [`Committees`], [`Observer`], [`Output`] | the ports |
 //! | [`FromSource`] | what is canonical, over a [`Source`](tidewatch_core::Source) |
 //! | [`sentinel`] | the actor |
+//! | [`evidence`] | what a validator must not have signed, as files that anybody can check |
 
 mod canonical;
 mod error;
 mod event;
+pub mod evidence;
 mod ids;
 mod port;
 mod report;

@@ -88,8 +88,36 @@ pub(crate) enum Command {
     /// build with `--features prove`.
     #[command(subcommand)]
     Prover(proving::Prover),
+    /// Check, offline, that a validator signed two messages that contradict each other.
+    ///
+    /// The file is evidence that `tidewatch sentinel` kept. It brings the committee that it is judged by along, and
+    /// whoever made the file chose that: to show something about a network, pin the committee with `--committee`,
+    /// by the fingerprint that a `tidewatch sentinel` of your own prints for the epoch. Ends with exit code 0 if
+    /// the evidence holds, and says why if it does not.
+    VerifyEvidence(VerifyEvidence),
     /// Watch a Tidewatch that serves, on this machine or another one. It connects again by itself.
     Watch(Watch),
+}
+
+/// Options of `verify-evidence`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyEvidence {
+    /// The evidence; `-` reads it from standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The fingerprint of the committee that you trust: of its namespace, its members and their keys.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) committee: Option<String>,
+    /// The network's identity that the committee must have. It refuses files of other networks; it does not pin
+    /// the members' keys, which only `--committee` does.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) identity: Option<String>,
+    /// The namespace that the votes must be signed in.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) namespace: Option<String>,
+    /// What to print: for people, or one JSON object.
+    #[arg(long, value_name = "human|json", default_value = "human")]
+    pub(crate) format: Format,
 }
 
 /// Options of `watch`.

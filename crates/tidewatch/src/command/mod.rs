@@ -6,6 +6,7 @@
 //! | `args` | options, from the command line and from a file |
 //! | `data_dir` | the data directory, locked for one process |
 //! | `embedded` | the devnet, where this build has it |
+//! | `evidence` | `tidewatch verify-evidence`: whether a validator contradicted itself |
 //! | `execution` | an execution client that follows too |
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
@@ -21,6 +22,7 @@ mod anchor;
 mod args;
 mod data_dir;
 mod embedded;
+mod evidence;
 mod execution;
 mod follow;
 mod logs;
@@ -51,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         }
         Some(Command::ProverWorker(options)) => proving::worker::run(options),
         Some(Command::Prover(asked)) => proving::operate::run(asked),
+        Some(Command::VerifyEvidence(options)) => evidence::run(&options),
         Some(Command::Watch(options)) => watch::run(options),
     }
 }
