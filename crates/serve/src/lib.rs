@@ -64,6 +64,7 @@ mod rpc;
 mod served;
 mod server;
 mod shared;
+mod socket;
 mod tail;
 mod times;
 

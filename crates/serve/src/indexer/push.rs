@@ -1,18 +1,13 @@
 //! The push connection: each newer certificate, as its block becomes durable here.
 
 use super::lookup;
-use crate::{
-    problem::{Code, Problem},
-    routes::App,
-    served::Served,
-    server::connection::Peer,
-};
+use crate::{routes::App, served::Served, server::connection::Peer, socket::admitted};
 use axum::{
     extract::{
         Extension, State,
-        ws::{Message, WebSocket, WebSocketUpgrade},
+        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use commonware_macros::select;
@@ -39,15 +34,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn connect<E: Clock, L: Served>(
     State(app): State<App<E, L>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    upgrade: WebSocketUpgrade,
+    Extension(peer): Extension<Peer>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let Ok(room) = app.shared.room.clone().try_acquire_owned() else {
-        return Problem::new(Code::Full, "too many connections").into_response();
-    };
-    let slot = match app.shared.gate.enter(peer.ip(), app.context.current()) {
-        Ok(slot) => slot,
-        Err(code) => return Problem::new(code, "too many streams").into_response(),
+    let (upgrade, places) = match admitted(&app, peer, upgrade) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refused,
     };
     app.shared.metrics.opened();
     let upgrade = upgrade
@@ -56,7 +48,7 @@ pub(super) async fn connect<E: Clock, L: Served>(
         .max_frame_size(MESSAGE_MAX);
     upgrade.on_upgrade(move |socket| async move {
         Pushes { app, socket, finalized: None, notarized: None }.run().await;
-        drop((room, slot));
+        drop(places);
     })
 }
 

@@ -8,17 +8,18 @@ use crate::{
     events::{Ask, Outcome, stream},
     frame::Transport,
     gate::Slot,
-    problem::{Code, Problem},
-    routes::{App, refused, settled},
+    problem::Problem,
+    routes::{App, settled},
     served::Served,
     server::connection::Peer,
+    socket::{Places, admitted},
 };
 use axum::{
     extract::{
         Extension, State,
         ws::{self, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use bytes::Bytes;
 use commonware_macros::select;
@@ -75,31 +76,21 @@ impl Subscriptions {
 /// Takes a WebSocket.
 pub(crate) async fn connect<E: Clock, L: Served>(
     State(app): State<App<E, L>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(why) => {
-            let problem = Problem::new(Code::UpgradeRequired, why.body_text());
-            return refused(&app.shared, problem);
-        }
-    };
-    let Ok(room) = app.shared.room.clone().try_acquire_owned() else {
-        return Problem::new(Code::Full, "too many connections").into_response();
-    };
-    let slot = match app.shared.gate.enter(peer.ip(), app.context.current()) {
-        Ok(slot) => slot,
-        Err(code) => return Problem::new(code, "too many streams").into_response(),
+    let (upgrade, Places { room, slot }) = match admitted(&app, peer, upgrade) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refused,
     };
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .max_message_size(MESSAGE_MAX)
         .max_frame_size(MESSAGE_MAX);
+    let client = peer.0.ip();
     upgrade.on_upgrade(move |socket| async move {
-        Socket { app, socket, client: peer.ip(), subscriptions: Subscriptions::default() }
-            .run(slot)
-            .await;
+        let subscriptions = Subscriptions::default();
+        Socket { app, socket, client, subscriptions }.run(slot).await;
         drop(room);
     })
 }

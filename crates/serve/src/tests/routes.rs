@@ -132,7 +132,9 @@ fn the_status_resumes_and_faults_are_shown() {
             let path = format!("/health?syncing_status={nonsense}");
             assert_eq!(refused_code(&served, &path).await, (400, "invalid_parameter".into()));
         }
-        assert_eq!(refused_code(&served, "/rpc").await, (426, "upgrade_required".into()));
+        for sockets in ["/rpc", "/consensus/ws"] {
+            assert_eq!(refused_code(&served, sockets).await, (426, "upgrade_required".into()));
+        }
         json_of(&served, &format!("/v1/events?cursor={newest}")).await;
         let metrics = get(served.address, "/metrics", "").await.text().await;
         for shown in ["serve_ready 0", "serve_streams 0", "serve_resumes_total{why=\"exact\"} 1"] {
