@@ -31,6 +31,7 @@ use crate::{
 use alto_types::{CertificateMode, Identity, NAMESPACE, StandardScheme, VrfScheme};
 use commonware_runtime::tokio::Context;
 pub use config::Config;
+use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     fmt,
     sync::{
@@ -101,20 +102,24 @@ impl Devnet {
     /// # Cancel safety
     ///
     /// If the future is dropped, everything it started is stopped.
-    pub async fn start(context: Context, config: Config) -> Result<Self, Error> {
-        config.validate()?;
-        let committee = Arc::new(Committee::deal(config.seed, config.validators)?);
-        match config.mode {
-            CertificateMode::Standard => {
-                let verifier =
-                    StandardScheme::certificate_verifier(NAMESPACE, committee.identity());
-                Self::start_with(context, config, committee, verifier).await
+    // Boxed, so that consensus is compiled here once, and not again wherever the future is awaited.
+    pub fn start(context: Context, config: Config) -> BoxFuture<'static, Result<Self, Error>> {
+        let start = async move {
+            config.validate()?;
+            let committee = Arc::new(Committee::deal(config.seed, config.validators)?);
+            match config.mode {
+                CertificateMode::Standard => {
+                    let verifier =
+                        StandardScheme::certificate_verifier(NAMESPACE, committee.identity());
+                    Self::start_with(context, config, committee, verifier).await
+                }
+                CertificateMode::Vrf => {
+                    let verifier = VrfScheme::certificate_verifier(NAMESPACE, committee.identity());
+                    Self::start_with(context, config, committee, verifier).await
+                }
             }
-            CertificateMode::Vrf => {
-                let verifier = VrfScheme::certificate_verifier(NAMESPACE, committee.identity());
-                Self::start_with(context, config, committee, verifier).await
-            }
-        }
+        };
+        start.boxed()
     }
 
     async fn start_with<S: Validate>(

@@ -67,6 +67,7 @@ use alto_types::{CertificateMode, Identity, StandardScheme, VrfScheme};
 pub use block::{EpochInfo, Payload, payload};
 use commonware_runtime::tokio::Context;
 pub use config::Config;
+use futures::{FutureExt as _, future::BoxFuture};
 use inside::Inside;
 use pool::Pool;
 use served::Served;
@@ -127,10 +128,13 @@ impl Devnet {
     /// # Cancel safety
     ///
     /// If the future is dropped, everything it started is stopped.
-    pub async fn start(context: Context, config: Config) -> Result<Self, Error> {
+    // Boxed, so that consensus is compiled here once, and not again wherever the future is awaited.
+    pub fn start(context: Context, config: Config) -> BoxFuture<'static, Result<Self, Error>> {
         match config.mode {
-            CertificateMode::Standard => Self::start_with::<StandardScheme>(context, config).await,
-            CertificateMode::Vrf => Self::start_with::<VrfScheme>(context, config).await,
+            CertificateMode::Standard => {
+                Self::start_with::<StandardScheme>(context, config).boxed()
+            }
+            CertificateMode::Vrf => Self::start_with::<VrfScheme>(context, config).boxed(),
         }
     }
 
