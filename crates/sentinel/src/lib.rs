@@ -25,6 +25,7 @@ mod port;
 mod report;
 mod seen;
 pub mod sentinel;
+pub mod simplex;
 
 pub use canonical::{FromSource, Slotted};
 pub use error::Error;
