@@ -1,0 +1,35 @@
+//! What survives: the pool, the chain, and what was published.
+//!
+//! # Overview
+//!
+//! ```text
+//!  PARTITION-pool        lines: accepted, reserved, released, settled
+//!  PARTITION-chain       one line a block, from number 1
+//!  PARTITION-published   one number, in two copies
+//! ```
+//!
+//! # Restart safety
+//!
+//! | step | order | a crash before it leaves |
+//! |---|---|---|
+//! | a transaction is accepted | its line, then the answer | a caller without an answer: it submits again, and is told that the nonce is used |
+//! | a proposal goes out | its line with its identity, then the network | nothing, or a proposal that is proposed again as it was |
+//! | a preblock is applied | the block's line, then the answer | the same preblock comes again |
+//! | its transactions leave the pool | the line `settled` | a block above the newest one that was settled: it is settled at the start |
+//! | it is published | at the publisher, then the number | a block that is published again, which is one |
+//!
+//! A pool is written anew once most of its lines are out of date. What is new counts from its last line on: a crash
+//! before that leaves the old lines to count, and a crash after it, before they are dropped, counts nothing twice.
+
+mod chain;
+mod lines;
+mod pool;
+mod published;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Chain, Genesis};
+pub use pool::{DiskPool, Limits, NotAccepted};
+pub use published::Published;
