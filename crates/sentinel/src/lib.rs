@@ -16,16 +16,21 @@
 //! | [`sentinel`] | the actor |
 //! | [`evidence`] | what a validator must not have signed, as files that anybody can check |
 
+mod bits;
 mod canonical;
+mod epochs;
 mod error;
 mod event;
 pub mod evidence;
+mod history;
 mod ids;
+mod judge;
 mod port;
 mod report;
 mod seen;
 pub mod sentinel;
 pub mod simplex;
+mod stats;
 
 pub use canonical::{FromSource, Slotted};
 pub use error::Error;
@@ -38,7 +43,5 @@ pub use report::{
     Asked, Detailed, Did, Duties, EpochPerformance, EpochReport, EpochRow, Judgement, NotJudged,
     Proposal, SlotReport, Statistics, Status, ValidatorReport, Window,
 };
-pub use seen::{
-    Act, Bounds, Conflict, Contradiction, Lineage, Observation, Seen, Sent, Signed, Verdict,
-};
-pub use sentinel::{Config, Mailbox};
+pub use seen::{Act, Conflict, Contradiction, Lineage, Observation, Seen, Sent, Signed, Verdict};
+pub use sentinel::{Config, Mailbox, Parts, Sentinel};

@@ -2,7 +2,7 @@
 
 use crate::{Epoch, Event, Slot, ValidatorId};
 use std::{future::Future, ops::RangeInclusive, sync::Arc};
-use tidewatch_core::{BlockRef, Digest, Doorbell, Fault};
+use tidewatch_core::{BlockRef, Digest, Doorbell, Fault, Height};
 
 /// How far a side has come: a block and its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,13 @@ pub struct Position {
 /// What it sees is handed in by [`Mailbox::observe`](crate::Mailbox::observe), which never blocks. The port
 /// answers the one question that has to be asked at the moment of judging.
 pub trait Observer: Send + Sync + 'static {
-    /// The chain that the validators' messages were seen on: the proposed tip of the node that takes them in.
-    /// A slot is judged only where this has passed it, and is on the canonical chain. `None` while it is not
-    /// known.
-    fn position(&self) -> impl Future<Output = Result<Option<Position>, Fault>> + Send;
+    /// The chain that the validators' messages were seen on, that of the node that takes them in: its highest
+    /// block that is not above `up_to`, the height of the canonical tip. A slot is judged only where that block
+    /// has passed it and is on the canonical chain. `None` while it is not known.
+    fn position(
+        &self,
+        up_to: Height,
+    ) -> impl Future<Output = Result<Option<Position>, Fault>> + Send;
 }
 
 /// A committee: each validator once. The order is the chain's.

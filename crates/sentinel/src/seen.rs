@@ -160,6 +160,13 @@ impl Sent {
         &self.contradicted
     }
 
+    /// What it said. Of all its blocks, that there was one.
+    pub(crate) fn acts(&self) -> impl Iterator<Item = Act> + '_ {
+        let signed = [&self.proposal, &self.attestation, &self.commit, &self.skip];
+        let signed = signed.into_iter().flatten().map(|signed| signed.act);
+        self.block.then_some(Act::Block(Digest([0; 32]))).into_iter().chain(signed)
+    }
+
     /// Whether it voted for `payload`; for any payload, where that is `None`.
     pub fn attested(&self, payload: Option<Digest>) -> bool {
         let votes = self.attestation.iter().chain(&self.commit);
@@ -180,23 +187,13 @@ impl Act {
     }
 }
 
-/// How much is kept of one slot: what goes beyond it makes the slot one that was not wholly seen.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Validators that sent something.
-    pub senders: usize,
-    /// Proposals that were executed.
-    pub payloads: usize,
-    /// Bytes of one message.
-    pub message: usize,
-}
-
-impl Default for Bounds {
-    /// 4,096 senders, 16 payloads, 64 KiB.
-    fn default() -> Self {
-        Self { senders: 4_096, payloads: 16, message: 64 * 1024 }
-    }
-}
+/// Validators of one slot of which something is kept. What goes beyond these limits makes the slot one that was not
+/// wholly seen.
+const SENDERS_MAX: usize = 4_096;
+/// Proposals of one slot that were executed.
+pub(crate) const PAYLOADS_MAX: usize = 16;
+/// Bytes of one message.
+pub(crate) const MESSAGE_MAX: usize = 64 * 1024;
 
 /// Everything that was seen of one slot: observations merge, in any order, repeated or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,13 +207,13 @@ pub struct Seen {
 
 impl Seen {
     /// Merges one observation of this slot.
-    pub fn add(&mut self, observation: Observation, bounds: &Bounds) {
+    pub fn add(&mut self, observation: Observation) {
         match observation {
             Observation::Missed(_) => self.missed = true,
             Observation::Checked { payload, verdict, .. } => {
                 if let Some(known) = self.checked.get_mut(&payload) {
                     *known = verdict.max(*known);
-                } else if self.checked.len() < bounds.payloads {
+                } else if self.checked.len() < PAYLOADS_MAX {
                     self.checked.insert(payload, verdict);
                 } else {
                     self.missed = true;
@@ -224,11 +221,11 @@ impl Seen {
             }
             Observation::Conflict(conflict) => {
                 let Conflict { kind, first, second } = conflict;
-                if first.bytes.len().max(second.bytes.len()) > bounds.message {
+                if first.bytes.len().max(second.bytes.len()) > MESSAGE_MAX {
                     self.missed = true;
                     return;
                 }
-                let Some(sent) = self.sender(&first.validator, bounds) else { return };
+                let Some(sent) = self.sender(&first.validator) else { return };
                 sent.note(&first);
                 sent.note(&second);
                 if !sent.contradicted.contains(&kind) {
@@ -237,11 +234,11 @@ impl Seen {
                 }
             }
             Observation::Signed(signed) => {
-                if signed.bytes.len() > bounds.message {
+                if signed.bytes.len() > MESSAGE_MAX {
                     self.missed = true;
                     return;
                 }
-                let Some(sent) = self.sender(&signed.validator, bounds) else { return };
+                let Some(sent) = self.sender(&signed.validator) else { return };
                 sent.note(&signed);
                 let found = sent.contradiction(&signed);
                 if let Some((kind, first)) =
@@ -255,16 +252,16 @@ impl Seen {
     }
 
     /// Merges what else was seen of the same slot.
-    pub fn merge(&mut self, later: Self, bounds: &Bounds) {
+    pub fn merge(&mut self, later: Self) {
         self.missed |= later.missed;
         for conflict in later.conflicts {
-            self.add(Observation::Conflict(conflict), bounds);
+            self.add(Observation::Conflict(conflict));
         }
         for (payload, verdict) in later.checked {
-            self.add(Observation::Checked { slot: Slot(0), payload, verdict }, bounds);
+            self.add(Observation::Checked { slot: Slot(0), payload, verdict });
         }
         for (validator, sent) in later.senders {
-            let Some(here) = self.sender(&validator, bounds) else { continue };
+            let Some(here) = self.sender(&validator) else { continue };
             here.block |= sent.block;
             for kind in sent.contradicted {
                 if !here.contradicted.contains(&kind) {
@@ -273,7 +270,7 @@ impl Seen {
             }
             let signed = [sent.proposal, sent.attestation, sent.commit, sent.skip];
             for signed in signed.into_iter().flatten() {
-                self.add(Observation::Signed(signed), bounds);
+                self.add(Observation::Signed(signed));
             }
         }
     }
@@ -288,9 +285,18 @@ impl Seen {
         self.missed
     }
 
-    fn sender(&mut self, validator: &ValidatorId, bounds: &Bounds) -> Option<&mut Sent> {
+    /// It is known that `validator` contradicted itself.
+    pub(crate) fn contradicted(&mut self, validator: &ValidatorId, kind: Contradiction) {
+        if let Some(sent) = self.sender(validator)
+            && !sent.contradicted.contains(&kind)
+        {
+            sent.contradicted.push(kind);
+        }
+    }
+
+    fn sender(&mut self, validator: &ValidatorId) -> Option<&mut Sent> {
         if !self.senders.contains_key(validator) {
-            if self.senders.len() >= bounds.senders {
+            if self.senders.len() >= SENDERS_MAX {
                 self.missed = true;
                 return None;
             }

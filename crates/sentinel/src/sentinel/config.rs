@@ -1,6 +1,6 @@
 //! Configuration of a sentinel.
 
-use crate::{Bounds, Error};
+use crate::Error;
 use commonware_utils::NZUsize;
 use std::{num::NonZeroUsize, time::Duration};
 use tidewatch_core::ChainId;
@@ -36,8 +36,6 @@ pub struct Config {
     pub pass_max: NonZeroUsize,
     /// How many slots ahead of the chain messages are taken in.
     pub ahead: u64,
-    /// How much is kept of the messages of one slot.
-    pub bounds: Bounds,
     /// The part of its duties that an inactive validator missed, at the least: above 0, up to 1.
     pub target: f64,
     /// Recorded epochs in a row in which a validator was inactive before that is a verdict; the newest counts.
@@ -65,7 +63,6 @@ impl Config {
             reorg_max: NZUsize!(256),
             pass_max: NZUsize!(64),
             ahead: 16,
-            bounds: Bounds::default(),
             target: 0.9,
             threshold: NZUsize!(1),
             penalty: 0,

@@ -1,7 +1,7 @@
 //! Messages to a sentinel.
 
 use crate::{
-    Asked, Bounds, Detailed, Epoch, EpochReport, Error, Event, Observation, Seen, Slot, SlotReport,
+    Asked, Detailed, Epoch, EpochReport, Error, Event, Observation, Seen, Slot, SlotReport,
     Statistics, Status, ValidatorId,
 };
 use commonware_actor::{
@@ -71,8 +71,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     fn seen(&mut self, slot: Slot, seen: Seen) {
-        let bounds = Bounds::default();
-        self.slots.entry(slot).or_default().merge(seen, &bounds);
+        self.slots.entry(slot).or_default().merge(seen);
         // The highest slot goes: what claims to be far ahead can push out nothing that is due.
         if self.slots.len() > WAITING_MAX
             && let Some((slot, _)) = self.slots.pop_last()
@@ -91,7 +90,7 @@ impl Waiting {
             Message::Observed(observation) => {
                 let mut seen = Seen::default();
                 let slot = observation.slot();
-                seen.add(*observation, &Bounds::default());
+                seen.add(*observation);
                 self.seen(slot, seen);
             }
             Message::Merged(slot, seen) => self.seen(slot, *seen),

@@ -1,0 +1,1 @@
+//! The sentinel, in the deterministic runtime.
