@@ -78,6 +78,22 @@ impl<S: Source<Block: Slotted>> FromSource<S> {
         Ok(found)
     }
 
+    /// The highest block of the chain that is not above `up_to`, and its slot; `None` while that is not known.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source.
+    pub async fn position(&self, up_to: Height) -> Result<Option<Position>, Fault> {
+        let Some(standing) = self.standing().await? else { return Ok(None) };
+        if standing.tip.block.height <= up_to {
+            return Ok(Some(standing.tip));
+        }
+        let blocks = self.source.blocks(standing.tip.block, up_to).await?;
+        let at = blocks.first().filter(|block| block.reference().height == up_to);
+        let at = at.map(|block| Position { block: block.reference(), slot: block.slot() });
+        at.map(Some).ok_or_else(|| self.torn(standing.tip.block))
+    }
+
     fn torn(&self, tip: BlockRef) -> Fault {
         FaultKind::Torn.fault(self.source.name(), format!("its blocks do not lead to {tip}"))
     }

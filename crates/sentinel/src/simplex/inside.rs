@@ -1,7 +1,7 @@
 //! The chain of the validator itself, by slots.
 
 use super::Electorate;
-use crate::{Canonical as _, FromSource, Observer, Position, Slot, Slotted, ValidatorId};
+use crate::{FromSource, Observer, Position, Slot, Slotted, ValidatorId};
 use commonware_consensus::types::Round as ConsensusRound;
 use std::{fmt, num::NonZeroU64, sync::Arc};
 use tidewatch_core::{
@@ -193,10 +193,10 @@ impl<Src> Inside<Src> {
 }
 
 impl<Src: Source<Block: Slotted>> Observer for Inside<Src> {
-    async fn position(&self) -> Result<Option<Position>, Fault> {
+    async fn position(&self, up_to: Height) -> Result<Option<Position>, Fault> {
         let Some(heard) = self.heard.current() else { return Ok(None) };
-        let standing = self.chain.standing().await?;
+        let position = self.chain.position(up_to).await?;
         // What was not decided yet is not passed, although the chain has passed it.
-        Ok(standing.map(|standing| Position { slot: standing.tip.slot.min(heard), ..standing.tip }))
+        Ok(position.map(|position| Position { slot: position.slot.min(heard), ..position }))
     }
 }
