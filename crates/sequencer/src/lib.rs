@@ -20,12 +20,14 @@
 //! | [`monitor`] | owns the connection that preblocks come over |
 //! | [`Pool`], [`Applier`], [`Publisher`], [`Ordering`] | the ports |
 //! | [`disk`] | what survives: a pool, a chain, what was published |
+//! | [`timelock`] | transactions that nobody reads before their order is fixed, and what shows that it was |
 
 pub mod coordinator;
 pub mod disk;
 mod error;
 pub mod monitor;
 mod ports;
+pub mod timelock;
 mod values;
 
 pub use coordinator::Coordinator;
