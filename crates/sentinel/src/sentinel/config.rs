@@ -49,6 +49,7 @@ pub struct Config {
 impl Config {
     /// A lag and a buffer of 2 slots, 24 epochs of `epoch_slots` each, a verdict at 90 % in one epoch.
     pub fn new(chain: ChainId, partition: impl Into<String>, epoch_slots: NonZeroUsize) -> Self {
+        let history = epoch_slots.saturating_mul(NZUsize!(24));
         Self {
             chain,
             partition: partition.into(),
@@ -57,10 +58,10 @@ impl Config {
             lag: 2,
             patience: 2,
             buffer: 2,
-            history: epoch_slots.saturating_mul(NZUsize!(24)),
+            history,
             epochs: NZUsize!(2_000),
             events: NZUsize!(1_000),
-            reorg_max: NZUsize!(256),
+            reorg_max: history.min(NZUsize!(256)),
             pass_max: NZUsize!(64),
             ahead: 16,
             target: 0.9,
