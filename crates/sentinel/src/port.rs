@@ -16,7 +16,9 @@ pub struct Position {
 /// Where what is seen comes from.
 ///
 /// What it sees is handed in by [`Mailbox::observe`](crate::Mailbox::observe), which never blocks. The port
-/// answers the one question that has to be asked at the moment of judging.
+/// answers the one question that has to be asked at the moment of judging. Whoever was away from the canonical chain,
+/// or cut off, hands in [`Observation::Missed`](crate::Observation::Missed) for those slots before the position is
+/// back on it.
 pub trait Observer: Send + Sync + 'static {
     /// The chain that the validators' messages were seen on, that of the node that takes them in: its highest
     /// block that is not above `up_to`, the height of the canonical tip. A slot is judged only where that block

@@ -151,6 +151,8 @@ pub struct Sent {
     pub commit: Option<Signed>,
     /// Its vote to go on.
     pub skip: Option<Signed>,
+    /// A vote of it for another payload than the first: it voted for both.
+    pub second: Option<Signed>,
     contradicted: Vec<Contradiction>,
 }
 
@@ -162,14 +164,14 @@ impl Sent {
 
     /// What it said. Of all its blocks, that there was one.
     pub(crate) fn acts(&self) -> impl Iterator<Item = Act> + '_ {
-        let signed = [&self.proposal, &self.attestation, &self.commit, &self.skip];
+        let signed = [&self.proposal, &self.attestation, &self.commit, &self.skip, &self.second];
         let signed = signed.into_iter().flatten().map(|signed| signed.act);
         self.block.then_some(Act::Block(Digest([0; 32]))).into_iter().chain(signed)
     }
 
     /// Whether it voted for `payload`; for any payload, where that is `None`.
     pub fn attested(&self, payload: Option<Digest>) -> bool {
-        let votes = self.attestation.iter().chain(&self.commit);
+        let votes = self.attestation.iter().chain(&self.commit).chain(&self.second);
         votes.filter_map(|vote| vote.act.payload()).any(|voted| payload.is_none_or(|p| p == voted))
     }
 }
@@ -268,7 +270,7 @@ impl Seen {
                     here.contradicted.push(kind);
                 }
             }
-            let signed = [sent.proposal, sent.attestation, sent.commit, sent.skip];
+            let signed = [sent.proposal, sent.attestation, sent.commit, sent.skip, sent.second];
             for signed in signed.into_iter().flatten() {
                 self.add(Observation::Signed(signed));
             }
@@ -318,8 +320,13 @@ impl Sent {
             Act::Commit(_) => &mut self.commit,
             Act::Skip => &mut self.skip,
         };
-        if place.is_none() {
-            *place = Some(signed.clone());
+        match place {
+            None => *place = Some(signed.clone()),
+            Some(first) if first.act == signed.act => {}
+            Some(_) if matches!(signed.act, Act::Attestation(_) | Act::Commit(_)) => {
+                self.second.get_or_insert_with(|| signed.clone());
+            }
+            Some(_) => {}
         }
     }
 

@@ -117,6 +117,22 @@ fn a_vote_for_a_fork_is_none_for_what_landed_and_one_to_finalize_is_a_vote() {
 }
 
 #[test]
+fn a_vote_for_both_counts_for_what_landed_whichever_came_first() {
+    for order in [[A, B], [B, A]] {
+        let observations = order.map(|payload| signed(1, Act::Attestation(payload)));
+        let members: Vec<ValidatorId> = (0..4).map(id).collect();
+        let seen = seen(observations);
+        let judged = judge(
+            &Due { members: &members, proposer: 0 },
+            Some(&landed(&[])),
+            &seen,
+            Below::NotAsked,
+        );
+        assert!(judged.attested.has(1) && judged.contradicted == [1]);
+    }
+}
+
+#[test]
 fn a_stranger_is_neither_an_attestor_nor_absent() {
     let observations = with(signed(9, Act::Attestation(A)), &[1, 2, 3]);
     assert_eq!(plain(Some(&landed(&[8])), observations), (Mined, vec![1, 2, 3], vec![]));

@@ -159,7 +159,7 @@ fn what_is_seen_out_of_step_waits_and_is_recorded_as_not_judged_in_the_end() {
         assert_eq!(running.detailed(1).await.report.attestations.missed, 0);
         script.observer_off(false);
         running.slots(18..21, &[0, 1, 2, 3]).await;
-        assert_eq!(running.missed(16).await, [id(0); 0]);
+        assert_eq!(running.missed(16).await, Vec::<ValidatorId>::new());
         running.stop().await;
     });
 }
@@ -367,7 +367,7 @@ fn a_restart_keeps_what_was_judged_and_accuses_nobody_of_what_it_did_not_watch()
         for slot in [18, 20, 24] {
             assert_eq!(running.judged(slot).await, not_watched, "slot {slot}");
         }
-        assert_eq!(running.missed(27).await, [id(0); 0]);
+        assert_eq!(running.missed(27).await, Vec::<ValidatorId>::new());
         // Epochs 2 and 3 had begun before this run watched.
         running.slots(30..46, &[0, 1]).await;
         assert_eq!(short(&script.given()), [(1, Ok(vec![2, 3])), (4, Ok(vec![2, 3]))]);
@@ -512,7 +512,7 @@ fn whoever_observes_never_waits_and_a_flood_merges_by_slot() {
         running.pass().await;
         running.pass().await;
         for slot in 8..12 {
-            assert_eq!(running.missed(slot).await, [id(0); 0], "slot {slot}");
+            assert_eq!(running.missed(slot).await, Vec::<ValidatorId>::new(), "slot {slot}");
         }
         running.stop().await;
     });
