@@ -9,6 +9,7 @@
 //! | [`watch`] | recorders at every port of the follower, and a checker for each rule |
 //! | [`conformance`] | two test suites for your own code: one for a `Source`, one for a `Consumer` |
 //! | [`scripted`] | a chain, a source and a view that a test controls step by step |
+//! | [`sequencing`] | a sequencer, and a network of key holders that misbehaves |
 //!
 //! The code under test is the production code: the driver, the store on disk, the deliveries. A seed
 //! determines the whole run and replays it exactly. The command is `tidewatch-sim`; see `--help`.
@@ -22,5 +23,6 @@
 pub mod conformance;
 pub mod host;
 pub mod scripted;
+pub mod sequencing;
 pub mod watch;
 pub mod world;

@@ -2,7 +2,7 @@
 
 use super::{config::Config, metrics::Metrics};
 use crate::{
-    Error, Item, Ordering, Preblock, Preblocks,
+    Error, Identity, Item, Ordering, Preblock, Preblocks,
     coordinator::{Judged, Mailbox, Wanted},
 };
 use commonware_macros::select;
@@ -21,6 +21,8 @@ pub struct PreblockMonitor<E: Spawner + Clock + Rng, O> {
     stopper: Stopper,
     stop: Stopping,
     metrics: Metrics,
+    /// The newest one that was accepted.
+    last: Option<Identity>,
 }
 
 impl<E: Spawner + Clock + Rng, O> fmt::Debug for PreblockMonitor<E, O> {
@@ -65,7 +67,7 @@ where
         let (stopper, stop) = Stopper::new();
         let metrics = Metrics::new(&context);
         let context = ContextCell::new(context);
-        Self { context, ordering, coordinator, config, stopper, stop, metrics }
+        Self { context, ordering, coordinator, config, stopper, stop, metrics, last: None }
     }
 
     /// Starts it. The handle resolves when it was stopped, or the coordinator has ended.
@@ -107,15 +109,16 @@ where
 
     /// Opens a stream and reads it until it is over.
     async fn connection(
-        &self,
+        &mut self,
         stop: &Stopping,
         wanted: &mut Receiver<Wanted>,
         backoff: &mut Backoff,
     ) -> Over {
         let Wanted { from, again } = wanted.current();
-        let name = self.ordering.name();
+        let ordering = self.ordering.clone();
+        let name = ordering.name();
         let broken = |kind, error| Over::Broken(kind, Fault::new(name, error));
-        let opening = within(&*self.context, self.config.deadline, self.ordering.preblocks(from));
+        let opening = within(&*self.context, self.config.deadline, ordering.preblocks(from));
         let opened = select! {
             () = stop.stopped() => return Over::Stopped,
             opened = opening => opened,
@@ -157,17 +160,19 @@ where
     }
 
     async fn preblock(
-        &self,
+        &mut self,
         preblock: Box<Preblock>,
         stop: &Stopping,
         wanted: &mut Receiver<Wanted>,
         again: u64,
         backoff: &mut Backoff,
     ) -> Option<Over> {
-        let number = preblock.identity.number;
+        let identity = preblock.identity;
+        let number = identity.number;
         match place(wanted.current().from, number) {
             Place::Late => {
-                self.metrics.dropped("late");
+                let doubled = self.last.is_some_and(|last| last.same(&preblock.identity));
+                self.metrics.dropped(if doubled { "doubled" } else { "late" });
                 return None;
             }
             Place::Future => {
@@ -191,6 +196,7 @@ where
             None => Some(Over::Alone),
             Some(Judged::Accepted) => {
                 backoff.succeed();
+                self.last = Some(identity);
                 // What comes next has no place before this one is applied.
                 let applied = wanted.until(|now| now.from > number || now.again != again);
                 select! {

@@ -15,7 +15,7 @@
 //! | nothing but signs of life | the connection is quiet, and is kept |
 //! | not even those, for `silence` | it is half open: a new one |
 //! | the stream ends, or cannot be opened | a new one after a pause with jitter, which doubles |
-//! | a number below the wanted one | dropped, counted as `late` |
+//! | a number below the wanted one | dropped, counted as `late`, or as `doubled` if it was the last one accepted |
 //! | a number above it | there is a gap: dropped, counted as `future`, and read again from the wanted one |
 //! | evidence that does not verify | dropped, counted as `invalid`; the next one may be right |
 //! | the coordinator refuses it | counted there; the next one may be right |
