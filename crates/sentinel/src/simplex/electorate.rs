@@ -13,6 +13,7 @@ use commonware_utils::{
     ordered::{Quorum as _, Set},
 };
 use std::{
+    any::Any,
     collections::BTreeMap,
     fmt,
     ops::RangeInclusive,
@@ -27,32 +28,43 @@ const TERMS_MAX: usize = 256;
 pub type Leaders = Arc<dyn Fn(Round) -> Option<Participant> + Send + Sync>;
 
 /// The validators of one epoch.
-pub struct Term<S> {
-    /// What verifies their votes.
-    pub scheme: S,
-    /// The same for whoever has not this process: what evidence is judged by.
+pub struct Term {
+    /// What evidence against them is judged by.
     pub committee: evidence::Committee,
+    /// What verifies their votes here. Erased, so that everything but the listener has one type for all schemes.
+    scheme: Arc<dyn Any + Send + Sync>,
     members: Committee,
     leaders: Leaders,
 }
 
-impl<S> fmt::Debug for Term<S> {
+impl fmt::Debug for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Term").field("members", &self.members.len()).finish_non_exhaustive()
     }
 }
 
-impl<S: Scheme<PublicKey = PublicKey>> Term<S> {
+impl Term {
     /// The validators of `committee`, whose votes `scheme` verifies.
-    pub fn new(scheme: S, committee: evidence::Committee, leaders: Leaders) -> Self {
+    pub fn new<S>(scheme: Arc<S>, committee: evidence::Committee, leaders: Leaders) -> Self
+    where
+        S: Scheme<PublicKey = PublicKey>,
+    {
         let members = committee.members().iter().filter_map(validator).collect();
-        Self { scheme, committee, members, leaders }
+        Self { committee, scheme, members, leaders }
     }
 
     /// Who takes turns as consensus's own `RoundRobin` has it, with `elector`.
-    pub fn round_robin(elector: RoundRobin<Sha256>, members: &Set<PublicKey>) -> Leaders {
+    pub fn round_robin<S>(elector: RoundRobin<Sha256>, members: &Set<PublicKey>) -> Leaders
+    where
+        S: Scheme<PublicKey = PublicKey>,
+    {
         let elector = elector::Config::<S>::build(elector, members);
         Arc::new(move |round| Some(elector.elect(round, None)))
+    }
+
+    /// What verifies votes, if it is an `S`.
+    pub(super) fn scheme<S: 'static>(&self) -> Option<&S> {
+        self.scheme.downcast_ref()
     }
 
     /// How many votes end a view.
@@ -76,38 +88,33 @@ pub(super) fn validator(key: &PublicKey) -> Option<ValidatorId> {
     ValidatorId::new(key.encode()).ok()
 }
 
-struct Known<S> {
+struct Known {
     rounds: Rounds,
-    terms: BTreeMap<ConsensusEpoch, Arc<Term<S>>>,
+    terms: BTreeMap<ConsensusEpoch, Arc<Term>>,
 }
 
 /// The committees of the epochs, as a validator learns of them. Cheap to clone; all clones are one.
-pub struct Electorate<S>(Arc<Mutex<Known<S>>>);
+#[derive(Clone)]
+pub struct Electorate(Arc<Mutex<Known>>);
 
-impl<S> Clone for Electorate<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<S> fmt::Debug for Electorate<S> {
+impl fmt::Debug for Electorate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Electorate").field("rounds", &self.lock().rounds).finish_non_exhaustive()
     }
 }
 
-impl<S> Electorate<S> {
+impl Electorate {
     /// Nobody yet, on a chain with such rounds.
     pub fn new(rounds: Rounds) -> Self {
         Self(Arc::new(Mutex::new(Known { rounds, terms: BTreeMap::new() })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known<S>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The validators of `epoch`. Only the newest epochs are kept.
-    pub fn begin(&self, epoch: ConsensusEpoch, term: Term<S>) {
+    pub fn begin(&self, epoch: ConsensusEpoch, term: Term) {
         let mut known = self.lock();
         known.terms.insert(epoch, Arc::new(term));
         while known.terms.len() > TERMS_MAX {
@@ -121,12 +128,12 @@ impl<S> Electorate<S> {
     }
 
     /// The validators of an epoch of consensus.
-    pub fn term(&self, epoch: ConsensusEpoch) -> Option<Arc<Term<S>>> {
+    pub fn term(&self, epoch: ConsensusEpoch) -> Option<Arc<Term>> {
         self.lock().terms.get(&epoch).cloned()
     }
 
     /// The validators of the epoch that a slot is in.
-    pub fn term_at(&self, slot: Slot) -> Option<Arc<Term<S>>> {
+    pub fn term_at(&self, slot: Slot) -> Option<Arc<Term>> {
         let known = self.lock();
         known.terms.get(&known.rounds.round(slot).epoch()).cloned()
     }
@@ -142,7 +149,7 @@ impl<S> Electorate<S> {
     }
 }
 
-impl<S: Scheme<PublicKey = PublicKey>> Committees for Electorate<S> {
+impl Committees for Electorate {
     fn epoch(&self, slot: Slot) -> Epoch {
         self.lock().rounds.epoch(slot)
     }

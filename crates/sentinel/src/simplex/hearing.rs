@@ -55,7 +55,7 @@ impl<S: Scheme<Digest>> Default for Heard<S> {
 
 /// Everything that was heard and is not behind.
 pub(super) struct Hearing<S: Scheme<Digest>> {
-    electorate: Electorate<S>,
+    electorate: Electorate,
     rounds: BTreeMap<Round, Heard<S>>,
     lost: Vec<(Round, Round)>,
     /// Up to here it is decided which slots were wholly heard.
@@ -90,7 +90,7 @@ fn key<S: Scheme<Digest>>(vote: &Vote<S, Digest>) -> Key {
 }
 
 impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
-    pub(super) const fn new(electorate: Electorate<S>) -> Self {
+    pub(super) const fn new(electorate: Electorate) -> Self {
         Self { electorate, rounds: BTreeMap::new(), lost: Vec::new(), swept: None, reached: None }
     }
 
@@ -151,7 +151,8 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
             // The votes of an epoch that this validator has not begun wait until it has.
             let Some(term) = self.electorate.term(round.epoch()) else { continue };
             let Some(slot) = self.electorate.slot(*round) else { continue };
-            heard.hand_in(rng, &term, (*round, slot), &mut outcome);
+            let Some(scheme) = term.scheme::<S>() else { continue };
+            heard.hand_in(rng, &term, scheme, (*round, slot), &mut outcome);
             if heard.voters.len() >= term.quorum() {
                 self.reached = self.reached.max(Some(slot));
             }
@@ -208,7 +209,8 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Heard<S> {
     fn hand_in(
         &mut self,
         rng: &mut impl CryptoRng,
-        term: &Term<S>,
+        term: &Term,
+        scheme: &S,
         (round, slot): (Round, Slot),
         outcome: &mut Outcome,
     ) {
@@ -230,12 +232,8 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Heard<S> {
                 Vote::Nullify(vote) => vote.attestation.clone(),
             });
             let attestations: Vec<_> = attestations.collect();
-            let checked = term.scheme.verify_attestations::<_, Digest, _>(
-                rng,
-                subject,
-                attestations,
-                &Sequential,
-            );
+            let checked =
+                scheme.verify_attestations::<_, Digest, _>(rng, subject, attestations, &Sequential);
             let verified: BTreeSet<_> =
                 checked.verified.iter().map(|attestation| attestation.signer).collect();
             outcome.verified += verified.len() as u64;
@@ -256,7 +254,7 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Heard<S> {
                             outcome.observations.push(signed(Act::Proposal(payload)));
                         }
                         outcome.observations.push(signed(Act::Attestation(payload)));
-                        if term.scheme.me() == Some(index) {
+                        if scheme.me() == Some(index) {
                             self.valid.entry(payload).or_insert(false);
                         }
                     }

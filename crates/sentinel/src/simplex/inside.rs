@@ -51,15 +51,15 @@ type Of<B> = Arc<dyn Fn(&B) -> Option<Round> + Send + Sync>;
 
 /// A source whose blocks have their slots. It tells the electorate when an epoch has ended, so the source has to be one
 /// of final blocks, such as a validator's marshal.
-pub struct Slots<Src: Source, S> {
+pub struct Slots<Src: Source> {
     source: Src,
-    electorate: Electorate<S>,
+    electorate: Electorate,
     /// Blocks of an epoch; `None` if there are no epochs.
     epoch_length: Option<NonZeroU64>,
     of: Of<Src::Block>,
 }
 
-impl<Src: Source + Clone, S> Clone for Slots<Src, S> {
+impl<Src: Source + Clone> Clone for Slots<Src> {
     fn clone(&self) -> Self {
         Self {
             source: self.source.clone(),
@@ -70,23 +70,23 @@ impl<Src: Source + Clone, S> Clone for Slots<Src, S> {
     }
 }
 
-impl<Src: Source, S> fmt::Debug for Slots<Src, S> {
+impl<Src: Source> fmt::Debug for Slots<Src> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots").field("source", &self.source.name()).finish_non_exhaustive()
     }
 }
 
 /// The blocks of `source` by the slots of `electorate`, where an epoch has `epoch_length` blocks; `of` reads a block.
-pub fn slot_blocks<Src: Source, S>(
+pub fn slot_blocks<Src: Source>(
     source: Src,
-    electorate: Electorate<S>,
+    electorate: Electorate,
     epoch_length: Option<NonZeroU64>,
     of: impl Fn(&Src::Block) -> Option<Round> + Send + Sync + 'static,
-) -> Slots<Src, S> {
+) -> Slots<Src> {
     Slots { source, electorate, epoch_length, of: Arc::new(of) }
 }
 
-impl<Src: Source, S: Send + Sync + 'static> Slots<Src, S> {
+impl<Src: Source> Slots<Src> {
     fn unreadable(&self, block: &Src::Block) -> Fault {
         let detail = format!("{} names no round of its chain", block.reference());
         FaultKind::Malformed.fault(self.source.name(), detail)
@@ -121,7 +121,7 @@ impl<Src: Source, S: Send + Sync + 'static> Slots<Src, S> {
     }
 }
 
-impl<Src: Source, S: Send + Sync + 'static> Source for Slots<Src, S> {
+impl<Src: Source> Source for Slots<Src> {
     type Block = SlotBlock;
 
     fn name(&self) -> &str {

@@ -3,14 +3,21 @@
 use super::Electorate;
 use crate::{
     Conflict, Event, Output, What,
-    evidence::{Evidence, Offence, Trusted},
+    evidence::{Committee, Evidence, Offence, SchemeKind, Trusted},
 };
+use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_consensus::simplex::{
-    scheme::Scheme,
+    scheme::{
+        Scheme,
+        bls12381_threshold::{standard, vrf},
+        ed25519,
+    },
     types::{Activity, ConflictingFinalize, ConflictingNotarize, NullifyFinalize, Vote},
 };
-use commonware_cryptography::{ed25519::PublicKey, sha256::Digest};
+use commonware_cryptography::{
+    bls12381::primitives::variant::MinSig, ed25519::PublicKey, sha256::Digest,
+};
 use std::{
     fmt,
     io::{Error as SystemError, Write as _},
@@ -22,33 +29,43 @@ use tidewatch_core::{Fault, FaultKind};
 ///
 /// A file is named for its slot, its validator and its offence, is on disk before the event goes on, and is written
 /// again if the event is given again. Files are never removed.
-pub struct EvidenceKeeper<S, O> {
-    electorate: Electorate<S>,
+pub struct EvidenceKeeper<O> {
+    electorate: Electorate,
     directory: PathBuf,
     next: O,
 }
 
-impl<S, O> fmt::Debug for EvidenceKeeper<S, O> {
+impl<O> fmt::Debug for EvidenceKeeper<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EvidenceKeeper").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
-impl<S: Scheme<Digest, PublicKey = PublicKey>, O: Output> EvidenceKeeper<S, O> {
+impl<O: Output> EvidenceKeeper<O> {
     /// Keeps evidence against validators of `electorate` in `directory`, and hands events on to `next`.
-    pub const fn new(electorate: Electorate<S>, directory: PathBuf, next: O) -> Self {
+    pub const fn new(electorate: Electorate, directory: PathBuf, next: O) -> Self {
         Self { electorate, directory, next }
     }
 
     /// The evidence of a conflict, if its messages are votes and it holds.
     fn evidence(&self, conflict: &Conflict) -> Option<Evidence> {
-        let vote = |bytes: &bytes::Bytes| Vote::<S, Digest>::decode(bytes.clone()).ok();
-        let both = (vote(&conflict.first.bytes)?, vote(&conflict.second.bytes)?);
-        let activity = activity(both)?;
-        let term = self.electorate.term_at(conflict.first.slot)?;
-        let evidence = Evidence::of(&term.committee, &activity)?;
+        let committee = &self.electorate.term_at(conflict.first.slot)?.committee;
+        let evidence = match committee.kind() {
+            SchemeKind::Ed25519 => of::<ed25519::Scheme>(committee, conflict),
+            SchemeKind::Standard => of::<standard::Scheme<PublicKey, MinSig>>(committee, conflict),
+            SchemeKind::Vrf => of::<vrf::Scheme<PublicKey, MinSig>>(committee, conflict),
+        }?;
         evidence.check(&Trusted::default()).ok().map(|_| evidence)
     }
+}
+
+fn of<S>(committee: &Committee, Conflict { first, second, .. }: &Conflict) -> Option<Evidence>
+where
+    S: Scheme<Digest, PublicKey = PublicKey>,
+{
+    let vote = |bytes: &Bytes| Vote::<S, Digest>::decode(bytes.clone()).ok();
+    let activity = activity((vote(&first.bytes)?, vote(&second.bytes)?))?;
+    Evidence::of(committee, &activity)
 }
 
 /// Two votes as the contradiction that they are.
@@ -95,7 +112,7 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), SystemError> 
     std::fs::File::open(directory)?.sync_all()
 }
 
-impl<S: Scheme<Digest, PublicKey = PublicKey>, O: Output> Output for EvidenceKeeper<S, O> {
+impl<O: Output> Output for EvidenceKeeper<O> {
     async fn give(&mut self, event: &Event) -> Result<(), Fault> {
         if let What::Contradicted(conflict) = &event.what
             && let Some(evidence) = self.evidence(conflict)

@@ -66,7 +66,7 @@ where
     pub fn new(
         context: E,
         config: Config,
-        electorate: Electorate<S>,
+        electorate: Electorate,
         hand_in: HandIn,
     ) -> (Self, Reporter<S>, watch::Receiver<Option<Slot>>) {
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);

@@ -21,7 +21,7 @@ use commonware_cryptography::{
 use commonware_utils::{Participant, ordered::Set};
 use futures::executor::block_on;
 use rand::{SeedableRng as _, rngs::StdRng};
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, sync::Arc};
 
 const NAMESPACE: &[u8] = b"_TEST";
 
@@ -33,7 +33,7 @@ fn round(epoch: u64, view: u64) -> ConsensusRound {
 struct World {
     members: Set<PublicKey>,
     schemes: Vec<Scheme>,
-    electorate: Electorate<Scheme>,
+    electorate: Electorate,
     hearing: Hearing<Scheme>,
 }
 
@@ -53,8 +53,8 @@ impl World {
 
     fn begin(&self, epoch: u64) {
         let committee = evidence::Committee::ed25519(NAMESPACE, self.members.clone()).unwrap();
-        let leaders = Term::<Scheme>::round_robin(RoundRobin::default(), &self.members);
-        let term = Term::new(self.schemes[0].clone(), committee, leaders);
+        let leaders = Term::round_robin::<Scheme>(RoundRobin::default(), &self.members);
+        let term = Term::new(Arc::new(self.schemes[0].clone()), committee, leaders);
         self.electorate.begin(ConsensusEpoch::new(epoch), term);
     }
 
