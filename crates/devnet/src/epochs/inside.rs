@@ -1,17 +1,23 @@
-//! Followers inside of a validator: over its marshal, without a network.
+//! Followers and sentinels inside of a validator: over its marshal and its votes, without a network.
 
-use super::{block::Block, served::Served};
+use super::{block::Block, faults::Ears, served::Served};
 use crate::Certify;
 use bytes::{Buf, BufMut};
-use commonware_codec::{EncodeSize, Error, RangeCfg, Read, Write};
+use commonware_codec::{Decode as _, Encode as _, EncodeSize, Error, RangeCfg, Read, Write};
 use commonware_consensus::marshal::standard::Standard;
 use commonware_cryptography::Digestible as _;
+use commonware_runtime::tokio::Context;
 use std::{
     collections::BTreeMap,
+    num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError},
 };
 use tidewatch_certified::{CertifiedBlock, MarshalBell, MarshalSource};
-use tidewatch_core::{AnySource, BlockRef, ChainId, ChainInfo, Digest};
+use tidewatch_core::{AnyBlock, AnySource, BlockRef, ChainId, ChainInfo, Digest, Running};
+use tidewatch_sentinel::{
+    FromSource, ValidatorId,
+    simplex::{self as sentinel, Electorate, HandIn, Listener, Round, Rounds, Slots, slot_blocks},
+};
 
 /// The doorbell of one validator's marshal.
 pub(super) type Bell = MarshalBell<Standard<Block>>;
@@ -56,15 +62,78 @@ impl Read for Followed {
     }
 }
 
-/// What every validator rings, and where its marshal is found.
+/// The ports of a sentinel inside of a validator. See [`Devnet::watched`](super::Devnet::watched).
+#[derive(Debug)]
+pub struct Watched {
+    /// Who is due, and the slots.
+    pub electorate: Electorate,
+    /// What is canonical.
+    pub canonical: FromSource<Slots<AnySource>>,
+    /// How far the validator has come, and what was heard with it.
+    pub observer: sentinel::Inside<Slots<AnySource>>,
+    /// Hands in what the validators send. It runs until it is stopped.
+    pub listener: Running,
+}
+
+/// What every validator rings and is heard by, and where its marshal is found.
 pub(super) struct Inside<S: Certify> {
     served: Arc<Served<S>>,
+    epoch_length: NonZeroU64,
     bells: Mutex<BTreeMap<usize, Bell>>,
+    watched: Mutex<BTreeMap<usize, (Electorate, Ears<S>)>>,
+}
+
+/// In which round a followed block was proposed.
+fn round(block: &AnyBlock) -> Option<Round> {
+    let codec = alto_types::Block::unbounded_codec_config();
+    let block = alto_types::Block::decode_cfg(block.bytes().clone(), &codec).ok()?;
+    let leader = ValidatorId::new(block.context.leader.encode()).ok();
+    Some(Round { round: block.context.round, leader })
 }
 
 impl<S: Certify> Inside<S> {
-    pub(super) fn new(served: Arc<Served<S>>) -> Self {
-        Self { served, bells: Mutex::default() }
+    pub(super) fn new(served: Arc<Served<S>>, epoch_length: NonZeroU64) -> Self {
+        Self { served, epoch_length, bells: Mutex::default(), watched: Mutex::default() }
+    }
+
+    fn watch(&self, index: usize) -> (Electorate, Ears<S>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || (Electorate::new(Rounds::anew()), Ears::default());
+        watched.entry(index).or_insert_with(new).clone()
+    }
+
+    /// The committees that the validator at `index` learns of.
+    pub(super) fn electorate(&self, index: usize) -> Electorate {
+        self.watch(index).0
+    }
+
+    /// Who hears the votes of the validator at `index`.
+    pub(super) fn ears(&self, index: usize) -> Ears<S> {
+        self.watch(index).1
+    }
+
+    /// The ports of a sentinel inside of the validator at `index`, if that runs.
+    pub(super) fn watched(
+        &self,
+        context: Context,
+        index: usize,
+        chain: ChainId,
+        hand_in: HandIn,
+    ) -> Option<Watched> {
+        let source = self.source(index, chain)?;
+        let (electorate, ears) = self.watch(index);
+        let slots = slot_blocks(source, electorate.clone(), Some(self.epoch_length), round);
+        let config = sentinel::Config::default();
+        let (listener, reporter, heard) =
+            Listener::<_, S>::new(context, config, electorate.clone(), hand_in);
+        ears.lock().unwrap_or_else(PoisonError::into_inner).push(reporter);
+        let chain = |slots| FromSource::new(slots, NonZeroU64::MIN, 0);
+        Some(Watched {
+            electorate,
+            observer: sentinel::Inside::new(chain(slots.clone()), heard),
+            canonical: chain(slots),
+            listener: Running::start(listener),
+        })
     }
 
     /// The bell of the validator at `index`.

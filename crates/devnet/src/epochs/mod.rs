@@ -46,6 +46,7 @@
 mod application;
 mod block;
 mod config;
+mod faults;
 mod inside;
 mod journals;
 mod peers;
@@ -57,6 +58,8 @@ mod served;
 #[cfg(test)]
 mod tests;
 mod validator;
+#[cfg(test)]
+mod watched;
 
 use crate::{
     Certify, Error,
@@ -65,14 +68,19 @@ use crate::{
 };
 use alto_types::{CertificateMode, Identity, StandardScheme, VrfScheme};
 pub use block::{EpochInfo, Payload, payload};
+use commonware_cryptography::Signer as _;
 use commonware_runtime::tokio::Context;
 pub use config::Config;
+pub use faults::Condition;
+use faults::Faults;
 use futures::{FutureExt as _, future::BoxFuture};
 use inside::Inside;
+pub use inside::Watched;
 use pool::Pool;
 use served::Served;
 use std::{fmt, sync::Arc, time::Duration};
 use tidewatch_core::{AnySource, ChainId, Height};
+use tidewatch_sentinel::simplex::HandIn;
 use tokio::sync::watch;
 use validator::Plan;
 
@@ -101,7 +109,11 @@ pub struct Devnet {
     host: Host,
     tip: watch::Receiver<Height>,
     inside: Box<dyn Fn(usize, ChainId) -> Option<AnySource> + Send + Sync>,
+    watched: Watch,
+    faults: Arc<Faults>,
 }
+
+type Watch = Box<dyn Fn(Context, usize, ChainId, HandIn) -> Option<Watched> + Send + Sync>;
 
 impl fmt::Debug for Devnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,7 +156,9 @@ impl Devnet {
         let (tips, tip) = watch::channel(Height::zero());
         let served = Arc::new(Served::<S>::new(tips));
         let host = Host::start(config.port, served.clone().router())?;
-        let inside = Arc::new(Inside::new(served.clone()));
+        let inside = Arc::new(Inside::new(served.clone(), epoch_length));
+        let keys = pool.keys().iter().map(|key| key.public_key()).collect();
+        let faults = Arc::new(Faults::new(keys));
         let validators = runtime::start(&context, || {
             let addresses = runtime::reserve(pool.keys().len())?;
             let plan = Arc::new(Plan {
@@ -154,6 +168,7 @@ impl Devnet {
                 addresses: addresses.clone(),
                 served: served.clone(),
                 inside: inside.clone(),
+                faults: faults.clone(),
             });
             runtime::launch(config.directory.clone(), addresses, move |context, index| {
                 validator::run(context, plan.clone(), index)
@@ -161,8 +176,23 @@ impl Devnet {
         })
         .await?;
         let (mode, epoch_length) = (S::MODE, epoch_length.get());
-        let inside = Box::new(move |index, chain| inside.source(index, chain));
-        Ok(Self { context, mode, epoch_length, pool, validators, host, tip, inside })
+        let followed = inside.clone();
+        let inside_of = Box::new(move |index, chain| followed.source(index, chain));
+        let watched = Box::new(move |context, index, chain, hand_in| {
+            inside.watched(context, index, chain, hand_in)
+        });
+        Ok(Self {
+            context,
+            mode,
+            epoch_length,
+            pool,
+            validators,
+            host,
+            tip,
+            inside: inside_of,
+            watched,
+            faults,
+        })
     }
 
     /// URL of the indexer: `http://127.0.0.1:PORT`.
@@ -205,6 +235,31 @@ impl Devnet {
     /// if there is no such validator, or it is starting still: with the first final block they all run.
     pub fn inside(&self, index: usize, chain: ChainId) -> Option<AnySource> {
         (self.inside)(index, chain)
+    }
+
+    /// The ports of a sentinel that watches from inside of the validator at `index`; the chain is to be called `chain`.
+    /// `hand_in` is given everything that validators are seen to send, and has to return at once. `None` as for
+    /// [`Devnet::inside`]. A sentinel begins with what is sent from then on; one of a validator that is stopped goes
+    /// on when that runs again.
+    pub fn watched(
+        &self,
+        context: Context,
+        index: usize,
+        chain: ChainId,
+        hand_in: HandIn,
+    ) -> Option<Watched> {
+        (self.watched)(context, index, chain, hand_in)
+    }
+
+    /// Public keys of the validators, by their index, in the bytes that blocks name their leaders with.
+    pub fn keys(&self) -> Vec<alto_types::PublicKey> {
+        self.pool.keys().iter().map(|key| key.public_key()).collect()
+    }
+
+    /// Changes what the validator at `index` does. With fewer than a quorum of the committee that do what they should,
+    /// the chain does not grow until enough do again. False if there is no such validator.
+    pub fn set(&self, index: usize, condition: Condition) -> bool {
+        self.faults.set(index, condition)
     }
 
     /// Waits until the chain has finalized `height`.

@@ -1,8 +1,8 @@
 //! The certificate schemes of the epochs, as one validator knows them.
 
 use crate::Certify;
-use alto_types::{Identity, NAMESPACE, PublicKey};
-use commonware_consensus::types::Epoch;
+use alto_types::{CertificateMode, Identity, NAMESPACE, PublicKey};
+use commonware_consensus::{simplex::elector::RoundRobin, types::Epoch};
 use commonware_cryptography::{
     bls12381::primitives::variant::MinSig,
     certificate::{Provider, Scoped},
@@ -11,6 +11,10 @@ use commonware_glue::dkg::{Registrar, types::SchemeInfo};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+};
+use tidewatch_sentinel::{
+    evidence::Committee,
+    simplex::{Electorate, Term},
 };
 
 /// Number of epochs whose schemes are kept. Consensus needs the current one and the one before it.
@@ -23,18 +27,24 @@ const KEPT: usize = 8;
 pub(super) struct Schemes<S> {
     verifier: Arc<S>,
     epochs: Arc<Mutex<BTreeMap<Epoch, Arc<S>>>>,
+    /// Notified of every committee, for who watches from inside.
+    electorate: Electorate,
 }
 
 impl<S> Clone for Schemes<S> {
     fn clone(&self) -> Self {
-        Self { verifier: self.verifier.clone(), epochs: self.epochs.clone() }
+        Self {
+            verifier: self.verifier.clone(),
+            epochs: self.epochs.clone(),
+            electorate: self.electorate.clone(),
+        }
     }
 }
 
 impl<S: Certify> Schemes<S> {
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(super) fn new(identity: Identity, electorate: Electorate) -> Self {
         let verifier = Arc::new(S::certificate_verifier(NAMESPACE, identity));
-        Self { verifier, epochs: Arc::default() }
+        Self { verifier, epochs: Arc::default(), electorate }
     }
 
     /// Verifies certificates of every epoch.
@@ -66,6 +76,11 @@ impl<S: Certify> Registrar for Schemes<S> {
     type PublicKey = PublicKey;
 
     async fn register(&self, epoch: Epoch, info: SchemeInfo<MinSig, PublicKey>) {
+        let (SchemeInfo::Verifier { participants, sharing }
+        | SchemeInfo::Signer { participants, sharing, .. }) = &info;
+        let vrf = S::MODE == CertificateMode::Vrf;
+        let committee = Committee::threshold(NAMESPACE, participants.clone(), sharing.clone(), vrf);
+        let leaders = Term::round_robin::<S>(RoundRobin::default(), participants);
         let scheme = match info {
             SchemeInfo::Verifier { participants, sharing } => S::verifying(participants, sharing),
             SchemeInfo::Signer { participants, sharing, share } => {
@@ -75,8 +90,15 @@ impl<S: Certify> Registrar for Schemes<S> {
                 })
             }
         };
+        let scheme = Arc::new(scheme);
+        match committee {
+            Ok(committee) => {
+                self.electorate.begin(epoch, Term::new(scheme.clone(), committee, leaders));
+            }
+            Err(error) => tracing::error!(%epoch, %error, "a committee that nobody can watch"),
+        }
         let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
-        epochs.insert(epoch, Arc::new(scheme));
+        epochs.insert(epoch, scheme);
         while epochs.len() > KEPT {
             epochs.pop_first();
         }

@@ -4,6 +4,7 @@ use super::{
     Config,
     application::Application,
     block::{Format, MEMBERS, PAYLOAD_MAX, VERSION},
+    faults::{Faults, Gate, Heard, Mouth, Votes},
     inside::Inside,
     journals,
     peers::Peers,
@@ -41,7 +42,7 @@ use commonware_glue::dkg::{
 use commonware_p2p::authenticated::discovery::Network;
 use commonware_parallel::Sequential;
 use commonware_runtime::{
-    Spawner as _, Supervisor as _,
+    Clock as _, Spawner as _, Supervisor as _,
     buffer::paged::{CacheRef, page_size},
     tokio::Context,
 };
@@ -88,6 +89,7 @@ pub(super) struct Plan<S: Certify> {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) served: Arc<Served<S>>,
     pub(super) inside: Arc<Inside<S>>,
+    pub(super) faults: Arc<Faults>,
 }
 
 impl<S: Certify> Plan<S> {
@@ -151,12 +153,35 @@ fn archive<C>(
     }
 }
 
-/// Runs the validator at `index` until one of its parts ends. Returns which part ended, and why.
+/// How long a validator that was stopped takes to let go of its files and its port.
+const STOPPING: Duration = Duration::from_millis(250);
+
+/// Runs the validator at `index` until one of its parts ends, over stops and starts. Returns which part ended, and
+/// why.
 pub(super) async fn run<S: Certify>(context: Context, plan: Arc<Plan<S>>, index: usize) -> String {
-    match parts(context, &plan, index).await {
-        Ok(parts) => runtime::first_ended(index, parts).await,
-        Err(error) => format!("the storage of validator {index} cannot be used: {error}"),
+    for life in 0_u64.. {
+        plan.faults.until(index, false).await;
+        let running = plan.clone();
+        // Everything that it is lives below this task, and ends with it.
+        let mut alive =
+            context.child("life").with_attribute("life", life).spawn(move |context| async move {
+                match parts(context, &running, index).await {
+                    Ok(parts) => runtime::first_ended(index, parts).await,
+                    Err(error) => {
+                        format!("the storage of validator {index} cannot be used: {error}")
+                    }
+                }
+            });
+        tokio::select! {
+            ended = &mut alive => {
+                return ended.unwrap_or_else(|error| format!("validator {index} ended: {error}"));
+            }
+            () = plan.faults.until(index, true) => alive.abort(),
+        }
+        let _ = alive.await;
+        context.sleep(STOPPING).await;
     }
+    format!("validator {index} has no life left")
 }
 
 type Parts = Vec<(&'static str, commonware_runtime::Handle<()>)>;
@@ -180,20 +205,26 @@ async fn parts<S: Certify>(
         network::config(&key, plan.addresses[index], plan.peers(), PAYLOAD_MAX),
     );
     let peers = Peers::connect(oracle.clone(), plan.pool.rotation().everybody());
-    let mut channel = |id| network.register(id, QUOTA);
+    let mut channel = |id| {
+        let (sender, receiver) = network.register(id, QUOTA);
+        (sender, Gate::new(receiver, plan.faults.clone(), index))
+    };
     let (votes, certificates, resolver) = (channel(0), channel(1), channel(2));
     let (broadcast, backfill, dealings) = (channel(3), channel(4), channel(5));
     let p2p = network.start();
-    let (publisher, tips, tap) = publisher(plan.served.clone(), certificates.1);
+    let (publisher, tips, tap) = publisher(plan.served.clone(), Heard::new(certificates.1, None));
 
     let dealt = plan.pool.share(&key);
-    let schemes = Schemes::<S>::new(plan.pool.dealt().identity());
+    let electorate = plan.inside.electorate(index);
+    let schemes = Schemes::<S>::new(plan.pool.dealt().identity(), electorate);
     let (participants, sharing) = (first.output.players().clone(), first.output.public().clone());
     let scheme = match dealt.clone() {
         Some(share) => SchemeInfo::Signer { participants, sharing, share },
         None => SchemeInfo::Verifier { participants, sharing },
     };
     schemes.register(Epoch::zero(), scheme).await;
+    let ears = plan.inside.ears(index);
+    let ears = Votes::new(me.clone(), index, plan.faults.clone(), schemes.clone(), ears);
     let secrets =
         Secrets::open(context.child("secrets"), format!("{partition}-secrets"), dealt).await?;
 
@@ -326,9 +357,9 @@ async fn parts<S: Certify>(
         },
     );
     let orchestrator = orchestrator.start(
-        (votes.0, Tap::closed(votes.1)),
-        (certificates.0, tap),
-        (resolver.0, Tap::closed(resolver.1)),
+        (Mouth::new(votes.0, Some(ears.clone())), Tap::closed(Heard::new(votes.1, Some(ears)))),
+        (Mouth::new(certificates.0, None), tap),
+        (Mouth::new(resolver.0, None), Tap::closed(Heard::new(resolver.1, None))),
     );
 
     let delivered = tips.delivered();

@@ -1,6 +1,6 @@
 //! Who may vote, and who leads.
 
-use super::Rounds;
+use super::{Rounds, rounds::Place};
 use crate::{Committee, Committees, Epoch, Slot, ValidatorId, evidence};
 use commonware_codec::Encode as _;
 use commonware_consensus::{
@@ -77,6 +77,11 @@ impl Term {
         self.members.get(usize::from(index)).cloned()
     }
 
+    /// The key of the member at `index`.
+    pub(super) fn key(&self, index: Participant) -> Option<&PublicKey> {
+        self.committee.members().key(index)
+    }
+
     /// Who leads `round`.
     pub(super) fn leader(&self, round: Round) -> Option<Participant> {
         (self.leaders)(round)
@@ -127,6 +132,16 @@ impl Electorate {
         self.lock().rounds.ended(last);
     }
 
+    /// There is a final block of `round`: votes in it, and before it in its epoch, are of slots.
+    pub fn reach(&self, round: Round) {
+        self.lock().rounds.reach(round);
+    }
+
+    /// Where a vote belongs.
+    pub(super) fn place(&self, round: Round) -> Place {
+        self.lock().rounds.place(round)
+    }
+
     /// The validators of an epoch of consensus.
     pub fn term(&self, epoch: ConsensusEpoch) -> Option<Arc<Term>> {
         self.lock().terms.get(&epoch).cloned()
@@ -141,6 +156,11 @@ impl Electorate {
     /// The slot of a round; `None` where it cannot be told yet.
     pub fn slot(&self, round: Round) -> Option<Slot> {
         self.lock().rounds.slot(round)
+    }
+
+    /// The round of a slot.
+    pub(super) fn round(&self, slot: Slot) -> Round {
+        self.lock().rounds.round(slot)
     }
 
     /// The newest epoch of consensus whose first slot is known.

@@ -3,8 +3,9 @@
 use super::{
     Electorate, Term,
     ingress::{Message, round, signer},
+    rounds::Place,
 };
-use crate::{Act, Observation, Signed, Slot, Verdict};
+use crate::{Act, Committees as _, Observation, Signed, Slot, Verdict};
 use commonware_codec::Encode as _;
 use commonware_consensus::{
     simplex::{
@@ -34,7 +35,7 @@ struct Key(u8, Option<(u64, Digest)>);
 
 /// One round.
 struct Heard<S: Scheme<Digest>> {
-    waiting: Vec<Vote<S, Digest>>,
+    waiting: Vec<(Vote<S, Digest>, Option<PublicKey>)>,
     /// Votes that were handed in, so that none is verified again when it is repeated.
     done: BTreeSet<(Key, Participant)>,
     voters: BTreeSet<Participant>,
@@ -111,11 +112,11 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
                     heard.valid.entry(payload).or_insert(false);
                 }
             }
-            Message::Vote(vote) => {
+            Message::Vote(vote, from) => {
                 let (round, key, signer) = (round(&vote), key(&vote), signer(&vote));
                 let Some(heard) = self.at(round) else { return 1 };
-                let repeated = |other: &Vote<S, Digest>| {
-                    self::signer(other) == signer && self::key(other) == key
+                let repeated = |(other, sender): &(Vote<S, Digest>, Option<PublicKey>)| {
+                    self::signer(other) == signer && self::key(other) == key && *sender == from
                 };
                 if heard.done.contains(&(key.clone(), signer)) || heard.waiting.iter().any(repeated)
                 {
@@ -125,7 +126,7 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
                     self.lost.push((round, round));
                     return 1;
                 }
-                heard.waiting.push(vote);
+                heard.waiting.push((vote, from));
             }
         }
         0
@@ -133,9 +134,10 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
 
     /// The round, unless it is too late for it or too many are held.
     fn at(&mut self, round: Round) -> Option<&mut Heard<S>> {
-        let slot = self.electorate.slot(round);
-        if slot.zip(self.swept).is_some_and(|(slot, swept)| slot.plus(LATE) < swept) {
-            return None;
+        match (self.electorate.place(round), self.swept) {
+            (Place::Nowhere, _) => return None,
+            (Place::At(slot), Some(swept)) if slot.plus(LATE) < swept => return None,
+            _ => {}
         }
         if self.rounds.len() >= ROUNDS_MAX && !self.rounds.contains_key(&round) {
             self.lost.push((round, round));
@@ -150,7 +152,7 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
         for (round, heard) in &mut self.rounds {
             // The votes of an epoch that this validator has not begun wait until it has.
             let Some(term) = self.electorate.term(round.epoch()) else { continue };
-            let Some(slot) = self.electorate.slot(*round) else { continue };
+            let Place::At(slot) = self.electorate.place(*round) else { continue };
             let Some(scheme) = term.scheme::<S>() else { continue };
             heard.hand_in(rng, &term, scheme, (*round, slot), &mut outcome);
             if heard.voters.len() >= term.quorum() {
@@ -164,8 +166,15 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
     fn sweep(&mut self, outcome: &mut Outcome) {
         let Self { electorate, lost, .. } = self;
         lost.retain(|(first, last)| {
-            let Some((first, last)) = electorate.slot(*first).zip(electorate.slot(*last)) else {
-                return true;
+            let (first, last) = match (electorate.place(*first), electorate.place(*last)) {
+                (Place::Nowhere, _) => return false,
+                (Place::At(first), Place::At(last)) => (first, last),
+                // To the end of its epoch.
+                (Place::At(first), Place::Nowhere) => {
+                    let end = electorate.slots(electorate.epoch(first));
+                    (first, end.map_or(first, |slots| *slots.end()))
+                }
+                _ => return true,
             };
             let last = last.get().min(first.get().saturating_add(MISSED_MAX));
             let slots = (first.get()..=last).map(|slot| Observation::Missed(Slot(slot)));
@@ -196,8 +205,7 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Hearing<S> {
 
     /// Whether as many were heard in `slot` as it takes to end a view.
     fn wholly(&self, slot: Slot) -> bool {
-        let heard =
-            self.rounds.iter().find(|(round, _)| self.electorate.slot(**round) == Some(slot));
+        let heard = self.rounds.get_key_value(&self.electorate.round(slot));
         heard.is_some_and(|(round, heard)| {
             let term = self.electorate.term(round.epoch());
             term.is_some_and(|term| heard.voters.len() >= term.quorum())
@@ -215,8 +223,17 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Heard<S> {
         outcome: &mut Outcome,
     ) {
         let mut groups = BTreeMap::<Key, Vec<Vote<S, Digest>>>::new();
-        for vote in self.waiting.drain(..) {
-            groups.entry(key(&vote)).or_default().push(vote);
+        for (vote, from) in self.waiting.drain(..) {
+            // Of members alone, and of whoever sent it.
+            let member = term.key(signer(&vote));
+            if member.is_none_or(|member| from.is_some_and(|from| from != *member)) {
+                outcome.invalid += 1;
+                continue;
+            }
+            let votes = groups.entry(key(&vote)).or_default();
+            if votes.iter().all(|other| signer(other) != signer(&vote)) {
+                votes.push(vote);
+            }
         }
         for (key, votes) in groups {
             let Some(first) = votes.first().cloned() else { continue };
@@ -225,8 +242,7 @@ impl<S: Scheme<Digest, PublicKey = PublicKey>> Heard<S> {
                 Vote::Finalize(vote) => Subject::Finalize { proposal: &vote.proposal },
                 Vote::Nullify(_) => Subject::Nullify { round },
             };
-            let known = |vote: &Vote<S, Digest>| term.member(signer(vote)).is_some();
-            let attestations = votes.iter().filter(|vote| known(vote)).map(|vote| match vote {
+            let attestations = votes.iter().map(|vote| match vote {
                 Vote::Notarize(vote) => vote.attestation.clone(),
                 Vote::Finalize(vote) => vote.attestation.clone(),
                 Vote::Nullify(vote) => vote.attestation.clone(),

@@ -11,7 +11,7 @@ use commonware_consensus::{
     simplex::types::{Activity, Attributable as _, Finalize, Notarize, Nullify, Vote},
     types::Round,
 };
-use commonware_cryptography::{certificate::Scheme, sha256::Digest};
+use commonware_cryptography::{certificate::Scheme, ed25519::PublicKey, sha256::Digest};
 use commonware_utils::Participant;
 use std::{collections::VecDeque, fmt};
 
@@ -19,9 +19,10 @@ use std::{collections::VecDeque, fmt};
 const WAITING_MAX: usize = 8_192;
 
 /// What is heard.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are votes")]
 pub(super) enum Message<S: Scheme> {
-    /// A vote, not verified.
-    Vote(Vote<S, Digest>),
+    /// A vote, not verified, and who sent it over a connection of its own, where that is to be compared.
+    Vote(Vote<S, Digest>, Option<PublicKey>),
     /// A quorum notarized or finalized a proposal, as consensus verified.
     Certified(Round, Digest),
     /// Votes of rounds from the first to the last one were dropped: so many.
@@ -31,7 +32,7 @@ pub(super) enum Message<S: Scheme> {
 impl<S: Scheme> Message<S> {
     fn round(&self) -> Round {
         match self {
-            Self::Vote(vote) => round(vote),
+            Self::Vote(vote, _) => round(vote),
             Self::Certified(round, _) | Self::Lost(round, ..) => *round,
         }
     }
@@ -120,14 +121,12 @@ impl<S: Scheme> fmt::Debug for Reporter<S> {
 }
 
 impl<S: Scheme> Reporter<S> {
-    /// A vote that the member `from` sent over a connection that it authenticated, or this validator itself; of an
-    /// engine whose reporter cannot be chosen. What is not a vote, or is said to be somebody else's, is ignored, as
-    /// consensus itself does.
-    pub fn hear(&self, from: impl Fn(Participant) -> bool, vote: impl Buf) {
-        if let Ok(vote) = Vote::<S, Digest>::decode(vote)
-            && from(signer(&vote))
-        {
-            let _ = self.sender.enqueue(Message::Vote(vote));
+    /// A vote that `from` sent over a connection that it authenticated, or this validator itself; of an engine whose
+    /// reporter cannot be chosen. What is not a vote, or is said to be somebody else's, is ignored, as consensus
+    /// itself does.
+    pub fn hear(&self, from: &PublicKey, vote: impl Buf) {
+        if let Ok(vote) = Vote::<S, Digest>::decode(vote) {
+            let _ = self.sender.enqueue(Message::Vote(vote, Some(from.clone())));
         }
     }
 
@@ -139,8 +138,8 @@ impl<S: Scheme> Reporter<S> {
         second: Result<Vote<S, Digest>, Error>,
     ) -> Feedback {
         let (Ok(first), Ok(second)) = (first, second) else { return Feedback::Ok };
-        let _ = self.sender.enqueue(Message::Vote(first));
-        self.sender.enqueue(Message::Vote(second))
+        let _ = self.sender.enqueue(Message::Vote(first, None));
+        self.sender.enqueue(Message::Vote(second, None))
     }
 }
 
@@ -149,9 +148,9 @@ impl<S: Scheme> commonware_consensus::Reporter for Reporter<S> {
 
     fn report(&mut self, activity: Self::Activity) -> Feedback {
         let message = match activity {
-            Activity::Notarize(vote) => Message::Vote(Vote::Notarize(vote)),
-            Activity::Nullify(vote) => Message::Vote(Vote::Nullify(vote)),
-            Activity::Finalize(vote) => Message::Vote(Vote::Finalize(vote)),
+            Activity::Notarize(vote) => Message::Vote(Vote::Notarize(vote), None),
+            Activity::Nullify(vote) => Message::Vote(Vote::Nullify(vote), None),
+            Activity::Finalize(vote) => Message::Vote(Vote::Finalize(vote), None),
             Activity::Notarization(certificate) => {
                 Message::Certified(certificate.proposal.round, certificate.proposal.payload)
             }

@@ -157,6 +157,7 @@ impl<Src: Source> Source for Slots<Src> {
         let mut slotted = Vec::with_capacity(blocks.len());
         for block in &blocks {
             let Round { round, leader } = (self.of)(block).ok_or_else(|| self.unreadable(block))?;
+            self.electorate.reach(round);
             self.ends(block);
             if self.electorate.slot(round).is_none() {
                 self.learn(tip, round.epoch().get()).await?;

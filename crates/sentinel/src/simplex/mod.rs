@@ -19,7 +19,8 @@
 //!
 //! A slot is a round: a view of an epoch of consensus. Views begin anew in each epoch, slots do not: [`Rounds`] adds
 //! up how many views the epochs before had. The last view of an epoch is that of its last block, so the slots of an
-//! epoch are known once the one before it has ended.
+//! epoch are known once the one before it has ended. Consensus goes on for some views after the last block of an epoch,
+//! with that block; those views are no slots. So votes wait until a final block shows that their epoch goes on so far.
 //!
 //! # What counts
 //!

@@ -14,24 +14,66 @@ pub enum Rounds {
         /// Slots of an epoch.
         length: NonZeroU64,
     },
-    /// Views begin anew in each epoch: for each epoch, how many slots there were before its first view.
-    Anew(BTreeMap<u64, u64>),
+    /// Views begin anew in each epoch.
+    Anew {
+        /// For each epoch, how many slots there were before its first view.
+        before: BTreeMap<u64, u64>,
+        /// The highest round of a final block.
+        reached: Round,
+    },
+}
+
+/// Where a vote belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Into a slot.
+    At(Slot),
+    /// That is not known yet: its epoch, or where that ends.
+    NotYet,
+    /// Nowhere: consensus goes on for some views after the last block of an epoch, and makes no block in them.
+    Nowhere,
 }
 
 impl Rounds {
     /// Of a chain with epochs, of which nothing is known yet but that it begins with epoch 0.
     pub fn anew() -> Self {
-        Self::Anew(BTreeMap::from([(0, 0)]))
+        Self::Anew { before: BTreeMap::from([(0, 0)]), reached: Round::zero() }
     }
 
-    /// The slot of `round`; `None` where it cannot be told yet.
+    /// The slot of `round`, of a block; `None` where it cannot be told yet, and for a round that is none of its epoch.
     pub fn slot(&self, round: Round) -> Option<Slot> {
         let view = round.view().get();
         match self {
             Self::Fixed { epoch, .. } => (*epoch == round.epoch()).then_some(Slot(view)),
-            Self::Anew(before) => {
-                before.get(&round.epoch().get()).map(|before| Slot(before.saturating_add(view)))
+            Self::Anew { before, .. } => {
+                let slot = before.get(&round.epoch().get())?.saturating_add(view);
+                let next = before.get(&round.epoch().get().saturating_add(1));
+                next.is_none_or(|next| slot <= *next).then_some(Slot(slot))
             }
+        }
+    }
+
+    /// Where a vote in `round` belongs. That its epoch has not ended before it is known by a final block of that round
+    /// or of a later one.
+    pub(super) fn place(&self, round: Round) -> Place {
+        match (self, self.slot(round)) {
+            (Self::Fixed { .. }, Some(slot)) => Place::At(slot),
+            (Self::Fixed { .. }, None) => Place::Nowhere,
+            (Self::Anew { before, reached }, slot) => {
+                let ended = before.contains_key(&round.epoch().get().saturating_add(1));
+                match slot {
+                    Some(slot) if ended || round <= *reached => Place::At(slot),
+                    None if ended => Place::Nowhere,
+                    _ => Place::NotYet,
+                }
+            }
+        }
+    }
+
+    /// There is a final block of `round`.
+    pub fn reach(&mut self, round: Round) {
+        if let Self::Anew { reached, .. } = self {
+            *reached = (*reached).max(round);
         }
     }
 
@@ -39,7 +81,7 @@ impl Rounds {
     pub fn round(&self, slot: Slot) -> Round {
         match self {
             Self::Fixed { epoch, .. } => Round::new(*epoch, View::new(slot.get())),
-            Self::Anew(before) => {
+            Self::Anew { before, .. } => {
                 // The slot that is as many as were before an epoch is the last one of the epoch before.
                 let below = before.iter().rev().find(|(_, before)| **before < slot.get());
                 let (epoch, before) = below.map_or((0, 0), |(epoch, before)| (*epoch, *before));
@@ -52,7 +94,7 @@ impl Rounds {
     pub fn epoch(&self, slot: Slot) -> Epoch {
         match self {
             Self::Fixed { length, .. } => Epoch(slot.get() / length.get()),
-            Self::Anew(_) => Epoch(self.round(slot).epoch().get()),
+            Self::Anew { .. } => Epoch(self.round(slot).epoch().get()),
         }
     }
 
@@ -60,7 +102,7 @@ impl Rounds {
     pub const fn consensus(&self, epoch: Epoch) -> ConsensusEpoch {
         match self {
             Self::Fixed { epoch, .. } => *epoch,
-            Self::Anew(_) => ConsensusEpoch::new(epoch.get()),
+            Self::Anew { .. } => ConsensusEpoch::new(epoch.get()),
         }
     }
 
@@ -71,7 +113,7 @@ impl Rounds {
                 let first = epoch.get().checked_mul(length.get())?;
                 Some(Slot(first)..=Slot(first.checked_add(length.get() - 1)?))
             }
-            Self::Anew(before) => {
+            Self::Anew { before, .. } => {
                 let first = match epoch.get() {
                     0 => 0,
                     later => before.get(&later)? + 1,
@@ -83,7 +125,7 @@ impl Rounds {
 
     /// `last` is the round of the last block of its epoch. Ignored if where the epoch begins is not known.
     pub fn ended(&mut self, last: Round) {
-        let Self::Anew(before) = self else { return };
+        let Self::Anew { before, .. } = self else { return };
         let epoch = last.epoch().get();
         if let (Some(begin), Some(next)) = (before.get(&epoch).copied(), epoch.checked_add(1)) {
             before.entry(next).or_insert(begin.saturating_add(last.view().get()));
@@ -94,7 +136,7 @@ impl Rounds {
     pub fn newest(&self) -> u64 {
         match self {
             Self::Fixed { epoch, .. } => epoch.get(),
-            Self::Anew(before) => before.last_key_value().map_or(0, |(epoch, _)| *epoch),
+            Self::Anew { before, .. } => before.last_key_value().map_or(0, |(epoch, _)| *epoch),
         }
     }
 }

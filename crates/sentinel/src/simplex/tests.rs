@@ -48,6 +48,7 @@ impl World {
         let hearing = Hearing::new(electorate.clone());
         let world = Self { members, schemes, electorate, hearing };
         world.begin(0);
+        world.electorate.reach(round(0, 2_000));
         world
     }
 
@@ -74,9 +75,10 @@ impl World {
         Vote::Nullify(Nullify::sign::<Digest>(&self.schemes[member], at).unwrap())
     }
 
+    /// Hears votes in rounds up to the ones that have final blocks.
     fn hear(&mut self, votes: impl IntoIterator<Item = Vote<Scheme, Digest>>) -> Outcome {
         for vote in votes {
-            self.hearing.take(Message::Vote(vote));
+            self.hearing.take(Message::Vote(vote, None));
         }
         self.hearing.pass(&mut StdRng::seed_from_u64(1))
     }
@@ -120,6 +122,7 @@ fn slots_are_consecutive_across_epochs_whose_views_begin_anew() {
     assert_eq!(rounds.slots(Epoch(1)), Some(Slot(11)..=Slot(17)));
     assert_eq!(rounds.slots(Epoch(2)), None);
     assert_eq!(rounds.newest(), 2);
+    assert_eq!(rounds.slot(round(0, 11)), None, "consensus goes on after the last block");
     for (at, slot) in [((0, 0), 0), ((0, 10), 10), ((1, 1), 11), ((1, 7), 17), ((2, 1), 18)] {
         assert_eq!(rounds.slot(round(at.0, at.1)), Some(Slot(slot)));
         assert_eq!(rounds.round(Slot(slot)), round(at.0, at.1), "slot {slot}");
@@ -192,6 +195,19 @@ fn a_vote_that_its_sender_did_not_sign_accuses_and_credits_nobody() {
 }
 
 #[test]
+fn a_vote_that_somebody_else_sent_is_not_its_signers() {
+    let mut world = World::new();
+    let vote = world.notarize(2, round(0, 5), b"block");
+    let key = |member| world.members.get(member).cloned();
+    let (other, signer) = (key(1), key(2));
+    world.hearing.take(Message::Vote(vote.clone(), other));
+    let outcome = world.hear([]);
+    assert_eq!((outcome.verified, outcome.invalid), (0, 1));
+    world.hearing.take(Message::Vote(vote, signer));
+    assert_eq!(world.hear([]).verified, 1);
+}
+
+#[test]
 fn a_slot_in_which_fewer_than_a_quorum_were_heard_is_missed_and_a_gap_is_too() {
     let mut world = World::new();
     assert!(missed(&world.whole(round(0, 1))).is_empty());
@@ -239,12 +255,28 @@ fn votes_of_the_next_epoch_wait_until_it_is_known_where_it_begins() {
     world.begin(1);
     assert_eq!(world.hear([]).verified, 0, "its slots are not known");
     world.electorate.end(round(0, 10));
+    world.electorate.reach(round(1, 1));
     let outcome = world.hear([]);
     assert_eq!(outcome.verified, 4);
     assert!(missed(&outcome).is_empty());
     assert_eq!(world.hearing.swept(), Some(Slot(10)));
     assert_eq!(block_on(world.electorate.committee(Epoch(1))).unwrap().unwrap().len(), 4);
     assert!(block_on(world.electorate.committee(Epoch(2))).is_err(), "not known is not nobody");
+}
+
+#[test]
+fn votes_are_held_until_it_is_known_that_their_epoch_goes_on_so_far() {
+    let mut world = World::new();
+    world.begin(1);
+    world.electorate.end(round(0, 10));
+    world.electorate.reach(round(1, 0));
+    // Whether view 11 of epoch 0 is one of its slots is known: it is not.
+    assert_eq!(world.whole(round(0, 11)).observations, []);
+    assert_eq!(world.whole(round(1, 1)).observations, [], "epoch 1 may have ended before");
+    world.electorate.reach(round(1, 2));
+    let outcome = world.hear([]);
+    assert!(outcome.observations.iter().all(|observation| observation.slot() == Slot(11)));
+    assert_eq!(outcome.verified, 4);
 }
 
 #[test]
@@ -260,7 +292,8 @@ fn what_is_held_is_bounded_and_the_rest_is_missed() {
     let mut world = World::new();
     let votes = ROUNDS_MAX as u64 + 5;
     let votes: Vec<_> = (1..=votes).map(|view| world.nullify(1, round(0, view))).collect();
-    let dropped: u64 = votes.into_iter().map(|vote| world.hearing.take(Message::Vote(vote))).sum();
+    let dropped: u64 =
+        votes.into_iter().map(|vote| world.hearing.take(Message::Vote(vote, None))).sum();
     assert_eq!(dropped, 5);
     assert_eq!(missed(&world.hear([])).len(), 5);
 }
