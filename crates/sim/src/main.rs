@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_types, reason = "throughput is measured in wall-clock time")]
 
+mod sequencer;
+
 use clap::Parser;
 use eyre::{Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -28,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 ///   tidewatch-sim --seeds 1000        the worlds of the seeds 0 to 999
 ///   tidewatch-sim --minutes 30        as many worlds as fit into half an hour
 ///   tidewatch-sim --seed 4711         one world, with every observation printed
+///   tidewatch-sim --sequencer         worlds of a sequencer
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {
@@ -50,11 +53,16 @@ struct Args {
     /// Worlds that run in parallel. By default one for each core.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
     jobs: Option<u64>,
+
+    /// Run worlds of a sequencer: a network of key holders that misbehaves, crashes in the middle of writes.
+    #[arg(long)]
+    sequencer: bool,
 }
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     match args.seed {
+        seed if args.sequencer => sequencer::sweep(&args, seed),
         Some(seed) => replay(seed),
         None => sweep(&args),
     }

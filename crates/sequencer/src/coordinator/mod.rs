@@ -31,7 +31,7 @@
 //! | a preblock of an earlier attempt | it counts, and the later one is `doubled` |
 //! | a preblock of another parent, or content | dropped and counted; the right one is still waited for |
 //! | a preblock that nothing was proposed for | dropped and counted, unless the network was ahead when it was asked |
-//! | a number that the network says is taken | its transactions wait again, and what the network fixed is applied |
+//! | a number that the network says is taken | what the network fixed is applied, and ours waits again; if it fixed nothing, ours is proposed again as it was, after a pause |
 //! | a block that the chain refuses as a whole | its transactions are dropped with that reason, and it is applied without them |
 //! | a block that cannot be applied now | it is applied again after a pause; everything waits for it |
 //! | a block that cannot be published | it is published again after a pause, and nothing waits for it |

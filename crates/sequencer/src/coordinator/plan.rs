@@ -154,10 +154,7 @@ enum State {
     Awaiting,
     Applying(Box<Preblock>),
     Settling(Box<Block>),
-    /// Whether to catch up after it.
-    Releasing {
-        behind: bool,
-    },
+    Releasing,
 }
 
 /// Whoever waits, and whether an empty block would do.
@@ -239,7 +236,7 @@ impl<W> Plan<W> {
             State::Reserving(..) | State::Submitting => Stage::Reproposing,
             State::Awaiting => Stage::Awaiting,
             State::Applying(_) | State::Settling(_) => Stage::Applying,
-            State::Releasing { .. } => Stage::Releasing,
+            State::Releasing => Stage::Releasing,
         }
     }
 
@@ -252,10 +249,7 @@ impl<W> Plan<W> {
     pub(super) const fn is_quiet(&self) -> bool {
         !matches!(
             self.state,
-            State::Applying(_)
-                | State::Settling(_)
-                | State::Releasing { .. }
-                | State::Reserving(..)
+            State::Applying(_) | State::Settling(_) | State::Releasing | State::Reserving(..)
         )
     }
 
@@ -360,7 +354,7 @@ impl<W> Plan<W> {
         if self.stopping {
             // The network never saw it: it is given back. One that it may have seen is kept for the next start.
             if first {
-                return self.release(false);
+                return self.release();
             }
             self.state = State::Awaiting;
             return Vec::new();
@@ -381,9 +375,11 @@ impl<W> Plan<W> {
             Err(NotSubmitted::Taken) => {
                 effects.push(Effect::Notice(Notice::Taken));
                 effects.extend(self.answer(Answer::Refused(Refusal::Taken)));
-                // What is said without a block to show for it is believed at a bounded rate.
-                self.cooling = true;
-                effects.extend(self.release(true));
+                // Ours stays what it was until a block of its number is applied: what is said without that block to
+                // show for it may be wrong, and is believed at a bounded rate.
+                (self.behind, self.cooling) = (true, true);
+                self.state = State::CatchingUp;
+                effects.push(Effect::Newest);
                 return effects;
             }
             Err(NotSubmitted::Refused(why)) => {
@@ -391,7 +387,7 @@ impl<W> Plan<W> {
                 if first {
                     effects.extend(self.answer(Answer::Refused(Refusal::Network(why))));
                     self.cooling = true;
-                    effects.extend(self.release(false));
+                    effects.extend(self.release());
                     return effects;
                 }
                 // An attempt before this one may be there.
@@ -402,9 +398,9 @@ impl<W> Plan<W> {
         effects
     }
 
-    fn release(&mut self, behind: bool) -> Effects<W> {
+    fn release(&mut self) -> Effects<W> {
         self.outstanding = None;
-        self.state = State::Releasing { behind };
+        self.state = State::Releasing;
         vec![Effect::Release]
     }
 
@@ -413,15 +409,7 @@ impl<W> Plan<W> {
         if let Err(fault) = released {
             return vec![Effect::End(fault)];
         }
-        match self.state {
-            State::Releasing { behind: true } => {
-                self.behind = true;
-                self.state = State::CatchingUp;
-                vec![Effect::Newest]
-            }
-            _ if self.cooling => self.cool(),
-            _ => self.idle(),
-        }
+        if self.cooling { self.cool() } else { self.idle() }
     }
 
     /// The number of the network's newest preblock.
@@ -443,6 +431,10 @@ impl<W> Plan<W> {
         (self.behind, self.until) = (false, None);
         let mut effects = vec![Effect::Notice(Notice::CaughtUp), Effect::Rest];
         effects.extend(match self.outstanding.clone() {
+            Some(_) if self.cooling => {
+                self.state = State::Awaiting;
+                vec![Effect::Retry]
+            }
             // It may be there, or the network may have lost it: it is proposed as it was.
             Some(proposal) => self.repropose(&proposal),
             None if self.cooling => self.cool(),

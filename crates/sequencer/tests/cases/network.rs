@@ -443,3 +443,31 @@ fn a_transaction_that_does_not_open_is_dropped_with_a_reason_and_holds_nobody_up
         let _ = context.child("end");
     });
 }
+
+/// A network that calls a number taken, with nothing to show for it, is not believed: what it may have been given stays
+/// what is proposed. With other content, the number would be taken for ever.
+#[test]
+fn a_number_that_is_called_taken_for_no_reason_keeps_its_content() {
+    simulate(|context| async move {
+        let rig = Rig::start(&context, on_demand()).await;
+        rig.until("idle", |rig| rig.status().stage == Stage::Idle).await;
+        rig.network.hold(true);
+        rig.network.script(|_, nth| match nth {
+            0 => Reaction::Mute,
+            1 => Reaction::Taken,
+            _ => Reaction::Takes,
+        });
+        rig.insert(vec![transaction(1, 0)]).await;
+        assert_eq!(rig.asks(true).await.unwrap(), Answer::Refused(Refusal::Taken));
+        rig.insert(vec![transaction(1, 1)]).await;
+        rig.until("it is proposed again", |rig| rig.proposed().len() >= 3).await;
+        let proposed = rig.proposed();
+        assert!(proposed.iter().all(|it| it.content == proposed[0].content), "{proposed:?}");
+        rig.network.hold(false);
+        rig.reaches(1).await;
+        rig.until("idle", |rig| rig.status().stage == Stage::Idle).await;
+        assert_eq!(produced(&rig.asks(true).await.unwrap()), Some((2, 1)));
+        rig.check().await;
+        rig.stop().await;
+    });
+}

@@ -532,8 +532,11 @@ fn foreign(preblock: &Preblock, rng: &mut StdRng) -> Preblock {
     let parent =
         BlockRef::new(Height::new(preblock.identity.number.get() - 1), preblock.identity.parent);
     match rng.random_range(0..4) {
-        // Attested, and not what was proposed.
-        0 => open(&Proposal::new(parent, content)),
+        // Other content over the right parent, attested by too few: what enough of them attest is believed.
+        0 => Preblock {
+            evidence: Bytes::from_static(b"a fifth of them"),
+            ..open(&Proposal::new(parent, content))
+        },
         // Over another parent.
         1 => open(&Proposal::new(BlockRef { digest: Digest([9; 32]), ..parent }, content)),
         // Forged.
