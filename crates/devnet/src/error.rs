@@ -56,6 +56,12 @@ pub enum Error {
         /// Reason of the first validator that ended.
         reason: String,
     },
+    /// The ordering network cannot use its storage.
+    #[error("the ordering network's storage: {reason}")]
+    Ordering {
+        /// Reason of the failure.
+        reason: String,
+    },
     /// An operation exceeded its deadline.
     #[error("{what} took longer than {after:?}")]
     Timeout {
@@ -98,7 +104,7 @@ impl Error {
                 FaultKind::InvalidConfig
             }
             Self::Committee { .. } | Self::Refused { .. } => FaultKind::Bug,
-            Self::Directory { .. } => FaultKind::Disk,
+            Self::Directory { .. } | Self::Ordering { .. } => FaultKind::Disk,
             Self::Bind { .. } | Self::Thread { .. } | Self::Ended { .. } => FaultKind::Unavailable,
             Self::Timeout { .. } => FaultKind::Timeout,
         }

@@ -20,6 +20,7 @@
 //! | [`monitor`] | owns the connection that preblocks come over |
 //! | [`Pool`], [`Applier`], [`Publisher`], [`Ordering`] | the ports |
 //! | [`disk`] | what survives: a pool, a chain, what was published |
+//! | `remote` | a network of key holders over HTTP, as the port; with the feature `http` |
 //! | [`timelock`] | transactions that nobody reads before their order is fixed, and what shows that it was |
 
 pub mod coordinator;
@@ -27,6 +28,8 @@ pub mod disk;
 mod error;
 pub mod monitor;
 mod ports;
+#[cfg(feature = "http")]
+pub mod remote;
 pub mod timelock;
 mod values;
 

@@ -18,6 +18,7 @@
 
 mod config;
 mod gate;
+mod rounds;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -32,6 +33,7 @@ use alto_types::{CertificateMode, Identity, NAMESPACE, StandardScheme, VrfScheme
 use commonware_runtime::tokio::Context;
 pub use config::Config;
 use futures::{FutureExt as _, future::BoxFuture};
+pub use rounds::Rounds;
 use std::{
     fmt,
     sync::{
@@ -75,6 +77,7 @@ pub struct Devnet {
     host: Host,
     indexed: Arc<dyn Indexed>,
     tip: watch::Receiver<Height>,
+    rounds: Rounds,
     paused: Arc<AtomicBool>,
 }
 
@@ -129,7 +132,8 @@ impl Devnet {
         verifier: S,
     ) -> Result<Self, Error> {
         let (tips, tip) = watch::channel(Height::zero());
-        let slot = Arc::new(Slot::new(verifier, config.block_size, tips));
+        let rounds = Rounds::new();
+        let slot = Arc::new(Slot::new(verifier, config.block_size, tips, rounds.clone()));
         let host = Host::start(config.port, slot.renew())?;
         let paused = Arc::new(AtomicBool::new(false));
         let validators = runtime::start(&context, || {
@@ -147,7 +151,7 @@ impl Devnet {
         })
         .await?;
         let mode = S::MODE;
-        Ok(Self { context, mode, committee, validators, host, indexed: slot, tip, paused })
+        Ok(Self { context, mode, committee, validators, host, indexed: slot, tip, rounds, paused })
     }
 
     /// URL of the indexer: `http://127.0.0.1:PORT`.
@@ -173,6 +177,16 @@ impl Devnet {
     /// Highest height that a validator has finalized since the start; 0 before the first.
     pub fn tip(&self) -> Height {
         *self.tip.borrow()
+    }
+
+    /// The rounds that the validators have certified since the start.
+    pub fn rounds(&self) -> Rounds {
+        self.rounds.clone()
+    }
+
+    /// The keys that the chain is signed with.
+    pub(crate) fn committee(&self) -> &Arc<Committee> {
+        &self.committee
     }
 
     /// Waits until the chain has finalized `height`.

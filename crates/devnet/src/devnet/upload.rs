@@ -4,6 +4,7 @@
 //! `alto_indexer::Indexer` that followers read is the same. The slot in between is empty while the
 //! indexer is stopped, and uploads then fail as they would against a dead server.
 
+use super::rounds::Rounds;
 use crate::Certify;
 use alto_chain::indexer::Client;
 use alto_indexer::{Api, Indexer};
@@ -27,11 +28,17 @@ pub(super) struct Slot<S: Certify> {
     /// times.
     turn: Turn<()>,
     tip: watch::Sender<Height>,
+    rounds: Rounds,
 }
 
 impl<S: Certify> Slot<S> {
-    pub(super) fn new(verifier: S, block_size: u32, tip: watch::Sender<Height>) -> Self {
-        Self { verifier, block_size, current: Mutex::new(None), turn: Turn::new(()), tip }
+    pub(super) fn new(
+        verifier: S,
+        block_size: u32,
+        tip: watch::Sender<Height>,
+        rounds: Rounds,
+    ) -> Self {
+        Self { verifier, block_size, current: Mutex::new(None), turn: Turn::new(()), tip, rounds }
     }
 
     fn set(&self, indexer: Current<S>) {
@@ -87,6 +94,8 @@ impl<S: Certify> Client<S> for Uploader<S> {
     type Error = Refused;
 
     async fn seed_upload(&self, seed: Seed) -> Result<(), Refused> {
+        // Of a certificate that consensus has verified, in this process.
+        self.0.rounds.certified(&seed);
         let _turn = self.0.turn.lock().await;
         self.0.get()?.submit_seed(seed).map_err(Refused::Invalid)
     }

@@ -12,7 +12,10 @@ use commonware_storage::{
 };
 use commonware_utils::{NZU64, NZUsize};
 use futures::{StreamExt as _, pin_mut};
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::{
+    fmt,
+    num::{NonZeroU16, NonZeroU64, NonZeroUsize},
+};
 
 /// Lines in one file.
 const PER_SECTION: NonZeroU64 = NZU64!(4096);
@@ -23,14 +26,24 @@ const BUFFER: NonZeroUsize = NZUsize!(256 * 1024);
 const SLACK: u64 = 4096;
 
 /// A journal, open. A write that failed or was cut off closes it.
-pub(super) struct Lines<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> {
+pub struct Lines<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> {
     journal: Option<variable::Journal<E, L>>,
     what: &'static str,
 }
 
+impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> fmt::Debug for Lines<E, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
 impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L> {
-    /// Opens it and hands every line to `fold`.
-    pub(super) async fn open(
+    /// Opens it and hands every line to `fold`. `what` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// The disk, or whatever `fold` refuses.
+    pub async fn open(
         context: E,
         partition: String,
         what: &'static str,
@@ -76,7 +89,15 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
     }
 
     /// Writes lines durably, all of them or a prefix.
-    pub(super) async fn write(&mut self, lines: &[L]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// The disk: it is closed then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: one that is dropped closes it.
+    pub async fn write(&mut self, lines: &[L]) -> Result<(), Error> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -88,12 +109,16 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
     }
 
     /// Whether most of it is out of date, where `counts` lines would say the same.
-    pub(super) fn is_stale(&self, counts: usize) -> bool {
+    pub fn is_stale(&self, counts: usize) -> bool {
         self.len() > 2 * counts as u64 + SLACK
     }
 
     /// Writes the lines that count once more and drops the rest.
-    pub(super) async fn rewrite(&mut self, lines: &[L]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// As of [`write`](Self::write).
+    pub async fn rewrite(&mut self, lines: &[L]) -> Result<(), Error> {
         let journal = self.journal.take().ok_or(Error::Closed)?;
         let failed = self.failed();
         let end = journal.bounds().end;
@@ -104,7 +129,11 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
     }
 
     /// The line at `position`.
-    pub(super) async fn read(&self, position: u64) -> Result<L, Error> {
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or the disk.
+    pub async fn read(&self, position: u64) -> Result<L, Error> {
         let journal = self.journal.as_ref().ok_or(Error::Closed)?;
         journal.read(position).await.map_err(self.failed())
     }

@@ -31,5 +31,6 @@ mod record;
 mod tests;
 
 pub use chain::{Chain, Genesis};
+pub use lines::Lines;
 pub use pool::{DiskPool, Limits, NotAccepted};
 pub use published::Published;

@@ -44,7 +44,7 @@ mod evidence;
 mod keys;
 mod sealed;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use evidence::{Evidence, HOLDERS_MAX};
 pub use keys::{Keys, NotVerified, Seed, Statement};

@@ -84,6 +84,16 @@ impl Network {
     }
 }
 
+/// The keys of such a network.
+pub(crate) fn keys() -> Keys {
+    Network::new().keys
+}
+
+/// The seed of another round than of `view`, in hex.
+pub(crate) fn foreign_seed(view: u64) -> String {
+    commonware_formatting::hex(&Network::new().seed(view + 1).1.encode())
+}
+
 fn clear(text: &'static [u8]) -> Opened {
     Opened::Clear(Bytes::from_static(text))
 }
