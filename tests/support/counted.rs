@@ -3,8 +3,8 @@
 use commonware_utils::sync::Mutex;
 use std::future::Future;
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
-    Watermarks,
+    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot,
+    Source, Watermarks,
 };
 
 /// One source call.
@@ -88,6 +88,15 @@ impl<S: Source> Source for Counted<S> {
     ) -> impl Future<Output = Result<Vec<Self::Block>, Fault>> + Send {
         self.called(Call::Blocks(from));
         self.inner.blocks(tip, from)
+    }
+
+    fn range(
+        &self,
+        tip: BlockRef,
+        from: Height,
+    ) -> impl Future<Output = Result<BlockRange<Self::Block>, Fault>> + Send {
+        self.called(Call::Blocks(from));
+        self.inner.range(tip, from)
     }
 
     fn doorbell(&self) -> Doorbell {

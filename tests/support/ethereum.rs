@@ -1,6 +1,6 @@
 //! A follower of an Ethereum node, as the command composes it.
 
-use crate::{Anvil, Recorder, Running};
+use crate::{Anvil, Recorder, Running, node::PARTITION};
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
@@ -81,7 +81,8 @@ impl EthereumNode {
     pub async fn start(context: &Context, settings: &EthereumSettings) -> Self {
         let recorder = Arc::new(Recorder::default());
         let source = settings.open(context, recorder.clone());
-        Self::follow(context, source, (), recorder, settings.driver.clone()).await
+        let driver = settings.driver.clone();
+        Self::follow(context, source, (), recorder, (driver, PARTITION)).await
     }
 
     /// What the source did.

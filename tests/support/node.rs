@@ -15,6 +15,9 @@ use tidewatch_stream::{Mode, Start, Thresholds, delivery, driver::Config as Driv
 /// How long a follower may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// What the partitions of a store begin with.
+pub(crate) const PARTITION: &str = "tidewatch";
+
 /// What a node follows, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -26,6 +29,8 @@ pub struct Settings {
     pub driver: Driver,
     /// Settings of the source.
     pub alto: alto::Config,
+    /// What the partitions of the store begin with, where several followers share a directory.
+    pub partition: String,
 }
 
 impl Settings {
@@ -50,6 +55,7 @@ impl Settings {
             identity: identity.collect::<Result<_, _>>().expect("hex"),
             driver,
             alto: alto::Config { certified, ..alto::Config::default() },
+            partition: PARTITION.into(),
         }
     }
 
@@ -111,11 +117,12 @@ impl<S: Source<Block: Codec>> Running<S> {
         source: S,
         codec: <S::Block as Read>::Cfg,
         recorder: Arc<Recorder>,
-        driver: Driver,
+        (driver, partition): (Driver, &str),
     ) -> Self {
         let source = Arc::new(Counted::new(source));
         let identity = source.chain_info().await.expect("the source says what it follows");
         let config = StoreConfig::new(identity.clone(), codec);
+        let config = StoreConfig { partition: partition.into(), ..config };
         let opened = Store::open(context.child("store"), config).await;
         let (view, store) = opened.expect("the store opens");
         let config = NodeConfig {
@@ -150,7 +157,7 @@ impl<S: Source<Block: Codec>> Running<S> {
 impl<S: Scheme> Node<S> {
     /// Opens source and store in the storage of `context`, and follows.
     pub async fn start(context: &Context, settings: &Settings) -> Self {
-        let Settings { endpoints, identity, driver, alto } = settings.clone();
+        let Settings { endpoints, identity, driver, alto, partition } = settings.clone();
         let recorder = Arc::new(Recorder::default());
         let codec = AltoBlock::codec(alto.block_size_max);
         let opened = alto::open::<_, S>(
@@ -161,7 +168,7 @@ impl<S: Scheme> Node<S> {
             alto,
         );
         let (source, upstream) = opened.expect("the source opens");
-        let node = Self::follow(context, source, codec, recorder, driver).await;
+        let node = Self::follow(context, source, codec, recorder, (driver, &partition)).await;
         node.follower.supervise(Member::critical(Task::start(upstream)));
         node
     }

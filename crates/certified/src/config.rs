@@ -25,6 +25,13 @@ pub struct Config {
     /// Maximum number of consecutive heights that are requested by digest. On an alto chain almost every
     /// height has a finalization of its own; a run of misses is as long as the run of skipped views.
     pub gap_max: NonZeroUsize,
+    /// Whether the endpoint finds certificates ([`Key::Certificate`](crate::Key::Certificate)) and gives blocks in
+    /// ranges ([`Key::Blocks`](crate::Key::Blocks)): one that took its history in at once has few certificates, and
+    /// is asked where they are.
+    pub finds_certificates: bool,
+    /// Whether a range comes with the certificate of every boundary in it. Those that nothing needed here are fetched
+    /// and checked then, once for each epoch: whoever verifies the chain from what is held needs them.
+    pub boundary_certificates: bool,
     /// Maximum number of refused answers, and of blocks that the hash chain rejects, that one range repairs
     /// before it is cut.
     pub repairs_max: NonZeroUsize,
@@ -66,6 +73,8 @@ impl Default for Config {
             range_bytes_max: 32 * 1024 * 1024,
             range_time_max: Duration::from_secs(2),
             gap_max: count(1_024),
+            finds_certificates: false,
+            boundary_certificates: false,
             repairs_max: count(64),
             range_certificates_max: count(16),
             ancestors_max: count(64),

@@ -85,6 +85,14 @@ pub enum Error {
         /// The height below its child's.
         height: Height,
     },
+    /// Bytes that are no blocks, each behind its length.
+    #[error("no blocks at height {height}: {error}")]
+    NotBlocks {
+        /// The height at which decoding ended.
+        height: Height,
+        /// Why.
+        error: codec::Error,
+    },
     /// A block of another height than was requested.
     #[error("the block {found} was sent for height {height}")]
     OtherHeight {
@@ -369,9 +377,10 @@ pub enum Error {
 impl Reason for Error {
     fn kind(&self) -> FaultKind {
         match self {
-            Self::NotACertificate { .. } | Self::NotABlock { .. } | Self::NoScheme { .. } => {
-                FaultKind::Malformed
-            }
+            Self::NotACertificate { .. }
+            | Self::NotABlock { .. }
+            | Self::NotBlocks { .. }
+            | Self::NoScheme { .. } => FaultKind::Malformed,
             Self::OtherPayload { .. } | Self::OtherBlock { .. } => FaultKind::WrongDigest,
             Self::UnknownEpoch { .. } | Self::Walking { .. } => FaultKind::UnknownEpoch,
             Self::OtherEpoch { .. } | Self::BadSignature { .. } => FaultKind::InvalidCertificate,

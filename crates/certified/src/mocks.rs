@@ -488,6 +488,7 @@ pub(crate) fn honest(chain: &Chain, finalized: u64) -> impl FnMut(Key) -> Answer
                 height => Some(chain.unsigned(height)),
             },
             Key::Digest(digest) => chain.by_digest(digest).map(Encode::encode),
+            Key::Certificate { .. } | Key::Blocks { .. } => None,
         };
         answer.map_or(Answer::Missing, Answer::Bytes)
     }

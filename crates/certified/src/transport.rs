@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use std::{fmt, future::Future, sync::Arc};
-use tidewatch_core::{Digest, Fault, Height};
+use tidewatch_core::{BlockRef, Digest, Fault, Height};
 
 /// What can be requested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The newest finalization certificate, with its block.
     LatestFinalization,
@@ -15,12 +15,29 @@ pub enum Key {
     Height(Height),
     /// A block by its digest, without a certificate.
     Digest(Digest),
+    /// The finalization certificate that a range of history can end with, and its block: the highest of a block in
+    /// `from..=to`, or the lowest above where there is none. Asked of an endpoint that finds certificates
+    /// ([`Config::finds_certificates`](crate::Config::finds_certificates)).
+    Certificate {
+        /// The lowest height.
+        from: Height,
+        /// The highest height.
+        to: Height,
+    },
+    /// Blocks from a height upwards on the chain that ends in a block, each behind its length in four bytes, without
+    /// certificates. Asked of an endpoint that finds certificates.
+    Blocks {
+        /// The block that the chain ends in.
+        tip: BlockRef,
+        /// The lowest height.
+        from: Height,
+    },
 }
 
 impl Key {
     /// The kinds of keys, in the order of [`Key::kind`].
-    pub const KINDS: [&'static str; 4] =
-        ["latest_finalization", "latest_notarization", "height", "digest"];
+    pub const KINDS: [&'static str; 6] =
+        ["latest_finalization", "latest_notarization", "height", "digest", "certificate", "blocks"];
 
     /// The kind of this key, as a label of metrics.
     pub const fn kind(&self) -> &'static str {
@@ -29,6 +46,8 @@ impl Key {
             Self::LatestNotarization => Self::KINDS[1],
             Self::Height(_) => Self::KINDS[2],
             Self::Digest(_) => Self::KINDS[3],
+            Self::Certificate { .. } => Self::KINDS[4],
+            Self::Blocks { .. } => Self::KINDS[5],
         }
     }
 }
@@ -40,6 +59,10 @@ impl fmt::Display for Key {
             Self::LatestNotarization => f.write_str("the latest notarization"),
             Self::Height(height) => write!(f, "the block at height {height}"),
             Self::Digest(digest) => write!(f, "the block {digest}"),
+            Self::Certificate { from, to } => {
+                write!(f, "the certificate of heights {from} to {to}, or above")
+            }
+            Self::Blocks { tip, from } => write!(f, "the blocks from height {from} up to {tip}"),
         }
     }
 }

@@ -13,8 +13,8 @@
 //! from then on.
 
 use crate::{
-    Block, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
-    Watermarks,
+    Block, BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits,
+    Snapshot, Source, Watermarks,
 };
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Codec, Encode, EncodeSize, Error, Read, Write};
@@ -113,6 +113,7 @@ trait DynSource: Send + Sync {
     fn snapshot(&self) -> Answer<'_, Snapshot>;
     fn digests<'a>(&'a self, tip: BlockRef, at: &'a [Height]) -> Answer<'a, Vec<Option<Digest>>>;
     fn blocks(&self, tip: BlockRef, from: Height) -> Answer<'_, Vec<AnyBlock>>;
+    fn range(&self, tip: BlockRef, from: Height) -> Answer<'_, BlockRange<AnyBlock>>;
     fn doorbell(&self) -> Doorbell;
     fn durable(&self, watermarks: &Watermarks);
     fn judged(&self, verdict: Result<(), &Fault>);
@@ -147,6 +148,14 @@ impl<S: Source<Block: Encode>> DynSource for S {
         Box::pin(async move {
             let blocks = Source::blocks(self, tip, from).await?;
             Ok(blocks.iter().map(AnyBlock::from).collect())
+        })
+    }
+
+    fn range(&self, tip: BlockRef, from: Height) -> Answer<'_, BlockRange<AnyBlock>> {
+        Box::pin(async move {
+            let BlockRange { blocks, certificates } = Source::range(self, tip, from).await?;
+            let blocks = blocks.iter().map(AnyBlock::from).collect();
+            Ok(BlockRange { blocks, certificates })
         })
     }
 
@@ -213,6 +222,10 @@ impl Source for AnySource {
 
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<AnyBlock>, Fault> {
         self.0.blocks(tip, from).await
+    }
+
+    async fn range(&self, tip: BlockRef, from: Height) -> Result<BlockRange<AnyBlock>, Fault> {
+        self.0.range(tip, from).await
     }
 
     fn doorbell(&self) -> Doorbell {

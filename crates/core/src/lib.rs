@@ -82,7 +82,9 @@ pub use mutants::Rule;
 pub use pin::{Pin, Pins};
 pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
 pub use resume::{Locators, Records, Resume, ResumeError, newest, resume};
-pub use source::{Anchor, ChainInfo, Limits, Snapshot, Source, TierProof, TierProofs, Trust};
+pub use source::{
+    Anchor, BlockRange, ChainInfo, Limits, Snapshot, Source, TierProof, TierProofs, Trust,
+};
 pub use tier::{Ladder, Tier};
 pub use tips::{LadderBroken, TipSet};
 pub use view::{Change, LocalView};

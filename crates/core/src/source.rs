@@ -33,6 +33,22 @@ pub struct TierProof {
     pub bytes: Bytes,
 }
 
+/// Consecutive blocks, and what proves that some of them are final.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockRange<B> {
+    /// The blocks, from the lowest to the highest.
+    pub blocks: Vec<B>,
+    /// Certificates of finalized blocks among them that were verified on the way to this answer, in rising order.
+    /// What is below one is final by the hash chain.
+    pub certificates: Vec<TierProof>,
+}
+
+impl<B> From<Vec<B>> for BlockRange<B> {
+    fn from(blocks: Vec<B>) -> Self {
+        Self { blocks, certificates: Vec::new() }
+    }
+}
+
 /// At most one proof for each tier. Most snapshots have none or one, and are moved about: so they are kept
 /// beside, in the order of the tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,7 +145,7 @@ impl From<TipSet> for Snapshot {
 ///
 /// # No sessions
 ///
-/// [`digests`](Self::digests) and [`blocks`](Self::blocks) name the tip that they are about, so a source
+/// [`digests`](Self::digests), [`blocks`](Self::blocks) and [`range`](Self::range) name the tip that they are about, so a source
 /// does not have to remember what it answered before, and any number of drivers can share it. What it
 /// caches is keyed by content: forgetting it costs requests and changes no answer.
 ///
@@ -178,6 +194,16 @@ pub trait Source: Send + Sync + 'static {
         tip: BlockRef,
         from: Height,
     ) -> impl Future<Output = Result<Vec<Self::Block>, Fault>> + Send;
+
+    /// The same as [`blocks`](Self::blocks), with the certificates that this source verified for them, where it
+    /// did: a view that keeps them can show others why its history is final. A driver asks for nothing else.
+    fn range(
+        &self,
+        tip: BlockRef,
+        from: Height,
+    ) -> impl Future<Output = Result<BlockRange<Self::Block>, Fault>> + Send {
+        async move { self.blocks(tip, from).await.map(Into::into) }
+    }
 
     /// A doorbell for one driver, which rings when the source may have moved. A source without pushes
     /// is silent, and is polled.

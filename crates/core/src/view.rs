@@ -20,6 +20,9 @@ pub enum Change<B> {
     /// Take in these blocks: never empty, consecutive, each linked to the one before it. The first
     /// one stands on the delivered block, or starts a new run above it (a start height, a skip).
     Blocks(Vec<B>),
+    /// Keep the certificate of a delivered block that is final. No tier moves by it, and no event speaks of it: the
+    /// blocks of a long range are taken in before any tier is announced, and this is why they are final.
+    Certified(TierProof),
     /// A tier moves up, or becomes known.
     Advanced {
         /// The tier.
@@ -41,7 +44,8 @@ pub enum Change<B> {
 }
 
 impl<B: Block> Change<B> {
-    /// The thin event of this change for a view that stands at `watermarks`; `None` for no blocks. For a view
+    /// The thin event of this change for a view that stands at `watermarks`; `None` for no blocks, and for a
+    /// certificate. For a view
     /// that skipped no height: one that did counts what a prune drops with [`Dropped`](crate::Dropped).
     pub fn event(&self, watermarks: &Watermarks) -> Option<Event> {
         Some(match self {
@@ -52,6 +56,7 @@ impl<B: Block> Change<B> {
             Self::Blocks(blocks) => {
                 Event::Blocks { from: blocks.first()?.reference(), to: blocks.last()?.reference() }
             }
+            Self::Certified(_) => return None,
             Self::Advanced { tier, tip, .. } => Event::Advanced { tier: *tier, tip: *tip },
             Self::Regressed { tier, tip, .. } => Event::Regressed { tier: *tier, tip: *tip },
         })

@@ -3,8 +3,8 @@
 use commonware_utils::sync::Mutex;
 use std::{collections::VecDeque, sync::Arc};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
-    Watermarks, watch::Receiver,
+    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot,
+    Source, Watermarks, watch::Receiver,
 };
 
 /// Watermarks that wait for the floor. The oldest are dropped first: later ones stand for them.
@@ -82,6 +82,10 @@ impl<S: Source> Source for Durably<S> {
 
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<S::Block>, Fault> {
         self.source.blocks(tip, from).await
+    }
+
+    async fn range(&self, tip: BlockRef, from: Height) -> Result<BlockRange<S::Block>, Fault> {
+        self.source.range(tip, from).await
     }
 
     fn doorbell(&self) -> Doorbell {

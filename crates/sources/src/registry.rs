@@ -109,12 +109,14 @@ pub struct Settings {
     /// A block that the operator vouches for: a chain whose validators change is begun from the epoch that
     /// it is in, or that it ends, unless what is known on disk is as new and fresh.
     pub anchor: Option<BlockRef>,
+    /// Whether others follow what is followed here: then certificates are kept that they need and we do not.
+    pub serves: bool,
 }
 
 impl Default for Settings {
     /// Two weeks: less than the three that it takes to withdraw a stake on most chains.
     fn default() -> Self {
-        Self { trust_period: Duration::from_secs(14 * 24 * 60 * 60), anchor: None }
+        Self { trust_period: Duration::from_secs(14 * 24 * 60 * 60), anchor: None, serves: false }
     }
 }
 

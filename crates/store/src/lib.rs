@@ -10,6 +10,7 @@
 //!  driver ──Change──▶ writer ─┬─ 1 ─▶ blocks-0|1    block, at position = height          variable journal
 //!                             │       digests-0|1   its digest, at the same position      fixed journal
 //!                             │       proofs-TIER   proofs of each tier, rising heights   variable journal
+//!                             │       proofs-history  certificates of delivered blocks    variable journal
 //!                             └─ 2 ─▶ events        event, watermarks after it            variable journal
 //!                                       │
 //!  readers ◀── moment: snapshots of all ┘ published when durable
@@ -40,6 +41,10 @@
 //!   changes its digest; every other tier moves back only by an event that says so; a prune goes to a
 //!   block that is here, not below finalized, and leaves no tip above it. A tip that is not on the
 //!   delivered chain is [`Torn`](tidewatch_core::FaultKind::Torn): the source moved in between.
+//!
+//! - *Certificates of history* are kept apart from the proofs of the finalized tier, whose events speak of them: a long
+//!   history is taken in before any tier is announced in it. They are of delivered blocks, and go with them. A
+//!   directory from before they were kept has none of what it holds already.
 //!
 //! # Reorg safety
 //!
@@ -102,14 +107,14 @@
 //! |---|---|
 //! | events that can be read | [`Config::retention`], by default 65,536; removed from disk 4,096 at a time |
 //! | blocks | [`Config::retention`], by default all; [`Config::blocks_per_section`] at a time, below finality and pins |
-//! | proofs of a tier | [`Config::retention`], by default all; 4,096 at a time, below finality and pins |
+//! | proofs of a tier, certificates of history | [`Config::retention`], by default all; 4,096 at a time, below finality and pins |
 //! | digests | all of the run |
 //! | records in one answer | 1,024 |
 //! | anchors without blocks | 64 |
 //! | blocks in one range | 1,024 |
 //! | consumers with a position | 256, each with a name of at most 128 bytes; they can be forgotten |
 //! | contradictions kept as evidence | the first 64 |
-//! | open files | 3 for each [`Config::blocks_per_section`] blocks of the run, 2 for each 4,096 events, or proofs of a tier |
+//! | open files | 3 for each [`Config::blocks_per_section`] blocks of the run, 2 for each 4,096 events, proofs of a tier, or certificates of history |
 //!
 //! A trim is a part of the commit that finds something to trim: what gets older without a commit stays.
 //! [`Memory`] keeps all proofs, and events and blocks by their number alone.

@@ -182,7 +182,14 @@ impl<B: Block> State<B> {
         let ours = rules::height_named(&change)
             .filter(|_| self.watermarks.delivered.is_some())
             .and_then(|height| self.exactly_at(height));
-        let mut event = rules::check(&self.chain_info, &self.watermarks, ours, &change)?;
+        let checked = rules::check(&self.chain_info, &self.watermarks, ours, &change)?;
+        let Some(mut event) = checked else {
+            if let Change::Certified(proof) = change {
+                let proofs = &mut self.proofs[Tier::Finalized.index()];
+                proofs.entry(proof.block.height).or_insert(proof);
+            }
+            return Ok(());
+        };
         let first = self.run.as_ref().map(|run| run.start.first);
         if let Some(to) = rules::prunes_across(&change, self.watermarks.delivered, first) {
             let mut dropped = Dropped::by(to);
@@ -191,6 +198,7 @@ impl<B: Block> State<B> {
         }
         match change {
             Change::Blocks(blocks) => self.append(blocks),
+            Change::Certified(_) => {}
             Change::Advanced { tier, proof, .. } => self.keep_proof(tier, proof),
             Change::Regressed { tier, tip, proof } => {
                 self.cut_proofs(&[tier], tip.block);

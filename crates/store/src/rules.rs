@@ -12,6 +12,7 @@ use tidewatch_core::{
 pub(crate) fn height_named<B: Block>(change: &Change<B>) -> Option<Height> {
     match change {
         Change::Pruned { to, .. } => Some(to.height),
+        Change::Certified(proof) => Some(proof.block.height),
         Change::Advanced { tip, .. } | Change::Regressed { tip, .. } => Some(tip.block.height),
         Change::Blocks(_) => None,
     }
@@ -37,15 +38,19 @@ pub(crate) const fn with_depth(event: Event, dropped: u64) -> Event {
     }
 }
 
-/// The event of `change`, if a view at `watermarks` may take it in. `ours` is the block that the view
+/// The event of `change`, if a view at `watermarks` may take it in; a certificate alone makes none. `ours` is the block that the view
 /// holds at [`height_named`], where it holds blocks densely.
 pub(crate) fn check<B: Block>(
     chain_info: &ChainInfo,
     watermarks: &Watermarks,
     ours: Option<BlockRef>,
     change: &Change<B>,
-) -> Result<Event, Fault> {
+) -> Result<Option<Event>, Fault> {
     match change {
+        Change::Certified(proof) => {
+            is_held(watermarks, ours, proof.block)?;
+            return Ok(None);
+        }
         Change::Blocks(blocks) => blocks_link(chain_info, watermarks, blocks)?,
         Change::Pruned { to, tips } => pruned_is_below(watermarks, ours, *to, tips)?,
         Change::Advanced { tier, tip, proof } => {
@@ -59,7 +64,7 @@ pub(crate) fn check<B: Block>(
             tip_is_ours(ours, *tier, *tip)?;
         }
     }
-    change.event(watermarks).ok_or_else(|| Breach::NoBlocks.fault())
+    change.event(watermarks).map(Some).ok_or_else(|| Breach::NoBlocks.fault())
 }
 
 /// Whether `first` starts a run of its own: it does not stand on what was delivered last.
@@ -78,6 +83,17 @@ fn proof_is_of(tier: Tier, tip: Tip, proof: Option<&TierProof>) -> Result<(), Fa
         return Err(Breach::OtherProof { tier, tip: tip.block }.fault());
     }
     Ok(())
+}
+
+/// Refuses the certificate of a block that the view does not hold.
+fn is_held(watermarks: &Watermarks, ours: Option<BlockRef>, block: BlockRef) -> Result<(), Fault> {
+    let tier = Tier::Finalized;
+    let delivered = watermarks.delivered.filter(|delivered| block.height <= delivered.height);
+    match (delivered, ours) {
+        (None, _) | (_, None) => Err(Breach::NotHeld { block }.fault()),
+        (_, Some(ours)) if ours != block => Err(Error::OffChain { tier, tip: block, ours }.fault()),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a tip beside the block that the view holds at its height.

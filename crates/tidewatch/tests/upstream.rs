@@ -12,7 +12,10 @@ use command::{Command, Fold, Run, signal};
 use middle::{Lie, Middle};
 use node::Node;
 use serde_json::Value;
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 use tempfile::TempDir;
 use tidewatch_core::Height;
 use tidewatch_devnet::{
@@ -33,7 +36,10 @@ struct Serving {
 
 impl Serving {
     fn start(source: &str, identity: Option<&str>) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), source, identity)
+    }
+
+    fn start_in(data: TempDir, source: &str, identity: Option<&str>) -> Self {
         let identity = identity.map(|identity| ["--identity", identity]);
         let run = Command::follow()
             .with(["--source", source, "--data-dir", data.path().to_str().unwrap()])
@@ -204,4 +210,88 @@ fn a_chain_without_certificates_is_followed_on_the_word_of_a_follower_and_on_aft
     let run = following(&two.address(), None, data.path()).start();
     run.until(&mut fold, finalizes(4));
     assert_eq!(fold.first, Some(1));
+}
+
+/// Blocks of an epoch.
+const LENGTH: u64 = 20;
+
+#[allow(clippy::disallowed_methods, reason = "the command reads the same clock")]
+fn epochs(blocks: u64, key_every: u64) -> Chain {
+    let began = SystemTime::now() - Duration::from_secs(120);
+    let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let config = ChainConfig {
+        epoch_length: LENGTH,
+        key_every,
+        start_time_ms: began.try_into().unwrap(),
+        ..ChainConfig::default()
+    };
+    Chain::sign(blocks, CertificateMode::Standard, config).unwrap()
+}
+
+fn with_epochs(address: &str) -> String {
+    format!("{address}?epoch_length={LENGTH}")
+}
+
+/// The first one is far behind and takes all epochs in at once; each of the others takes them from the one before.
+#[test]
+fn epochs_are_verified_from_their_beginning_at_every_depth_however_keys_change() {
+    for key_every in [0, 1, 3] {
+        let chain = epochs(230, key_every);
+        let server = indexer(&chain, 205);
+        let identity = Some(server.identity());
+        let root = format!("alto+{}?mode=standard&epoch_length={LENGTH}", server.url());
+        let one = Serving::start(&root, identity);
+        let watching = |serving: &Serving, height| {
+            let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+            let run = following(&with_epochs(&serving.address()), identity, data.path()).start();
+            run.until(&mut fold, finalizes(height));
+            assert_eq!(fold.first, Some(1), "{key_every}");
+        };
+        watching(&one, 205);
+        let two = Serving::start(&with_epochs(&one.address()), identity);
+        watching(&two, 205);
+        let three = Serving::start(&with_epochs(&two.address()), identity);
+        let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+        let run = following(&with_epochs(&three.address()), identity, data.path());
+        let run = run.with(["--until", "230"]).start();
+        run.until(&mut fold, finalizes(205));
+        for height in 206..=230 {
+            server.finalize(&chain, Height::new(height)).unwrap();
+        }
+        let output = run.end(END);
+        assert_eq!(output.code, Some(0), "{key_every}: {output:?}");
+        let verification = output.lines.iter().rev().find_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line.get("verification").cloned()
+        });
+        let verification = verification.expect("a status says what is trusted");
+        assert_eq!(verification["epoch"], 11, "{key_every}: {verification}");
+        assert_eq!(verification["anchor"], "identity");
+        assert_eq!(verification["verified"], 230);
+        drop((one.run, two.run, three.run));
+    }
+}
+
+#[test]
+fn what_the_middle_one_alters_or_withholds_of_epochs_is_refused_and_followed_once_it_is_honest() {
+    let chain = epochs(110, 1);
+    let server = indexer(&chain, 105);
+    let identity = Some(server.identity());
+    let root = format!("alto+{}?mode=standard&epoch_length={LENGTH}", server.url());
+    let one = Serving::start(&root, identity);
+    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+    let address = with_epochs(&one.address());
+    following(&address, identity, data.path()).start().until(&mut fold, finalizes(105));
+    for lie in [Lie::Certificate, Lie::Block, Lie::Withheld] {
+        let middle = Middle::before(&one.url, lie);
+        let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+        let address = with_epochs(&format!("tide+{}", middle.url()));
+        let run = following(&address, identity, data.path()).start();
+        middle.lied(4);
+        run.until(&mut fold, |line| line.contains("\"event\":\"fault\""));
+        assert_eq!((fold.handled, fold.finalized()), (0, 0), "{lie:?}");
+        middle.heal();
+        run.until(&mut fold, finalizes(105));
+        assert_eq!(fold.first, Some(1), "{lie:?}");
+    }
 }

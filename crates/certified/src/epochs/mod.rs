@@ -132,6 +132,11 @@ pub trait Epochs: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The certificate that the boundary `block` was learned with, where it came with one.
+    fn certificate(&self, _block: BlockRef) -> Option<Bytes> {
+        None
+    }
+
     /// Resolves once the boundary `block`, which was learned, is durable; at once where nothing is kept.
     ///
     /// # Errors

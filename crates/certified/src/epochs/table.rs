@@ -167,6 +167,8 @@ struct Inner<EP, P: Boundary<B>, B: Read> {
     trusted: Mutex<Trusted>,
     table: Mutex<Table<P::Scheme>>,
     newest: Mutex<Newest>,
+    /// The certificates that boundaries came with.
+    certificates_of: Mutex<BTreeMap<Height, (BlockRef, Bytes)>>,
     conflict: Mutex<Conflicts>,
     keeper: OnceLock<Mailbox>,
 }
@@ -222,6 +224,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
             trusted: Mutex::new(Trusted { anchor: Anchor::Identity, time_ms: None }),
             table: Mutex::new(Table::new(epoch, scheme, key)),
             newest: Mutex::default(),
+            certificates_of: Mutex::default(),
             conflict: Mutex::default(),
             keeper: OnceLock::new(),
         }))
@@ -275,6 +278,13 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         trusted.time_ms = time_ms;
         if pinned {
             trusted.anchor = Anchor::Pinned;
+        }
+    }
+
+    /// The boundary `block` came with `certificate`.
+    pub(super) fn certified(&self, block: BlockRef, certificate: Option<Bytes>) {
+        if let Some(certificate) = certificate {
+            self.0.certificates_of.lock().entry(block.height).or_insert((block, certificate));
         }
     }
 
@@ -339,12 +349,18 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Epochs for Schemes<EP, P, B
     }
 
     fn learn(&self, block: BlockRef, bytes: Bytes, proof: Option<Bytes>) -> Result<(), Error> {
+        self.certified(block, proof.clone());
         if let Some(epoch) = self.take(block, bytes.clone())?
             && let Some(keeper) = self.0.keeper.get()
         {
             keeper.keep(Record { epoch, block, bytes, proof });
         }
         Ok(())
+    }
+
+    fn certificate(&self, block: BlockRef) -> Option<Bytes> {
+        let known = self.0.certificates_of.lock().get(&block.height).cloned();
+        known.filter(|(of, _)| *of == block).map(|(_, certificate)| certificate)
     }
 
     async fn kept(&self, block: BlockRef) -> Result<(), Error> {

@@ -87,7 +87,7 @@ where
         for reach in 0..=REACH {
             let above = Height::new(height.get().saturating_add(reach));
             let mut name = match self.certified(above, Check::Digest).await {
-                Ok(Some(name)) => name,
+                Ok(Some(certified)) => certified.block().name(),
                 Ok(None) => continue,
                 Err(fault) if another_may_do(&fault) => {
                     self.metrics.absorbed(&fault);

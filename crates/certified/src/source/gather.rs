@@ -5,12 +5,19 @@
 //! one request has to wait for the other. So a deep history is divided into stretches, several for each request that
 //! may be in flight; in each one height is asked for, the next lower one where that has nothing, and from what was
 //! sent the chain is walked down by digest to the next stretch. A short range is asked for by height throughout.
+//!
+//! An endpoint that finds certificates is asked for that of a stretch, or the next one above: a height below that has
+//! none, and is not asked for. Gaps come in ranges there, and not block by block.
 
 use super::{CertifiedSource, range::index};
-use crate::{CertifiedBlock, Epochs, Key, Transport, Verified, error::another_may_do};
+use crate::{
+    CertificateKind, CertifiedBlock, Claim, Epochs, Error, Key, Scheme, Transport, Verified,
+    error::another_may_do,
+};
+use commonware_codec::EncodeSize;
 use commonware_runtime::Clock;
 use futures::{FutureExt as _, StreamExt as _, pin_mut, stream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tidewatch_core::{Block, BlockRef, Fault, Height, Severity};
 
 /// Longest stretch. A lie about one height costs no more repairs than that.
@@ -21,14 +28,16 @@ const WALKED: u32 = 8;
 
 /// Candidates for consecutive heights from `from` on, as they were sent for those heights. `None` where
 /// nothing usable was.
-pub(super) struct Gathered<B> {
+pub(super) struct Gathered<S: Scheme, B> {
     pub(super) from: Height,
     pub(super) slots: Vec<Option<B>>,
+    /// What was sent as the next certificate above all of them, where nothing else can prove them.
+    pub(super) above: Option<Claim<S, B>>,
     /// Why there are not more of them.
     pub(super) cut: Option<Fault>,
 }
 
-impl<B> Gathered<B> {
+impl<S: Scheme, B> Gathered<S, B> {
     pub(super) fn height(&self, index: usize) -> Height {
         Height::new(self.from.get().saturating_add(index as u64))
     }
@@ -46,11 +55,20 @@ struct Gap {
 }
 
 /// What was sent for one stretch, from its lowest height on.
-struct Stretch<B> {
+struct Stretch<S: Scheme, B> {
     slots: Vec<Option<B>>,
     /// Bytes of the candidate.
     size: usize,
     refused: usize,
+    /// The next certificate, where it is above.
+    above: Option<Claim<S, B>>,
+}
+
+impl<S: Scheme, B> Stretch<S, B> {
+    fn empty(len: usize) -> Self {
+        let slots = (0..len).map(|_| None).collect();
+        Self { slots, size: 0, refused: 0, above: None }
+    }
 }
 
 /// A history that is deep: stretches enough for all requests, and as many again.
@@ -72,10 +90,11 @@ where
     B: CertifiedBlock,
 {
     /// Asks for candidates in `from..=top`, as far as the limits of a range go.
-    pub(super) async fn gather(&self, from: Height, top: Height) -> Gathered<B> {
+    pub(super) async fn gather(&self, from: Height, top: Height) -> Gathered<X::Scheme, B> {
         let config = &self.config;
         let clock = &*self.requests.clock;
         let enough = AtomicBool::new(false);
+        let next = AtomicU64::new(0);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
         let len = stretch(count);
         // What is walked comes on top: up to `len` times as much, and less where heights are asked for in vain.
@@ -85,10 +104,11 @@ where
         let stretches =
             (0..count).step_by(len).take_while(|_| !enough.load(Ordering::Relaxed)).map(|first| {
                 let from = Height::new(from.get().saturating_add(first as u64));
-                self.stretch(from, len.min(count - first))
+                self.stretch(from, len.min(count - first), &next)
             });
         let mut answers = stream::iter(stretches).buffered(config.concurrency.get());
-        let mut gathered = Gathered { from, slots: Vec::with_capacity(count), cut: None };
+        let slots = Vec::with_capacity(count);
+        let mut gathered = Gathered { from, slots, above: None, cut: None };
         let (mut bytes, mut gap, mut refused) = (0_usize, 0, 0);
         while let Some(answer) = answers.next().await {
             let stretch = match answer {
@@ -106,6 +126,13 @@ where
             // The others of a stretch are about as large.
             bytes = bytes.saturating_add(stretch.size.saturating_mul(stretch.slots.len()));
             refused += stretch.refused;
+            let lower = |above: &Claim<X::Scheme, B>| {
+                let known = gathered.above.as_ref();
+                known.is_none_or(|known| known.reference().height < above.reference().height)
+            };
+            if let Some(above) = stretch.above.filter(lower) {
+                gathered.above = Some(above);
+            }
             for slot in stretch.slots {
                 gap = if slot.is_none() { gap + 1 } else { 0 };
                 gathered.slots.push(slot);
@@ -123,9 +150,19 @@ where
         gathered
     }
 
-    /// What is sent for the highest of `len` heights from `from` on that anything usable is sent for.
-    async fn stretch(&self, from: Height, len: usize) -> Result<Stretch<B>, Fault> {
-        let mut stretch = Stretch { slots: (0..len).map(|_| None).collect(), size: 0, refused: 0 };
+    /// What is sent for the highest of `len` heights from `from` on that anything usable is sent for. An endpoint that
+    /// finds certificates has none below `next`, which is raised.
+    async fn stretch(
+        &self,
+        from: Height,
+        len: usize,
+        next: &AtomicU64,
+    ) -> Result<Stretch<X::Scheme, B>, Fault> {
+        let genesis = from == self.chain_info.genesis.height && len == 1;
+        if self.config.finds_certificates && !genesis {
+            return self.found(from, len, next).await;
+        }
+        let mut stretch = Stretch::empty(len);
         for at in (0..len).rev() {
             let height = Height::new(from.get().saturating_add(at as u64));
             match self.candidate(height).await {
@@ -139,6 +176,49 @@ where
                     stretch.refused += 1;
                 }
                 Err(fault) => return Err(fault),
+            }
+        }
+        Ok(stretch)
+    }
+
+    /// [`stretch`](Self::stretch), with one request.
+    async fn found(
+        &self,
+        from: Height,
+        len: usize,
+        next: &AtomicU64,
+    ) -> Result<Stretch<X::Scheme, B>, Fault> {
+        let mut stretch = Stretch::empty(len);
+        let to = Height::new(from.get().saturating_add(len as u64 - 1));
+        if to.get() < next.load(Ordering::Relaxed) {
+            return Ok(stretch);
+        }
+        let Some(bytes) = self.requests.get(Key::Certificate { from, to }).await? else {
+            next.store(u64::MAX, Ordering::Relaxed);
+            return Ok(stretch);
+        };
+        let size = bytes.len();
+        let claim = self.verifier.claim(CertificateKind::Finalized, bytes).and_then(|claim| {
+            let found = claim.reference();
+            match found.height >= from {
+                true => Ok(claim),
+                false => Err(self.metrics.reject(Error::OtherHeight { found, height: from })),
+            }
+        });
+        match claim {
+            Ok(claim) => {
+                let height = claim.reference().height;
+                match stretch.slots.get_mut(index(from, height)) {
+                    Some(slot) => (*slot, stretch.size) = (Some(claim.into_block()), size),
+                    None => {
+                        next.fetch_max(height.get(), Ordering::Relaxed);
+                        stretch.above = Some(claim);
+                    }
+                }
+            }
+            Err(fault) => {
+                self.metrics.absorbed(&fault);
+                stretch.refused += 1;
             }
         }
         Ok(stretch)
@@ -160,7 +240,7 @@ where
     /// lowest gap is filled even then.
     pub(super) async fn fill(
         &self,
-        gathered: &mut Gathered<B>,
+        gathered: &mut Gathered<X::Scheme, B>,
         anchor: &Verified<BlockRef>,
         may_end: bool,
     ) -> bool {
@@ -195,8 +275,16 @@ where
         spent: &AtomicUsize,
         bytes_max: Option<usize>,
     ) -> Vec<B> {
+        let len = len.min(self.config.gap_max.get());
         let mut blocks = Vec::new();
-        for _ in 0..len.min(self.config.gap_max.get()) {
+        if self.config.finds_certificates {
+            let above = u64::try_from(len.saturating_sub(1)).unwrap_or(u64::MAX);
+            let from = Height::new(name.height.get().saturating_sub(above));
+            blocks = self.walk_ranges(name, from).await;
+            let bytes = blocks.iter().map(EncodeSize::encode_size).sum();
+            spent.fetch_add(bytes, Ordering::Relaxed);
+        }
+        for _ in blocks.len()..len {
             if bytes_max.is_some_and(|max| spent.load(Ordering::Relaxed) >= max) {
                 break;
             }
@@ -205,6 +293,37 @@ where
             let Some(height) = name.height.previous() else { break };
             name = BlockRef::new(height, block.parent());
             blocks.push(block);
+        }
+        blocks
+    }
+
+    /// Blocks from `from` upwards to `name`, or as far as the limit of bytes goes, as they are sent in ranges:
+    /// consecutive, and claims still.
+    pub(super) async fn walk_ranges(&self, name: BlockRef, from: Height) -> Vec<B> {
+        let mut blocks: Vec<B> = Vec::new();
+        let (mut next, mut bytes) = (from, 0_usize);
+        let bytes_max = self.config.range_bytes_max.saturating_mul(2);
+        while self.config.finds_certificates && next <= name.height && bytes < bytes_max {
+            let answer = self.requests.get(Key::Blocks { tip: name, from: next }).await;
+            let sent = match answer {
+                Ok(Some(sent)) => {
+                    bytes = bytes.saturating_add(sent.len());
+                    self.verifier.claimed_blocks(sent, next)
+                }
+                Ok(None) => break,
+                Err(fault) => Err(fault),
+            };
+            let sent = match sent {
+                Ok(sent) if sent.is_empty() => break,
+                Ok(sent) => sent,
+                Err(fault) => {
+                    self.metrics.absorbed(&fault);
+                    break;
+                }
+            };
+            let wanted = index(next, name.height).saturating_add(1);
+            next = Height::new(next.get().saturating_add(sent.len() as u64));
+            blocks.extend(sent.into_iter().take(wanted));
         }
         blocks
     }
@@ -230,7 +349,7 @@ where
 }
 
 /// Runs without a candidate that have a block, or the anchor, right above them.
-fn gaps<B: Block>(gathered: &Gathered<B>, anchor: &Verified<BlockRef>) -> Vec<Gap> {
+fn gaps<S: Scheme, B: Block>(gathered: &Gathered<S, B>, anchor: &Verified<BlockRef>) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = Vec::new();
     let mut above: Option<BlockRef> = Some(**anchor);
     let mut open = false;

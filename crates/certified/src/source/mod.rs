@@ -44,6 +44,18 @@
 //! the tip itself has cost; one that ends lower is `n + 1` requests and one check. A snapshot is at most
 //! two requests, and `ancestors_max` more after notarizations were missed.
 //!
+//! # Certificates of history
+//!
+//! A range comes with the certificate that it ends with, and with those of the last blocks of epochs in it, as they
+//! were received: a view that keeps them can hand its history to others, who verify it themselves. With
+//! `boundary_certificates`, those of boundaries that nothing needed here are fetched too: one request and one check
+//! for each epoch.
+//!
+//! An upstream that took its history in like that has few certificates. With `finds_certificates` it is asked where
+//! they are: of a gap, one wave of `concurrency` requests is made before the first answer, and then one at its end; the
+//! blocks of the gap come in ranges. A range ends where the upstream has a certificate, if it has one within
+//! `blocks_max`; otherwise the next one above is checked, and the hash chain followed down from there.
+//!
 //! # Restart safety
 //!
 //! Nothing here is durable. After a restart the tip is asked for and verified again.
@@ -75,8 +87,8 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 use tidewatch_core::{
-    BlockRef, ChainId, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Monitor,
-    Snapshot, Source,
+    BlockRange, BlockRef, ChainId, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits,
+    Monitor, Snapshot, Source,
 };
 
 /// Heights that one call for digests may name: a gallop back over 65,535 blocks.
@@ -255,7 +267,15 @@ where
         tip: BlockRef,
         from: Height,
     ) -> impl Future<Output = Result<Vec<B>, Fault>> + Send {
-        Box::pin(self.range(tip, from))
+        Box::pin(async move { self.certified_range(tip, from).await.map(|range| range.blocks) })
+    }
+
+    fn range(
+        &self,
+        tip: BlockRef,
+        from: Height,
+    ) -> impl Future<Output = Result<BlockRange<B>, Fault>> + Send {
+        Box::pin(self.certified_range(tip, from))
     }
 
     fn doorbell(&self) -> Doorbell {

@@ -359,6 +359,28 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
         Ok(block)
     }
 
+    /// Decodes blocks that were sent for consecutive heights from `from` on, each behind its length. Nothing of them
+    /// is verified.
+    pub(crate) fn claimed_blocks(&self, mut bytes: Bytes, from: Height) -> Result<Vec<B>, Fault> {
+        let (mut blocks, mut height) = (Vec::new(), from);
+        while bytes.has_remaining() {
+            let wrong = |error| self.metrics.reject(Error::NotBlocks { height, error });
+            let length = bytes.try_get_u32().map_err(|_| wrong(CodecError::EndOfBuffer))?;
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            if length > bytes.remaining() {
+                return Err(wrong(CodecError::EndOfBuffer));
+            }
+            let block = self.read(&mut bytes.split_to(length)).map_err(wrong)?;
+            let found = block.reference();
+            if found.height != height {
+                return Err(self.metrics.reject(Error::OtherHeight { found, height }));
+            }
+            blocks.push(block);
+            height = height.next();
+        }
+        Ok(blocks)
+    }
+
     fn read(&self, bytes: &mut Bytes) -> Result<B, CodecError> {
         let block = B::read_cfg(bytes, &self.codec)?;
         match bytes.remaining() {

@@ -50,6 +50,8 @@ pub(super) fn steps<B: Block>(
                     steps.push(Step::Give(blocks, at));
                 }
             }
+            // A client asks for no certificate.
+            Change::Certified(_) => {}
             Change::Advanced { tier, tip, .. } | Change::Regressed { tier, tip, .. } => {
                 match tier {
                     // The head is the last block that was given, and what is proven means nothing to a client.

@@ -5,8 +5,8 @@ use commonware_utils::sync::Mutex;
 use futures::stream::unfold;
 use std::fmt;
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Rule, Snapshot, Source,
-    Tier, TierProof, Tip, Watermarks, watch::Receiver,
+    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Rule,
+    Snapshot, Source, Tier, TierProof, Tip, Watermarks, watch::Receiver,
 };
 
 /// What was found out of one pair of tips.
@@ -150,6 +150,10 @@ impl<S: Source> Source for ProvenOverlay<S> {
 
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<S::Block>, Fault> {
         self.source.blocks(tip, from).await
+    }
+
+    async fn range(&self, tip: BlockRef, from: Height) -> Result<BlockRange<S::Block>, Fault> {
+        self.source.range(tip, from).await
     }
 
     fn doorbell(&self) -> Doorbell {

@@ -211,6 +211,37 @@ pub(super) async fn of_height<L: Served>(
     Ok(Some(joined(&proof, &block)))
 }
 
+/// The certificate that a range of history can end with, and its block: the highest of a block in `from..=to`, or the
+/// lowest above.
+pub(super) async fn of_range<L: Served>(
+    shared: &Shared<L>,
+    hints: &Hints,
+    (from, to): (u64, u64),
+) -> Result<Option<Bytes>, Problem> {
+    let Some((oldest, finalized)) = finals(shared).await? else { return Ok(None) };
+    let next = |height: u64| async move {
+        let Some(block) = at(shared, height).await? else { return Ok(None) };
+        above(shared, block).await
+    };
+    let (from, to) = (from.max(oldest), to.max(oldest));
+    let within = |height: u64| {
+        let next = next(height);
+        async move { Ok(next.await?.is_some_and(|next| next.block.height.get() <= to)) }
+    };
+    let found = match next(to.min(finalized)).await? {
+        Some(end) if end.block.height.get() <= to => Some(end),
+        above => match last((from, to.min(finalized)), within).await? {
+            Some(height) => next(height).await?,
+            None => above,
+        },
+    };
+    let found = found.filter(|proof| proof.block.height.get() >= from);
+    let Some(proof) = found else { return Ok(None) };
+    let Some(block) = held(shared, proof.block).await? else { return Ok(None) };
+    hints.note(proof.block, block.parent());
+    Ok(Some(joined(&proof, &block)))
+}
+
 pub(super) async fn of_digest<L: Served>(
     shared: &Shared<L>,
     hints: &Hints,

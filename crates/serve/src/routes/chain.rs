@@ -29,7 +29,7 @@ const BLOCKS_MAX: NonZeroUsize = NZUsize!(256);
 /// Bytes after which an answer is not extended.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 
-fn wrong(name: &str) -> Problem {
+pub(crate) fn wrong(name: &str) -> Problem {
     Problem::new(Code::InvalidParameter, format!("{name}: it is missing or cannot be read"))
 }
 

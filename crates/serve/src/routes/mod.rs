@@ -11,6 +11,7 @@ mod status;
 mod tips;
 
 pub(crate) use blocks::find;
+pub(crate) use chain::wrong;
 pub(crate) use events::settled;
 pub(crate) use status::{dry, of as status};
 pub(crate) use tips::{standing, why};

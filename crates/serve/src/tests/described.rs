@@ -157,6 +157,8 @@ fn every_answer_is_as_the_openapi_document_says() {
             ("/v1/range", &format!("/v1/range?tip={tip}&from=x")),
             ("/finalization/{query}", "/finalization/latest"),
             ("/notarization/{query}", "/notarization/latest"),
+            ("/v1/certificate", "/v1/certificate?from=3&to=8"),
+            ("/v1/certificate", "/v1/certificate?from=9&to=8"),
             ("/block/{query}", "/block/latest"),
             ("/block/{query}", "/block/8"),
             ("/v1/consumers", "/v1/consumers"),

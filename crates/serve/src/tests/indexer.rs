@@ -80,6 +80,47 @@ fn what_is_held_is_found_as_at_an_indexer_byte_for_byte() {
 }
 
 #[test]
+fn the_certificate_that_a_range_can_end_with_is_found_within_it_or_above() {
+    serve(config(), NZU64!(65_536), |mut served| async move {
+        let path = |from: u64, to: u64| format!("/v1/certificate?from={from}&to={to}");
+        assert_eq!(served.bytes(&path(1, 12)).await, None, "nothing is held");
+        served.grow(1, 20, 20).await;
+        let proof = certificate(served.chain.at(7));
+        let history = Change::Certified(proof);
+        served.view.commit(vec![history]).await.unwrap();
+        for height in [10, 11, 12, 16] {
+            served.finalize(height).await;
+        }
+        for ((from, to), found) in [
+            ((1, 6), Some(7)),
+            ((1, 7), Some(7)),
+            ((1, 9), Some(7)),
+            ((1, 11), Some(11)),
+            ((8, 9), Some(10)),
+            ((7, 7), Some(7)),
+            ((13, 15), Some(16)),
+            ((1, 16), Some(16)),
+            ((1, 900), Some(16)),
+            ((16, 16), Some(16)),
+            ((17, 20), None),
+            ((u64::MAX, u64::MAX), None),
+        ] {
+            let found = found.map(|height| served.encoded(height));
+            assert_eq!(served.bytes(&path(from, to)).await, found, "{from} to {to}");
+        }
+        let next = served.bytes("/v1/certificate?from=8").await;
+        assert_eq!(next, Some(served.encoded(10)), "the next one at or above a height");
+        for wrong in ["", "?to=3", "?from=x", "?from=4&to=3", "?from=1&view=3"] {
+            let path = format!("/v1/certificate{wrong}");
+            assert_eq!(get(served.address, &path, "").await.status, 400, "{wrong}");
+        }
+        // The block below the one that was given out is found by its digest.
+        let digest = format!("/block/{}", served.chain.at(9).digest);
+        assert!(served.bytes(&digest).await.is_some());
+    });
+}
+
+#[test]
 fn the_newest_notarization_is_that_of_the_proposed_tip_once_its_block_is_held() {
     serve(config(), NZU64!(65_536), |mut served| async move {
         served.grow(1, 3, 20).await;

@@ -5,8 +5,8 @@ use crate::{scripted::chain::TestBlock, world::since_begin};
 use commonware_runtime::Clock;
 use std::{sync::Arc, time::SystemTime};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
-    Watermarks,
+    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot,
+    Source, Watermarks,
 };
 
 /// A source whose questions and answers are written down.
@@ -105,6 +105,16 @@ impl<E: Clock, S: Source<Block = TestBlock>> Source for Spied<E, S> {
         let pending = self.ask(Question::Blocks(tip, from));
         let answer = self.inner.blocks(tip, from).await;
         pending.answered(answer, Answer::Blocks)
+    }
+
+    async fn range(&self, tip: BlockRef, from: Height) -> Result<BlockRange<TestBlock>, Fault> {
+        let pending = self.ask(Question::Blocks(tip, from));
+        let (answer, certificates) = match self.inner.range(tip, from).await {
+            Ok(BlockRange { blocks, certificates }) => (Ok(blocks), certificates),
+            Err(fault) => (Err(fault), Vec::new()),
+        };
+        let blocks = pending.answered(answer, Answer::Blocks)?;
+        Ok(BlockRange { blocks, certificates })
     }
 
     fn doorbell(&self) -> Doorbell {

@@ -240,6 +240,8 @@ impl<E: Clock> Desk<'_, E> {
                 let block = blocks.iter().rev().find(same);
                 block.filter(|block| !self.withheld(block, true)).map(|block| block.encode())
             }
+            // Indexers do not find certificates.
+            Key::Certificate { .. } | Key::Blocks { .. } => None,
         }
     }
 
@@ -364,7 +366,7 @@ impl<E: Clock> Transport for Endpoint<E> {
             (Key::Height(_), Some(bytes)) => {
                 self.network.send(|traffic| &mut traffic.heights, bytes, acts_up);
             }
-            (Key::Digest(_), _) | (_, None) => {}
+            (Key::Digest(_) | Key::Certificate { .. } | Key::Blocks { .. }, _) | (_, None) => {}
         }
         Ok(answer)
     }

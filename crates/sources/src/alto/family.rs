@@ -101,7 +101,8 @@ impl Network {
         monitor: Arc<dyn Monitor>,
         settings: Settings,
     ) -> Result<Opened, Fault> {
-        let Self { endpoints, identity, length, name, config } = self;
+        let Self { endpoints, identity, length, name, mut config } = self;
+        config.certified.boundary_certificates |= settings.serves;
         let Some(length) = length else {
             let probe = context.child("probe");
             let opened = open::<_, S>(context, &endpoints, &identity, monitor, config)?;

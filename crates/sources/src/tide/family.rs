@@ -85,10 +85,11 @@ fn parse(addresses: &[&str], identity: Option<&str>) -> Result<Target, Refused> 
     Ok(Target { name, epochs: length.is_some(), open: Box::new(open) })
 }
 
-/// Limits for an upstream that has certificates of the tips that it stood at alone: a range may have to be walked
-/// down by digest from one far above.
+/// Limits for an upstream that has certificates of the tips that it stood at, and one for each range of the history
+/// that it took in: it is asked where they are.
 fn sparse() -> Config {
     let mut config = Config::default();
+    config.certified.finds_certificates = true;
     config.certified.gap_max = config.certified.blocks_max;
     config.certified.range_time_max = Duration::from_secs(20);
     config

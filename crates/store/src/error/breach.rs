@@ -17,6 +17,12 @@ pub enum Breach {
         /// Its tip.
         tip: BlockRef,
     },
+    /// The certificate of a block that was not delivered.
+    #[error("a certificate of block {block}, which is not held")]
+    NotHeld {
+        /// The block.
+        block: BlockRef,
+    },
     /// A block that is not above the delivered one.
     #[error("block {block} is not above the delivered block {delivered}")]
     NotAbove {

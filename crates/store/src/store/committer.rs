@@ -13,7 +13,7 @@ use super::{
     meta::{AsOf, Key, Meta, Run, Runs},
     moment::{Log, Moment, locate},
     positions::Positions,
-    proofs::ProofLog,
+    proofs::{HISTORY, ProofLog},
     run::OpenRun,
     trim::{Floors, Gauges},
 };
@@ -52,7 +52,7 @@ pub(super) struct Committer<E: Context> {
     pub(super) event_files: Files,
     /// The oldest event that can be read. It never moves back while the store is open.
     pub(super) oldest: u64,
-    /// One for each tier, in the order of [`Tier::ALL`].
+    /// One for each tier, in the order of [`Tier::ALL`], and that of [`HISTORY`].
     pub(super) proofs: Vec<ProofLog<E>>,
     pub(super) run: Option<OpenRun<E>>,
     /// The run before, until the first event of the current one is durable.
@@ -92,7 +92,7 @@ impl<E: Context> Committer<E> {
         Ok((self.trim(log).await?, refused))
     }
 
-    async fn check<B: Block>(&self, change: &Change<B>) -> Result<Event, Fault> {
+    async fn check<B: Block>(&self, change: &Change<B>) -> Result<Option<Event>, Fault> {
         let mut ours = None;
         if let Some(height) = rules::height_named(change)
             && self.watermarks.delivered.is_some()
@@ -101,10 +101,11 @@ impl<E: Context> Committer<E> {
             ours = known.filter(|block| block.height == height);
         }
         let event = rules::check(&self.chain_info, &self.watermarks, ours, change)?;
+        let Some(event) = event else { return Ok(None) };
         let first = self.run.as_ref().map(|run| run.run.start.first);
         match rules::prunes_across(change, self.watermarks.delivered, first) {
-            Some(to) => Ok(rules::with_depth(event, self.dropped(to).await?)),
-            None => Ok(event),
+            Some(to) => Ok(Some(rules::with_depth(event, self.dropped(to).await?))),
+            None => Ok(Some(event)),
         }
     }
 
@@ -133,19 +134,23 @@ impl<E: Context> Committer<E> {
     async fn apply<B: Block + Codec>(
         mut self,
         change: Change<B>,
-        event: Event,
+        event: Option<Event>,
         log: &Log<E>,
     ) -> Result<Self, Fault> {
         match change {
             Change::Blocks(blocks) => self = self.append(&blocks, log).await?,
-            Change::Advanced { tier, proof, .. } => self = self.keep_proof(tier, proof).await?,
+            Change::Certified(proof) => self = self.keep_proof(HISTORY, Some(proof)).await?,
+            Change::Advanced { tier, proof, .. } => {
+                self = self.keep_proof(tier.index(), proof).await?;
+            }
             Change::Regressed { tier, tip, proof } => {
                 // Before the event: proofs are kept in rising order, and the new one is its payload.
-                self = self.cut_proofs(&[tier], tip.block, log).await?;
-                self = self.keep_proof(tier, proof).await?;
+                self = self.cut_proofs(&[tier.index()], tip.block, log).await?;
+                self = self.keep_proof(tier.index(), proof).await?;
             }
             Change::Pruned { .. } => {}
         }
+        let Some(event) = event else { return Ok(self) };
         self = self.record(event).await?;
         if let Event::Pruned { to, .. } = event {
             // The event first: after a crash, blocks above the delivered one are dropped anyway, but
@@ -164,26 +169,26 @@ impl<E: Context> Committer<E> {
             self.run = Some(run.cut(end).await?);
             self = self.publish(log).await?;
         }
-        self.cut_proofs(&Tier::ALL, to, log).await
+        self.cut_proofs(&[0, 1, 2, 3, HISTORY], to, log).await
     }
 
-    /// Drops the proofs of `tiers` for blocks above `top`, or beside it.
+    /// Drops the proofs in `logs` of blocks above `top`, or beside it.
     async fn cut_proofs(
         mut self,
-        tiers: &[Tier],
+        logs: &[usize],
         top: BlockRef,
         log: &Log<E>,
     ) -> Result<Self, Fault> {
-        let above = |tier: &&Tier| self.proofs[tier.index()].stands_above(top);
-        let above: Vec<_> = tiers.iter().filter(above).map(|tier| tier.index()).collect();
+        let above = |at: &usize| self.proofs[*at].stands_above(top);
+        let above: Vec<_> = logs.iter().copied().filter(above).collect();
         if above.is_empty() {
             return Ok(self);
         }
         self = self.flush(log).await?;
         log.announce_cut();
-        for tier in above {
-            let proofs = self.proofs.remove(tier).cut(Some(top)).await?;
-            self.proofs.insert(tier, proofs);
+        for at in above {
+            let proofs = self.proofs.remove(at).cut(Some(top)).await?;
+            self.proofs.insert(at, proofs);
         }
         self.publish(log).await
     }
@@ -216,10 +221,10 @@ impl<E: Context> Committer<E> {
         Ok(self)
     }
 
-    async fn keep_proof(mut self, tier: Tier, proof: Option<TierProof>) -> Result<Self, Fault> {
+    async fn keep_proof(mut self, log: usize, proof: Option<TierProof>) -> Result<Self, Fault> {
         let Some(proof) = proof else { return Ok(self) };
-        let proofs = self.proofs.remove(tier.index()).keep(&proof, self.context.current()).await?;
-        self.proofs.insert(tier.index(), proofs);
+        let proofs = self.proofs.remove(log).keep(&proof, self.context.current()).await?;
+        self.proofs.insert(log, proofs);
         Ok(self)
     }
 
@@ -311,6 +316,8 @@ impl<E: Context> Committer<E> {
         for (oldest, proofs) in oldest_proofs.iter_mut().zip(&self.proofs) {
             *oldest = proofs.first;
         }
+        let finalized = &mut oldest_proofs[Tier::Finalized.index()];
+        *finalized = finalized.iter().copied().chain(self.proofs[HISTORY].first).min();
         let moment = Moment {
             chain_info: self.chain_info.clone(),
             watermarks: self.watermarks,

@@ -16,7 +16,7 @@ use std::{
     num::{NonZeroU16, NonZeroU64, NonZeroUsize},
     ops::Range,
 };
-use tidewatch_core::{BlockRef, Digest, Fault, Tier, TierProof};
+use tidewatch_core::{BlockRef, Digest, Fault, TierProof};
 
 /// Events in one file: 1.2 MiB, all of it read at a restart if it is the last.
 pub(super) const EVENTS_PER_SECTION: NonZeroU64 = NZU64!(4096);
@@ -89,14 +89,14 @@ impl Layout {
         self.variable(context.child("events"), Part::Events, config, None).await
     }
 
-    /// The proofs of `tier`.
+    /// The proofs called `name`: those of a tier, or those of history.
     pub(super) async fn proofs<E: Context>(
         &self,
         context: &E,
-        tier: Tier,
+        name: &'static str,
     ) -> Result<Proofs<E>, Fault> {
-        let config = (format!("{}-{tier}", self.partition(Part::Proofs)), PROOFS_PER_SECTION);
-        let context = context.child("proofs").with_attribute("tier", tier);
+        let config = (format!("{}-{name}", self.partition(Part::Proofs)), PROOFS_PER_SECTION);
+        let context = context.child("proofs").with_attribute("tier", name);
         self.variable(context, Part::Proofs, config, None).await
     }
 
@@ -191,10 +191,10 @@ impl Layout {
     pub(super) async fn proof_files<E: Context>(
         &self,
         context: &E,
-        tier: Tier,
+        name: &str,
         bounds: Range<u64>,
     ) -> Result<Files, Fault> {
-        let partition = format!("{}-{tier}", self.partition(Part::Proofs));
+        let partition = format!("{}-{name}", self.partition(Part::Proofs));
         let bounds = (bounds, self.retention.proofs.bytes.is_some());
         self.files(context, Part::Proofs, &partition, PROOFS_PER_SECTION, bounds).await
     }

@@ -10,7 +10,7 @@
 
 use super::{
     layout::{BlocksReader, DigestsReader, EventsReader, ProofsReader},
-    proofs,
+    proofs::{self, HISTORY},
     run::{block_at, digests_at},
     trim::Floors,
 };
@@ -46,7 +46,7 @@ pub(super) struct Moment<E: Context> {
     pub(super) end: u64,
     pub(super) events: EventsReader<E>,
     pub(super) run: Option<RunReader<E>>,
-    /// In the order of [`Tier::ALL`].
+    /// In the order of [`Tier::ALL`], and those of [`HISTORY`].
     pub(super) proofs: Vec<Arc<ProofsReader<E>>>,
     /// Heights of the oldest proofs.
     pub(super) oldest_proofs: [Option<Height>; 4],
@@ -312,8 +312,17 @@ impl<E: Context> Moment<E> {
         if let Some(ours) = known.filter(|known| known.height == block.height && *known != block) {
             return Err(ArchiveError::OffChain { wanted: block, ours });
         }
-        let from = self.floors.proofs(tier);
-        Ok(proofs::at_or_above(&*self.proofs[tier.index()], block.height, from).await?)
+        let own = self.lowest_proof(tier.index(), block.height).await?;
+        if tier != Tier::Finalized {
+            return Ok(own);
+        }
+        let history = self.lowest_proof(HISTORY, block.height).await?;
+        Ok(own.into_iter().chain(history).min_by_key(|proof| proof.block.height))
+    }
+
+    async fn lowest_proof(&self, log: usize, height: Height) -> Result<Option<TierProof>, Fault> {
+        let from = self.floors.proofs(log);
+        proofs::at_or_above(&*self.proofs[log], height, from).await
     }
 }
 

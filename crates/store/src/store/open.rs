@@ -10,7 +10,7 @@ use super::{
     meta::{AsOf, Header, Key, Meta, Runs},
     moment::{Log, in_place},
     positions::Positions,
-    proofs::ProofLog,
+    proofs::{HISTORY, ProofLog},
     run::OpenRun,
     trim::{Floors, Gauges},
 };
@@ -72,14 +72,13 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     let (prunes, pruned) = known_prunes(&events, last.as_ref()).await?;
     let watermarks = last.map_or_else(Watermarks::none, |record| record.watermarks);
     let (meta, run) = current_run(&context, &layout, meta, events.size()).await?;
-    let mut proofs = Vec::with_capacity(Tier::ALL.len());
+    let mut proofs = Vec::with_capacity(Tier::ALL.len() + 1);
     for tier in Tier::ALL {
         // Proofs above the tip are of an event that did not become durable.
         let top = watermarks.tips.block(tier);
-        let journal = layout.proofs(&context, tier).await?;
-        let files = layout.proof_files(&context, tier, journal.bounds()).await?;
-        proofs.push(ProofLog::align(journal, files, top).await?);
+        proofs.push(ProofLog::open(&context, &layout, tier.as_str(), top).await?);
     }
+    proofs.push(ProofLog::open(&context, &layout, "history", watermarks.delivered).await?);
     let evidence = meta.get(Key::Evidence)?.unwrap_or_default();
     let event_files = layout.event_files(&context, events.bounds()).await?;
     let mut committer = Committer {
@@ -105,6 +104,7 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
         watermarks,
     };
     committer = committer.align_run::<B>(&config.codec).await?;
+    committer = committer.align_history().await?;
     committer = committer.roll_anchors().await?;
     let (committer, moment) = committer.moment().await?;
     info!(events = moment.end, delivered = ?moment.watermarks.delivered, "opened store");
@@ -248,6 +248,13 @@ impl<E: Context> Committer<E> {
             }
         }
         self.run = Some(run);
+        Ok(self)
+    }
+
+    /// Drops the certificates of blocks that were given up.
+    async fn align_history(mut self) -> Result<Self, Fault> {
+        let history = self.proofs.remove(HISTORY).cut(self.watermarks.delivered).await?;
+        self.proofs.insert(HISTORY, history);
         Ok(self)
     }
 

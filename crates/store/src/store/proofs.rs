@@ -1,6 +1,6 @@
 //! The proofs of one tier, in rising order of the blocks that they prove.
 
-use super::layout::{Held, PROOFS_PER_SECTION, Proofs, ProofsReader};
+use super::layout::{Held, Layout, PROOFS_PER_SECTION, Proofs, ProofsReader};
 use crate::{
     Keep, Part,
     retention::{Files, file_start},
@@ -8,9 +8,13 @@ use crate::{
 use commonware_runtime::Handle;
 use commonware_storage::{Context, journal::contiguous::Contiguous};
 use std::{sync::Arc, time::SystemTime};
-use tidewatch_core::{BlockRef, Fault, Height, TierProof};
+use tidewatch_core::{BlockRef, Fault, Height, Tier, TierProof};
 
-/// The proofs of one tier, open for writing.
+/// Where the certificates are, among the proofs of tiers, that history was taken in with: they are of delivered blocks,
+/// whatever the finalized tier was announced at. The proofs of a tier are those of its events.
+pub(super) const HISTORY: usize = Tier::ALL.len();
+
+/// The proofs of one tier, or the certificates of history, open for writing.
 pub(super) struct ProofLog<E: Context> {
     pub(super) journal: Proofs<E>,
     /// The height of the first stored proof.
@@ -25,13 +29,15 @@ pub(super) struct ProofLog<E: Context> {
 }
 
 impl<E: Context> ProofLog<E> {
-    /// Takes `journal` over, without the proofs above `top`, the tier's tip: their event did not become
-    /// durable.
-    pub(super) async fn align(
-        journal: Proofs<E>,
-        files: Files,
+    /// Opens those called `name`, without those above `top`: what they came with did not become durable.
+    pub(super) async fn open(
+        context: &E,
+        layout: &Layout,
+        name: &'static str,
         top: Option<BlockRef>,
     ) -> Result<Self, Fault> {
+        let journal = layout.proofs(context, name).await?;
+        let files = layout.proof_files(context, name, journal.bounds()).await?;
         let (first, last, reader) = (None, None, None);
         let opened = Self { journal, first, last, dirty: false, reader, files };
         Ok(opened.cut(top).await?.find_first().await)

@@ -4,6 +4,7 @@
 //! removed. So a reader that pinned a block and then read it keeps it, whatever a trim is doing meanwhile.
 //! Blocks go after the height that they are trimmed up to is durable: a restart tells them from lost ones.
 
+use super::proofs::HISTORY;
 use super::{
     committer::Committer,
     layout::EVENTS_PER_SECTION,
@@ -30,8 +31,8 @@ pub(super) struct Floors {
     pub(super) pins: Pins,
     /// The height that blocks are removed below.
     blocks: AtomicU64,
-    /// The position that proofs are removed below, in the order of [`Tier::ALL`].
-    proofs: [AtomicU64; 4],
+    /// The position that proofs are removed below, in the order of [`Tier::ALL`], and that of [`HISTORY`].
+    proofs: [AtomicU64; HISTORY + 1],
 }
 
 // The orderings are relaxed: a floor is raised under the lock of the pins, and matters to a reader that
@@ -41,8 +42,8 @@ impl Floors {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    pub(super) fn proofs(&self, tier: Tier) -> u64 {
-        self.proofs[tier.index()].load(Ordering::Relaxed)
+    pub(super) fn proofs(&self, log: usize) -> u64 {
+        self.proofs[log].load(Ordering::Relaxed)
     }
 }
 

@@ -4,8 +4,8 @@ use super::{ALL, Twin, commit, disk::OnDisk, everything, open, run, twins, world
 use commonware_utils::NZUsize;
 use futures::future::join_all;
 use tidewatch_core::{
-    Archive as _, ArchiveError, BlockRef, Change, Cursor, Digest, Height, Positions as _, Tier,
-    TierProof,
+    Archive as _, ArchiveError, BlockRef, Change, Cursor, Digest, FaultKind, Height,
+    Positions as _, Tier, TierProof,
 };
 
 twins! {
@@ -14,6 +14,8 @@ twins! {
     every_tier_has_proofs_of_its_own,
     a_tier_that_moves_back_loses_the_proofs_above_it,
     a_prune_drops_the_proofs_above_it_of_every_tier,
+    a_certificate_of_history_is_kept_before_a_tier_is_announced_there_and_makes_no_event,
+    a_certificate_of_a_block_that_is_not_held_is_refused,
     positions_are_listed_by_name_and_forgotten,
     a_forgotten_consumer_makes_room_for_another,
 }
@@ -109,6 +111,49 @@ async fn every_tier_has_proofs_of_its_own<S: Twin>(open: impl AsyncFn(u64) -> S)
     let ahead = store.proof(Tier::Proven, made_up(41)).await;
     let ours = Some(chain.at(40));
     assert_eq!(ahead, Err(ArchiveError::Ahead { wanted: made_up(41), ours }));
+}
+
+fn certified(block: BlockRef) -> Change<TestBlock> {
+    let bytes = [b"finalized ".as_slice(), &block.digest.0].concat().into();
+    Change::Certified(TierProof { block, bytes })
+}
+
+async fn a_certificate_of_history_is_kept_before_a_tier_is_announced_there_and_makes_no_event<
+    S: Twin,
+>(
+    open: impl AsyncFn(u64) -> S,
+) {
+    let (mut store, chain) = (open(ALL).await, Chain::of(40));
+    commit(&mut store, vec![chain.blocks(1, 10), certified(chain.at(10))]).await;
+    commit(
+        &mut store,
+        vec![chain.blocks(11, 25), certified(chain.at(19)), certified(chain.at(25))],
+    )
+    .await;
+    let watermarks = store.watermarks().await.unwrap();
+    assert_eq!(watermarks.tips.block(Tier::Finalized), None, "no tier moved");
+    assert_eq!(everything(&store).await.len(), 2, "the two of blocks");
+    let last = vec![chain.blocks(26, 40), proved(Tier::Finalized, chain.at(40))];
+    commit(&mut store, last).await;
+    for (asked, found) in [(1, 10), (10, 10), (11, 19), (19, 19), (20, 25), (26, 40), (40, 40)] {
+        let found = Some(chain.at(found));
+        assert_eq!(proof_of(&store, Tier::Finalized, chain.at(asked)).await, found, "{asked}");
+    }
+}
+
+async fn a_certificate_of_a_block_that_is_not_held_is_refused<S: Twin>(
+    open: impl AsyncFn(u64) -> S,
+) {
+    let (mut store, chain) = (open(ALL).await, Chain::of(40));
+    for (changes, kind) in [
+        (vec![certified(chain.at(3))], FaultKind::Bug),
+        (vec![chain.blocks(5, 12), certified(chain.at(13))], FaultKind::Bug),
+        (vec![certified(made_up(7))], FaultKind::Torn),
+        (vec![certified(made_up(3))], FaultKind::Bug),
+    ] {
+        assert_eq!(store.commit(changes).await.unwrap_err().kind, kind);
+    }
+    assert_eq!(proof_of(&store, Tier::Finalized, chain.at(5)).await, None);
 }
 
 async fn a_tier_that_moves_back_loses_the_proofs_above_it<S: Twin>(open: impl AsyncFn(u64) -> S) {

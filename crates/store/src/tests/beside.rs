@@ -56,7 +56,7 @@ impl Truth {
                     }
                 }
                 Change::Pruned { to, .. } => chain.retain(|height, _| *height <= to.height.get()),
-                Change::Advanced { .. } | Change::Regressed { .. } => {}
+                Change::Certified(_) | Change::Advanced { .. } | Change::Regressed { .. } => {}
             }
             self.after.push(chain);
         }

@@ -11,8 +11,8 @@ use commonware_utils::NZUsize;
 use futures::{FutureExt as _, pin_mut};
 use std::{num::NonZeroU64, time::Duration};
 use tidewatch_core::{
-    Archive as _, Cursor, EventLog as _, FaultKind, Height, History as _, LocalView as _, LogError,
-    Positions as _, Resume, Tier, Watermarks,
+    Archive as _, Change, Cursor, EventLog as _, FaultKind, Height, History as _, LocalView as _,
+    LogError, Positions as _, Resume, Tier, Watermarks,
 };
 
 #[test]
@@ -443,5 +443,30 @@ fn a_large_commit_asks_little_of_the_disk() {
         // 5.7 MiB in writes of a buffer each; 18 barriers for the start of the run, the end of the
         // first section, and the commit itself.
         assert!(done.changes < 250 && done.syncs < 40, "{done:?}");
+    });
+}
+
+/// A long history is taken in range by range, and no tier is announced before the last one.
+#[test]
+fn certificates_of_history_survive_a_restart_up_to_what_is_delivered() {
+    let certified = |block| Change::Certified(proof(block));
+    run(|context| async move {
+        let chain = Chain::of(40);
+        let mut store = open(&context).await;
+        commit(&mut store, vec![chain.blocks(1, 10), certified(chain.at(10))]).await;
+        commit(&mut store, vec![chain.blocks(11, 20), certified(chain.at(20))]).await;
+        drop(store);
+        let mut store = open(&context).await;
+        assert_eq!(store.proof_at(1).await, Some(proof(chain.at(10))));
+        assert_eq!(store.proof_at(11).await, Some(proof(chain.at(20))));
+        let watermarks = store.watermarks().await.unwrap();
+        let other = chain.forked(12, 9, 1);
+        let reorg =
+            vec![chain.prune(&watermarks, 12), other.blocks(13, 21), certified(other.at(21))];
+        commit(&mut store, reorg).await;
+        drop(store);
+        let store = open(&context).await;
+        assert_eq!(store.proof_at(10).await, Some(proof(chain.at(10))));
+        assert_eq!(store.proof_at(11).await, Some(proof(other.at(21))), "20 was pruned");
     });
 }

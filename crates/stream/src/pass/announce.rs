@@ -1,13 +1,13 @@
 //! Tiers, from one snapshot, together with the last blocks.
 
-use super::{Ended, Guard, Pass, Report};
+use super::{Ended, Guard, Pass, Report, download::changes};
 use crate::{
     Error,
     reconcile::{Direction, Move, Moves, Situation, moves},
 };
 use tidewatch_core::{
-    Block as _, BlockRef, Change, Conflict, Fault, LocalView, Rule, Snapshot, Source, Tier, TipSet,
-    Watermarks,
+    Block as _, BlockRange, BlockRef, Change, Conflict, Fault, LocalView, Rule, Snapshot, Source,
+    Tier, TipSet, Watermarks,
 };
 
 impl<S, V, G> Pass<'_, S, V, G>
@@ -22,9 +22,9 @@ where
         watermarks: Watermarks,
         baseline: Option<BlockRef>,
         snapshot: &Snapshot,
-        last: Vec<S::Block>,
+        last: BlockRange<S::Block>,
     ) -> Result<Report, Fault> {
-        let known = self.known(&watermarks, &snapshot.tips, &last).await?;
+        let known = self.known(&watermarks, &snapshot.tips, &last.blocks).await?;
         let decided = moves(&Situation {
             ladder: self.source.ladder(),
             watermarks: &watermarks,
@@ -33,10 +33,7 @@ where
             start: self.mode.lowest(&snapshot.tips),
             known,
         });
-        let mut changes = Vec::new();
-        if !last.is_empty() {
-            changes.push(Change::Blocks(last));
-        }
+        let mut changes = changes(last);
         changes.extend(decided.moves.iter().map(|step| Self::change(step, snapshot)));
         if !changes.is_empty() {
             self.commit(changes).await?;

@@ -7,21 +7,37 @@ use crate::{
 };
 use futures::future::{join, ready};
 use tidewatch_core::{
-    BlockRef, Change, Fault, Height, LocalView, Rule, Snapshot, Source, Tier, Watermarks,
+    Block, BlockRange, BlockRef, Change, Fault, Height, LocalView, Rule, Snapshot, Source, Tier,
+    Watermarks,
 };
+
+/// `range`, which was linked, as a view takes it in: its blocks, and the certificates of those.
+pub(super) fn changes<B: Block>(range: BlockRange<B>) -> Vec<Change<B>> {
+    let BlockRange { blocks, mut certificates } = range;
+    let Some(first) = blocks.first().map(|first| first.reference().height.get()) else {
+        return Vec::new();
+    };
+    certificates.retain(|certificate| {
+        let at = certificate.block.height.get().checked_sub(first);
+        let block = at.and_then(|at| blocks.get(usize::try_from(at).ok()?));
+        block.is_some_and(|block| block.reference() == certificate.block)
+    });
+    let certified = certificates.into_iter().map(Change::Certified);
+    std::iter::once(Change::Blocks(blocks)).chain(certified).collect()
+}
 
 async fn fetch<S: Source, G: Guard>(
     source: &S,
     guard: &G,
     tip: BlockRef,
     from: Height,
-) -> Result<Vec<S::Block>, Fault> {
-    let blocks = guard.wait(source.blocks(tip, from)).await?;
-    let (got, max) = (blocks.len(), source.limits().blocks_max.get());
+) -> Result<BlockRange<S::Block>, Fault> {
+    let range = guard.wait(source.range(tip, from)).await?;
+    let (got, max) = (range.blocks.len(), source.limits().blocks_max.get());
     if got > max {
         return Err(Fault::new(source.name(), Error::TooManyBlocks { got, from, max }));
     }
-    Ok(blocks)
+    Ok(range)
 }
 
 impl<S, V, G> Pass<'_, S, V, G>
@@ -31,11 +47,11 @@ where
     G: Guard,
 {
     /// One range from the source, not checked yet but for its length.
-    pub(super) async fn blocks(
+    pub(super) async fn range(
         &mut self,
         tip: BlockRef,
         from: Height,
-    ) -> Result<Vec<S::Block>, Fault> {
+    ) -> Result<BlockRange<S::Block>, Fault> {
         self.cost.download += 1;
         fetch(self.source, &self.guard, tip, from).await
     }
@@ -47,25 +63,26 @@ where
         &mut self,
         mut watermarks: Watermarks,
         snapshot: &Snapshot,
-        ahead: Option<Vec<S::Block>>,
-    ) -> Result<(Watermarks, Vec<S::Block>), Fault> {
+        ahead: Option<BlockRange<S::Block>>,
+    ) -> Result<(Watermarks, BlockRange<S::Block>), Fault> {
+        let nothing = || BlockRange::from(Vec::new());
         let Some(tip) = snapshot.tips.block(Tier::Proposed) else {
-            return Ok((watermarks, Vec::new()));
+            return Ok((watermarks, nothing()));
         };
         if self.mode == Mode::TipsOnly {
-            return Ok((watermarks, Vec::new()));
+            return Ok((watermarks, nothing()));
         }
         let mut from = self.first(watermarks.delivered, &snapshot.tips);
         if from > tip.height {
-            return Ok((watermarks, Vec::new()));
+            return Ok((watermarks, nothing()));
         }
         let mut below = self.below(&watermarks, from);
-        let mut blocks = match ahead {
-            Some(blocks) => blocks,
-            None => self.blocks(tip, from).await?,
+        let mut range = match ahead {
+            Some(range) => range,
+            None => self.range(tip, from).await?,
         };
         loop {
-            let last = match link(below, from, tip, &blocks) {
+            let last = match link(below, from, tip, &range.blocks) {
                 Ok(last) => last,
                 // Only a chain from genesis has a block below its first one that is not delivered.
                 Err(unlinked @ Unlinked::Parent { below, .. })
@@ -76,14 +93,14 @@ where
                 Err(unlinked) => return Err(self.fault(unlinked)),
             };
             if last.height == tip.height {
-                return self.finish(watermarks, tip, last, blocks).await;
+                return self.finish(watermarks, tip, last, range).await;
             }
             from = last.height.next();
             watermarks.delivered = Some(last);
             self.cost.download += 1;
             let (source, view, monitor) = (self.source, &mut *self.view, self.monitor);
             let commit = async {
-                view.commit(vec![Change::Blocks(blocks)]).await?;
+                view.commit(changes(range)).await?;
                 source.durable(&watermarks);
                 monitor.moved(&watermarks);
                 Ok::<_, Fault>(())
@@ -92,7 +109,7 @@ where
             let (committed, fetched) = join(commit, fetch(source, &self.guard, tip, from)).await;
             committed?;
             // A stop that came meanwhile comes before the next commit.
-            blocks = self.guard.wait(ready(fetched)).await?;
+            range = self.guard.wait(ready(fetched)).await?;
             below = Some(last);
         }
     }
@@ -112,13 +129,13 @@ where
         mut watermarks: Watermarks,
         tip: BlockRef,
         last: BlockRef,
-        blocks: Vec<S::Block>,
-    ) -> Result<(Watermarks, Vec<S::Block>), Fault> {
+        range: BlockRange<S::Block>,
+    ) -> Result<(Watermarks, BlockRange<S::Block>), Fault> {
         if last != tip && Rule::OwnChain.kept() {
-            self.commit(vec![Change::Blocks(blocks)]).await?;
+            self.commit(changes(range)).await?;
             return Err(self.fault(Error::OffTip { last, tip }));
         }
         watermarks.delivered = Some(last);
-        Ok((watermarks, blocks))
+        Ok((watermarks, range))
     }
 }

@@ -81,8 +81,8 @@ pub use guard::{Guard, Unguarded};
 use crate::{Error, Forks};
 use realign::Realigned;
 use tidewatch_core::{
-    BlockRef, ChainInfo, Change, Fault, Height, LocalView, Monitor, Rule, Snapshot, Source, Tier,
-    TipSet, Watermarks,
+    BlockRange, BlockRef, ChainInfo, Change, Fault, Height, LocalView, Monitor, Rule, Snapshot,
+    Source, Tier, TipSet, Watermarks,
 };
 
 /// Source calls of one pass, by reason.
@@ -346,7 +346,7 @@ where
         &mut self,
         watermarks: &Watermarks,
         snapshot: &Snapshot,
-    ) -> Result<(Stand, Option<Vec<S::Block>>), Fault> {
+    ) -> Result<(Stand, Option<BlockRange<S::Block>>), Fault> {
         let (Some(head), Some(proposed)) = (watermarks.head(), snapshot.tips.block(Tier::Proposed))
         else {
             return Ok((Stand::Extends, None));
@@ -360,9 +360,9 @@ where
         if self.mode == Mode::TipsOnly || !told {
             return Ok((Stand::Diverged, None)); // Nobody knows: the search finds out, in one call.
         }
-        let blocks = self.blocks(proposed, next).await?;
-        match crate::reconcile::link(Some(head), next, proposed, &blocks) {
-            Ok(_) => Ok((Stand::Extends, Some(blocks))),
+        let range = self.range(proposed, next).await?;
+        match crate::reconcile::link(Some(head), next, proposed, &range.blocks) {
+            Ok(_) => Ok((Stand::Extends, Some(range))),
             Err(crate::reconcile::Unlinked::Parent { below, .. }) if below == head => {
                 Ok((Stand::Diverged, None))
             }

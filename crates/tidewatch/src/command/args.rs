@@ -505,7 +505,8 @@ impl Follow {
     pub(crate) fn settings(&self) -> Settings {
         let default = Settings::default();
         let trust_period = self.trust_period.map_or(default.trust_period, |period| period.0);
-        Settings { trust_period, anchor: self.anchor.map(|pinned| pinned.0) }
+        let anchor = self.anchor.map(|pinned| pinned.0);
+        Settings { trust_period, anchor, serves: self.serve.is_some() }
     }
 
     pub(crate) fn mode(&self) -> Mode {

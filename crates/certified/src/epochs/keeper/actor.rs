@@ -57,6 +57,7 @@ impl<E: Context + Spawner> Keeper<E> {
         let mut written = BTreeSet::new();
         for record in disk.all()? {
             written.insert(record.epoch);
+            schemes.certified(record.block, record.proof);
             let taken = schemes.take(record.block, record.bytes);
             taken.map_err(|error| Fault::new(about.clone(), error))?;
         }

@@ -6,12 +6,13 @@ use crate::{
     mocks::{Answer, Scripted, TestBlock, TestScheme},
 };
 use commonware_actor::Feedback;
+use commonware_codec::Encode as _;
 use commonware_consensus::{Reporter, types::Epoch};
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
 use commonware_utils::sync::Mutex;
 use futures::FutureExt as _;
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{Block as _, FaultKind, Height};
+use tidewatch_core::{Block as _, FaultKind, Height, Source as _};
 
 type Seen = Finality<TestScheme, TestBlock>;
 
@@ -123,4 +124,34 @@ fn a_boundary_is_kept_once_it_was_learned_and_another_one_is_refused() {
 
 fn encoded(chain: &Epoched, height: u64) -> bytes::Bytes {
     commonware_codec::Encode::encode(chain.block(height))
+}
+
+#[test]
+fn a_range_comes_with_the_certificate_of_every_boundary_in_it_however_the_epochs_became_known() {
+    // Walked one by one; by the group's key alone; and both.
+    for keys in [vec![0, 1, 2, 3, 4, 5], vec![0; 6], vec![0, 0, 0, 1, 1, 1]] {
+        let chain = Epoched::new(10, keys.clone(), 55, false);
+        run(|context| async move {
+            let schemes = chain.schemes(0);
+            let transport = Arc::new(Scripted::new(&context, chain.answers()));
+            let config = Config { boundary_certificates: true, ..Config::default() };
+            let (source, _, _) = follow(&context, &schemes, &transport, config);
+            source.snapshot().await.unwrap();
+            let tip = chain.reference(55);
+            let range = source.range(tip, Height::new(1)).await.unwrap();
+            assert_eq!(range.blocks.len(), 55);
+            let names: Vec<_> = range.certificates.iter().map(|it| it.block).collect();
+            assert_eq!(names, [9, 19, 29, 39, 49].map(|height| chain.reference(height)));
+            for certificate in &range.certificates {
+                let height = certificate.block.height.get();
+                let sent = chain.certified(CertificateKind::Finalized, height);
+                let kept = [&certificate.bytes[..], &chain.block(height).encode()].concat();
+                assert_eq!(kept, sent, "as it was received");
+            }
+            let checks = source.work().checks["epoch"];
+            assert!(checks <= 5 + 3, "{keys:?}: {checks}");
+            source.range(tip, Height::new(1)).await.unwrap();
+            assert_eq!(source.work().checks["epoch"], checks, "once for each");
+        });
+    }
 }

@@ -146,6 +146,7 @@ impl Epoched {
                     .digests
                     .get(&digest)
                     .map_or(Answer::Missing, |height| Answer::Bytes(chain.block(*height).encode())),
+                Key::Certificate { .. } | Key::Blocks { .. } => Answer::Missing,
             }
         }
     }

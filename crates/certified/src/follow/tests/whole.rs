@@ -160,7 +160,7 @@ fn a_follower_is_fed_by_another_follower_and_verifies_everything_itself() {
                 Key::LatestFinalization => served.certified.values().next_back(),
                 Key::Height(height) => served.certified.get(&height.get()),
                 Key::Digest(digest) => served.blocks.get(&digest),
-                Key::LatestNotarization => None,
+                Key::LatestNotarization | Key::Certificate { .. } | Key::Blocks { .. } => None,
             };
             answer.cloned().map_or(Answer::Missing, Answer::Bytes)
         });

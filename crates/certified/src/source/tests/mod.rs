@@ -1,3 +1,4 @@
+mod certificates;
 mod digests;
 mod ranges;
 mod snapshots;

@@ -13,8 +13,8 @@ use commonware_utils::sync::Mutex;
 use futures::FutureExt as _;
 use std::{future::Future, sync::Arc};
 use tidewatch_core::{
-    BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits, Snapshot,
-    Source, Watermarks,
+    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits,
+    Snapshot, Source, Watermarks,
 };
 
 /// Calls by kind.
@@ -164,6 +164,12 @@ impl<E: Clock, S: Source> Source for Probe<E, S> {
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<S::Block>, Fault> {
         let what = format!("blocks from {from} under {tip}");
         let call = async { self.source.blocks(tip, from).await }.boxed();
+        self.ask(what, |calls| &mut calls.ranges, call).await
+    }
+
+    async fn range(&self, tip: BlockRef, from: Height) -> Result<BlockRange<S::Block>, Fault> {
+        let what = format!("blocks from {from} under {tip}");
+        let call = async { self.source.range(tip, from).await }.boxed();
         self.ask(what, |calls| &mut calls.ranges, call).await
     }
 

@@ -61,7 +61,9 @@ impl Checker for Linked {
                             }
                         }
                         Change::Pruned { to, .. } => self.head = self.head.map(|_| *to),
-                        Change::Advanced { .. } | Change::Regressed { .. } => {}
+                        Change::Certified(_)
+                        | Change::Advanced { .. }
+                        | Change::Regressed { .. } => {}
                     }
                 }
             }

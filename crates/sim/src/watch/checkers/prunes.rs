@@ -126,7 +126,9 @@ impl Checker for Flapping {
                         Change::Blocks(blocks) => {
                             blocks.iter().try_for_each(|it| self.delivered(it.reference()))?;
                         }
-                        Change::Advanced { .. } | Change::Regressed { .. } => {}
+                        Change::Certified(_)
+                        | Change::Advanced { .. }
+                        | Change::Regressed { .. } => {}
                     }
                 }
                 self.head = watermarks.head();
@@ -168,7 +170,10 @@ impl Checker for Announced {
                         }
                         Change::Advanced { tier: Tier::Proposed, .. }
                         | Change::Regressed { tier: Tier::Proposed, .. } => self.owed = None,
-                        Change::Advanced { .. } | Change::Regressed { .. } | Change::Blocks(_) => {}
+                        Change::Advanced { .. }
+                        | Change::Regressed { .. }
+                        | Change::Certified(_)
+                        | Change::Blocks(_) => {}
                     }
                 }
                 self.proposed = watermarks.tips.block(Tier::Proposed);

@@ -195,6 +195,13 @@ impl Transport for HttpTransport {
             Key::LatestNotarization => self.get("/notarization/latest").await,
             Key::Height(height) => self.get(&format!("/block/{:016x}", height.get())).await,
             Key::Digest(digest) => self.get(&format!("/block/{}", hex(&digest))).await,
+            // The routes of a Tidewatch, which are not asked of an indexer.
+            Key::Certificate { from, to } => {
+                self.get(&format!("/v1/certificate?from={from}&to={to}")).await
+            }
+            Key::Blocks { tip, from } => {
+                self.get(&format!("/v1/range?tip={}:{}&from={from}", tip.height, tip.digest)).await
+            }
         }
     }
 
