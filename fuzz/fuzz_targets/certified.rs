@@ -279,6 +279,19 @@ impl<S: Lives> World<S> {
                 .iter()
                 .find(|block| block.reference().digest == digest)
                 .map(|b| b.encode()),
+            Key::Certificate { from, to } => {
+                let found = to.get().clamp(1, BLOCKS);
+                (from.get() <= BLOCKS).then(|| self.answer(true, found))
+            }
+            Key::Blocks { tip, from } => {
+                let mut bytes = Vec::new();
+                for height in from.get()..=tip.height.get().min(BLOCKS) {
+                    let block = self.block(height).encode();
+                    bytes.extend((block.len() as u32).to_be_bytes());
+                    bytes.extend(block);
+                }
+                Some(bytes.into())
+            }
         }
     }
 }
@@ -384,7 +397,9 @@ impl<S: Lives> World<S> {
             transport,
             monitor: Arc::new(()),
         };
-        let (source, upstream) = open(context.child("source"), parts, Config::default());
+        // Every other time it is an endpoint that finds certificates.
+        let config = Config { finds_certificates: asked.len() % 2 == 1, ..Config::default() };
+        let (source, upstream) = open(context.child("source"), parts, config);
         let _upstream = upstream.start();
         let ours =
             |name: BlockRef| name.height.get() <= BLOCKS && self.at(name.height.get()) == name;

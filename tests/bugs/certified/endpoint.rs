@@ -147,7 +147,7 @@ impl Endpoint {
         let served = &mut *self.served.lock();
         let height = match key {
             Key::LatestFinalization => served.finalized,
-            Key::LatestNotarization => return None,
+            Key::LatestNotarization | Key::Certificate { .. } | Key::Blocks { .. } => return None,
             Key::Height(height) => height.get(),
             Key::Digest(digest) => {
                 let blocks = &served.chain.blocks()[..=served.finalized as usize];
