@@ -2,7 +2,7 @@
 
 use super::{
     Evidence, HOLDERS_MAX, NotSealed, seal,
-    sealed::{awaited, open},
+    sealed::{awaited, open, target},
 };
 use crate::{Content, Identity, Opened, Preblock, Proposal, Sender};
 use bytes::Bytes;
@@ -135,6 +135,13 @@ impl Keys {
     /// The rounds that must be open before `content`, whose order was fixed as of `fixed`, can be opened.
     pub fn awaited(content: &Content, fixed: Round) -> Vec<Round> {
         awaited(&content.transactions, fixed)
+    }
+
+    /// The round to seal a new transaction to, `ahead` rounds after the newest that is `certified` and after those that
+    /// the proposal in hand waits for. The next order is fixed only after that is open: what is sealed to an earlier
+    /// round would be dropped.
+    pub fn target(certified: Round, outstanding: Option<&Content>, ahead: u64) -> Round {
+        target(certified, outstanding.map(|content| &*content.transactions), ahead)
     }
 
     /// Opens a proposal whose order is fixed. `None` if a seed is missing.

@@ -3,7 +3,10 @@
 use crate::{Opened, Sender, Transaction, shortened};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use commonware_codec::{Encode as _, EncodeSize as _, FixedSize as _, ReadExt as _, Write as _};
-use commonware_consensus::{simplex::scheme::bls12381_threshold::vrf, types::Round};
+use commonware_consensus::{
+    simplex::scheme::bls12381_threshold::vrf,
+    types::{Round, ViewDelta},
+};
 use commonware_cryptography::{
     bls12381::{
         primitives::variant::{MinSig, Variant},
@@ -164,6 +167,16 @@ pub(super) fn awaited(transactions: &[Transaction], fixed: Round) -> Vec<Round> 
     rounds.sort_unstable();
     rounds.dedup();
     rounds
+}
+
+/// The round to seal a new transaction to, given the newest one that is `certified` and what is proposed and not open
+/// yet: `ahead` rounds after both. What is proposed now is opened with its last round, and only then is the next
+/// order fixed: what is sealed to an earlier round would be open by then.
+pub(super) fn target(certified: Round, outstanding: Option<&[Transaction]>, ahead: u64) -> Round {
+    let next = Round::new(certified.epoch(), certified.view().next());
+    let rounds = outstanding.map(|transactions| awaited(transactions, next)).unwrap_or_default();
+    let last = rounds.last().map_or(certified, |last| *last);
+    Round::new(last.epoch(), last.view().saturating_add(ViewDelta::new(ahead)))
 }
 
 /// What `transaction` says, whose order was fixed as of `fixed`, with the seeds of the rounds that it may need.

@@ -289,6 +289,26 @@ fn a_preblock_that_was_not_fixed_and_opened_so_is_refused_for_what_is_wrong() {
 }
 
 #[test]
+fn a_new_transaction_is_sealed_above_what_the_next_order_waits_for() {
+    let network = Network::new();
+    let content = |views: &[u64]| Content {
+        time_ms: 1,
+        transactions: views.iter().map(|view| network.sealed(1, 0, *view, b"x")).collect(),
+    };
+    for (outstanding, expected) in [
+        (None, 14),
+        (Some(content(&[])), 14),
+        (Some(content(&[13, 12])), 17),
+        // Open already, and too far: neither is waited for.
+        (Some(content(&[9, 10_000])), 14),
+        (Some(content(&[9, 20, 10_000])), 24),
+    ] {
+        let target = Keys::target(round(10), outstanding.as_ref(), 4);
+        assert_eq!(target, round(expected), "{outstanding:?}");
+    }
+}
+
+#[test]
 fn evidence_decodes_to_itself_and_no_part_of_it_decodes() {
     let network = Network::new();
     let one = network.sealed(1, 0, 12, b"one");

@@ -3,6 +3,7 @@
 mod hostile;
 mod live;
 mod orders;
+mod whole;
 
 use super::{
     config::{Config, Limits},
