@@ -3,6 +3,7 @@
 use super::{
     Problem,
     proving::args::{self as proving, Proving},
+    sentinel::args as sentinel,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use commonware_formatting::from_hex;
@@ -88,6 +89,13 @@ pub(crate) enum Command {
     /// build with `--features prove`.
     #[command(subcommand)]
     Prover(proving::Prover),
+    /// Watch validators: who proposed, who voted, who was absent, judged on the canonical chain alone.
+    ///
+    /// A slot is a turn to propose. It is judged once the chain has passed it by some slots; one that was not wholly
+    /// watched is recorded as not judged, and nobody is called absent in it. When an epoch is over, whoever missed most
+    /// of its duties is inactive. Votes that contradict each other are kept as evidence files, which
+    /// `tidewatch verify-evidence` checks anywhere.
+    Sentinel(sentinel::Sentinel),
     /// Check, offline, that a validator signed two messages that contradict each other.
     ///
     /// The file is evidence that `tidewatch sentinel` kept. It brings the committee that it is judged by along, and

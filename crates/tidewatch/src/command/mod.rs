@@ -14,6 +14,7 @@
 //! | `serve` | serving over HTTP what is followed |
 //! | `problem` | why it ends without success, and what to do |
 //! | `proving` | `tidewatch prove`, `prover-worker` and `prover` |
+//! | `sentinel` | `tidewatch sentinel`: who did their part |
 //! | `signals` | what asks it to end |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 //! | `watch` | `tidewatch watch`: another machine's stream |
@@ -30,6 +31,7 @@ mod metrics;
 mod port;
 mod problem;
 mod proving;
+mod sentinel;
 mod serve;
 mod signals;
 mod target;
@@ -53,6 +55,7 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         }
         Some(Command::ProverWorker(options)) => proving::worker::run(options),
         Some(Command::Prover(asked)) => proving::operate::run(asked),
+        Some(Command::Sentinel(asked)) => sentinel::run(asked),
         Some(Command::VerifyEvidence(options)) => evidence::run(&options),
         Some(Command::Watch(options)) => watch::run(options),
     }
