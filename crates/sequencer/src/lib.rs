@@ -20,6 +20,7 @@
 //! | [`monitor`] | owns the connection that preblocks come over |
 //! | [`Pool`], [`Applier`], [`Publisher`], [`Ordering`] | the ports |
 //! | [`disk`] | what survives: a pool, a chain, what was published |
+//! | [`Sequenced`] | the chain that comes out, as a source |
 //! | `remote` | a network of key holders over HTTP, as the port; with the feature `http` |
 //! | [`timelock`] | transactions that nobody reads before their order is fixed, and what shows that it was |
 
@@ -30,6 +31,7 @@ pub mod monitor;
 mod ports;
 #[cfg(feature = "http")]
 pub mod remote;
+mod source;
 pub mod timelock;
 mod values;
 
@@ -40,6 +42,7 @@ pub use ports::{
     Applier, Item, Locked, NotApplied, NotSubmitted, Ordering, Place, Pool, Preblocks, Publisher,
     Standing,
 };
+pub use source::Sequenced;
 pub use values::{
     Block, Content, EVIDENCE_MAX, Identity, Opened, Preblock, Proposal, REASON_MAX, Sender,
     TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_MIN, TRANSACTIONS_MAX, Transaction, shortened,

@@ -7,4 +7,5 @@ mod crashes;
 mod network;
 mod protocol;
 mod rig;
+mod source;
 mod stops;
