@@ -98,6 +98,8 @@ struct State {
     /// By the order in which they were accepted.
     queue: BTreeMap<u64, Transaction>,
     ids: BTreeMap<Digest, u64>,
+    /// Places by sender and nonce.
+    by_nonce: BTreeMap<(Sender, u64), u64>,
     accepted: u64,
     bytes: usize,
     nonces: BTreeMap<Sender, u64>,
@@ -142,6 +144,7 @@ impl State {
                 self.bytes += transaction.bytes();
                 self.nonces.insert(transaction.sender, transaction.nonce + 1);
                 self.ids.insert(transaction.id(), self.accepted);
+                self.by_nonce.insert((transaction.sender, transaction.nonce), self.accepted);
                 self.queue.insert(self.accepted, transaction);
             }
             Line::Reserved { identity, time_ms, transactions } => {
@@ -182,6 +185,7 @@ impl State {
         else {
             return;
         };
+        self.by_nonce.remove(&(transaction.sender, transaction.nonce));
         self.bytes -= transaction.bytes();
     }
 
@@ -241,12 +245,14 @@ impl State {
             *next = (*next).max(nonce.saturating_add(1));
         }
         let mut dropped = Vec::new();
-        for transaction in self.queue.values() {
-            let stale = used.get(&transaction.sender).is_some_and(|next| transaction.nonce < *next);
-            if stale && !ids.contains(&transaction.id()) {
-                let number = block.identity.number;
-                let reason = format!("block {number} has another transaction with its nonce");
-                dropped.push(Line::Dropped(transaction.id(), shortened(&reason)));
+        for (sender, next) in &used {
+            let places = self.by_nonce.range((*sender, 0)..(*sender, *next));
+            for id in places.filter_map(|(_, place)| Some(self.queue.get(place)?.id())) {
+                if !ids.contains(&id) {
+                    let number = block.identity.number;
+                    let reason = format!("block {number} has another transaction with its nonce");
+                    dropped.push(Line::Dropped(id, shortened(&reason)));
+                }
             }
         }
         let known = |sender: &Sender| self.nonces.get(sender).copied().unwrap_or_default();
@@ -263,15 +269,15 @@ fn reservation(proposal: &Proposal) -> Line {
     Line::Reserved { identity: proposal.identity, time_ms: proposal.content.time_ms, transactions }
 }
 
-/// Which of `queue` go into one proposal of `bytes`: the delayed inbox first, then in their order, and of each
-/// sender none after one that does not fit. With no room left for even the smallest, the pool is not looked at.
+/// Which of `delayed` and of `queue` go into one proposal of `bytes`, in this order: of each sender none after one that
+/// does not fit. With no room left for even the smallest, the rest is not looked at.
 pub(super) fn select<'a>(
-    queue: impl Iterator<Item = &'a Transaction> + Clone,
+    delayed: impl Iterator<Item = &'a Transaction>,
+    queue: impl Iterator<Item = &'a Transaction>,
     bytes: usize,
 ) -> Vec<Transaction> {
     let mut left = bytes;
     let (mut chosen, mut skipped) = (Vec::new(), BTreeSet::new());
-    let delayed = queue.clone().filter(|it| it.sender == Sender::DELAYED);
     let pooled = queue.filter(|it| it.sender != Sender::DELAYED);
     for transaction in delayed.chain(pooled) {
         if left < TRANSACTION_BYTES_MIN || chosen.len() == TRANSACTIONS_MAX {
@@ -457,8 +463,13 @@ impl<E: Context + Spawner> Pool for DiskPool<E> {
         let selected = if state.locked {
             Err(Locked)
         } else {
-            let free = state.queue.iter().filter(|(place, _)| !state.is_reserved(**place));
-            Ok(select(free.map(|(_, transaction)| transaction), bytes))
+            let free = |place: &u64| {
+                let transaction = state.queue.get(place)?;
+                (!state.is_reserved(*place)).then_some(transaction)
+            };
+            let delayed = (Sender::DELAYED, 0)..=(Sender::DELAYED, u64::MAX);
+            let delayed = state.by_nonce.range(delayed).filter_map(|(_, place)| free(place));
+            Ok(select(delayed, state.queue.keys().filter_map(free), bytes))
         };
         futures::future::ready(selected).boxed()
     }

@@ -179,22 +179,26 @@ fn a_proposal_is_filled_in_order_and_a_delayed_transaction_is_one_like_others() 
     let delayed = |nonce| Transaction { sender: Sender::DELAYED, ..transaction(0, nonce) };
     let queue =
         [transaction(1, 0), delayed(0), sized(1, 1, 60), transaction(1, 2), transaction(2, 0)];
-    let all = select(queue.iter(), usize::MAX);
+    let select = |queue: &[Transaction], bytes| {
+        let delayed = queue.iter().filter(|it| it.sender == Sender::DELAYED);
+        select(delayed, queue.iter(), bytes)
+    };
+    let all = select(&queue, usize::MAX);
     let order = |chosen: &[Transaction]| {
         chosen.iter().map(|it| (it.sender.0[0], it.nonce)).collect::<Vec<_>>()
     };
     assert_eq!(order(&all), [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0)]);
     // One that does not fit keeps those behind it of the same sender, and nobody else.
     let small = transaction(1, 0).bytes();
-    assert_eq!(order(&select(queue.iter(), 3 * small)), [(0, 0), (1, 0), (2, 0)]);
+    assert_eq!(order(&select(&queue, 3 * small)), [(0, 0), (1, 0), (2, 0)]);
     // With less left than the smallest transaction, the pool is not looked at; with exactly that, it is.
     let smallest = [delayed(0), sized(1, 0, 0)];
     assert_eq!(smallest[1].bytes(), TRANSACTION_BYTES_MIN - 1);
     let smallest = [delayed(0), sized(1, 0, 1)];
     assert_eq!(smallest[1].bytes(), TRANSACTION_BYTES_MIN);
     let first = smallest[0].bytes();
-    assert_eq!(order(&select(smallest.iter(), first + TRANSACTION_BYTES_MIN)).len(), 2);
-    assert_eq!(order(&select(smallest.iter(), first + TRANSACTION_BYTES_MIN - 1)).len(), 1);
+    assert_eq!(order(&select(&smallest, first + TRANSACTION_BYTES_MIN)).len(), 2);
+    assert_eq!(order(&select(&smallest, first + TRANSACTION_BYTES_MIN - 1)).len(), 1);
 }
 
 #[test]
