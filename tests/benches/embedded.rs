@@ -1,7 +1,9 @@
-//! What it costs a validator to have a follower inside: `cargo bench -p tidewatch-tests --bench embedded`.
+//! What it costs a validator to have a follower, or a sentinel, inside: `cargo bench -p tidewatch-tests --bench embedded`;
+//! one of them alone with `-- follower` or `-- sentinel`.
 //!
-//! Runs the devnet with epochs, in turns without a follower and with one in validator 0, over its marshal,
-//! with a durable store and a consumer whose position is durable. All validators, the follower and the disk
+//! Runs the devnet with epochs, in turns without anything and with a follower in validator 0, over its marshal,
+//! with a durable store and a consumer whose position is durable; then likewise with a sentinel, which verifies every
+//! vote that the validator takes, reads its marshal, and judges durably. All validators, the follower and the disk
 //! are those of one process on one machine, so each of them takes from the others: a validator of a network
 //! has its machine for itself. Both sides begin a new chain in each round, in alternating order.
 //!
@@ -24,15 +26,18 @@ use commonware_runtime::{
     tokio::{Config as Runtime, Context, Runner},
 };
 use std::{
-    sync::Arc,
+    num::NonZeroUsize,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 use tidewatch_certified::CertifiedBlock as _;
 use tidewatch_core::{
-    Ack, AnyBlock, AnySource, BlockDecoder, Consumer, Fault, Height, Record, Source as _, Tier,
+    Ack, AnyBlock, AnySource, BlockDecoder, Consumer, Fault, Height, Record, Running, Source as _,
+    Tier,
 };
 use tidewatch_devnet::epochs::{Config as Network, Devnet};
 use tidewatch_node::{Attachment, Config, Follower};
+use tidewatch_sentinel::{Config as SentinelConfig, Event, Mailbox, Output, Parts, Sentinel};
 use tidewatch_sources::alto::{AltoBlock, chain_id};
 use tidewatch_store::{Config as StoreConfig, Reader, Store};
 
@@ -98,8 +103,60 @@ async fn follow(context: &Context, source: AnySource) -> Follower<Context, Log> 
     follower
 }
 
+/// What is inside of the validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    Nothing,
+    Follower,
+    Sentinel,
+}
+
+/// Takes events and keeps none.
+struct Deaf;
+
+impl Output for Deaf {
+    async fn give(&mut self, _: &Event) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Watches from inside of a validator.
+async fn watch(
+    context: &Context,
+    devnet: &Devnet,
+    block_time: Duration,
+) -> (Mailbox, Running, Running) {
+    let chain = chain_id(&devnet.public().encode(), devnet.mode());
+    let mailbox = Arc::new(OnceLock::<Mailbox>::new());
+    let heard = mailbox.clone();
+    let hand_in = Box::new(move |observation| {
+        if let Some(mailbox) = heard.get() {
+            let _ = mailbox.observe(observation); // Never waits.
+        }
+    });
+    let watched = devnet.watched(context.child("listener"), 0, chain.clone(), hand_in).unwrap();
+    let slots = NonZeroUsize::new(EPOCH_LENGTH as usize).unwrap();
+    let config = SentinelConfig {
+        interval: block_time / 4,
+        lag: 4,
+        patience: 16,
+        ahead: 256,
+        ..SentinelConfig::new(chain, "sentinel", slots)
+    };
+    let parts = Parts {
+        observer: watched.observer,
+        canonical: watched.canonical,
+        committees: watched.electorate,
+        output: Deaf,
+    };
+    let (sentinel, judged) =
+        Sentinel::open(context.child("sentinel"), parts, config).await.unwrap();
+    let _ = mailbox.set(judged.clone());
+    (judged, Running::start(sentinel), watched.listener)
+}
+
 /// One side of one round.
-async fn round(context: Context, block_time: Duration, follower: bool) -> Times {
+async fn round(context: Context, block_time: Duration, inside: Inside) -> Times {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let network = Network {
         directory: Some(directory.path().to_owned()),
@@ -111,9 +168,13 @@ async fn round(context: Context, block_time: Duration, follower: bool) -> Times 
     devnet.reach(Height::new(1), LIMIT).await.unwrap();
     let chain = chain_id(&devnet.public().encode(), devnet.mode());
     let source = devnet.inside(0, chain).unwrap();
-    let follower = match follower {
-        true => Some(follow(&context, source.clone()).await),
-        false => None,
+    let follower = match inside {
+        Inside::Follower => Some(follow(&context, source.clone()).await),
+        _ => None,
+    };
+    let sentinel = match inside {
+        Inside::Sentinel => Some(watch(&context, &devnet, block_time).await),
+        _ => None,
     };
 
     devnet.reach(Height::new(WARM_UP), LIMIT).await.unwrap();
@@ -134,6 +195,15 @@ async fn round(context: Context, block_time: Duration, follower: bool) -> Times 
     if let Some(follower) = follower {
         follower.heads().reached(Tier::Finalized, end).await.unwrap();
         follower.stop(LIMIT).await.unwrap();
+    }
+    if let Some((judged, sentinel, listener)) = sentinel {
+        // It did its work: most of what was measured was judged.
+        let processed = judged.status().await.unwrap().processed.unwrap();
+        assert!(processed.get() > HEIGHTS / 2, "judged up to {processed}");
+        judged.stop();
+        sentinel.await.unwrap();
+        listener.stop();
+        listener.await.unwrap();
     }
 
     // This validator may be a little behind the first one.
@@ -157,10 +227,10 @@ async fn round(context: Context, block_time: Duration, follower: bool) -> Times 
 }
 
 /// Each side in a runtime of its own, as in a process of its own.
-fn side(block_time: Duration, follower: bool) -> Times {
+fn side(block_time: Duration, inside: Inside) -> Times {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let config = Runtime::new().with_worker_threads(2).with_storage_directory(directory.path());
-    Runner::new(config).start(|context| round(context, block_time, follower))
+    Runner::new(config).start(|context| round(context, block_time, inside))
 }
 
 fn percentile(times: &[Duration], percent: usize) -> f64 {
@@ -169,19 +239,21 @@ fn percentile(times: &[Duration], percent: usize) -> f64 {
     times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3
 }
 
-fn measure(block_time: Duration) {
+fn measure(block_time: Duration, inside: Inside) {
     let mut rounds = Vec::new();
     let mut all = [Times::default(), Times::default()];
     for round in 0..ROUNDS {
         let mut both = [Times::default(), Times::default()];
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        for follower in order {
-            both[follower] = side(block_time, follower == 1);
-            all[follower].add(&both[follower]);
+        for with in order {
+            both[with] = side(block_time, [Inside::Nothing, inside][with]);
+            all[with].add(&both[with]);
         }
         rounds.push(both);
     }
-    println!("a block at most every {block_time:?}, {ROUNDS} rounds of {HEIGHTS} heights");
+    println!(
+        "{inside:?}: a block at most every {block_time:?}, {ROUNDS} rounds of {HEIGHTS} heights"
+    );
     println!("{:<16} {:>12} {:>12} {:>7}   rounds", "", "without", "with", "ratio");
     for name in ["finalized", "proposed"] {
         for percent in [50, 99] {
@@ -203,6 +275,12 @@ fn measure(block_time: Duration) {
 }
 
 fn main() {
-    measure(PACED);
-    measure(UNPACED);
+    let asked: Vec<_> = std::env::args().skip(1).collect();
+    for (name, inside) in [("follower", Inside::Follower), ("sentinel", Inside::Sentinel)] {
+        let other = ["follower", "sentinel"].iter().any(|other| asked.iter().any(|of| of == other));
+        if !other || asked.iter().any(|of| of == name) {
+            measure(PACED, inside);
+            measure(UNPACED, inside);
+        }
+    }
 }
