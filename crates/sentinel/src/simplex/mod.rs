@@ -45,6 +45,8 @@
 //! certificates cannot be told from the round alone: their slots are recorded as not judged.
 
 mod electorate;
+#[cfg(test)]
+mod engine;
 mod hearing;
 mod ingress;
 mod inside;
