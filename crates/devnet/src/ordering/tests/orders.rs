@@ -159,6 +159,25 @@ fn without_a_quorum_of_holders_nothing_is_ordered_until_there_is_one() {
     });
 }
 
+/// PC-40.
+#[test]
+fn a_network_that_waits_for_a_round_to_open_stops_at_once() {
+    embed(|context| async move {
+        let world = World::start(&context, short()).await;
+        world.certify(10);
+        world.sees(10).await;
+        let one = world.sealed(1, 0, 12, b"one");
+        world.remote.submit(proposal(1, vec![one])).await.unwrap();
+        let mut stream = world.remote.preblocks(Height::new(1)).await.unwrap();
+        assert_eq!(stream.next().await, Ok(Item::Alive), "round 12 is not certified");
+        let World { holders, .. } = world;
+        let stopped = tokio::time::timeout(Duration::from_secs(1), holders.stop()).await;
+        assert!(stopped.is_ok(), "it does not wait for the round");
+        let ends = async { while stream.next().await.is_ok() {} };
+        tokio::time::timeout(DEADLINE, ends).await.expect("its streams end");
+    });
+}
+
 #[test]
 fn what_was_acknowledged_survives_a_restart_at_every_step() {
     embed(|context| async move {
