@@ -9,17 +9,20 @@ mod middle;
 mod node;
 
 use command::{Command, Fold, Run, signal};
+use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use middle::{Lie, Middle};
 use node::Node;
 use serde_json::Value;
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     time::{Duration, SystemTime},
 };
 use tempfile::TempDir;
 use tidewatch_core::Height;
 use tidewatch_devnet::{
-    CertificateMode,
+    CertificateMode, epochs as devnet,
     readymade::{Chain, ChainConfig, Kind, Server, ServerConfig},
 };
 
@@ -294,4 +297,72 @@ fn what_the_middle_one_alters_or_withholds_of_epochs_is_refused_and_followed_onc
         run.until(&mut fold, finalizes(105));
         assert_eq!(fold.first, Some(1), "{lie:?}");
     }
+}
+
+#[test]
+fn a_live_chain_whose_committee_changes_is_followed_at_depth_three_over_two_epochs() {
+    let chain = tempfile::tempdir().unwrap();
+    let runtime = tokio::Config::default().with_storage_directory(chain.path());
+    tokio::Runner::new(runtime).start(|context| async move {
+        let config = devnet::Config {
+            epoch_length: 16,
+            block_time: Duration::from_millis(200),
+            ..devnet::Config::default()
+        };
+        let network = devnet::Devnet::start(context.child("devnet"), config).await.unwrap();
+        network.reach(Height::new(1), END).await.unwrap();
+        let identity = network.identity();
+        let identity = Some(&*identity);
+        let source = format!("alto+{}?mode=standard&epoch_length=16", network.url());
+        let behind = |serving: &Serving| format!("{}?epoch_length=16", serving.address());
+        let one = Serving::start(&source, identity);
+        let two = Serving::start(&behind(&one), identity);
+        let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+        fold.reorgs = true;
+        let run = following(&behind(&two), identity, data.path()).with(["--until", "36"]).start();
+        let output = run.end(2 * END);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output.lines.iter().for_each(|line| fold.line(line));
+        assert_eq!(fold.first, Some(1));
+        assert!(fold.finalized() >= 36, "{fold:?}");
+        let verified = output.lines.iter().rev().find_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line.get("verification").cloned()
+        });
+        let verified = verified.expect("a status says what is trusted");
+        assert!(verified["epoch"].as_u64() >= Some(2), "{verified}");
+        assert!(verified["verified"].as_u64() >= Some(36), "{verified}");
+    });
+}
+
+/// What `path` answers.
+fn get(serving: &Serving, path: &str) -> Value {
+    let address = serving.url.trim_start_matches("http://");
+    let mut server = TcpStream::connect(address).unwrap();
+    write!(server, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn a_tier_without_a_proof_is_somebodys_word_and_it_is_said_whose() {
+    let node = Node::serve(31_337, 10);
+    let one = Serving::start(&format!("eth+http://{}", node.address), None);
+    let two = Serving::start(&one.address(), None);
+    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+    let run = following(&two.address(), None, data.path()).start();
+    run.until(&mut fold, finalizes(2));
+    let name = get(&two, "/v1/status")["source"]["name"].as_str().unwrap().to_owned();
+    let root = format!("eth+http://{}", node.address);
+    assert!(name.starts_with(&one.address()) && name.ends_with(&root), "{name}");
+    assert!(name.contains("on the word of"), "{name}");
+    for tier in ["proposed", "checkpointed", "finalized"] {
+        let why = get(&two, &format!("/v1/tips/{tier}/proof"));
+        assert_eq!((&why["on"], &why["source"]), (&"word".into(), &name.clone().into()), "{why}");
+    }
+    let several = following(&one.address(), None, data.path()).with(["--source", &two.address()]);
+    let output = several.start().end(END);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.errors.contains("without certificates"), "{}", output.errors);
 }

@@ -144,7 +144,8 @@ async fn by_word(context: Context, endpoints: Vec<Endpoint>) -> Result<Opened, F
         Some(endpoint) => transport.metered(Arc::new(context.child("rate")), endpoint),
         None => transport,
     };
-    let source = Arc::new(TideSource::new(transport, &status, decoder.clone())?);
+    let source =
+        Arc::new(TideSource::new(context.child("bell"), transport, &status, decoder.clone())?);
     Ok(Opened {
         name: source.name().to_owned(),
         source: AnySource::new(source.clone()),

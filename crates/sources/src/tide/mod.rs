@@ -8,7 +8,7 @@
 //!        │ with an identity                  └─ it must be the chain of that identity
 //!        ├──────────────▶ CertifiedSource over the routes of an indexer, which the upstream serves
 //!        │ without
-//!        └──────────────▶ TideSource: /v1/tips, /v1/digests, /v1/range
+//!        └──────────────▶ TideSource: /v1/tips, /v1/digests, /v1/range, /v1/events
 //! ```
 //!
 //! # Trust
@@ -26,11 +26,17 @@
 //! Both questions name the tip that they are about, and the upstream answers them at one moment with it. A chain
 //! that moved away is [`Torn`](tidewatch_core::FaultKind::Torn), or no blocks.
 //!
+//! # The doorbell
+//!
+//! Of a certified chain the upstream pushes certificates. Of any other one a page of its events is waited for, for each
+//! driver: that some came is a ring, and what they say is asked for as always.
+//!
 //! # Limits
 //!
-//! Answers are at most a block's size and 1 MiB; each has a deadline. A path in the address, user and password are
+//! One upstream: without certificates the word of one cannot be held against that of another. Answers are at most a block's size and 1 MiB; each has a deadline. A path in the address, user and password are
 //! shown nowhere; the password is sent as the upstream's token.
 
+mod bell;
 mod error;
 mod family;
 mod source;

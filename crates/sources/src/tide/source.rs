@@ -1,20 +1,24 @@
 //! A chain without certificates, on the word of an upstream.
 
-use super::TideError;
+use super::{TideError, bell::Ear};
 use crate::{alto::HttpTransport, error::fault, words::excerpt};
 use bytes::{Buf as _, Bytes};
 use commonware_codec::Decode as _;
+use commonware_runtime::tokio::Context;
 use commonware_utils::NZUsize;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fmt,
     num::NonZeroUsize,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tidewatch_certified::Transport as _;
 use tidewatch_core::{
-    AnyBlock, Block as _, BlockDecoder, BlockRef, ChainId, ChainInfo, Digest, Fault, Height,
-    Ladder, Limits, Snapshot, Source, TipSet, json,
+    AnyBlock, Block as _, BlockDecoder, BlockRef, ChainId, ChainInfo, Digest, Doorbell, Fault,
+    Height, Ladder, Limits, Snapshot, Source, TipSet, json,
 };
 
 /// Heights of one question.
@@ -75,11 +79,12 @@ pub(super) async fn ask<T: DeserializeOwned>(
 /// A chain without certificates, on the word of another Tidewatch.
 pub struct TideSource {
     name: String,
-    transport: HttpTransport,
+    transport: Arc<HttpTransport>,
+    clock: Arc<Context>,
     chain_info: ChainInfo,
     ladder: Ladder,
     decoder: BlockDecoder,
-    requests: AtomicU64,
+    requests: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for TideSource {
@@ -90,6 +95,7 @@ impl fmt::Debug for TideSource {
 
 impl TideSource {
     pub(super) fn new(
+        clock: Context,
         transport: HttpTransport,
         status: &Status,
         decoder: BlockDecoder,
@@ -102,7 +108,8 @@ impl TideSource {
         let over = excerpt(status.source.name.as_bytes());
         let name = format!("{about}, on the word of {over}");
         let chain_info = ChainInfo { id, genesis: status.genesis.into() };
-        Ok(Self { name, transport, chain_info, ladder, decoder, requests: AtomicU64::new(0) })
+        let (transport, clock, requests) = (Arc::new(transport), Arc::new(clock), Arc::default());
+        Ok(Self { name, transport, clock, chain_info, ladder, decoder, requests })
     }
 
     /// Requests that were made.
@@ -137,12 +144,21 @@ impl TideSource {
         Err(self.refused(TideError::Switched { ours: ours.into(), theirs }))
     }
 
-    /// The blocks of an answer: each behind its length, from `from` on.
-    fn decoded(&self, mut body: Bytes, from: Height) -> Result<Vec<AnyBlock>, Fault> {
+    /// The blocks of an answer: each behind its length, from `from` on, none above `tip`.
+    fn decoded(
+        &self,
+        mut body: Bytes,
+        from: Height,
+        tip: BlockRef,
+    ) -> Result<Vec<AnyBlock>, Fault> {
         let mut blocks: Vec<AnyBlock> = Vec::new();
         let mut height = from;
-        while !body.is_empty() && blocks.len() < BLOCKS_MAX.get() {
+        while !body.is_empty() {
             let wrong = |error: String| self.refused(TideError::Block { height, error });
+            if blocks.len() == BLOCKS_MAX.get() || height > tip.height {
+                let sent = blocks.len();
+                return Err(wrong(format!("more was sent than the {sent} blocks up to {tip}")));
+            }
             let length = body.try_get_u32().map_err(|error| wrong(error.to_string()))?;
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             if length > body.len() {
@@ -222,8 +238,11 @@ impl Source for TideSource {
         }
         let path = format!("{RANGE}{}&from={from}", named(tip));
         let Some(body) = self.count().get(&path).await? else { return Ok(Vec::new()) };
-        let mut blocks = self.decoded(body, from)?;
-        blocks.retain(|block| block.reference().height <= tip.height);
-        Ok(blocks)
+        self.decoded(body, from, tip)
+    }
+
+    fn doorbell(&self) -> Doorbell {
+        let (transport, clock) = (self.transport.clone(), self.clock.clone());
+        Ear { transport, clock, requests: self.requests.clone(), cursor: None }.doorbell()
     }
 }
