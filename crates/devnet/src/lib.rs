@@ -31,7 +31,7 @@ pub mod ordering;
 pub mod readymade;
 mod runtime;
 
-pub use alto_types::CertificateMode;
+pub use alto_types::{CertificateMode, NAMESPACE};
 pub use committee::{Certify, Committee, MEMBERS_MAX, MEMBERS_MIN};
 pub use devnet::{Config, Devnet, Rounds};
 pub use error::Error;

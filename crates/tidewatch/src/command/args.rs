@@ -96,6 +96,13 @@ pub(crate) enum Command {
     /// of its duties is inactive. Votes that contradict each other are kept as evidence files, which
     /// `tidewatch verify-evidence` checks anywhere.
     Sentinel(sentinel::Sentinel),
+    /// Sequence transactions that stay encrypted until their order is fixed.
+    ///
+    /// The network of key holders that orders them, and the chain whose rounds they are encrypted to, run inside of
+    /// this process. It takes transactions over HTTP, prints a line for each block, and keeps everything in its data
+    /// directory: whatever ends it, no transaction that was accepted is lost, and none is applied twice.
+    #[cfg(feature = "devnet")]
+    Sequence(Box<super::sequence::args::Sequence>),
     /// Check, offline, that a validator signed two messages that contradict each other.
     ///
     /// The file is evidence that `tidewatch sentinel` kept. It brings the committee that it is judged by along, and

@@ -11,6 +11,7 @@
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
 //! | `port` | a port that answers over HTTP, within limits |
+//! | `sequence` | `tidewatch sequence`, where this build has the devnet |
 //! | `serve` | serving over HTTP what is followed |
 //! | `problem` | why it ends without success, and what to do |
 //! | `proving` | `tidewatch prove`, `prover-worker` and `prover` |
@@ -32,6 +33,8 @@ mod port;
 mod problem;
 mod proving;
 mod sentinel;
+#[cfg(feature = "devnet")]
+mod sequence;
 mod serve;
 mod signals;
 mod target;
@@ -56,6 +59,8 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         Some(Command::ProverWorker(options)) => proving::worker::run(options),
         Some(Command::Prover(asked)) => proving::operate::run(asked),
         Some(Command::Sentinel(asked)) => sentinel::run(asked),
+        #[cfg(feature = "devnet")]
+        Some(Command::Sequence(options)) => sequence::run(*options),
         Some(Command::VerifyEvidence(options)) => evidence::run(&options),
         Some(Command::Watch(options)) => watch::run(options),
     }
