@@ -7,6 +7,7 @@
 //! - a certificate and its block become `Verified` only if their bytes are exactly those that were
 //!   signed: any change is rejected, and unchanged bytes are accepted;
 //! - a block is accepted for a digest only if a verified block names that digest;
+//! - a file of evidence that is read is written again as it was, and checked without a panic;
 //! - a source over an endpoint with arbitrary responses in any order returns tips, blocks and digests of
 //!   the committee's chain, or a fault.
 #![no_main]
@@ -15,6 +16,7 @@ use alto_types::{EPOCH, NAMESPACE};
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use commonware_codec::Encode as _;
+use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
 use libfuzzer_sys::fuzz_target;
@@ -34,9 +36,25 @@ use tidewatch_devnet::{
     readymade::{Chain, ChainConfig},
 };
 use tidewatch_fuzz::{DATA_MAX, Damage, runner};
+use tidewatch_sentinel::evidence::{Evidence, Trusted};
 use tidewatch_sources::alto::{AltoBlock, StandardScheme, VrfScheme};
 
 const BLOCKS: u64 = 8;
+
+/// Bytes as a file of evidence, and as the body of one whose head and hash are right.
+fn evidence(bytes: &[u8]) {
+    let mut file = b"TWEVID01".to_vec();
+    file.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    file.extend_from_slice(bytes);
+    let hash = Sha256::hash(&[&file]);
+    file.extend_from_slice(&hash);
+    for file in [bytes, &file] {
+        if let Ok(evidence) = Evidence::from_file(file) {
+            assert_eq!(evidence.to_file(), file, "read and written again");
+            let _ = evidence.check(&Trusted::default());
+        }
+    }
+}
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -188,6 +206,7 @@ impl<S: Lives> World<S> {
                 self.certificate(kind(finalized), bytes.into());
             }
             What::Raw { kind: finalized, bytes } => {
+                evidence(bytes);
                 self.certificate(kind(finalized), Bytes::copy_from_slice(bytes));
             }
             What::Block { named, block, damage } => {
