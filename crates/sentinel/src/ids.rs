@@ -75,8 +75,14 @@ number!(Slot);
 number!(Epoch);
 
 /// A validator, by what its chain identifies it with: a public key or an address. As text it is hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValidatorId(Bytes);
+
+impl fmt::Debug for ValidatorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// What does not identify a validator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

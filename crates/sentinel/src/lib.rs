@@ -14,8 +14,10 @@
 //! | [`Canonical`], [`Committees`], [`Observer`], [`Output`] | the ports |
 //! | [`FromSource`] | what is canonical, over a [`Source`](tidewatch_core::Source) |
 //! | [`sentinel`] | the actor |
+//! | [`anchor`] | one header to execute against, at a tier of your choice |
 //! | [`evidence`] | what a validator must not have signed, as files that anybody can check |
 
+pub mod anchor;
 mod bits;
 mod canonical;
 mod epochs;
@@ -32,6 +34,7 @@ pub mod sentinel;
 pub mod simplex;
 mod stats;
 
+pub use anchor::Anchor;
 pub use canonical::{FromSource, Slotted};
 pub use error::Error;
 pub use event::{Event, Inactive, Line, Performance, What};

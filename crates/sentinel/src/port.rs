@@ -22,7 +22,7 @@ pub struct Position {
 pub trait Observer: Send + Sync + 'static {
     /// The chain that the validators' messages were seen on, that of the node that takes them in: its highest
     /// block that is not above `up_to`, the height of the canonical tip. A slot is judged only where that block
-    /// has passed it and is on the canonical chain. `None` while it is not known.
+    /// is on the canonical chain and has passed it by the lag. `None` while it is not known.
     fn position(
         &self,
         up_to: Height,

@@ -230,8 +230,10 @@ impl<'a> Run<'a> {
                     count.streak += u64::from(count.last.is_none());
                 }
             } else {
-                ones(nth, all & attested)
-                    .for_each(|at| counts[self.at[at]].attestations.total += 1);
+                for at in ones(nth, all & attested) {
+                    let total = &mut counts[self.at[at]].attestations.total;
+                    *total = total.wrapping_add(1);
+                }
             }
             for at in ones(nth, attested & *unseen) {
                 let counts = &mut counts[self.at[at]];

@@ -7,6 +7,7 @@
 //! | [`world`] | a chain that reorgs, upstreams that lie, lag and hang, and consumers that fail, all drawn from one seed |
 //! | [`host`] | the machine: clock jumps, starved tasks, a disk that is slow, fails, or crashes in the middle of a write |
 //! | [`watch`] | recorders at every port of the follower, and a checker for each rule |
+//! | [`validators`] | a sentinel among validators that are offline, late, equivocate; reorgs, crashes, and a checker that knows the truth |
 //! | [`conformance`] | two test suites for your own code: one for a `Source`, one for a `Consumer` |
 //! | [`scripted`] | a chain, a source and a view that a test controls step by step |
 //! | [`sequencing`] | a sequencer, and a network of key holders that misbehaves |
@@ -24,5 +25,6 @@ pub mod conformance;
 pub mod host;
 pub mod scripted;
 pub mod sequencing;
+pub mod validators;
 pub mod watch;
 pub mod world;

@@ -17,7 +17,10 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tidewatch_sim::world::{Outcome, Tally, run};
+use tidewatch_sim::{
+    validators,
+    world::{Outcome, Tally, run},
+};
 use tracing_subscriber::EnvFilter;
 
 /// Runs simulated worlds, one for each seed: a chain that reorgs, upstreams that lie, lag and hang,
@@ -31,6 +34,7 @@ use tracing_subscriber::EnvFilter;
 ///   tidewatch-sim --minutes 30        as many worlds as fit into half an hour
 ///   tidewatch-sim --seed 4711         one world, with every observation printed
 ///   tidewatch-sim --sequencer         worlds of a sequencer
+///   tidewatch-sim --sentinel          worlds of a sentinel among validators that fail and cheat
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {
@@ -57,14 +61,38 @@ struct Args {
     /// Run worlds of a sequencer: a network of key holders that misbehaves, crashes in the middle of writes.
     #[arg(long)]
     sequencer: bool,
+
+    /// Run worlds of a sentinel: validators with personalities, reorgs over epochs, crashes of the observer.
+    #[arg(long, conflicts_with = "sequencer")]
+    sentinel: bool,
 }
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    match args.seed {
-        seed if args.sequencer => sequencer::sweep(&args, seed),
-        Some(seed) => replay(seed),
-        None => sweep(&args),
+    match (args.sentinel, args.seed) {
+        (_, seed) if args.sequencer => sequencer::sweep(&args, seed),
+        (false, Some(seed)) => replay(seed),
+        (false, None) => sweep(
+            &args,
+            |seed| {
+                let outcome = run(seed, false);
+                (outcome.tally, outcome.violation.is_some().then_some(outcome))
+            },
+            Tally::add,
+            write_tally,
+            report,
+        ),
+        (true, Some(seed)) => replay_validators(seed),
+        (true, None) => sweep(
+            &args,
+            |seed| {
+                let outcome = validators::run(seed, None);
+                (outcome.tally, outcome.violation.is_some().then_some(outcome))
+            },
+            validators::Tally::add,
+            write_validators,
+            report_validators,
+        ),
     }
 }
 
@@ -81,21 +109,39 @@ fn replay(seed: u64) -> Result<ExitCode> {
     Ok(report(&mut out, &outcome)?)
 }
 
-/// Progress of a sweep.
-#[derive(Default)]
-struct Standing {
-    worlds: u64,
-    tally: Tally,
-    failed: Option<Outcome>,
+/// Runs one world of a sentinel with full tracing, then again to check that the run is deterministic.
+fn replay_validators(seed: u64) -> Result<ExitCode> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).without_time().with_target(false).init();
+    let outcome = validators::run(seed, None);
+    if validators::run(seed, None).tally != outcome.tally {
+        bail!("two runs of seed {seed} differ: the world is not deterministic");
+    }
+    let mut out = std::io::stdout().lock();
+    write_validators(&mut out, 1, &outcome.tally, None)?;
+    Ok(report_validators(&mut out, &outcome)?)
 }
 
-fn sweep(args: &Args) -> Result<ExitCode> {
+/// Progress of a sweep.
+struct Standing<T, O> {
+    worlds: u64,
+    tally: T,
+    failed: Option<O>,
+}
+
+fn sweep<T: Default + Send, O: Send>(
+    args: &Args,
+    run: impl Fn(u64) -> (T, Option<O>) + Sync,
+    add: impl Fn(&mut T, &T) + Sync,
+    write_tally: impl Fn(&mut dyn std::io::Write, u64, &T, Option<Duration>) -> std::io::Result<()>,
+    report: impl Fn(&mut dyn std::io::Write, &O) -> std::io::Result<ExitCode>,
+) -> Result<ExitCode> {
     let began = Instant::now();
     let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let seeds = if limit.is_some() { u64::MAX } else { args.seeds };
     let bar = progress(limit.is_none().then_some(args.seeds));
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let standing = Mutex::new(Standing::default());
+    let standing = Mutex::new(Standing { worlds: 0, tally: T::default(), failed: None });
     let jobs =
         args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
     thread::scope(|scope| {
@@ -107,14 +153,14 @@ fn sweep(args: &Args) -> Result<ExitCode> {
                     if nth >= seeds || over || stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let outcome = run(args.from.wrapping_add(nth), false);
+                    let (tally, failed) = run(args.from.wrapping_add(nth));
                     bar.inc(1);
                     let mut standing = standing.lock().unwrap_or_else(PoisonError::into_inner);
                     standing.worlds += 1;
-                    standing.tally.add(&outcome.tally);
-                    if outcome.violation.is_some() {
+                    add(&mut standing.tally, &tally);
+                    if let Some(failed) = failed {
                         stop.store(true, Ordering::Relaxed);
-                        standing.failed.get_or_insert(outcome);
+                        standing.failed.get_or_insert(failed);
                     }
                 }
             });
@@ -150,7 +196,7 @@ fn progress(seeds: Option<u64>) -> ProgressBar {
 }
 
 fn write_tally(
-    out: &mut impl std::io::Write,
+    out: &mut dyn std::io::Write,
     worlds: u64,
     tally: &Tally,
     took: Option<Duration>,
@@ -174,7 +220,41 @@ fn write_tally(
     Ok(())
 }
 
-fn report(out: &mut impl std::io::Write, outcome: &Outcome) -> std::io::Result<ExitCode> {
+fn write_validators(
+    out: &mut dyn std::io::Write,
+    worlds: u64,
+    tally: &validators::Tally,
+    took: Option<Duration>,
+) -> std::io::Result<()> {
+    let validators::Tally { slots, compared, judged, reorgs, deepest, crashes, .. } = tally;
+    let validators::Tally { verdicts, withdrawn, contradictions, .. } = tally;
+    writeln!(
+        out,
+        "{worlds} worlds, {slots} slots, {reorgs} reorgs, the deepest of {deepest} slots, {crashes} crashes; \
+         {compared} comparisons of a slot, {judged} of judged ones; {verdicts} verdicts, {withdrawn} withdrawn, \
+         {contradictions} contradictions"
+    )?;
+    if let Some(took) = took {
+        let seconds = took.as_secs_f64().max(f64::EPSILON);
+        writeln!(out, "{seconds:.1} s: {:.1} worlds a second", worlds as f64 / seconds)?;
+    }
+    Ok(())
+}
+
+fn report_validators(
+    out: &mut dyn std::io::Write,
+    outcome: &validators::Outcome,
+) -> std::io::Result<ExitCode> {
+    let Some((what, detail)) = &outcome.violation else {
+        writeln!(out, "seed {}: no rule was broken", outcome.seed)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    writeln!(out, "\nseed {} breaks {what}: {detail}", outcome.seed)?;
+    writeln!(out, "replay it with: tidewatch-sim --sentinel --seed {}", outcome.seed)?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn report(out: &mut dyn std::io::Write, outcome: &Outcome) -> std::io::Result<ExitCode> {
     let Some(violation) = &outcome.violation else {
         writeln!(out, "seed {}: no rule was broken", outcome.seed)?;
         return Ok(ExitCode::SUCCESS);

@@ -58,6 +58,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Basis {
     /// The tip of the chain that it was judged on.
     pub(crate) tip: BlockRef,
+    /// Whether it was empty, and nothing had landed after it: the tip says nothing of it then.
+    pub(crate) loose: bool,
     /// The messages, where they were judged.
     pub(crate) kept: Option<Kept>,
 }
@@ -313,6 +315,14 @@ impl History {
             if deep || current && final_ {
                 row.basis = None;
             }
+        }
+    }
+
+    /// Slots from `first` to `last` are empty on the chain of `tip`, which goes on after them.
+    pub(crate) fn anchor(&mut self, first: Slot, last: Slot, tip: BlockRef) {
+        let loose = self.rows.iter_mut().filter(|row| (first..=last).contains(&row.slot));
+        for basis in loose.filter_map(|row| row.basis.as_mut()).filter(|basis| basis.loose) {
+            (basis.tip, basis.loose) = (tip, false);
         }
     }
 

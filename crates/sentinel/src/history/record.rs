@@ -314,7 +314,7 @@ parts!(Inactive { validator, performance, penalty });
 parts!(Judged { proposal, attested, expected, contradicted });
 parts!(Filed { committee, proposer, judged });
 parts!(Vote { act, by });
-parts!(Basis { tip, kept });
+parts!(Basis { tip, loose, kept });
 parts!(Row { slot, epoch, outcome, basis });
 parts!(EpochRecord { epoch, committee, performances, verdict });
 parts!(Event { sequence, what });

@@ -47,7 +47,7 @@ fn filed(
     votes.iter().filter(|at| **at != proposer as usize).for_each(|at| attested.set(*at));
     let judged = Judged { proposal, attested, expected, contradicted };
     let outcome = Outcome::Judged(Box::new(Filed { committee, proposer, judged }));
-    let basis = Some(Box::new(Basis { tip: tip(slot), kept: Some(Kept::default()) }));
+    let basis = Some(Box::new(Basis { tip: tip(slot), loose: false, kept: Some(Kept::default()) }));
     Change {
         committees: if known { vec![] } else { vec![(committee, members)] },
         rows: vec![Row { slot: Slot(slot), epoch: Epoch(slot / 8), outcome, basis }],
@@ -224,7 +224,7 @@ fn records() -> Vec<Record> {
     seen.add(Observation::Conflict(conflict()));
     let stranger = Signed { validator: id(9), act: Act::Skip, ..conflict().first };
     seen.add(Observation::Signed(stranger));
-    let basis = Basis { tip: tip(9), kept: Kept::of(&seen, &[id(1), id(2)]) };
+    let basis = Basis { tip: tip(9), loose: true, kept: Kept::of(&seen, &[id(1), id(2)]) };
     change.rows[0].basis = Some(Box::new(basis));
     for outcome in [Outcome::NotJudged(NotJudged::OutOfStep), Outcome::NobodyDue] {
         let slot = change.rows.last().unwrap().slot.plus(1);

@@ -24,6 +24,9 @@ use tracing::{debug, info, warn};
 /// Events in one answer, at the most.
 const LISTED_MAX: usize = 1_000;
 
+/// Messages that are taken in within a pass, at the most: beyond them the mailbox merges.
+const TAKEN_MAX: usize = 1 << 16;
+
 /// What a sentinel works with.
 pub struct Parts<O, C, K, U> {
     /// Where what is seen comes from.
@@ -242,9 +245,22 @@ where
     async fn pass(&mut self, stop: &Stopping) -> Result<(), Ended> {
         let read = Self::read(&*self.context, self.config.call, &self.ports);
         let Some(read) = stopped_or(stop, read).await? else { return Ok(()) };
+        // An observer that is back says what it missed before it says where it is: that is taken in first.
+        for _ in 0..TAKEN_MAX {
+            let Ok(message) = self.inbox.try_recv() else { break };
+            self.handle(message);
+        }
         let passed = read.standing.tip.slot;
         self.passed = Some(passed);
         self.heard.stands(passed, read.position);
+        if self.heard.is_beyond() {
+            let committees = &self.ports.committees;
+            let members = committees.committee(committees.epoch(passed));
+            let members = ask(&*self.context, self.config.call, "the committees", members);
+            if let Some(members) = stopped_or(stop, members).await? {
+                self.heard.lags(&members);
+            }
+        }
         let waits_since = *self.waits_since.get_or_insert(passed);
         let decided = {
             let pass = Pass {
@@ -258,7 +274,7 @@ where
             };
             stopped_or(stop, pass.decide()).await?
         };
-        let Decided { change, stale, deep, in_step } = decided;
+        let Decided { change, stale, deep, in_step, anchored } = decided;
         self.in_step = in_step;
         if stale > 0 {
             info!(about = %self.about, stale, from = ?change.processed, deep, "a reorg: slots are judged again");
@@ -270,6 +286,9 @@ where
         }
         if change != self.unchanged() {
             self.write(change).await?;
+        }
+        if let Some((first, last)) = anchored {
+            self.disk.history.anchor(first, last, read.standing.tip.block);
         }
         self.disk.history.settle(read.standing.finalized, self.config.reorg_max);
         self.heard.recorded(self.disk.history.newest());

@@ -1,10 +1,12 @@
 //! Messages of slots that are not judged yet.
 
 use crate::{Conflict, Observation, Position, Seen, Slot, ValidatorId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Senders that are told apart, at the most.
 const SENDERS_MAX: usize = 4_096;
+/// Passes after which somebody who sent nothing is not counted among those who do.
+const ACTIVE: u64 = 64;
 
 /// What became of an observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,9 @@ pub(super) struct Heard {
     recorded: Option<Slot>,
     /// The newest slot that the chain or the observer has passed.
     passed: Option<Slot>,
-    /// Who sent something that was taken in since that was known, and who something that was too far ahead.
-    taken: BTreeSet<ValidatorId>,
-    beyond: BTreeMap<ValidatorId, Slot>,
+    /// Of each sender, the slot of its newest message, and in which pass that came.
+    active: BTreeMap<ValidatorId, (Slot, u64)>,
+    passes: u64,
     /// Slots up to here were not watched as a whole.
     initial: Option<Slot>,
     ahead: u64,
@@ -74,31 +76,22 @@ impl Heard {
 
     pub(super) fn observe(&mut self, observation: Observation) -> Fate {
         let slot = observation.slot();
-        let sender = match &observation {
-            Observation::Signed(signed) => Some(signed.validator.clone()),
-            _ => None,
-        };
-        let fate = self.change(slot, |seen| seen.add(observation));
-        sender.into_iter().for_each(|sender| self.sent(sender, slot, fate));
-        fate
+        if let Observation::Signed(signed) = &observation {
+            self.sent(&signed.validator, slot);
+        }
+        self.change(slot, |seen| seen.add(observation))
     }
 
-    fn sent(&mut self, sender: ValidatorId, slot: Slot, fate: Fate) {
-        match fate {
-            Fate::Taken if self.taken.len() < SENDERS_MAX => drop(self.taken.insert(sender)),
-            Fate::Ahead if self.beyond.len() < SENDERS_MAX => {
-                let newest = self.beyond.entry(sender).or_default();
-                *newest = slot.max(*newest);
-            }
-            _ => {}
+    fn sent(&mut self, sender: &ValidatorId, slot: Slot) {
+        if let Some(newest) = self.active.get_mut(sender) {
+            *newest = (slot, self.passes);
+        } else if self.active.len() < SENDERS_MAX {
+            self.active.insert(sender.clone(), (slot, self.passes));
         }
     }
 
     pub(super) fn merge(&mut self, slot: Slot, later: Seen) -> Fate {
-        let fate = self.fate(slot);
-        for sender in later.senders.keys() {
-            self.sent(sender.clone(), slot, fate);
-        }
+        later.senders.keys().for_each(|sender| self.sent(sender, slot));
         self.change(slot, |seen| seen.merge(later))
     }
 
@@ -118,18 +111,33 @@ impl Heard {
             // What was sent in between was beyond the horizon.
             self.begin_again(reached.plus(1));
         }
-        // One whose clock is ahead is alone; where most are, it is the chain that is read too late.
-        if self.beyond.len() > self.taken.len() {
-            let mut slots: Vec<Slot> = self.beyond.values().copied().collect();
-            slots.sort_unstable();
-            self.begin_again(slots[2 * slots.len() / 3].plus(1));
-        }
-        self.taken.clear();
-        self.beyond.clear();
-        drop(self.slots.split_off(&self.horizon().plus(1)));
+        self.passes += 1;
+        self.active.retain(|_, (_, pass)| *pass + ACTIVE >= self.passes);
+        let horizon = self.horizon();
+        drop(self.slots.split_off(&horizon.plus(1)));
         let newest = self.slots.keys().next_back();
         if let (None, Some(_), Some(newest)) = (self.initial, position, newest) {
             self.initial = Some((*newest).max(reached.plus(1)));
+        }
+    }
+
+    /// Whether anybody sent something that was too far ahead.
+    pub(super) fn is_beyond(&self) -> bool {
+        let horizon = self.horizon();
+        self.active.values().any(|(slot, _)| *slot > horizon)
+    }
+
+    /// More of `members` than may be faulty are beyond the horizon: the chain is read too late, and what they sent was
+    /// not taken in. One whose clock is ahead is not many.
+    pub(super) fn lags(&mut self, members: &[ValidatorId]) {
+        let horizon = self.horizon();
+        let newest = members.iter().filter_map(|member| self.active.get(member));
+        let mut beyond: Vec<Slot> =
+            newest.map(|(slot, _)| *slot).filter(|slot| *slot > horizon).collect();
+        beyond.sort_unstable();
+        // Of the highest, as many may lie.
+        if let Some(at) = beyond.len().checked_sub(members.len() / 3 + 1) {
+            self.begin_again(beyond[at].plus(1));
         }
     }
 

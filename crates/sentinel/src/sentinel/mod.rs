@@ -15,7 +15,7 @@
 //! # When a slot is judged
 //!
 //! In order, each once, when the chain has passed it by [`Config::lag`] slots, and where the observer's own chain has
-//! passed it too and is the canonical one. A slot that waits for that for longer than [`Config::patience`] is recorded as
+//! passed it by as many and is the canonical one. A slot that waits for that for longer than [`Config::patience`] is recorded as
 //! not judged; so is one that was not watched as a whole, of which messages may have been missed, or of which the
 //! source cannot tell what is there. Nobody is absent in those.
 //!

@@ -41,6 +41,8 @@ pub(super) struct Decided {
     pub(super) stale: u64,
     pub(super) deep: bool,
     pub(super) in_step: bool,
+    /// Slots that were empty at the end of the chain, and are within it now.
+    pub(super) anchored: Option<(Slot, Slot)>,
 }
 
 /// Asks a port, for so long at the most.
@@ -116,6 +118,7 @@ where
     /// Decides. Nothing is changed before that is written.
     pub(super) async fn decide(&self) -> Result<Decided, Fault> {
         let keep = self.kept().await?;
+        let (keep, anchored) = self.loose(keep).await?;
         let before = self.history.processed();
         let reached = self.reached().await?;
         let mut change = Change { processed: keep.processed, ..Change::default() };
@@ -124,9 +127,8 @@ where
         self.evaluate(&mut change, keep, passed);
         let stale = count(before) - count(keep.processed);
         let deep = keep.deep;
-        let in_step =
-            reached.is_some_and(|slot| slot >= passed.minus(self.config.lag).unwrap_or_default());
-        Ok(Decided { change, stale, deep, in_step })
+        let in_step = reached.is_some_and(|slot| slot.plus(self.config.lag) >= passed);
+        Ok(Decided { change, stale, deep, in_step, anchored })
     }
 
     /// What a reorg left.
@@ -166,6 +168,37 @@ where
         let below = lowest.minus(1).filter(|slot| self.history.row(*slot).is_some());
         let deep = below.is_some() && open >= self.config.reorg_max.get();
         Ok(Keep { processed: below, next: Some(lowest), deep })
+    }
+
+    /// Slots that were empty at the end of the chain: a reorg may have filled them without touching the tip.
+    async fn loose(&self, keep: Keep) -> Result<(Keep, Option<(Slot, Slot)>), Fault> {
+        let counts = |slot: Slot| keep.processed.is_some_and(|processed| slot <= processed);
+        let open = self.history.open().filter(|(row, basis)| basis.loose && counts(row.slot));
+        let slots: Vec<Slot> = open.map(|(row, _)| row.slot).collect();
+        let (Some(last), Some(first)) = (slots.first().copied(), slots.last().copied()) else {
+            return Ok((keep, None));
+        };
+        let passed = self.read.standing.tip.slot;
+        let found = self.at(first, passed.max(last)).await?;
+        let at = |slot: Slot| found.get((slot.get() - first.get()) as usize);
+        let filled = slots.iter().rev().find(|slot| at(**slot) != Some(&AtSlot::Empty));
+        if let Some(filled) = filled {
+            let processed = filled.minus(1).filter(|slot| self.history.row(*slot).is_some());
+            return Ok((Keep { processed, next: Some(*filled), ..keep }, None));
+        }
+        let mut after = found.iter().skip((last.get() - first.get()) as usize);
+        let landed = after.any(|at| matches!(at, AtSlot::Landed(_)));
+        Ok((keep, landed.then_some((first, last))))
+    }
+
+    /// What stands from `first` to `last`.
+    async fn at(&self, first: Slot, last: Slot) -> Result<Vec<AtSlot>, Fault> {
+        let call = self.ports.canonical.at(&self.read.standing, first..=last);
+        let found = self.canonical(call).await?;
+        if found.len() as u64 != last.get() - first.get() + 1 {
+            return Err(FaultKind::Malformed.fault("the canonical chain", "slots are missing"));
+        }
+        Ok(found)
     }
 
     /// The newest slot that the observer has passed on the canonical chain.
@@ -240,30 +273,27 @@ where
             let since = slot.plus(self.config.lag).max(self.waits_since);
             passed > since.plus(self.config.patience)
         };
-        let in_step = |slot: Slot| reached.is_some_and(|reached| slot <= reached);
+        // As late as on the chain: one that was cut off right after the slot did not hear all of it.
+        let in_step = |slot: Slot| reached.is_some_and(|at| slot.plus(self.config.lag) <= at);
         let judged = |due: &DueSlot| due.members.is_some() && due.seen.is_ok();
         // Those that wait, and whatever comes after them, are not asked for.
         let count =
             due.iter().take_while(|due| !judged(due) || in_step(due.slot) || waited(due.slot));
         let count = count.count();
         let asked = || due.iter().take(count).filter(|due| judged(due) && in_step(due.slot));
-        let range = asked().next().zip(asked().next_back()).map(|(a, b)| (a.slot, b.slot));
-        let canonical = match range {
+        // Up to what has passed: whether anything landed after a slot says how firm that slot is.
+        let first = asked().next().map(|due| due.slot);
+        let canonical = match first {
             None => Vec::new(),
-            Some((first, last)) => {
-                let call = self.ports.canonical.at(&self.read.standing, first..=last);
-                let found = self.canonical(call).await?;
-                if found.len() as u64 != last.get() - first.get() + 1 {
-                    let fault = FaultKind::Malformed;
-                    return Err(fault.fault("the canonical chain", "slots are missing"));
-                }
-                found
-            }
+            Some(first) => self.at(first, passed).await?,
         };
+        let newest = canonical.iter().rposition(|at| matches!(at, AtSlot::Landed(_)));
         for due in due.into_iter().take(count) {
             let (slot, epoch) = (due.slot, due.epoch);
-            let at = range.and_then(|(first, _)| slot.get().checked_sub(first.get()));
-            let at = at.and_then(|at| canonical.get(usize::try_from(at).ok()?));
+            let nth = first.and_then(|first| slot.get().checked_sub(first.get()));
+            let nth = nth.and_then(|nth| usize::try_from(nth).ok());
+            let at = nth.and_then(|nth| canonical.get(nth));
+            let loose = nth.is_some() && newest.is_none_or(|newest| nth > Some(newest));
             let (outcome, kept) = match (due.members, due.seen) {
                 (None, _) => (Outcome::NobodyDue, None),
                 (Some(_), Err(reason)) => (Outcome::NotJudged(reason), None),
@@ -277,7 +307,8 @@ where
                     Some(at) => self.one(change, slot, &members, &seen, at).await?,
                 },
             };
-            let basis = Some(Box::new(Basis { tip: self.read.standing.tip.block, kept }));
+            let tip = self.read.standing.tip.block;
+            let basis = Some(Box::new(Basis { tip, loose, kept }));
             change.rows.push(Row { slot, epoch, outcome, basis });
             change.processed = Some(slot);
         }

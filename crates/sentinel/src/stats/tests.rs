@@ -200,6 +200,16 @@ fn all_at_once_is_what_it_is_one_by_one_over_committees_that_change() {
 }
 
 #[test]
+fn one_who_proposed_last_and_attested_where_nobody_was_expected_to_is_counted() {
+    let mut history = empty(10);
+    let members = [id(1), id(2)];
+    file(&mut history, 1, &members, 1, Proposal::Unvalidated, &[0], false, vec![]);
+    file(&mut history, 2, &members, 0, Proposal::Mined, &[1], true, vec![]);
+    let report = everything(&history);
+    assert_eq!((report.attestations.total, report.attestations.missed), (1, 0));
+}
+
+#[test]
 fn a_slot_is_listed_with_everybody_who_was_due() {
     let history = alone(10, &[Did::AttestationMissed]);
     let window = window(&history, Asked::default(), None, None).unwrap();
