@@ -2,10 +2,11 @@
 
 use super::{
     config::Config,
+    effect::{Effect, Notice, Stage},
     ingress::{Answer, Mailbox, Message, Refusal, Status, Wanted},
     judge::{Judged, Mismatch},
     metrics::Metrics,
-    plan::{Effect, Notice, Plan, Stage},
+    plan::Plan,
 };
 use crate::{
     Applier, Block, Error, Locked, NotApplied, NotSubmitted, Ordering, Pool, Publisher, Standing,

@@ -1,6 +1,6 @@
 //! Messages to a coordinator.
 
-use super::{judge::Judged, plan::Stage};
+use super::{effect::Stage, judge::Judged};
 use crate::{Error, Preblock};
 use commonware_actor::mailbox::{Policy, Sender};
 use commonware_utils::{channel::oneshot, sync::Mutex};

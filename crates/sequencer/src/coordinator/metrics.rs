@@ -1,6 +1,6 @@
 //! What a coordinator counts.
 
-use super::{ingress::Status, plan::Stage};
+use super::{effect::Stage, ingress::Status};
 use commonware_runtime::{
     Metrics as Register,
     telemetry::metrics::{

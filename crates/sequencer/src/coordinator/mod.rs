@@ -14,7 +14,7 @@
 //! A start, and a number that the network says is taken, go through *catching up*: what the network fixed is applied
 //! before anything is proposed. *Disconnected* is waiting without a connection, *stopping* the end.
 //!
-//! One task owns all of it. `plan` decides, without a clock, a disk or a network; `judge` says whether a preblock is
+//! One task owns all of it. `plan` decides, without a clock, a disk or a network; `effect` is what it asks for; `judge` says whether a preblock is
 //! the one that is waited for; `build` what is proposed. The actor makes one call at a time.
 //!
 //! # Situations
@@ -54,6 +54,7 @@
 mod actor;
 mod build;
 mod config;
+mod effect;
 mod ingress;
 mod judge;
 mod metrics;
@@ -63,6 +64,6 @@ mod tests;
 
 pub use actor::{Coordinator, Ports};
 pub use config::{Config, Upgrade};
+pub use effect::Stage;
 pub use ingress::{Answer, Mailbox, Nothing, Refusal, Status, Wanted};
 pub use judge::{Expected, Judged, Mismatch, judge};
-pub use plan::Stage;

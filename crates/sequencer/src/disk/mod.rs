@@ -22,6 +22,7 @@
 //! before that leaves the old lines to count, and a crash after it, before they are dropped, counts nothing twice.
 
 mod chain;
+mod held;
 mod lines;
 mod pool;
 mod published;
@@ -31,6 +32,7 @@ mod record;
 mod tests;
 
 pub use chain::{Chain, Genesis};
+pub use held::{Limits, NotAccepted};
 pub use lines::Lines;
-pub use pool::{DiskPool, Limits, NotAccepted};
+pub use pool::DiskPool;
 pub use published::Published;

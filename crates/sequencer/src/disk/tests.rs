@@ -1,4 +1,4 @@
-use super::{pool::select, *};
+use super::{held::select, *};
 use crate::*;
 use bytes::Bytes;
 use commonware_runtime::{

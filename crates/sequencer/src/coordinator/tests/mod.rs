@@ -5,8 +5,9 @@ mod worlds;
 
 use super::{
     build::{Build, build},
+    effect::{Effect, Notice},
     ingress::{Answer, Nothing, Refusal},
-    plan::{Effect, Plan},
+    plan::Plan,
     *,
 };
 use crate::*;

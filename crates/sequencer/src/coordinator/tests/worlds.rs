@@ -103,7 +103,7 @@ impl World {
                 Effect::Wake(_) | Effect::Retry => self.timer = true,
                 Effect::Rest => self.timer = false,
                 Effect::End(fault) => panic!("{fault}"),
-                Effect::Notice(plan::Notice::CaughtUp) => self.caught_up = true,
+                Effect::Notice(Notice::CaughtUp) => self.caught_up = true,
                 Effect::Notice(_)
                 | Effect::Progress
                 | Effect::Patience

@@ -1,0 +1,287 @@
+//! What a pool holds, as its lines fold to it, and what follows from that: without a disk.
+
+use super::record::Line;
+use crate::{
+    Block, Content, Error, Proposal, Sender, TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_MIN,
+    TRANSACTIONS_MAX, Transaction, shortened,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tidewatch_core::{ChainId, Digest, FaultKind, Height, Reason};
+
+/// Transactions that are in no block and are remembered with the reason, at the most.
+const DROPPED_MAX: usize = 4096;
+
+/// How much a pool holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Transactions that wait or are reserved.
+    pub transactions: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Bytes of one transaction.
+    pub transaction_bytes: usize,
+}
+
+impl Default for Limits {
+    /// 100,000 transactions of 128 KiB at the most, and 256 MiB of them.
+    fn default() -> Self {
+        let bytes = 256 * 1024 * 1024;
+        Self { transactions: 100_000, bytes, transaction_bytes: 128 * 1024 }
+    }
+}
+
+/// Why a transaction was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
+    /// The sender's nonce is used, by this or by another transaction.
+    #[error("nonce {nonce} is used, the next one of this sender is {next}")]
+    Used {
+        /// The transaction's.
+        nonce: u64,
+        /// The sender's next.
+        next: u64,
+    },
+    /// A transaction of this sender is missing before it.
+    #[error("nonce {nonce} leaves a gap, the next one of this sender is {next}")]
+    Gap {
+        /// The transaction's.
+        nonce: u64,
+        /// The sender's next.
+        next: u64,
+    },
+    /// It is too large.
+    #[error("a transaction of {bytes} bytes, of {max} at the most")]
+    Oversized {
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// There is no room.
+    #[error("the pool is full, with {transactions} transactions of {bytes} bytes")]
+    Full {
+        /// Transactions that are there.
+        transactions: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+}
+
+impl Reason for NotAccepted {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Used { .. } => FaultKind::Behind,
+            Self::Gap { .. } => FaultKind::Missing,
+            Self::Oversized { .. } => FaultKind::Oversized,
+            Self::Full { .. } => FaultKind::Unavailable,
+        }
+    }
+}
+
+/// What the lines fold to.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) chain: Option<ChainId>,
+    pub(super) settled: Height,
+    /// By the order in which they were accepted.
+    pub(super) queue: BTreeMap<u64, Transaction>,
+    pub(super) ids: BTreeMap<Digest, u64>,
+    /// Places by sender and nonce.
+    pub(super) by_nonce: BTreeMap<(Sender, u64), u64>,
+    pub(super) accepted: u64,
+    pub(super) bytes: usize,
+    pub(super) nonces: BTreeMap<Sender, u64>,
+    pub(super) reserved: Option<(Proposal, BTreeSet<u64>)>,
+    pub(super) dropped: BTreeMap<Digest, String>,
+    pub(super) oldest_dropped: VecDeque<Digest>,
+    pub(super) locked: bool,
+    /// The same, being written anew.
+    pub(super) anew: Option<Box<Self>>,
+}
+
+impl State {
+    pub(super) fn fold(&mut self, line: Line) -> Result<(), Error> {
+        if let Some(anew) = &mut self.anew
+            && !matches!(line, Line::Base { .. } | Line::Complete | Line::Abandoned)
+        {
+            return anew.fold(line);
+        }
+        if self.chain.is_none() && !matches!(line, Line::Base { .. }) {
+            // Files are dropped as a whole: the end of what is void may still be there.
+            return Ok(());
+        }
+        match line {
+            Line::Base { chain, settled } => {
+                let base = Self { chain: Some(chain), settled, ..Self::default() };
+                match &self.chain {
+                    None => *self = base,
+                    Some(_) => self.anew = Some(Box::new(base)),
+                }
+            }
+            Line::Complete => {
+                if let Some(anew) = self.anew.take() {
+                    *self = *anew;
+                }
+            }
+            Line::Abandoned => self.anew = None,
+            Line::Nonce(sender, next) => {
+                self.nonces.insert(sender, next);
+            }
+            Line::Accepted(transaction) => {
+                self.accepted += 1;
+                self.bytes += transaction.bytes();
+                self.nonces.insert(transaction.sender, transaction.nonce + 1);
+                self.ids.insert(transaction.id(), self.accepted);
+                self.by_nonce.insert((transaction.sender, transaction.nonce), self.accepted);
+                self.queue.insert(self.accepted, transaction);
+            }
+            Line::Reserved { identity, time_ms, transactions } => {
+                let places = transactions.iter().map(|id| self.ids.get(id).copied());
+                let places: Option<Vec<_>> = places.collect();
+                let lost = || Error::Pool(format!("{identity} reserves what is not there"));
+                let places = places.ok_or_else(lost)?;
+                let there = |place: &u64| self.queue.get(place).cloned();
+                let transactions = places.iter().filter_map(there).collect();
+                let content = Content { time_ms, transactions };
+                let proposal = Proposal { identity, content };
+                self.reserved = Some((proposal, places.into_iter().collect()));
+            }
+            Line::Released => self.reserved = None,
+            Line::Settled { number, gone, nonces } => {
+                self.settled = number;
+                self.reserved = None;
+                gone.iter().for_each(|id| self.remove(id));
+                self.nonces.extend(nonces);
+            }
+            Line::Dropped(id, reason) => {
+                self.remove(&id);
+                if self.dropped.insert(id, reason).is_none() {
+                    self.oldest_dropped.push_back(id);
+                }
+                if self.oldest_dropped.len() > DROPPED_MAX
+                    && let Some(oldest) = self.oldest_dropped.pop_front()
+                {
+                    self.dropped.remove(&oldest);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &Digest) {
+        let Some(transaction) = self.ids.remove(id).and_then(|place| self.queue.remove(&place))
+        else {
+            return;
+        };
+        self.by_nonce.remove(&(transaction.sender, transaction.nonce));
+        self.bytes -= transaction.bytes();
+    }
+
+    pub(super) fn is_reserved(&self, place: u64) -> bool {
+        self.reserved.as_ref().is_some_and(|(_, places)| places.contains(&place))
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len() - self.reserved.as_ref().map_or(0, |(_, places)| places.len())
+    }
+
+    /// Lines that say the same.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let settled = self.settled;
+        let base = self.chain.clone().map(|chain| Line::Base { chain, settled });
+        let dropped = self.oldest_dropped.iter().filter_map(|id| {
+            let reason = self.dropped.get(id)?;
+            Some(Line::Dropped(*id, reason.clone()))
+        });
+        let nonces = self.nonces.iter().map(|(sender, next)| Line::Nonce(*sender, *next));
+        let accepted = self.queue.values().cloned().map(Line::Accepted);
+        let reserved = self.reserved.as_ref().map(|(proposal, _)| reservation(proposal));
+        let mut lines: Vec<_> = base.into_iter().chain(dropped).chain(accepted).collect();
+        // After the transactions, whose lines count the nonces as well.
+        lines.extend(nonces);
+        lines.extend(reserved);
+        lines.push(Line::Complete);
+        lines
+    }
+
+    pub(super) fn check(
+        &self,
+        transaction: &Transaction,
+        limits: &Limits,
+    ) -> Result<(), NotAccepted> {
+        let (nonce, bytes) = (transaction.nonce, transaction.payload.len());
+        let max = limits.transaction_bytes.min(TRANSACTION_BYTES_MAX);
+        if bytes > max {
+            return Err(NotAccepted::Oversized { bytes, max });
+        }
+        let next = self.nonces.get(&transaction.sender).copied().unwrap_or_default();
+        match nonce.cmp(&next) {
+            std::cmp::Ordering::Less => return Err(NotAccepted::Used { nonce, next }),
+            std::cmp::Ordering::Greater => return Err(NotAccepted::Gap { nonce, next }),
+            std::cmp::Ordering::Equal => {}
+        }
+        let (transactions, there) = (self.queue.len(), self.bytes);
+        if transactions >= limits.transactions || there + transaction.bytes() > limits.bytes {
+            return Err(NotAccepted::Full { transactions, bytes: there });
+        }
+        Ok(())
+    }
+
+    /// What `block` means for the pool.
+    pub(super) fn settle(&self, block: &Block) -> Vec<Line> {
+        let transactions = &block.content.transactions;
+        let mut used: BTreeMap<Sender, u64> = BTreeMap::new();
+        let ids: BTreeSet<Digest> = transactions.iter().map(Transaction::id).collect();
+        for Transaction { sender, nonce, .. } in transactions {
+            let next = used.entry(*sender).or_default();
+            *next = (*next).max(nonce.saturating_add(1));
+        }
+        let mut dropped = Vec::new();
+        for (sender, next) in &used {
+            let places = self.by_nonce.range((*sender, 0)..(*sender, *next));
+            for id in places.filter_map(|(_, place)| Some(self.queue.get(place)?.id())) {
+                if !ids.contains(&id) {
+                    let number = block.identity.number;
+                    let reason = format!("block {number} has another transaction with its nonce");
+                    dropped.push(Line::Dropped(id, shortened(&reason)));
+                }
+            }
+        }
+        let known = |sender: &Sender| self.nonces.get(sender).copied().unwrap_or_default();
+        let nonces = used.into_iter().filter(|(sender, next)| *next > known(sender)).collect();
+        let gone = ids.into_iter().filter(|id| self.ids.contains_key(id)).collect();
+        // What is dropped goes first: cut off between the two, the block is settled again.
+        dropped.push(Line::Settled { number: block.identity.number, gone, nonces });
+        dropped
+    }
+}
+
+pub(super) fn reservation(proposal: &Proposal) -> Line {
+    let transactions = proposal.content.transactions.iter().map(Transaction::id).collect();
+    Line::Reserved { identity: proposal.identity, time_ms: proposal.content.time_ms, transactions }
+}
+
+/// Which of `delayed` and of `queue` go into one proposal of `bytes`, in this order: of each sender none after one that
+/// does not fit. With no room left for even the smallest, the rest is not looked at.
+pub(super) fn select<'a>(
+    delayed: impl Iterator<Item = &'a Transaction>,
+    queue: impl Iterator<Item = &'a Transaction>,
+    bytes: usize,
+) -> Vec<Transaction> {
+    let mut left = bytes;
+    let (mut chosen, mut skipped) = (Vec::new(), BTreeSet::new());
+    let pooled = queue.filter(|it| it.sender != Sender::DELAYED);
+    for transaction in delayed.chain(pooled) {
+        if left < TRANSACTION_BYTES_MIN || chosen.len() == TRANSACTIONS_MAX {
+            break;
+        }
+        let bytes = transaction.bytes();
+        if skipped.contains(&transaction.sender) || bytes > left {
+            skipped.insert(transaction.sender);
+            continue;
+        }
+        left -= bytes;
+        chosen.push(transaction.clone());
+    }
+    chosen
+}
