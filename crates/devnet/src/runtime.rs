@@ -17,8 +17,10 @@ use futures::{
     future::select_all,
     stream::{FuturesUnordered, StreamExt as _},
 };
+use rand::{Rng, RngExt as _};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     thread::{Builder, JoinHandle},
@@ -86,25 +88,44 @@ impl Directory {
     }
 }
 
+/// Ports of validators: below those that Linux and others give to outgoing connections. One of these would take the
+/// port of a validator that is stopped for a while.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// Ports that are tried before any will do.
+const PORTS_TRIED: usize = 1_000;
+
 /// Finds free loopback ports. The p2p network binds its own listeners, so the ports are released before
 /// use: if another process takes one in between, the start fails and is retried with other ports.
-pub(crate) fn reserve(count: usize) -> Result<Vec<SocketAddr>, Error> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let bind = |source| Error::Bind { address: any, source };
-    let listeners =
-        (0..count).map(|_| TcpListener::bind(any).map_err(bind)).collect::<Result<Vec<_>, _>>()?;
-    listeners.iter().map(|listener| listener.local_addr().map_err(bind)).collect()
+fn reserve(rng: &mut impl Rng, count: usize) -> Result<Vec<SocketAddr>, Error> {
+    let mut listeners = Vec::with_capacity(count);
+    let mut taken = 0;
+    while listeners.len() < count {
+        let port = if taken < PORTS_TRIED { rng.random_range(PORTS) } else { 0 };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        match TcpListener::bind(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(source) if port == 0 => return Err(Error::Bind { address, source }),
+            Err(_) => taken += 1,
+        }
+    }
+    let bound = |listener: &TcpListener| {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        listener.local_addr().map_err(|source| Error::Bind { address: any, source })
+    };
+    listeners.iter().map(bound).collect()
 }
 
-/// Starts validators by `attempt`, and returns once all of them listen. Tries again with other ports if
-/// they end before that.
+/// Starts `count` validators by `attempt`, which is given an address for each, and returns once all of them listen.
+/// Tries again with other ports if they end before that.
 pub(crate) async fn start(
     context: &Context,
-    attempt: impl Fn() -> Result<Validators, Error>,
+    count: usize,
+    attempt: impl Fn(Vec<SocketAddr>) -> Result<Validators, Error>,
 ) -> Result<Validators, Error> {
-    let mut number = 1;
+    let (mut rng, mut number) = (context.child("ports"), 1);
     loop {
-        let mut validators = attempt()?;
+        let mut validators = attempt(reserve(&mut rng, count)?)?;
         match within(context, START_DEADLINE, STARTING, validators.running()).await {
             Ok(()) => return Ok(validators),
             Err(error @ Error::Ended { .. }) if number < START_ATTEMPTS => {

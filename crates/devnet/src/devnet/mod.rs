@@ -136,8 +136,7 @@ impl Devnet {
         let slot = Arc::new(Slot::new(verifier, config.block_size, tips, rounds.clone()));
         let host = Host::start(config.port, slot.renew())?;
         let paused = Arc::new(AtomicBool::new(false));
-        let validators = runtime::start(&context, || {
-            let addresses = runtime::reserve(committee.members().len())?;
+        let validators = runtime::start(&context, committee.members().len(), |addresses| {
             let plan = Arc::new(Plan {
                 config: config.clone(),
                 committee: committee.clone(),

@@ -159,8 +159,7 @@ impl Devnet {
         let inside = Arc::new(Inside::new(served.clone(), epoch_length));
         let keys = pool.keys().iter().map(|key| key.public_key()).collect();
         let faults = Arc::new(Faults::new(keys));
-        let validators = runtime::start(&context, || {
-            let addresses = runtime::reserve(pool.keys().len())?;
+        let validators = runtime::start(&context, pool.keys().len(), |addresses| {
             let plan = Arc::new(Plan {
                 config: config.clone(),
                 epoch_length,
