@@ -17,14 +17,15 @@
 //!
 //! # Attestors
 //!
-//! Whoever was seen to vote, for what landed where something did, or whose signature landed; without the proposer.
+//! Whoever was seen to vote, for what landed where something did, or to skip where nothing did, or whose signature
+//! landed; without the proposer.
 //! Of the others nobody missed anything where no attestors are judged, where a proposal of the slot is invalid here,
 //! and where the proposer contradicted itself: an honest validator may have had no proposal to attest to.
 
 #[cfg(test)]
 mod tests;
 
-use crate::{Landed, Lineage, Proposal, Seen, ValidatorId, Verdict, bits::Bits};
+use crate::{Landed, Lineage, Proposal, Seen, Sent, ValidatorId, Verdict, bits::Bits};
 use tidewatch_core::Digest;
 
 /// Who was due in a slot.
@@ -86,7 +87,9 @@ pub(crate) fn judge(due: &Due<'_>, landed: Option<&Landed>, seen: &Seen, below: 
     };
     let payload = landed.map(|landed| landed.payload);
     let mut attested = Bits::none(due.members.len());
-    let voted = seen.senders.iter().filter(|(_, sent)| sent.attested(payload)).map(|(id, _)| id);
+    let took_part =
+        |sent: &Sent| sent.attested(payload) || (landed.is_none() && sent.skip.is_some());
+    let voted = seen.senders.iter().filter(|(_, sent)| took_part(sent)).map(|(id, _)| id);
     let signed = landed.into_iter().flat_map(|landed| &landed.attestors);
     voted
         .chain(signed)

@@ -117,6 +117,13 @@ fn a_vote_for_a_fork_is_none_for_what_landed_and_one_to_finalize_is_a_vote() {
 }
 
 #[test]
+fn whoever_voted_to_skip_a_slot_in_which_nothing_landed_took_part_in_it() {
+    let votes = [signed(1, Act::Attestation(A)), signed(2, Act::Skip)];
+    let observations = [checked(Verdict::Valid(None))].into_iter().chain(votes).collect();
+    assert_eq!(plain(None, observations), (Valid, vec![1, 2], vec![3]));
+}
+
+#[test]
 fn a_vote_for_both_counts_for_what_landed_whichever_came_first() {
     for order in [[A, B], [B, A]] {
         let observations = order.map(|payload| signed(1, Act::Attestation(payload)));
