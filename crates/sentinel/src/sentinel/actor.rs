@@ -115,7 +115,7 @@ where
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
         let (stopper, stop) = Stopper::new();
         let own = Mailbox { sender, stopper };
-        let heard = Heard::new(config.ahead, disk.history.newest());
+        let heard = Heard::new(config.ahead, config.lag, disk.history.newest());
         let metrics = Metrics::new(&context);
         info!(chain = %config.chain, processed = ?disk.history.processed(), "watching");
         let mailbox = own.clone();

@@ -32,12 +32,14 @@ pub(super) struct Heard {
     /// Slots up to here were not watched as a whole.
     initial: Option<Slot>,
     ahead: u64,
+    /// A message of a slot arrives before so many more have passed.
+    lag: u64,
     conflicts: Vec<Conflict>,
 }
 
 impl Heard {
-    pub(super) fn new(ahead: u64, recorded: Option<Slot>) -> Self {
-        Self { ahead, recorded, ..Self::default() }
+    pub(super) fn new(ahead: u64, lag: u64, recorded: Option<Slot>) -> Self {
+        Self { ahead, lag, recorded, ..Self::default() }
     }
 
     /// Slots up to here were not watched as a whole; `None` before watching began.
@@ -117,7 +119,8 @@ impl Heard {
         drop(self.slots.split_off(&horizon.plus(1)));
         let newest = self.slots.keys().next_back();
         if let (None, Some(_), Some(newest)) = (self.initial, position, newest) {
-            self.initial = Some((*newest).max(reached.plus(1)));
+            // What is heard may be of a slot that is over; the one under way is so much later, at the most.
+            self.initial = Some(newest.plus(self.lag).max(reached.plus(1)));
         }
     }
 

@@ -43,6 +43,7 @@ impl Running {
     /// A sentinel that watches from slot 8 on: epoch 1 and later are evaluated.
     async fn watching(context: &deterministic::Context, script: &Script, config: Config) -> Self {
         let running = Self::start(context, script, config).await;
+        running.slot(5, &[0, 1, 2, 3]).await;
         running.slot(6, &[0, 1, 2, 3]).await;
         running.slot(7, &[0, 1, 2, 3]).await;
         running

@@ -74,7 +74,7 @@ impl State {
 impl Script {
     pub(super) fn new() -> Self {
         let script = Self::default();
-        (0..6).for_each(|slot| script.extend(slot));
+        (0..5).for_each(|slot| script.extend(slot));
         script
     }
 
