@@ -1,4 +1,4 @@
-//! PX-1 to PX-26: an anchor over a vault whose transactions are all or nothing.
+//! PX-1 to PX-20: an anchor over a vault whose transactions are all or nothing.
 
 use super::*;
 use Tier::*;

@@ -253,12 +253,15 @@ where
         let passed = read.standing.tip.slot;
         self.passed = Some(passed);
         self.heard.stands(passed, read.position);
-        if self.heard.is_beyond() {
+        if self.heard.is_beyond() || self.heard.may_begin() {
             let committees = &self.ports.committees;
             let members = committees.committee(committees.epoch(passed));
             let members = ask(&*self.context, self.config.call, "the committees", members);
             if let Some(members) = stopped_or(stop, members).await? {
                 self.heard.lags(&members);
+                if self.heard.may_begin() {
+                    self.heard.begins(&members);
+                }
             }
         }
         let waits_since = *self.waits_since.get_or_insert(passed);

@@ -31,6 +31,8 @@ pub(super) struct Heard {
     passes: u64,
     /// Slots up to here were not watched as a whole.
     initial: Option<Slot>,
+    /// Whether the observer's position was known in the last pass.
+    stands: bool,
     ahead: u64,
     /// A message of a slot arrives before so many more have passed.
     lag: u64,
@@ -117,10 +119,23 @@ impl Heard {
         self.active.retain(|_, (_, pass)| *pass + ACTIVE >= self.passes);
         let horizon = self.horizon();
         drop(self.slots.split_off(&horizon.plus(1)));
-        let newest = self.slots.keys().next_back();
-        if let (None, Some(_), Some(newest)) = (self.initial, position, newest) {
-            // What is heard may be of a slot that is over; the one under way is so much later, at the most.
-            self.initial = Some(newest.plus(self.lag).max(reached.plus(1)));
+        self.stands = position.is_some();
+    }
+
+    /// Whether watching may begin, once enough of a committee were heard.
+    pub(super) const fn may_begin(&self) -> bool {
+        self.stands && self.initial.is_none()
+    }
+
+    /// Watching begins where more of `members` were heard than may be late, or lie: what they sent last may be of a slot
+    /// that is over, and the one under way is a lag later at the most.
+    pub(super) fn begins(&mut self, members: &[ValidatorId]) {
+        let horizon = self.horizon();
+        let newest = members.iter().filter_map(|member| self.active.get(member));
+        let heard: Vec<Slot> = newest.map(|(slot, _)| (*slot).min(horizon)).collect();
+        let newest = heard.iter().max().filter(|_| heard.len() > members.len() / 3);
+        if let (Some(newest), Some(passed)) = (newest, self.passed) {
+            self.initial = Some(newest.plus(self.lag).max(passed.plus(1)));
         }
     }
 

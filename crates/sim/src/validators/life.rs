@@ -282,7 +282,8 @@ async fn live(context: deterministic::Context, story: Arc<Mutex<Story>>, last: b
     let begun = {
         let mut story = story.lock();
         let slot = story.slot();
-        story.checker.disturbed(slot.saturating_sub(6), slot + AHEAD + 3);
+        // Watching begins when enough of a committee were heard: while nobody has to vote, it does not.
+        story.checker.disturbed(slot.saturating_sub(6), slot + 2 * AHEAD);
         tracing::debug!(slot, "a process starts");
         slot
     };
