@@ -277,7 +277,7 @@ impl World {
                         serve(stream).await;
                         std::future::pending::<()>().await;
                     });
-                    let client = pin!(client(&source.transport().endpoints()[0]));
+                    let client = pin!(client(source.transport().endpoints()[0].endpoint()));
                     match select(server, client).await {
                         Either::Left(_) => unreachable!("the server waits for the client"),
                         Either::Right((output, _)) => output,

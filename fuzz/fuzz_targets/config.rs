@@ -18,6 +18,11 @@ mod proving {
     #[path = "../../crates/tidewatch/src/command/proving/args.rs"]
     pub(crate) mod args;
 }
+#[path = "."]
+mod sentinel {
+    #[path = "../../crates/tidewatch/src/command/sentinel/args.rs"]
+    pub(crate) mod args;
+}
 #[path = "../../crates/tidewatch/src/command/target.rs"]
 mod target;
 

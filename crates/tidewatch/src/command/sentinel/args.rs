@@ -1,6 +1,6 @@
 //! Options of `tidewatch sentinel`, and what its address says.
 
-use crate::command::{Problem, args::Format};
+use super::super::{Problem, args::Format};
 use clap::{Args, Subcommand, ValueEnum};
 use std::{net::SocketAddr, num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, time::Duration};
 
