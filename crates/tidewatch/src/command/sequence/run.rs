@@ -135,7 +135,11 @@ async fn sequence(
     lines.abort();
     monitor.abort();
     let head = ports.applier.head().block.height;
-    printer.hint(format!("stopped at block {head}\n"));
+    // The process ends now: what was said before is written first, unless nobody reads it.
+    select! {
+        _ = printer.print(format!("stopped at block {head}\n")) => {},
+        () = context.sleep(GRACE) => {},
+    }
     outcome
 }
 
