@@ -91,7 +91,11 @@ fn at_every_depth_each_range_of_a_long_history_is_verified_by_one_certificate() 
             let settings = Settings { partition: depth.into(), ..behind(&root, &url) };
             let next = Serving::start(&context.child(depth), &settings).await;
             let work = next.node.work();
-            assert_eq!((work.checks["tip"], work.checks["range"]), (1, 6), "{depth}: {work:?}");
+            // The newest certificate may be pushed before it is answered, or while it is: each way has one check.
+            let of = |check: &str| work.checks.get(check).copied().unwrap_or_default();
+            assert!(of("tip") <= 1 && of("push") <= 1, "{depth}: {work:?}");
+            assert!(of("tip") + of("push") > 0, "{depth}: {work:?}");
+            assert_eq!(of("range"), 6, "{depth}: {work:?}");
             assert!(work.refusals.is_empty(), "{depth}: {work:?}");
             // A wave before the first answer, and one at each end of a range; two requests of each certificate.
             assert!(work.requests["certificate"] <= 7 * 65, "{depth}: {work:?}");
