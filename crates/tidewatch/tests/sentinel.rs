@@ -159,11 +159,20 @@ fn a_source_that_names_nobody_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn it_ends_when_it_is_told_to() {
-    let run =
-        Command::new(&["sentinel", "--format", "json", "--source", "devnet:?block_ms=50"]).start();
-    run.line_with("\"event\":\"slot\"");
-    command::signal(&run, "TERM");
-    let ended = run.end(Duration::from_secs(30));
+fn it_answers_for_an_epoch_while_it_runs_and_ends_when_it_is_told_to() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().to_str().unwrap();
+    let args = ["sentinel", "--format", "json", "--data-dir", data, "--source"];
+    let running = Command::new(&args).with(["devnet:?block_ms=50&epoch_length=16"]).start();
+    let epoch = running.line_with("\"event\":\"epoch\"");
+    let number = serde_json::from_str::<Value>(&epoch).unwrap()["epoch"].to_string();
+    let report = ["sentinel", "report", "--data-dir", data, "--format", "json", "--epoch"];
+    let answered = Command::new(&report).with([number.as_str()]).start().end(END);
+    assert_eq!((answered.code, answered.text().trim()), (Some(0), epoch.trim()));
+    let unknown = Command::new(&report).with(["99"]).start().end(END);
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.errors.contains("epoch 99 is not recorded"), "{}", unknown.errors);
+    command::signal(&running, "TERM");
+    let ended = running.end(Duration::from_secs(30));
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
 }

@@ -10,12 +10,12 @@ use commonware_runtime::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
-use tidewatch_core::{ChainId, Height};
+use tidewatch_core::{ChainId, FaultKind, Height};
 use tidewatch_sentinel::{
     Act, AtSlot, Canonical as _, Committees as _, Observation, Observer as _, Seen, Sent, Slot,
-    ValidatorId, simplex::HandIn,
+    Standing, ValidatorId, simplex::HandIn,
 };
 
 const DEADLINE: Duration = Duration::from_secs(45);
@@ -64,20 +64,68 @@ impl Heard {
     fn contradicted(&self) -> BTreeSet<ValidatorId> {
         self.who(Slot(0), |sent| !sent.contradicted().is_empty())
     }
+}
 
-    /// Waits, and reads the chain as a sentinel does: that is how the slots of a new epoch become known.
-    async fn until(
-        &self,
-        (context, watched): (&Context, &Watched),
-        what: &str,
-        is: impl Fn(&Self) -> bool,
-    ) {
-        let end = context.current() + DEADLINE;
-        while !is(self) {
-            watched.canonical.standing().await.unwrap();
-            assert!(context.current() < end, "{what} did not happen");
-            context.sleep(Duration::from_millis(20)).await;
+/// Four validators, and what is heard inside of the first.
+struct Watch<'a> {
+    context: &'a Context,
+    devnet: Devnet,
+    ids: Vec<ValidatorId>,
+    heard: Heard,
+    watched: Watched,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins once all four were heard.
+    async fn begin(context: &'a Context, mode: CertificateMode) -> Self {
+        let (devnet, ids) = four(context, mode).await;
+        let heard = Heard::of(&ids);
+        let watched =
+            devnet.watched(context.child("watched"), 0, chain(), heard.hand_in()).unwrap();
+        let watch = Self { context, devnet, ids, heard, watched };
+        watch.until("votes of all", |heard| heard.senders(Slot(0)).len() == 4).await;
+        watch
+    }
+
+    /// Reads the chain as a sentinel does: a validator that is behind the others is asked again.
+    async fn standing(&self) -> Option<Standing> {
+        match self.watched.canonical.standing().await {
+            Ok(standing) => standing,
+            Err(fault) => {
+                assert_eq!(fault.kind, FaultKind::Unavailable, "{fault}");
+                None
+            }
         }
+    }
+
+    /// Waits. The slots of a new epoch become known when the chain is read.
+    async fn until(&self, what: &str, is: impl Fn(&Heard) -> bool) {
+        let end = self.context.current() + DEADLINE;
+        while !is(&self.heard) {
+            self.standing().await;
+            self.pause(end, what).await;
+        }
+    }
+
+    /// Waits until the validator's own chain has passed `slot`.
+    async fn past(&self, slot: Slot) -> Standing {
+        let end = self.context.current() + DEADLINE;
+        loop {
+            match self.standing().await {
+                Some(standing) if standing.tip.slot > slot => return standing,
+                _ => self.pause(end, "a chain that long").await,
+            }
+        }
+    }
+
+    async fn pause(&self, end: SystemTime, what: &str) {
+        assert!(self.context.current() < end, "{what} did not happen");
+        self.context.sleep(Duration::from_millis(20)).await;
+    }
+
+    async fn end(self) {
+        self.watched.listener.stop();
+        self.devnet.stop().await;
     }
 }
 
@@ -104,20 +152,13 @@ fn chain() -> ChainId {
 fn every_validator_is_heard_over_the_end_of_an_epoch_and_slots_lead_to_blocks() {
     for mode in CertificateMode::ALL {
         embed(|context| async move {
-            let (devnet, ids) = four(&context, mode).await;
-            let heard = Heard::of(&ids);
-            let watched =
-                devnet.watched(context.child("watched"), 0, chain(), heard.hand_in()).unwrap();
-            devnet.reach(Height::new(20), DEADLINE).await.unwrap();
-            heard
-                .until((&context, &watched), "votes of all", |heard| {
-                    heard.senders(Slot(18)).len() == 4
-                })
-                .await;
+            let watch = Watch::begin(&context, mode).await;
+            watch.devnet.reach(Height::new(20), DEADLINE).await.unwrap();
+            watch.until("votes of all", |heard| heard.senders(Slot(18)).len() == 4).await;
+            let Watch { ids, heard, watched, .. } = &watch;
             assert_eq!(heard.senders(Slot(0)), ids.iter().cloned().collect());
             assert!(heard.contradicted().is_empty());
-            let standing = watched.canonical.standing().await.unwrap().unwrap();
-            assert!(standing.tip.slot > Slot(16));
+            let standing = watch.past(Slot(16)).await;
             let at = watched.canonical.at(&standing, Slot(10)..=standing.tip.slot).await.unwrap();
             for (at, slot) in at.iter().zip(10..) {
                 // Whoever proposed a block is who had to.
@@ -132,8 +173,7 @@ fn every_validator_is_heard_over_the_end_of_an_epoch_and_slots_lead_to_blocks() 
                 assert_eq!(proposed, Act::Proposal(landed.payload), "slot {slot}");
             }
             assert!(watched.observer.position(Height::new(u64::MAX)).await.unwrap().is_some());
-            watched.listener.stop();
-            devnet.stop().await;
+            watch.end().await;
         });
     }
 }
@@ -141,75 +181,51 @@ fn every_validator_is_heard_over_the_end_of_an_epoch_and_slots_lead_to_blocks() 
 #[test]
 fn a_validator_that_is_stopped_is_silent_and_votes_again_once_it_runs() {
     embed(|context| async move {
-        let (devnet, ids) = four(&context, CertificateMode::Standard).await;
-        let heard = Heard::of(&ids);
-        let watched =
-            devnet.watched(context.child("watched"), 0, chain(), heard.hand_in()).unwrap();
-        heard
-            .until((&context, &watched), "votes of all", |heard| heard.senders(Slot(0)).len() == 4)
-            .await;
+        let watch = Watch::begin(&context, CertificateMode::Standard).await;
+        let Watch { devnet, ids, heard, .. } = &watch;
         assert!(devnet.set(3, Condition::Stopped));
         // What was under way may still be heard.
         let silent = heard.newest().plus(4);
-        heard
-            .until((&context, &watched), "slots without it", |heard| {
-                heard.newest() > silent.plus(8)
-            })
-            .await;
+        watch.until("slots without it", |heard| heard.newest() > silent.plus(8)).await;
         assert!(!heard.senders(silent).contains(&ids[3]));
         assert!(devnet.set(3, Condition::Runs));
         let again = |heard: &Heard| heard.senders(silent).contains(&ids[3]);
-        heard.until((&context, &watched), "votes of it again", again).await;
+        watch.until("votes of it again", again).await;
         assert!(heard.contradicted().is_empty());
-        watched.listener.stop();
-        devnet.stop().await;
+        watch.end().await;
     });
 }
 
 #[test]
 fn one_who_is_paused_or_apart_is_silent_and_catches_up() {
     embed(|context| async move {
-        let (devnet, ids) = four(&context, CertificateMode::Standard).await;
-        let heard = Heard::of(&ids);
-        let watched =
-            devnet.watched(context.child("watched"), 0, chain(), heard.hand_in()).unwrap();
-        heard
-            .until((&context, &watched), "votes of all", |heard| heard.senders(Slot(0)).len() == 4)
-            .await;
+        let watch = Watch::begin(&context, CertificateMode::Standard).await;
+        let Watch { devnet, ids, heard, .. } = &watch;
         for condition in [Condition::Paused, Condition::Apart(0)] {
             assert!(devnet.set(2, condition));
             let silent = heard.newest().plus(4);
-            let passed = |heard: &Heard| heard.newest() > silent.plus(6);
-            heard.until((&context, &watched), "slots without it", passed).await;
+            watch.until("slots without it", |heard| heard.newest() > silent.plus(6)).await;
             assert!(!heard.senders(silent).contains(&ids[2]), "{condition:?}");
             assert!(devnet.set(2, Condition::Runs));
             let again = |heard: &Heard| heard.senders(silent).contains(&ids[2]);
-            heard.until((&context, &watched), "votes of it again", again).await;
+            watch.until("votes of it again", again).await;
         }
         assert!(heard.contradicted().is_empty());
-        watched.listener.stop();
-        devnet.stop().await;
+        watch.end().await;
     });
 }
 
 #[test]
 fn one_who_votes_twice_is_caught_and_nobody_else() {
     embed(|context| async move {
-        let (devnet, ids) = four(&context, CertificateMode::Standard).await;
-        let heard = Heard::of(&ids);
-        let watched =
-            devnet.watched(context.child("watched"), 0, chain(), heard.hand_in()).unwrap();
-        heard
-            .until((&context, &watched), "votes of all", |heard| heard.senders(Slot(0)).len() == 4)
-            .await;
+        let watch = Watch::begin(&context, CertificateMode::Standard).await;
+        let Watch { devnet, ids, heard, .. } = &watch;
         assert!(devnet.set(1, Condition::VotesTwice));
-        let caught = |heard: &Heard| !heard.contradicted().is_empty();
-        heard.until((&context, &watched), "two votes in one slot", caught).await;
+        watch.until("two votes in one slot", |heard| !heard.contradicted().is_empty()).await;
         let after = devnet.tip().get() + 8;
         devnet.reach(Height::new(after), DEADLINE).await.unwrap();
         assert_eq!(heard.contradicted(), BTreeSet::from([ids[1].clone()]));
-        watched.listener.stop();
-        devnet.stop().await;
+        watch.end().await;
     });
 }
 

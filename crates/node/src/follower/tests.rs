@@ -323,6 +323,35 @@ fn where_it_stands_can_be_awaited_without_a_consumer() {
     });
 }
 
+#[test]
+fn ws_5_to_ws_12_a_height_or_a_block_is_waited_for_and_what_is_there_is_not() {
+    run(|context| async move {
+        let source = Scripted::new(Ok(5));
+        let follower = start(&context, &source);
+        let heads = follower.heads();
+        for tip in [7, 8] {
+            source.grow(tip);
+            follower.sync().await.unwrap();
+            assert_eq!(heads.current().delivered(), Some(reference(tip)), "WS-5, WS-6");
+        }
+        let there = heads.reached(Tier::Proposed, Height::new(4)).now_or_never();
+        assert!(there.is_some_and(|head| head.is_ok()), "WS-7: the source is not asked");
+        let is = |block| heads.until(move |head| head.block(Tier::Finalized) == Some(block));
+        assert!(is(reference(8)).now_or_never().is_some(), "WS-9");
+        let mut waits = Box::pin(is(reference(9)));
+        assert!(waits.as_mut().now_or_never().is_none(), "WS-10");
+        source.grow(9);
+        follower.sync().await.unwrap();
+        assert!(waits.await.is_ok(), "WS-10");
+        // What never comes is an answer once nobody follows any more.
+        let other = BlockRef::new(Height::new(9), digest(8));
+        let (above, other) = (heads.reached(Tier::Proposed, Height::new(10)), is(other));
+        follower.stop(LIMIT).await.unwrap();
+        assert!(above.await.is_err(), "WS-8, WS-12");
+        assert!(other.await.is_err(), "WS-11");
+    });
+}
+
 /// A view that keeps no log.
 struct Bare(MemoryWriter<TestBlock>);
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `anchor` | `tidewatch anchor`: where a chain of epochs is begun from |
 //! | `args` | options, from the command line and from a file |
+//! | `control` | how a command asks the process that has a data directory |
 //! | `data_dir` | the data directory, locked for one process |
 //! | `embedded` | the devnet, where this build has it |
 //! | `evidence` | `tidewatch verify-evidence`: whether a validator contradicted itself |
@@ -22,6 +23,7 @@
 
 mod anchor;
 mod args;
+mod control;
 mod data_dir;
 mod embedded;
 mod evidence;

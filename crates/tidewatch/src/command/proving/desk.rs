@@ -1,6 +1,7 @@
 //! Answers what operators ask, of a scheduler that runs or of one that was started for the question.
 
 use super::control::{Ask, Header, Job, Named, Prover, Standing, Told};
+use crate::command::control::{self, Refused};
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -26,55 +27,51 @@ pub(super) struct Desk<P> {
     pub(super) running: bool,
 }
 
-/// Why an answer is a refusal.
-struct Refused(String, Option<&'static str>);
-
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Self {
-        let hint = match fault.reason::<Error>() {
-            Some(Error::NoJob(plan::NoJob::Proven(_))) => {
-                "nothing is to be done: see `tidewatch prover verify`"
-            }
-            Some(Error::NoJob(plan::NoJob::Unknown(_))) => {
-                "it is above what was followed: see `tidewatch prover status`"
-            }
-            Some(Error::NoJob(plan::NoJob::Waits(_))) => {
-                "it is proven once the lower ones are: see `tidewatch prover jobs`"
-            }
-            Some(Error::Rejected { .. }) => "give a proof of that very block, made by this version",
-            _ => return Self(fault.to_string(), None),
-        };
-        Self(fault.to_string(), Some(hint))
-    }
+/// Why an answer is a refusal, and what to do.
+fn refused(fault: &Fault) -> Refused {
+    let refused = Refused::new(fault.to_string());
+    let hint = match fault.reason::<Error>() {
+        Some(Error::NoJob(plan::NoJob::Proven(_))) => {
+            "nothing is to be done: see `tidewatch prover verify`"
+        }
+        Some(Error::NoJob(plan::NoJob::Unknown(_))) => {
+            "it is above what was followed: see `tidewatch prover status`"
+        }
+        Some(Error::NoJob(plan::NoJob::Waits(_))) => {
+            "it is proven once the lower ones are: see `tidewatch prover jobs`"
+        }
+        Some(Error::Rejected { .. }) => "give a proof of that very block, made by this version",
+        _ => return refused,
+    };
+    refused.hint(hint)
 }
 
 fn stopped() -> Refused {
-    Refused("the scheduler has stopped".into(), Some("ask again in a moment"))
+    Refused::new("the scheduler has stopped").hint("ask again in a moment")
 }
 
 fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-impl<P: Program> Desk<P> {
-    /// The answer, with the bytes that belong to it.
-    pub(super) async fn answer(&self, ask: &Ask, bytes: Bytes) -> (Told, Bytes) {
-        let none = |told| (told, Bytes::new());
-        let answer = match *ask {
-            Ask::Status => self.status().await.map(none),
-            Ask::Jobs { from, max } => self.jobs(from, max).await.map(none),
-            Ask::Requeue { height } => self.requeue(height).await.map(none),
-            Ask::Supply { height } => self.supply(height, bytes).await.map(none),
-            Ask::Verify { height } => self.verify(height).await,
-            Ask::Range { from, ref finality, max } => {
-                self.range(from, finality, max).await.map(none)
-            }
-        };
-        answer.unwrap_or_else(|Refused(message, hint)| {
-            none(Told::Refused { message, hint: hint.map(Into::into) })
-        })
-    }
+impl<P: Program> control::Desk for Desk<P> {
+    type Ask = Ask;
+    type Told = Told;
 
+    async fn answer(&self, ask: Ask, bytes: Bytes) -> Result<(Told, Bytes), Refused> {
+        let told = match ask {
+            Ask::Status => self.status().await,
+            Ask::Jobs { from, max } => self.jobs(from, max).await,
+            Ask::Requeue { height } => self.requeue(height).await,
+            Ask::Supply { height } => self.supply(height, bytes).await,
+            Ask::Verify { height } => return self.verify(height).await,
+            Ask::Range { from, finality, max } => self.range(from, &finality, max).await,
+        };
+        Ok((told?, Bytes::new()))
+    }
+}
+
+impl<P: Program> Desk<P> {
     async fn status(&self) -> Result<Told, Refused> {
         let status = self.mailbox.status().await.ok_or_else(stopped)?;
         let count = |stage| status.count(stage);
@@ -114,39 +111,41 @@ impl<P: Program> Desk<P> {
     }
 
     async fn requeue(&self, height: u64) -> Result<Told, Refused> {
-        let block = self.mailbox.requeue(Height::new(height)).await?;
+        let block =
+            self.mailbox.requeue(Height::new(height)).await.map_err(|fault| refused(&fault))?;
         Ok(Told::Requeued { block: block.into() })
     }
 
     async fn supply(&self, height: u64, proof: Bytes) -> Result<Told, Refused> {
         let listed = self.mailbox.jobs(Height::new(height), 1).await.ok_or_else(stopped)?;
-        self.mailbox.supply(Height::new(height), proof).await?;
+        self.mailbox.supply(Height::new(height), proof).await.map_err(|fault| refused(&fault))?;
         let block = listed.first().map(|job| Named::from(job.block)).ok_or_else(stopped)?;
         Ok(Told::Supplied { block })
     }
 
     async fn range(&self, from: u64, finality: &str, max: u32) -> Result<Told, Refused> {
         let finality: Finality = finality.parse().map_err(|error: NoFinality| {
-            Refused(error.to_string(), Some("ask with the same version of tidewatch"))
+            Refused::new(error.to_string()).hint("ask with the same version of tidewatch")
         })?;
         // Genesis is no block that is kept.
         let from = from.max(self.store.chain_info().genesis.height.next().get());
         // Everything below is of this moment.
-        let head = Head { watermarks: self.store.watermarks()?, ..Head::unknown() };
+        let head = Head {
+            watermarks: self.store.watermarks().map_err(|fault| refused(&fault))?,
+            ..Head::unknown()
+        };
         let reached = finality.tip(&head);
         if reached.is_none_or(|tip| tip.height.get() < from) {
             let at = reached.map_or_else(|| "no block".to_owned(), |tip| tip.to_string());
             let message = format!("nothing from height {from} on is {finality} yet: {at} is");
-            return Err(Refused(message, Some("ask from a lower height, or wait")));
+            return Err(Refused::new(message).hint("ask from a lower height, or wait"));
         }
         let from = self.followed(from).await?;
         let max = NonZeroUsize::new(max.min(RANGE_MAX) as usize).unwrap_or(NonZeroUsize::MIN);
         let ranged = range(&self.store, &head, from, finality, max).await;
         let ranged = ranged.map_err(|error| {
-            Refused(
-                error.to_string(),
-                Some("it was removed with old blocks, or just reorged: ask again"),
-            )
+            Refused::new(error.to_string())
+                .hint("it was removed with old blocks, or just reorged: ask again")
         })?;
         let header = |block: &AnyBlock| Header {
             block: block.reference().into(),
@@ -169,26 +168,28 @@ impl<P: Program> Desk<P> {
         if height == genesis.height.get() {
             return Ok(genesis);
         }
-        let located = self.store.locate(&[Height::new(height)]).await?;
+        let located = self.store.locate(&[Height::new(height)]).await;
+        let located = located.map_err(|fault| refused(&fault))?;
         let found = located.first().copied().flatten();
         found.filter(|block| block.height.get() == height).ok_or_else(|| {
             let hint = "it was not followed, or not yet: see `tidewatch prover status`";
-            Refused(format!("there is no block at height {height}"), Some(hint))
+            Refused::new(format!("there is no block at height {height}")).hint(hint)
         })
     }
 
     async fn verify(&self, height: u64) -> Result<(Told, Bytes), Refused> {
         let below = height.checked_sub(1).ok_or_else(|| {
-            Refused("the first block of a chain has no parent, and needs no proof".into(), None)
+            Refused::new("the first block of a chain has no parent, and needs no proof")
         })?;
         let block = self.followed(height).await?;
-        let proof = self.mailbox.proof(block).await?.ok_or_else(|| {
+        let proof = self.mailbox.proof(block).await.map_err(|fault| refused(&fault))?;
+        let proof = proof.ok_or_else(|| {
             let tip = self.mailbox.proven().current().tip;
             let hint = match block.height <= tip.height {
                 true => "proving began above it, or old proofs were removed",
                 false => "see `tidewatch prover jobs` for how far it is",
             };
-            Refused(format!("no proof of {block} is kept: proven is {tip}"), Some(hint))
+            Refused::new(format!("no proof of {block} is kept: proven is {tip}")).hint(hint)
         })?;
         // Below the first block that was followed none is known; it names its parent itself.
         let parent = match self.store.block(block).await {
@@ -204,9 +205,9 @@ impl<P: Program> Desk<P> {
                 (verdict, context.current().duration_since(began).unwrap_or_default())
             })
             .await
-            .map_err(|error| Refused(format!("the check broke off: {error}"), None))?;
+            .map_err(|error| Refused::new(format!("the check broke off: {error}")))?;
         verdict.map_err(|reason| {
-            Refused(format!("the proof does not prove block {block}: {reason}"), None)
+            Refused::new(format!("the proof does not prove block {block}: {reason}"))
         })?;
         let (bytes, verified_ms) = (proof.len(), millis(took));
         let (block, parent) = (block.into(), parent.into());

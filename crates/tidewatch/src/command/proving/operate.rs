@@ -2,7 +2,7 @@
 
 use super::{
     args::{At, Prover},
-    control::{Ask, Header, Standing, Told, ask},
+    control::{Ask, CONTROL, Header, Standing, Told},
     desk::Desk,
     prover::{PARTITION, disk},
     statement::{Statement, chain, statement},
@@ -12,13 +12,14 @@ use crate::{
     command::{
         Problem,
         args::Format,
-        data_dir::{DataDir, Refused, pause},
+        control::{self, Desk as _},
+        data_dir::{DataDir, Refused},
         logs,
     },
 };
 use bytes::Bytes;
 use commonware_runtime::{Runner as _, Supervisor as _, tokio::Context};
-use std::{fmt::Write as _, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write as _, io::Write as _, path::Path, sync::Arc};
 use tidewatch_core::{AnyBlock, BlockRef, Digest, Fault, FaultKind};
 use tidewatch_prover::{
     Program, Scheduler,
@@ -26,11 +27,6 @@ use tidewatch_prover::{
     scheduler::{self, Parts},
 };
 use tidewatch_store::{Config as StoreConfig, Store};
-
-/// How long a process that has the directory may take to listen.
-const STARTING: Duration = Duration::from_secs(10);
-/// Wait between two questions to it.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// Asks, and prints the answer.
 pub(in crate::command) fn run(asked: Prover) -> Outcome<()> {
@@ -56,28 +52,9 @@ pub(in crate::command) fn run(asked: Prover) -> Outcome<()> {
         Prover::Verify { height, out, at } => (Ask::Verify { height }, Vec::new(), out, at),
     };
     let At { data_dir, format } = at;
-    let mut waited = Duration::ZERO;
-    let (told, proof) = loop {
-        if let Some(answer) = ask(&data_dir, &question, &bytes)? {
-            break answer;
-        }
-        match open(&data_dir) {
-            Ok(data) => break offline(&data, &question, bytes.into())?,
-            // Whoever proves there may be about to listen.
-            Err(Refused::InUse(_)) if waited < STARTING => {
-                pause(AGAIN);
-                waited += AGAIN;
-            }
-            Err(refused) => return Err(refused.into()),
-        }
-    };
-    if let Told::Refused { message, hint } = told {
-        let problem = Problem::failure(message);
-        return Err(match hint {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        });
-    }
+    let (told, proof) = CONTROL.ask_wherever(&data_dir, (&question, &bytes), open, |data| {
+        offline(data, question.clone(), Bytes::copy_from_slice(&bytes))
+    })?;
     if let Some(out) = out {
         std::fs::write(&out, &proof).map_err(|error| {
             Problem::failure(format!("cannot write {}: {error}", out.display()))
@@ -146,17 +123,21 @@ fn open(path: &Path) -> Result<DataDir, Refused> {
 }
 
 /// Answers from there.
-fn offline(data: &DataDir, question: &Ask, bytes: Bytes) -> Outcome<(Told, Bytes)> {
+fn offline(data: &DataDir, question: Ask, bytes: Bytes) -> Outcome<(Told, Bytes)> {
     let runtime = commonware_runtime::tokio::Config::new()
         .with_worker_threads(1)
         .with_storage_directory(data.storage());
     commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
         let answered = answer(&context, question, bytes).await;
-        answered.map_err(|fault| Problem::ended(fault, data.path()))
+        Ok(answered.map_err(|fault| Problem::ended(fault, data.path()))??)
     })
 }
 
-async fn answer(context: &Context, question: &Ask, bytes: Bytes) -> Result<(Told, Bytes), Fault> {
+async fn answer(
+    context: &Context,
+    question: Ask,
+    bytes: Bytes,
+) -> Result<Result<(Told, Bytes), control::Refused>, Fault> {
     let subject = Subject::of(context.child("subject"), &disk()).await?;
     let subject = subject
         .ok_or_else(|| FaultKind::Missing.fault("the proving directory", "it was never begun"))?;
@@ -207,7 +188,6 @@ fn text(told: &Told) -> String {
             "verified  {}  {}\non        {}  {}\nproof     {bytes} bytes, checked in {verified_ms} ms",
             block.height, block.digest, parent.height, parent.digest
         ),
-        Told::Refused { message, .. } => message.clone(),
     }
 }
 
@@ -239,7 +219,7 @@ fn status(standing: &Standing) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::control::Socket, *};
+    use super::*;
     use commonware_cryptography::{Hasher as _, Sha256};
     use std::{io::Read as _, net::Shutdown, os::unix::net::UnixStream, thread};
     use tidewatch_core::{ChainId, Height};
@@ -296,6 +276,13 @@ mod tests {
         ),
     ];
 
+    fn said(told: Outcome<(Told, Bytes)>) -> String {
+        match told {
+            Ok((told, _)) => serde_json::to_string(&told).unwrap(),
+            Err(problem) => problem.to_string(),
+        }
+    }
+
     #[test]
     fn questions_are_answered_while_somebody_proves_and_when_nobody_does() {
         let outer = tempfile::tempdir().unwrap();
@@ -305,13 +292,13 @@ mod tests {
 
         let data = DataDir::open(&path).unwrap();
         runtime(&data).start(|context| async move {
-            let mut socket = Socket::open(data.path()).unwrap();
+            let mut socket = CONTROL.listen(data.path()).unwrap();
             socket.serve(&context, desk(&context, true).await);
             let asking = data.path().to_owned();
             let asked = thread::spawn(move || {
                 for (question, words) in &QUESTIONS {
-                    let (told, _) = ask(&asking, question, b"proof").unwrap().expect("answered");
-                    let told = serde_json::to_string(&told).unwrap();
+                    let told = CONTROL.ask(&asking, question, b"proof").map(|told| told.unwrap());
+                    let told = said(told);
                     assert!(told.contains(words), "{question:?}: {told}");
                 }
                 let mut nonsense = UnixStream::connect(asking.join("prover.sock")).unwrap();
@@ -326,15 +313,14 @@ mod tests {
             }
             asked.join().unwrap();
             drop(socket);
-            assert!(ask(data.path(), &Ask::Status, &[]).unwrap().is_none());
+            assert!(CONTROL.ask::<Told>(data.path(), &Ask::Status, &[]).unwrap().is_none());
         });
         // One that was killed left its socket.
         drop(std::os::unix::net::UnixListener::bind(path.join("prover.sock")).unwrap());
-        assert!(ask(&path, &Ask::Status, &[]).unwrap().is_none());
+        assert!(CONTROL.ask::<Told>(&path, &Ask::Status, &[]).unwrap().is_none());
         for (question, words) in &QUESTIONS {
             let data = open(&path).unwrap();
-            let (told, _) = offline(&data, question, Bytes::from_static(b"proof")).unwrap();
-            let told = serde_json::to_string(&told).unwrap();
+            let told = said(offline(&data, question.clone(), Bytes::from_static(b"proof")));
             assert!(told.contains(words), "{question:?}: {told}");
         }
     }
@@ -345,13 +331,14 @@ mod tests {
         let data = DataDir::open(&outer.path().join("data")).unwrap();
         runtime(&data).start(|context| async move {
             let desk = desk(&context, false).await;
-            let (told, _) = desk.answer(&Ask::Status, Bytes::new()).await;
+            let (told, _) = desk.answer(Ask::Status, Bytes::new()).await.unwrap();
             let status = text(&told);
             for words in ["proven     0  ", "committed  3  ", "behind     3 blocks\n", "3 pending"]
             {
                 assert!(status.contains(words), "{words}: {status}");
             }
-            let (told, _) = desk.answer(&Ask::Jobs { from: 0, max: 9 }, Bytes::new()).await;
+            let asked = Ask::Jobs { from: 0, max: 9 };
+            let (told, _) = desk.answer(asked, Bytes::new()).await.unwrap();
             assert_eq!(text(&told).lines().count(), 4, "{}", text(&told));
         });
     }

@@ -2,7 +2,7 @@
 
 use super::{
     args::Proving,
-    control::Socket,
+    control::CONTROL,
     desk::Desk,
     progress,
     statement::{Statement, inputs, statement},
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Outcome,
-    command::{Problem, args::Follow},
+    command::{Problem, args::Follow, control::Socket},
 };
 use commonware_runtime::{Spawner as _, Supervisor as _, tokio::Context};
 use std::{
@@ -143,7 +143,7 @@ impl Wanted {
         config.plan.ahead_max = self.ahead.unwrap_or(config.plan.ahead_max);
         let opened = Scheduler::open(context.child("scheduler"), parts, config).await;
         let (scheduling, mailbox) = opened.map_err(|fault| refused(fault, data))?;
-        Ok(Opened { scheduling, mailbox, statement: self.statement, socket: Socket::open(data)? })
+        Ok(Opened { scheduling, mailbox, statement: self.statement, socket: CONTROL.listen(data)? })
     }
 }
 

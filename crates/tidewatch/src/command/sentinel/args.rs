@@ -2,6 +2,7 @@
 
 use super::super::{Problem, args::Format};
 use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// The devnet's scheme.
@@ -37,7 +38,7 @@ pub(crate) struct Sentinel {
 /// What else there is.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum SentinelCommand {
-    /// Print what was judged of one epoch, from the data directory of a sentinel that does not run.
+    /// Print what was judged of one epoch, from the data directory of a sentinel, whether it runs or not.
     Report(Report),
 }
 
@@ -78,7 +79,7 @@ pub(crate) struct Report {
     /// The epoch.
     #[arg(long, value_name = "E")]
     pub(crate) epoch: u64,
-    /// The data directory of a sentinel that does not run.
+    /// The data directory of the sentinel.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// How to print it.
@@ -87,7 +88,8 @@ pub(crate) struct Report {
 }
 
 /// How an epoch is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ReportFormat {
     Table,
     Csv,

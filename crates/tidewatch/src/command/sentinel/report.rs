@@ -1,4 +1,4 @@
-//! `tidewatch sentinel report`: one epoch, of what a data directory has.
+//! `tidewatch sentinel report`: one epoch, from the sentinel that has a data directory, or from the directory.
 
 use super::{
     args::{Report, ReportFormat},
@@ -6,20 +6,67 @@ use super::{
 };
 use crate::{
     Outcome,
-    command::{Problem, data_dir::DataDir},
+    command::{
+        Problem,
+        control::{self, Control, Desk as _, Refused},
+        data_dir::DataDir,
+    },
 };
+use bytes::Bytes;
 use commonware_runtime::{Runner as _, Supervisor as _};
+use serde::{Deserialize, Serialize};
 use std::{io::Write as _, num::NonZeroUsize, ops::RangeInclusive, path::Path};
 use tidewatch_core::{BlockRef, ChainId, Digest, Fault, Height, Running};
 use tidewatch_sentinel::{
-    AtSlot, Canonical, Committee, Committees, Config, Epoch, Event, Observer, Output, Parts,
-    Position, Sentinel, Slot, Standing, ValidatorId,
+    AtSlot, Canonical, Committee, Committees, Config, Epoch, Event, Mailbox, Observer, Output,
+    Parts, Position, Sentinel, Slot, Standing, ValidatorId,
 };
 
 /// Prefix of the partitions of a sentinel.
 pub(super) const PARTITION: &str = "tidewatch-sentinel";
 /// The file that names the chain, in a data directory.
 const CHAIN: &str = "sentinel-chain";
+
+/// Where a sentinel listens.
+pub(super) const CONTROL: Control =
+    Control { socket: "sentinel.sock", owner: "tidewatch sentinel" };
+
+/// What is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ask {
+    epoch: u64,
+    format: ReportFormat,
+}
+
+/// Answers from what a sentinel recorded.
+pub(super) struct Desk(pub(super) Mailbox);
+
+impl control::Desk for Desk {
+    type Ask = Ask;
+    /// The bytes are the report.
+    type Told = ();
+
+    async fn answer(&self, ask: Ask, _: Bytes) -> Result<((), Bytes), Refused> {
+        let refused = |fault: Fault| Refused::new(fault.to_string());
+        let epoch = Epoch(ask.epoch);
+        let report = self.0.epoch(epoch).await.map_err(refused)?;
+        let Some(report) = report else {
+            let newest = self.0.status().await.map_err(refused)?.epoch;
+            let newest = newest.map_or("none".into(), |epoch| epoch.to_string());
+            let message = format!("epoch {epoch} is not recorded; the newest one is {newest}");
+            return Err(Refused::new(message).hint(
+                "an epoch is recorded once it has ended while a sentinel watched it from its beginning",
+            ));
+        };
+        let text = match ask.format {
+            ReportFormat::Table => told::epoch(&report),
+            ReportFormat::Csv => told::csv(&report),
+            ReportFormat::Json => told::json(&told::Line::Epoch(&report)),
+        };
+        Ok(((), text.into()))
+    }
+}
 
 /// No chain and nobody: what is kept is read, and nothing is judged.
 struct Nobody;
@@ -98,35 +145,38 @@ fn noted(directory: &Path) -> Outcome<(ChainId, NonZeroUsize)> {
 
 /// Prints an epoch.
 pub(super) fn run(asked: &Report) -> Outcome<()> {
+    let ask = Ask { epoch: asked.epoch, format: asked.format };
     let (chain, epoch_slots) = noted(&asked.data_dir)?;
-    let data = DataDir::briefly(&asked.data_dir)?;
+    let ((), text) =
+        CONTROL.ask_wherever(&asked.data_dir, (&ask, &[]), DataDir::briefly, |data| {
+            offline(data, chain, epoch_slots, ask.clone())
+        })?;
+    std::io::stdout()
+        .lock()
+        .write_all(&text)
+        .map_err(|error| Problem::failure(format!("cannot print: {error}")))
+}
+
+/// Answers from a directory that nobody has.
+fn offline(
+    data: &DataDir,
+    chain: ChainId,
+    epoch_slots: NonZeroUsize,
+    ask: Ask,
+) -> Outcome<((), Bytes)> {
     let ended = |fault| Problem::ended(fault, data.path());
-    let epoch = Epoch(asked.epoch);
     let runtime = data.runtime().with_worker_threads(1);
-    let found = commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
+    let answered = commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
         let parts =
             Parts { observer: Nobody, canonical: Nobody, committees: Nobody, output: Nobody };
         let config = Config::new(chain, PARTITION, epoch_slots);
         let opened = Sentinel::open(context.child("sentinel"), parts, config).await;
         let (sentinel, mailbox) = opened.map_err(ended)?;
         let running = Running::start(sentinel);
-        let found = async { Ok((mailbox.epoch(epoch).await?, mailbox.status().await?)) }.await;
+        let answered = Desk(mailbox.clone()).answer(ask, Bytes::new()).await;
         mailbox.stop();
         running.await.map_err(ended)?;
-        found.map_err(ended)
-    });
-    let (report, status) = found?;
-    let report = report.ok_or_else(|| {
-        let newest = status.epoch.map_or("none".into(), |epoch| epoch.to_string());
-        Problem::failure(format!("epoch {epoch} is not recorded; the newest one is {newest}")).hint(
-            "an epoch is recorded once it has ended while a sentinel watched it from its beginning",
-        )
+        Ok::<_, Problem>(answered)
     })?;
-    let text = match asked.format {
-        ReportFormat::Table => told::epoch(&report),
-        ReportFormat::Csv => told::csv(&report),
-        ReportFormat::Json => told::json(&told::Line::Epoch(&report)),
-    };
-    write!(std::io::stdout().lock(), "{text}")
-        .map_err(|error| Problem::failure(format!("cannot print: {error}")))
+    Ok(answered?)
 }

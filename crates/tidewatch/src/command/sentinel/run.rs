@@ -12,6 +12,7 @@ use crate::{
 use commonware_codec::Encode as _;
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, tokio::Context};
+use console::Term;
 use std::{
     collections::BTreeMap,
     io::IsTerminal as _,
@@ -169,6 +170,8 @@ impl Run {
         })?;
         let mailbox = mailbox.get_or_init(|| opened);
         let mut sentinel = Running::start(sentinel);
+        let mut socket = report::CONTROL.listen(data.path())?;
+        socket.serve(&self.context, report::Desk(mailbox.clone()));
         let mut listener = listener;
         if self.json() {
             let evidence = evidence.display().to_string();
@@ -316,11 +319,16 @@ impl Run {
         let from = processed.minus(told::STRIP - 1).unwrap_or_default().max(kept);
         let slots = mailbox.slots((from..=processed).into()).await?;
         let statistics = mailbox.all(Asked::default()).await?;
-        let mut text = told::table(status, &slots, &statistics, &view.told.inactive);
+        // A terminal that does not say how large it is has lines of 80.
+        let (rows, columns) = Term::stdout().size_checked().unwrap_or((24, 80));
+        let columns = usize::from(columns).max(1);
+        // The last two lines are those of the committee, at 80 columns one.
+        let size = (usize::from(rows).saturating_sub(3), columns);
+        let mut text = told::table(status, &slots, &statistics, &view.told.inactive, size);
         if let Some(term) = view.electorate.term_at(processed) {
             text += &format!("committee {}\n", term.committee.fingerprint());
         }
-        let lines = text.lines().count();
+        let lines = text.lines().map(|line| line.len().div_ceil(columns).max(1)).sum();
         let over = match view.drawn {
             0 => String::new(),
             drawn => format!("\x1b[{drawn}A\x1b[J"),

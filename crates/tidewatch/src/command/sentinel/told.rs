@@ -1,13 +1,15 @@
 //! What is printed of what was judged.
 
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 use tidewatch_sentinel::{
     EpochReport, Judgement, SlotReport, Statistics, Status, ValidatorId, ValidatorReport,
 };
 
-/// Slots of a strip.
+/// Slots of a strip, at the most.
 pub(super) const STRIP: u64 = 40;
+/// Slots of a strip, however narrow the terminal is.
+const STRIP_MIN: usize = 8;
 /// Letters of a validator's name.
 const NAME: usize = 12;
 
@@ -79,53 +81,94 @@ fn letter(validator: &ValidatorId, slot: &SlotReport) -> char {
     }
 }
 
-/// The live table. `slots` are the newest ones, ascending; `inactive` says for each validator since which epoch it is.
+/// The live table, of so many lines of so many characters at the most. `slots` are the newest ones, ascending;
+/// `inactive` says for each validator since which epoch it is. Where there are more validators than lines, those who
+/// missed most are shown.
 pub(super) fn table(
     status: &Status,
     slots: &[SlotReport],
     statistics: &Statistics,
     inactive: &BTreeMap<ValidatorId, u64>,
+    (height, width): (usize, usize),
 ) -> String {
     let at =
         |slot: Option<tidewatch_sentinel::Slot>| slot.map_or("-".into(), |slot| slot.to_string());
     let step = if status.in_step { "in step" } else { "not in step" };
-    let mut text = format!(
-        "slot {} of {}, {step}, epoch {} evaluated\n",
+    let title = format!(
+        "slot {} of {}, {step}, epoch {} evaluated",
         at(status.processed),
         at(status.passed),
         status.epoch.map_or("-".into(), |epoch| epoch.to_string()),
     );
-    let strip = STRIP as usize;
-    let _ = writeln!(
-        text,
-        "{:<NAME$}  {:<strip$}  proposals     votes         streak  seen   ",
-        "validator", "last slots"
-    );
-    for report in &statistics.validators {
-        let ValidatorReport {
-            validator, proposals, attestations, contradictions, last_seen, ..
-        } = report;
-        let name: String = validator.to_string().chars().take(NAME).collect();
-        let letters: String = slots.iter().map(|slot| letter(validator, slot)).collect();
+    let head = ["validator", "last slots", "proposals", "votes", "streak", "seen", ""];
+    let row = |report: &ValidatorReport| {
+        let ValidatorReport { validator, proposals, attestations, .. } = report;
         let did = |missed: u64, total: u64| format!("{}/{total}", total - missed.min(total));
-        let mut verdict = String::new();
-        if let Some(epoch) = inactive.get(validator) {
-            let _ = write!(verdict, "inactive since epoch {epoch}");
-        }
-        if *contradictions > 0 {
-            let comma = if verdict.is_empty() { "" } else { ", " };
-            let _ = write!(verdict, "{comma}contradicted itself in {contradictions}");
-        }
-        let _ = writeln!(
-            text,
-            "{name:<NAME$}  {letters:<strip$}  {:<12}  {:<12}  {:>6}  {:<6} {verdict}",
+        [
+            validator.to_string().chars().take(NAME).collect(),
+            slots.iter().map(|slot| letter(validator, slot)).collect(),
             did(proposals.missed, proposals.total),
             did(attestations.missed, attestations.total),
-            attestations.streak,
-            at(*last_seen),
+            attestations.streak.to_string(),
+            at(report.last_seen),
+            verdict(report, inactive),
+        ]
+    };
+    let mut shown: Vec<_> = statistics.validators.iter().collect();
+    let room = height.saturating_sub(3);
+    let more = if shown.len() > room + 1 { shown.len() - room } else { 0 };
+    if more > 0 {
+        shown.sort_by_key(|report| {
+            let missed = report.proposals.missed + report.attestations.missed;
+            let accused = inactive.contains_key(&report.validator) || report.contradictions > 0;
+            Reverse((accused, missed))
+        });
+        shown.truncate(room);
+    }
+    let rows: Vec<_> =
+        std::iter::once(head.map(String::from)).chain(shown.into_iter().map(row)).collect();
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    // The strip takes what the other columns leave: how long it is says least.
+    let [name, _, others @ ..] = widths;
+    let taken = name + others.iter().sum::<usize>() + 2 * others.len() + 2;
+    let strip = width.saturating_sub(taken).clamp(STRIP_MIN, STRIP as usize);
+    let mut text = cut(&title, width);
+    for [name, letters, proposed, voted, streak, seen, verdict] in rows {
+        let [proposals, votes, streaks, ..] = others;
+        let old = letters.chars().count().saturating_sub(strip);
+        let newest: String = match letters == head[1] {
+            true => letters,
+            false => letters.chars().skip(old).collect(),
+        };
+        let line = format!(
+            "{name:<NAME$}  {newest:<strip$}  {proposed:<proposals$}  {voted:<votes$}  {streak:>streaks$}  \
+             {seen:<seen_width$}  {verdict}",
+            seen_width = others[3],
         );
+        text += &cut(&line, width);
+    }
+    if more > 0 {
+        text += &cut(&format!("and {more} more, who missed less"), width);
     }
     text
+}
+
+/// A line that is no longer than the terminal is wide: one that wraps could not be drawn over.
+fn cut(line: &str, width: usize) -> String {
+    line.trim_end().chars().take(width).chain(['\n']).collect()
+}
+
+fn verdict(report: &ValidatorReport, inactive: &BTreeMap<ValidatorId, u64>) -> String {
+    let since = inactive.get(&report.validator);
+    let since = since.map(|epoch| format!("inactive since epoch {epoch}"));
+    let twice = (report.contradictions > 0)
+        .then(|| format!("contradicted itself in {}", report.contradictions));
+    since.into_iter().chain(twice).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -184,11 +227,43 @@ mod tests {
         assert_eq!(strip(3), "vv!?.");
         assert_eq!(strip(9), "...?.");
         let inactive = BTreeMap::from([(id(2), 7)]);
-        let text = table(&Status::default(), &slots, &statistics(), &inactive);
-        assert_eq!(text.lines().count(), 5);
-        for words in ["PXP?.", "inactive since epoch 7", "contradicted itself in 1", "4/5"] {
-            assert!(text.contains(words), "{words}: {text}");
+        for width in [0, 40, 79, 80, 120] {
+            let text = table(&Status::default(), &slots, &statistics(), &inactive, (24, width));
+            assert_eq!(text.lines().count(), 5, "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
+            let whole = ["PXP?.", "inactive since epoch 7", "contradicted itself in 1", "4/5"];
+            if width >= 80 {
+                assert!(whole.iter().all(|words| text.contains(words)), "{width}: {text}");
+            }
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_the_newest_slots() {
+        let slots: Vec<_> = (1..=40)
+            .map(|slot| {
+                let proposal = if slot > 32 { Proposal::BlocksMissed } else { Proposal::Mined };
+                judged(slot, proposal, &[], &[])
+            })
+            .collect();
+        let strip = |width| {
+            let text =
+                table(&Status::default(), &slots, &statistics(), &BTreeMap::new(), (24, width));
+            let row = text.lines().nth(2).unwrap().to_owned();
+            row.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        assert_eq!(strip(20 + 60), "X".repeat(8));
+        assert_eq!(strip(200), format!("{}{}", "P".repeat(32), "X".repeat(8)));
+    }
+
+    #[test]
+    fn a_low_terminal_shows_who_missed_most() {
+        let inactive = BTreeMap::from([(id(3), 1)]);
+        let text = table(&Status::default(), &[], &statistics(), &inactive, (4, 200));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[2].starts_with("0303") && lines[2].contains("inactive"), "{text}");
+        assert_eq!(lines[3], "and 2 more, who missed less");
     }
 
     #[test]
