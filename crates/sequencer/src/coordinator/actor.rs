@@ -7,13 +7,14 @@ use super::{
     judge::{Judged, Mismatch},
     metrics::Metrics,
     plan::Plan,
+    publishing::Publishing,
 };
 use crate::{
     Applier, Block, Error, Locked, NotApplied, NotSubmitted, Ordering, Pool, Publisher, Standing,
     Transaction,
 };
 use commonware_actor::mailbox::{self, Receiver};
-use commonware_macros::{select, select_loop};
+use commonware_macros::select_loop;
 use commonware_runtime::{Clock, ContextCell, Handle, Metrics as Register, Spawner, spawn_cell};
 use commonware_utils::{channel::oneshot, sync::Mutex};
 use futures::{
@@ -106,15 +107,12 @@ struct Flight {
     stall: Timer,
     stalled: bool,
     backoff: Backoff,
-    publishing: Option<BoxFuture<'static, Result<(), Fault>>>,
-    rest: Timer,
-    publisher: Backoff,
     /// When the preblock came that the next proposal follows.
     arrived: Option<SystemTime>,
 }
 
 /// Awaits what there is, for ever if there is nothing.
-async fn due<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+pub(super) async fn due<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
         None => pending().await,
@@ -218,11 +216,10 @@ where
             stall: Some(self.context.sleep(stall).boxed()),
             stalled: false,
             backoff: Backoff::new(retry, retry_max),
-            publishing: None,
-            rest: None,
-            publisher: Backoff::new(retry, retry_max),
             arrived: None,
         };
+        let Ports { applier, publisher, .. } = self.ports.clone();
+        let mut publishing = Publishing::new(applier, publisher, &self.config);
         let mut ended = self.take(&plan, effects, &mut flight);
         if ended.is_ok() {
             let effects = plan.pooled(pool.current());
@@ -235,7 +232,7 @@ where
                 if ended.is_err() || (stopping && plan.is_quiet()) {
                     break;
                 }
-                self.publish_next(&mut flight);
+                publishing.begin();
                 self.show(&plan, &flight);
                 let stopped = async {
                     if stopping {
@@ -259,9 +256,8 @@ where
                 let effects = self.learn(&mut plan, came);
                 ended = self.take(&plan, effects, &mut flight);
             },
-            published = due(&mut flight.publishing) => {
-                flight.publishing = None;
-                self.published(published, &mut flight);
+            step = publishing.step() => {
+                publishing.ended(&mut *self.context, &self.metrics, step);
             },
             Some(message) = self.inbox.recv() else break => {
                 let effects = self.message(&mut plan, message, &mut flight);
@@ -288,10 +284,9 @@ where
                 ended = self.take(&plan, effects, &mut flight);
             },
             () = due(&mut flight.stall) => self.stalled(&plan, &mut flight),
-            () = due(&mut flight.rest) => flight.rest = None,
         }
         if ended.is_ok() {
-            self.publish_all(&mut flight).await;
+            publishing.finish(&mut *self.context, &self.metrics, self.config.grace).await;
         }
         self.show(&plan, &flight);
         if let (Some(waiter), Err(fault)) = (plan.end(), &ended) {
@@ -455,64 +450,6 @@ where
             Notice::TimedOut | Notice::Taken => warn!(%number, ?attempt, "{event}"),
             Notice::CatchUp(newest) => info!(%number, %newest, "{event}"),
             _ => debug!(%number, ?attempt, "{event}"),
-        }
-    }
-
-    /// Publishes the next block that is not published, unless one is being published.
-    fn publish_next(&self, flight: &mut Flight) {
-        let Ports { publisher, applier, .. } = self.ports.clone();
-        let next = publisher.published().next();
-        let there = next <= applier.head().block.height;
-        if flight.publishing.is_none() && flight.rest.is_none() && there {
-            let publishing = async move {
-                let block = applier.block(next).await?;
-                publisher.publish(&block).await
-            };
-            flight.publishing = Some(publishing.boxed());
-        }
-    }
-
-    fn published(&mut self, published: Result<(), Fault>, flight: &mut Flight) {
-        match published {
-            Ok(()) => {
-                self.metrics.event("published");
-                flight.publisher.succeed();
-            }
-            Err(fault) => {
-                warn!(%fault, "not published");
-                self.metrics.event("not_published");
-                let pause = flight.publisher.fail(&mut *self.context);
-                flight.rest = Some(self.context.sleep(pause).boxed());
-            }
-        }
-    }
-
-    /// Publishes what there is, within the grace.
-    async fn publish_all(&mut self, flight: &mut Flight) {
-        let grace = self.context.sleep(self.config.grace).boxed().shared();
-        loop {
-            self.publish_next(flight);
-            if flight.publishing.is_none() && flight.rest.is_none() {
-                return;
-            }
-            let step = {
-                let Flight { publishing, rest, .. } = &mut *flight;
-                select! {
-                    published = due(publishing) => Some(published),
-                    () = due(rest) => None,
-                    () = grace.clone() => {
-                        warn!("stopped with blocks that are not published: the next start does");
-                        return;
-                    },
-                }
-            };
-            match step {
-                Some(published) => {
-                    flight.publishing = None;
-                    self.published(published, flight);
-                }
-                None => flight.rest = None,
-            }
         }
     }
 

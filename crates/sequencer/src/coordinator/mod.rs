@@ -59,6 +59,7 @@ mod ingress;
 mod judge;
 mod metrics;
 mod plan;
+mod publishing;
 #[cfg(test)]
 mod tests;
 
