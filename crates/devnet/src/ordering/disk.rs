@@ -168,7 +168,7 @@ pub(super) async fn open(context: &Context, partition: &str) -> Result<Opened, c
         context.child("preblocks"),
         format!("{partition}-preblocks"),
         "the preblocks",
-        |preblock: Preblock| {
+        |_, preblock: Preblock| {
             let number = preblock.identity.number;
             gap = gap || newest.is_some_and(|newest| newest.next() != number);
             first = first.or(Some(number));
@@ -181,8 +181,11 @@ pub(super) async fn open(context: &Context, partition: &str) -> Result<Opened, c
         return Err(damaged(&"the numbers of the preblocks have a gap"));
     }
     let (mut pending, mut stated, mut seen) = (None::<Pending>, Vec::new(), None);
-    let orders =
-        Lines::open(context.child("orders"), format!("{partition}-orders"), "the orders", |line| {
+    let orders = Lines::open(
+        context.child("orders"),
+        format!("{partition}-orders"),
+        "the orders",
+        |_, line| {
             match line {
                 Line::Proposed(proposal) => pending = Some(Pending { proposal, fixed: None }),
                 Line::Attested(holder, statement) => stated.push((holder, statement)),
@@ -197,7 +200,8 @@ pub(super) async fn open(context: &Context, partition: &str) -> Result<Opened, c
                 Line::Seen(round) => seen = seen.max(Some(round)),
             }
             Ok(())
-        });
+        },
+    );
     let orders = orders.await.map_err(|error| damaged(&error))?;
     let pending = pending.filter(|pending| Some(pending.proposal.identity.number) > newest);
     let first = Arc::new(first.map_or_else(OnceLock::new, OnceLock::from));

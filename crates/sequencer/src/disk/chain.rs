@@ -55,7 +55,7 @@ impl<E: Context + Spawner> Chain<E> {
         let Genesis { chain, digest, time_ms } = genesis.clone();
         let begin = Standing { block: BlockRef::new(Height::zero(), digest), time_ms };
         let (mut head, mut first) = (begin, None);
-        let fold = |link| {
+        let fold = |_, link| {
             match link {
                 Link::Genesis { chain, digest, time_ms } => {
                     head = Standing { block: BlockRef::new(Height::zero(), digest), time_ms };

@@ -1,9 +1,9 @@
 //! What a pool holds, as its lines fold to it, and what follows from that: without a disk.
 
-use super::record::Line;
+use super::{lines::is_stale, record::Line};
 use crate::{
-    Block, Content, Error, Proposal, Sender, TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_MIN,
-    TRANSACTIONS_MAX, Transaction, shortened,
+    Block, Content, Error, Identity, Proposal, Sender, TRANSACTION_BYTES_MAX,
+    TRANSACTION_BYTES_MIN, TRANSACTIONS_MAX, Transaction, shortened,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tidewatch_core::{ChainId, Digest, FaultKind, Height, Reason};
@@ -92,6 +92,12 @@ pub(super) struct State {
     pub(super) bytes: usize,
     pub(super) nonces: BTreeMap<Sender, u64>,
     pub(super) reserved: Option<(Proposal, BTreeSet<u64>)>,
+    /// What is reserved without being there: of an earlier proposal, or the lines are damaged.
+    pub(super) lost: Option<Identity>,
+    /// Where the line that is folded is in the journal.
+    pub(super) position: u64,
+    /// Where the lines of those in the queue are, by place. Both ascend.
+    pub(super) positions: BTreeMap<u64, u64>,
     pub(super) dropped: BTreeMap<Digest, String>,
     pub(super) oldest_dropped: VecDeque<Digest>,
     pub(super) locked: bool,
@@ -99,24 +105,49 @@ pub(super) struct State {
     pub(super) anew: Option<Box<Self>>,
 }
 
+/// How a journal is made shorter: lines to write, and the position before which all others are dropped then.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shorter {
+    pub(super) lines: Vec<Line>,
+    pub(super) from: u64,
+}
+
 impl State {
+    /// Folds the line at `position`.
+    pub(super) fn fold_at(&mut self, position: u64, line: Line) -> Result<(), Error> {
+        self.position = position;
+        self.fold(line)
+    }
+
+    /// Whether everything that is reserved is there.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub(super) fn check_reserved(&self) -> Result<(), Error> {
+        match self.lost {
+            None => Ok(()),
+            Some(identity) => Err(Error::Pool(format!("{identity} reserves what is not there"))),
+        }
+    }
+
     pub(super) fn fold(&mut self, line: Line) -> Result<(), Error> {
         if let Some(anew) = &mut self.anew
             && !matches!(line, Line::Base { .. } | Line::Complete | Line::Abandoned)
         {
-            return anew.fold(line);
-        }
-        if self.chain.is_none() && !matches!(line, Line::Base { .. }) {
-            // Files are dropped as a whole: the end of what is void may still be there.
-            return Ok(());
+            return anew.fold_at(self.position, line);
         }
         match line {
             Line::Base { chain, settled } => {
                 let base = Self { chain: Some(chain), settled, ..Self::default() };
                 match &self.chain {
+                    // Files are dropped as a whole: the end of what is void may still be there.
                     None => *self = base,
                     Some(_) => self.anew = Some(Box::new(base)),
                 }
+            }
+            Line::Since { chain, settled } => {
+                (self.chain, self.settled) = (Some(chain), settled);
             }
             Line::Complete => {
                 if let Some(anew) = self.anew.take() {
@@ -133,23 +164,28 @@ impl State {
                 self.nonces.insert(transaction.sender, transaction.nonce + 1);
                 self.ids.insert(transaction.id(), self.accepted);
                 self.by_nonce.insert((transaction.sender, transaction.nonce), self.accepted);
+                self.positions.insert(self.accepted, self.position);
                 self.queue.insert(self.accepted, transaction);
             }
             Line::Reserved { identity, time_ms, transactions } => {
                 let places = transactions.iter().map(|id| self.ids.get(id).copied());
                 let places: Option<Vec<_>> = places.collect();
-                let lost = || Error::Pool(format!("{identity} reserves what is not there"));
-                let places = places.ok_or_else(lost)?;
+                self.lost = places.is_none().then_some(identity);
+                let Some(places) = places else {
+                    // What it reserved was dropped from the journal, and is gone: a later line says so.
+                    self.reserved = None;
+                    return Ok(());
+                };
                 let there = |place: &u64| self.queue.get(place).cloned();
                 let transactions = places.iter().filter_map(there).collect();
                 let content = Content { time_ms, transactions };
                 let proposal = Proposal { identity, content };
                 self.reserved = Some((proposal, places.into_iter().collect()));
             }
-            Line::Released => self.reserved = None,
+            Line::Released => (self.reserved, self.lost) = (None, None),
             Line::Settled { number, gone, nonces } => {
                 self.settled = number;
-                self.reserved = None;
+                (self.reserved, self.lost) = (None, None);
                 gone.iter().for_each(|id| self.remove(id));
                 self.nonces.extend(nonces);
             }
@@ -169,10 +205,9 @@ impl State {
     }
 
     fn remove(&mut self, id: &Digest) {
-        let Some(transaction) = self.ids.remove(id).and_then(|place| self.queue.remove(&place))
-        else {
-            return;
-        };
+        let Some(place) = self.ids.remove(id) else { return };
+        self.positions.remove(&place);
+        let Some(transaction) = self.queue.remove(&place) else { return };
         self.by_nonce.remove(&(transaction.sender, transaction.nonce));
         self.bytes -= transaction.bytes();
     }
@@ -185,14 +220,56 @@ impl State {
         self.queue.len() - self.reserved.as_ref().map_or(0, |(_, places)| places.len())
     }
 
-    /// Lines that say the same.
-    pub(super) fn lines(&self) -> Vec<Line> {
-        let settled = self.settled;
-        let base = self.chain.clone().map(|chain| Line::Base { chain, settled });
-        let dropped = self.oldest_dropped.iter().filter_map(|id| {
+    /// How many lines would say the same.
+    pub(super) fn counts(&self) -> usize {
+        self.queue.len() + self.nonces.len() + self.dropped.len() + 2
+    }
+
+    /// How the journal, which has `end` lines and those before, is made shorter. What waits is accepted and leaves in one
+    /// order, mostly: it is at the journal's end, and only what is before it is dropped. Of the journal there would be
+    /// `left` then; where that is still too much, because the oldest one does not leave, all is written anew.
+    pub(super) fn shorter(&self, end: u64, left: impl Fn(u64) -> u64) -> Shorter {
+        let from = self.positions.first_key_value().map_or(end, |(_, position)| *position);
+        let facts = self.facts();
+        match is_stale(left(from) + facts.len() as u64, self.counts()) {
+            false => Shorter { lines: facts, from },
+            true => Shorter { lines: self.lines(), from: end },
+        }
+    }
+
+    /// What was made of `shorter`, written from `end` on.
+    pub(super) fn shortened(&mut self, shorter: &Shorter, end: u64) {
+        if shorter.from != end {
+            return;
+        }
+        let accepted = (end..)
+            .zip(&shorter.lines)
+            .filter_map(|(position, line)| matches!(line, Line::Accepted(_)).then_some(position));
+        self.positions = self.queue.keys().copied().zip(accepted).collect();
+    }
+
+    fn dropped(&self) -> impl Iterator<Item = Line> {
+        self.oldest_dropped.iter().filter_map(|id| {
             let reason = self.dropped.get(id)?;
             Some(Line::Dropped(*id, reason.clone()))
-        });
+        })
+    }
+
+    /// Everything but the transactions that wait, once more: true wherever it is cut off.
+    fn facts(&self) -> Vec<Line> {
+        let settled = self.settled;
+        let since = self.chain.clone().map(|chain| Line::Since { chain, settled });
+        let nonces = self.nonces.iter().map(|(sender, next)| Line::Nonce(*sender, *next));
+        let reserved = self.reserved.as_ref().map(|(proposal, _)| reservation(proposal));
+        let reserved = reserved.unwrap_or(Line::Released);
+        since.into_iter().chain(self.dropped()).chain(nonces).chain([reserved]).collect()
+    }
+
+    /// Lines that say the same.
+    fn lines(&self) -> Vec<Line> {
+        let settled = self.settled;
+        let base = self.chain.clone().map(|chain| Line::Base { chain, settled });
+        let dropped = self.dropped();
         let nonces = self.nonces.iter().map(|(sender, next)| Line::Nonce(*sender, *next));
         let accepted = self.queue.values().cloned().map(Line::Accepted);
         let reserved = self.reserved.as_ref().map(|(proposal, _)| reservation(proposal));

@@ -25,6 +25,11 @@ const BUFFER: NonZeroUsize = NZUsize!(256 * 1024);
 /// Lines that are out of date which are kept at the least: a journal is rewritten only when more are.
 const SLACK: u64 = 4096;
 
+/// Whether most of `len` lines is out of date, where `counts` would say the same.
+pub(super) const fn is_stale(len: u64, counts: usize) -> bool {
+    len > 2 * counts as u64 + SLACK
+}
+
 /// A journal, open. A write that failed or was cut off closes it.
 pub struct Lines<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> {
     journal: Option<variable::Journal<E, L>>,
@@ -38,7 +43,7 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> fmt::Debug 
 }
 
 impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L> {
-    /// Opens it and hands every line to `fold`. `what` names it in errors.
+    /// Opens it and hands every line to `fold`, with its position. `what` names it in errors.
     ///
     /// # Errors
     ///
@@ -47,7 +52,7 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
         context: E,
         partition: String,
         what: &'static str,
-        mut fold: impl FnMut(L) -> Result<(), Error>,
+        mut fold: impl FnMut(u64, L) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let failed = |error| Error::Journal { what, error };
         let page_cache = CacheRef::from_pooler(&context, PAGE, CACHE_PAGES);
@@ -68,7 +73,8 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
                 reader.replay(from, BUFFER, ReadOptions::default()).await.map_err(failed)?;
             pin_mut!(lines);
             while let Some(line) = lines.next().await {
-                fold(line.map_err(failed)?.1)?;
+                let (position, line) = line.map_err(failed)?;
+                fold(position, line)?;
             }
         }
         drop(reader);
@@ -86,6 +92,17 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
             let bounds = journal.bounds();
             bounds.end - bounds.start
         })
+    }
+
+    /// The position of the next line.
+    pub(super) fn end(&self) -> u64 {
+        self.journal.as_ref().map_or(0, |journal| journal.bounds().end)
+    }
+
+    /// Lines that would be left of those that are there if all before `position` were dropped: files are dropped as a
+    /// whole.
+    pub(super) fn left(&self, position: u64) -> u64 {
+        self.end() - position / PER_SECTION * PER_SECTION.get()
     }
 
     /// Writes lines durably, all of them or a prefix.
@@ -110,7 +127,7 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
 
     /// Whether most of it is out of date, where `counts` lines would say the same.
     pub fn is_stale(&self, counts: usize) -> bool {
-        self.len() > 2 * counts as u64 + SLACK
+        is_stale(self.len(), counts)
     }
 
     /// Writes the lines that count once more and drops the rest.
@@ -119,12 +136,20 @@ impl<E: Context, L: Codec<Cfg = ()> + Clone + Send + Sync + 'static> Lines<E, L>
     ///
     /// As of [`write`](Self::write).
     pub async fn rewrite(&mut self, lines: &[L]) -> Result<(), Error> {
+        self.rewrite_from(lines, self.end()).await
+    }
+
+    /// Writes `lines`, and drops what is before `from`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`write`](Self::write).
+    pub(super) async fn rewrite_from(&mut self, lines: &[L], from: u64) -> Result<(), Error> {
         let journal = self.journal.take().ok_or(Error::Closed)?;
         let failed = self.failed();
-        let end = journal.bounds().end;
         let (journal, _) = journal.append_many(Many::Flat(lines)).await.map_err(&failed)?;
         let journal = journal.sync().await.map_err(&failed)?;
-        self.journal = Some(journal.prune(end).await.map_err(&failed)?.0);
+        self.journal = Some(journal.prune(from).await.map_err(&failed)?.0);
         Ok(())
     }
 

@@ -18,8 +18,10 @@
 //! | its transactions leave the pool | the line `settled` | a block above the newest one that was settled: it is settled at the start |
 //! | it is published | at the publisher, then the number | a block that is published again, which is one |
 //!
-//! A pool is written anew once most of its lines are out of date. What is new counts from its last line on: a crash
-//! before that leaves the old lines to count, and a crash after it, before they are dropped, counts nothing twice.
+//! Once most lines of a pool are out of date, those before the oldest transaction that waits are dropped, after what they
+//! said otherwise was written once more: that is true wherever it is cut off. What waits is not written again, however much
+//! that is. Only where the oldest one does not leave, and what came after it does, the pool is written anew as a whole. That
+//! counts from its last line on: a crash before leaves the old lines to count, and one after it counts nothing twice.
 
 mod chain;
 mod held;

@@ -34,17 +34,21 @@ impl<E: Context> Inner<E> {
         let failed = |error| Fault::new(ABOUT, error);
         let mut lines = self.lines.lock().await;
         let (new, answer) = decide(&self.state.lock())?;
+        let at = lines.end();
         lines.write(&new).await.map_err(failed)?;
-        let (waiting, stale) = {
+        let end = lines.end();
+        let (waiting, shorter) = {
             let mut state = self.state.lock();
-            for line in new {
-                state.fold(line).map_err(failed)?;
+            for (position, line) in (at..).zip(new) {
+                state.fold_at(position, line).map_err(failed)?;
             }
-            let counts = state.queue.len() + state.nonces.len() + state.dropped.len() + 2;
-            (state.waiting(), lines.is_stale(counts).then(|| state.lines()))
+            state.check_reserved().map_err(failed)?;
+            let stale = lines.is_stale(state.counts());
+            (state.waiting(), stale.then(|| state.shorter(end, |from| lines.left(from))))
         };
-        if let Some(stale) = stale {
-            lines.rewrite(&stale).await.map_err(failed)?;
+        if let Some(shorter) = shorter {
+            lines.rewrite_from(&shorter.lines, shorter.from).await.map_err(failed)?;
+            self.state.lock().shortened(&shorter, end);
         }
         self.waiting.change(|now| std::mem::replace(now, waiting) != waiting);
         Ok(answer)
@@ -79,12 +83,14 @@ impl<E: Context + Spawner> DiskPool<E> {
         let failed = |error| Fault::new(ABOUT, error);
         let mut state = State::default();
         let (partition, at) = (format!("{partition}-pool"), context.child("pool"));
-        let lines = Lines::open(at, partition, "the pool", |line| state.fold(line)).await;
-        let mut lines = lines.map_err(failed)?;
+        let lines =
+            Lines::open(at, partition, "the pool", |position, line| state.fold_at(position, line));
+        let mut lines = lines.await.map_err(failed)?;
         if state.anew.is_some() {
             lines.write(&[Line::Abandoned]).await.map_err(failed)?;
             state.fold(Line::Abandoned).map_err(failed)?;
         }
+        state.check_reserved().map_err(failed)?;
         match state.chain.clone() {
             None => {
                 let base = Line::Base { chain, settled: Height::zero() };

@@ -16,6 +16,8 @@ pub(super) const FORMAT: u8 = 1;
 pub(super) enum Line {
     /// What the pool is of: the first line, and that of a pool that is written anew from here on.
     Base { chain: ChainId, settled: Height },
+    /// What the pool is of, where lines before were dropped. Those that are left and those after it count.
+    Since { chain: ChainId, settled: Height },
     /// The pool was written anew as a whole: every line before its base is void.
     Complete,
     /// It was not, and none of it counts.
@@ -44,6 +46,7 @@ impl Line {
     const DROPPED: u8 = 6;
     const COMPLETE: u8 = 7;
     const ABANDONED: u8 = 8;
+    const SINCE: u8 = 9;
 }
 
 impl Write for Line {
@@ -52,6 +55,11 @@ impl Write for Line {
             Self::Base { chain, settled } => {
                 buf.put_u8(Self::BASE);
                 buf.put_u8(FORMAT);
+                write_text(chain.as_str(), buf);
+                settled.write(buf);
+            }
+            Self::Since { chain, settled } => {
+                buf.put_u8(Self::SINCE);
                 write_text(chain.as_str(), buf);
                 settled.write(buf);
             }
@@ -96,6 +104,7 @@ impl EncodeSize for Line {
     fn encode_size(&self) -> usize {
         1 + match self {
             Self::Base { chain, settled } => 1 + text_size(chain.as_str()) + settled.encode_size(),
+            Self::Since { chain, settled } => text_size(chain.as_str()) + settled.encode_size(),
             Self::Nonce(sender, next) => sender.encode_size() + UInt(*next).encode_size(),
             Self::Accepted(transaction) => transaction.encode_size(),
             Self::Reserved { identity, time_ms, transactions } => {
@@ -137,6 +146,7 @@ impl Read for Line {
                 format(buf)?;
                 Ok(Self::Base { chain: chain(buf)?, settled: Height::read(buf)? })
             }
+            Self::SINCE => Ok(Self::Since { chain: chain(buf)?, settled: Height::read(buf)? }),
             Self::NONCE => Ok(Self::Nonce(Sender::read(buf)?, UInt::read(buf)?.into())),
             Self::ACCEPTED => Ok(Self::Accepted(Transaction::read(buf)?)),
             Self::RESERVED => Ok(Self::Reserved {

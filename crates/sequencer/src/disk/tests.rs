@@ -1,4 +1,8 @@
-use super::{held::select, *};
+use super::{
+    held::{State, reservation, select},
+    record::Line,
+    *,
+};
 use crate::*;
 use bytes::Bytes;
 use commonware_runtime::{
@@ -362,9 +366,9 @@ fn a_crash_between_any_two_changes_loses_no_transaction_and_applies_none_twice()
     }
 }
 
-/// A pool that is written anew while it is cut off at any change counts its lines once.
-#[test]
-fn a_pool_that_is_written_anew_is_the_same_wherever_it_is_cut_off() {
+/// A journal of which most is out of date is made shorter, and cut off at any change of the disk. With `pinned`, its
+/// oldest transaction waits still, so that it is written anew as a whole.
+fn shorter(pinned: bool) {
     // Large enough that the next write finds most of it out of date.
     const MANY: u64 = 5_000;
     let mut completed = false;
@@ -381,11 +385,15 @@ fn a_pool_that_is_written_anew_is_the_same_wherever_it_is_cut_off() {
                 *context.storage_fault_config().write() = FaultConfig::default().write(faults);
                 let (host, trouble) = Host::new(context.child("host"), n);
                 let disk = Disk::open(&host).await.unwrap();
-                disk.pool
-                    .insert((0..MANY).map(|nonce| transaction(1, nonce)).collect())
-                    .await
-                    .unwrap();
-                let block = disk.apply(&disk.propose().await.unwrap()).await.unwrap();
+                if pinned {
+                    disk.pool.insert(vec![transaction(3, 0)]).await.unwrap();
+                }
+                let many: Vec<_> = (0..MANY).map(|nonce| transaction(1, nonce)).collect();
+                disk.pool.insert(many.clone()).await.unwrap();
+                let content = Content { time_ms: 2_000, transactions: many };
+                let proposal = Proposal::new(disk.chain.head().block, content);
+                disk.pool.reserve(&proposal).await.unwrap();
+                let block = disk.apply(&proposal).await.unwrap();
                 let waits = vec![transaction(1, MANY), transaction(2, 0)];
                 disk.pool.insert(waits).await.unwrap();
                 trouble.fail_disk_after(n);
@@ -396,18 +404,89 @@ fn a_pool_that_is_written_anew_is_the_same_wherever_it_is_cut_off() {
             let block = disk.chain.block(Height::new(1)).await.unwrap();
             disk.pool.settle(&block).await.unwrap();
             assert_eq!(disk.pool.nonce(&Sender([1; 32])), MANY + 1);
-            let places =
-                [transaction(1, MANY), transaction(2, 0)].map(|it| disk.pool.place(&it.id()));
+            let mut there = vec![transaction(1, MANY), transaction(2, 0)];
+            if pinned {
+                there.insert(0, transaction(3, 0));
+            }
+            let places: Vec<_> = there.iter().map(|it| disk.pool.place(&it.id())).collect();
             assert!(places.iter().all(Option::is_some), "cut off at {n}: {places:?}");
+            // In the order in which they were accepted.
+            match disk.pool.outstanding() {
+                Some(proposal) => assert_eq!(proposal.content.transactions, there),
+                None => assert_eq!(disk.pool.select(1_000_000).await.unwrap(), there),
+            }
             assert_eq!(disk.pool.place(&transaction(1, 0).id()), None);
             disk.pool.insert(vec![transaction(2, 1)]).await.unwrap();
             let waiting = disk.pool.waiting().current();
-            assert!(waiting == 3 || disk.pool.outstanding().is_some(), "{waiting}");
+            assert!(waiting == there.len() + 1 || disk.pool.outstanding().is_some(), "{waiting}");
         });
         if done {
             completed = true;
             break;
         }
     }
-    assert!(completed, "it is written anew in the end");
+    assert!(completed, "it ends");
+}
+
+#[test]
+fn a_pool_whose_old_lines_are_dropped_is_the_same_wherever_it_is_cut_off() {
+    shorter(false);
+}
+
+#[test]
+fn a_pool_that_is_written_anew_is_the_same_wherever_it_is_cut_off() {
+    shorter(true);
+}
+
+/// What waits is not written once more because others left: a sequencer with a full pool would stand still meanwhile.
+#[test]
+fn what_waits_is_not_written_again_unless_the_oldest_does_not_leave() {
+    const MANY: u64 = 20_000;
+    let left = |from: u64| MANY + 3 - from / 4096 * 4096;
+    for (gone, from, anew) in [
+        (0..15_000, 15_002, false),
+        (0..MANY, MANY + 3, false),
+        // The oldest one stays: everything after it would stay in the journal.
+        (1..15_000, MANY + 3, true),
+    ] {
+        let mut state = State::default();
+        let base = Line::Base { chain: chain_id(), settled: Height::zero() };
+        let accepted = (0..MANY).map(|nonce| Line::Accepted(transaction(1, nonce)));
+        let gone: Vec<_> = gone.map(|nonce| transaction(1, nonce).id()).collect();
+        let waits = MANY as usize - gone.len();
+        let settled = Line::Settled { number: Height::new(1), gone, nonces: Vec::new() };
+        let lines = [base, Line::Released].into_iter().chain(accepted).chain([settled]);
+        for (position, line) in (0..).zip(lines) {
+            state.fold_at(position, line).unwrap();
+        }
+        let shorter = state.shorter(MANY + 3, left);
+        let accepted = shorter.lines.iter().filter(|line| matches!(line, Line::Accepted(_)));
+        assert_eq!((shorter.from, accepted.count()), (from, if anew { waits } else { 0 }));
+        // The next time, everything is where it was written.
+        state.shortened(&shorter, MANY + 3);
+        let end = MANY + 3 + shorter.lines.len() as u64;
+        let again = state.shorter(end, |from| end - from);
+        let oldest = if anew { MANY + 4 } else { from };
+        assert_eq!(again.from, if waits == 0 { end } else { oldest });
+    }
+}
+
+#[test]
+fn what_is_reserved_and_not_there_is_damage_unless_a_later_line_takes_it_back() {
+    let content = Content { time_ms: 1, transactions: vec![transaction(1, 0)] };
+    let genesis = tidewatch_core::BlockRef::new(Height::zero(), Digest([7; 32]));
+    let reserved = reservation(&Proposal::new(genesis, content));
+    let mut state = State::default();
+    state.fold_at(0, reserved.clone()).unwrap();
+    assert!(state.check_reserved().is_err());
+    for line in [
+        Line::Released,
+        Line::Settled { number: Height::new(1), gone: Vec::new(), nonces: Vec::new() },
+        Line::Base { chain: chain_id(), settled: Height::zero() },
+    ] {
+        let mut state = State::default();
+        state.fold_at(0, reserved.clone()).unwrap();
+        state.fold_at(1, line).unwrap();
+        state.check_reserved().unwrap();
+    }
 }
