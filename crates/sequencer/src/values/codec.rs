@@ -240,6 +240,10 @@ impl Read for Block {
 
     fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
         let (identity, content) = (Identity::read(buf)?, Content::read(buf)?);
+        // The digest of a block is that of its identity: what came with it must be what it names.
+        if content.digest(identity.number, identity.parent) != identity.content {
+            return Err(Error::Invalid("Block", "its identity does not name its content"));
+        }
         let opened = read_opened(buf, &content)?;
         Ok(Self { identity, content, opened })
     }

@@ -45,6 +45,22 @@ fn a_preblock_is_whole_if_its_identity_names_what_is_in_it() {
     }
 }
 
+/// The digest of a block is made of its identity: without this, an upstream could send other content under it.
+#[test]
+fn a_block_whose_identity_names_other_content_does_not_decode() {
+    let changes: [fn(&mut Block); 4] = [
+        |it| it.content.time_ms += 1,
+        |it| it.content.transactions.swap(0, 1),
+        |it| it.identity.content = Digest([9; 32]),
+        |it| it.identity.parent = Digest([9; 32]),
+    ];
+    for (nth, change) in changes.iter().enumerate() {
+        let mut changed = Block::of(&preblock());
+        change(&mut changed);
+        assert!(Block::decode(changed.encode()).is_err(), "change {nth}");
+    }
+}
+
 #[test]
 fn attempts_are_of_one_content_and_of_one_block() {
     let first = preblock();
