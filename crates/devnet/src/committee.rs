@@ -46,6 +46,7 @@ use commonware_utils::{
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::fmt;
+use tidewatch_sequencer::timelock::Keys;
 
 /// Minimum size: the smallest committee that tolerates one faulty member.
 pub const MEMBERS_MIN: u32 = 4;
@@ -203,6 +204,15 @@ impl Committee {
     /// Seed of the keys.
     pub const fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// What a sequencer is configured with to verify what this committee orders: each member is a key holder.
+    pub fn keys(&self) -> Keys {
+        Keys {
+            namespace: NAMESPACE.to_vec(),
+            identity: self.identity(),
+            holders: self.participants.clone(),
+        }
     }
 
     pub(crate) const fn participants(&self) -> &Set<PublicKey> {

@@ -8,13 +8,15 @@
 
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod command;
+mod process;
 
 use bytes::Bytes;
-use command::{Command, Fold, Output, Run, signal};
+use command::{Command, Fold, signal};
 use commonware_runtime::{
     Runner as _, Spawner as _, Supervisor as _,
     tokio::{Config as RuntimeConfig, Context, Runner},
 };
+use process::{Process, with_storage};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use std::{
@@ -24,7 +26,6 @@ use std::{
     ops::Range,
     path::Path,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 use tidewatch_core::{AnyBlock, BlockRef, Digest, Height, Stopper};
@@ -48,42 +49,6 @@ const BLOCK_TIME: Duration = Duration::from_secs(2);
 /// The statement as the command has it. That it is the same one, its identity says.
 fn statement() -> ChainLink {
     ChainLink::new(Layout { parent_at: 67..=94, length_max: 4 * 1024 * 1024 })
-}
-
-/// One of the commands, which is started again each time.
-struct Process {
-    command: Box<dyn Fn() -> Command>,
-    run: Option<Run>,
-    kills: usize,
-}
-
-impl Process {
-    fn start(command: impl Fn() -> Command + 'static) -> Self {
-        let run = Some(command().start());
-        Self { command: Box::new(command), run, kills: 0 }
-    }
-
-    /// What it printed since.
-    fn lines(&self, wait: Duration) -> Vec<String> {
-        let run = self.run.as_ref().unwrap();
-        let mut lines: Vec<_> = run.line(wait).into_iter().collect();
-        while let Ok(line) = run.line(Duration::ZERO) {
-            lines.push(line);
-        }
-        lines
-    }
-
-    /// Kills it and starts it again. Returns what it still printed.
-    fn kill(&mut self) -> Vec<String> {
-        let run = self.run.take().unwrap();
-        signal(&run, "KILL");
-        // Until then the data directory and the address are its own.
-        let Output { code, lines, errors } = run.end(LIMIT);
-        assert_eq!((code, errors.as_str()), (None, ""), "only the kill ends it");
-        self.run = Some((self.command)().start());
-        self.kills += 1;
-        lines
-    }
 }
 
 /// What was seen of all of them.
@@ -138,15 +103,6 @@ impl Seen {
             }
         }
     }
-}
-
-/// What `task` gives on a runtime with the storage of `data`, on a thread of its own.
-fn with_storage<T: Send + 'static>(
-    data: &Path,
-    task: impl AsyncFnOnce(Context) -> T + Send + 'static,
-) -> T {
-    let runtime = RuntimeConfig::default().with_storage_directory(data.join("storage"));
-    thread::spawn(move || Runner::new(runtime).start(|context| task(context))).join().unwrap()
 }
 
 /// The blocks up to `upto` that a follower keeps in `data`.
@@ -297,7 +253,7 @@ fn killed(kills: usize, seed: u64) {
             next = Instant::now() + Duration::from_millis(rng.random_range(BETWEEN_MS));
             let left: Vec<_> = (0..3).filter(|nth| processes[*nth].kills < kills).collect();
             if let Some(nth) = left.get(rng.random_range(0..left.len().max(1))).copied() {
-                let last = processes[nth].kill();
+                let last = processes[nth].kill(LIMIT);
                 last.iter().for_each(|line| match nth {
                     0 => seen.prover(line),
                     _ => seen.worker(line),

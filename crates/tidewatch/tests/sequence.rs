@@ -56,6 +56,66 @@ fn a_submitted_transaction_is_in_a_block_and_what_was_accepted_survives_a_kill()
     assert!(output.text().contains("stopped at block "), "{output:?}");
 }
 
+/// Its keys are what it prints. Under others nothing that it answers counts, and the sequencer says so.
+#[test]
+fn a_network_that_runs_elsewhere_is_believed_by_its_keys_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let network =
+        Command::new(&["sequence", "network", "--port", "0", "--data-dir", &at("network")]);
+    let network = network.start();
+    let word = |line: String, after: &str| {
+        let rest = line.split(after).nth(1).unwrap().to_owned();
+        rest.split([';', ' ']).next().unwrap().to_owned()
+    };
+    let url = word(network.line_with("ordering at "), "ordering at ");
+    let identity = word(network.line_with("identity "), "identity ");
+    let holders: Vec<_> = (0..4).map(|_| word(network.line_with("holder "), "holder ")).collect();
+    let sequence = |identity: &str| {
+        let holders = holders.iter().flat_map(|holder| ["--holder", holder]);
+        Command::new(&["sequence", "--listen", "127.0.0.1:0", "--ordering", &url])
+            .with(["--data-dir", &at(&identity[..8]), "--identity", identity])
+            .with(holders)
+            .start()
+    };
+    let other = tidewatch_devnet::Committee::deal(1, 4).unwrap().identity_hex();
+    let refused = sequence(&other).end(END);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.errors.contains("another network answers"), "{refused:?}");
+
+    let run = sequence(&identity);
+    let address = word(run.line_with("sequencing at "), "sequencing at ");
+    let text = submit(address.trim_end_matches(','), "ordered elsewhere");
+    assert!(text.contains("applied in block "), "{text}");
+    for run in [run, network] {
+        signal(&run, "TERM");
+        let output = run.end(Duration::from_secs(2));
+        assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_sequenced_is_refused_with_what_to_do() {
+    let (hex, listen) = ("00".repeat(32), ["--listen", "127.0.0.1:0"]);
+    for (args, words) in [
+        (vec!["--ordering", "ftp://host"], "tidewatch sequence network"),
+        (vec!["--ordering", "http://me:hunter2@host"], "without credentials"),
+        (vec!["--identity", &hex, "--holder", &hex], "--ordering"),
+        (vec!["--ordering", "http://127.0.0.1:1", "--identity", &hex], "--holder"),
+        (
+            vec!["--ordering", "http://127.0.0.1:1", "--identity", "zz", "--holder", &hex],
+            "--identity is no public key",
+        ),
+        (vec!["--serve-open"], "--serve"),
+        (vec!["--serve", "0.0.0.0:0"], "--serve-token-file"),
+    ] {
+        let output = Command::new(&["sequence"]).with(listen).with(&args).start().end(END);
+        assert_eq!(output.code, Some(2), "{args:?} {output:?}");
+        assert!(output.errors.contains(words), "{args:?} {output:?}");
+        assert!(!output.errors.contains("hunter2"), "{output:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_submitted_is_refused_with_what_to_do() {
     for (args, words) in [

@@ -4,12 +4,11 @@ use super::{
     config::Config,
     disk,
     metrics::Metrics,
-    orderer::Orderer,
+    orderer::{Orderer, Status},
     routes::{Shared, router},
     server,
 };
 use crate::{CertificateMode, Committee, Devnet, Error, Rounds};
-use alto_types::NAMESPACE;
 use commonware_runtime::{Handle, Spawner as _, Supervisor as _, tokio::Context};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{
@@ -23,7 +22,7 @@ use std::{
 use tidewatch_sequencer::timelock::Keys;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
 };
 
 /// Proposals that wait for the orderer; others wait for a place.
@@ -95,6 +94,20 @@ impl Network {
         self.holders.silence(index, silent);
     }
 
+    /// Resolves with the reason when it ends although it was not stopped: the validators did, or its disk failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and called again.
+    pub async fn ended(&self) -> Error {
+        tokio::select! {
+            reason = self.devnet.ended() => reason,
+            () = self.holders.ended() => {
+                Error::Ordering { reason: "the key holders ended, as their disk failed".into() }
+            }
+        }
+    }
+
     /// Stops it: connections are cut, ports are freed.
     pub async fn stop(self) {
         let Self { devnet, holders } = self;
@@ -108,6 +121,8 @@ pub(super) struct Holders {
     pub(super) keys: Keys,
     address: SocketAddr,
     silent: Arc<[AtomicBool]>,
+    /// Closed once the orderer ended.
+    status: watch::Receiver<Status>,
     tasks: Tasks,
 }
 
@@ -134,11 +149,7 @@ impl Holders {
         let address = listener.local_addr().map_err(bind)?;
         let context = context.child("ordering");
         let opened = disk::open(&context, &config.partition).await?;
-        let keys = Keys {
-            namespace: NAMESPACE.to_vec(),
-            identity: committee.identity(),
-            holders: committee.participants().clone(),
-        };
+        let keys = committee.keys();
         let silent: Arc<[_]> = committee.members().iter().map(|_| AtomicBool::new(false)).collect();
         let metrics = Arc::new(Metrics::new(&context));
         let preblocks = opened.preblocks.clone();
@@ -152,9 +163,10 @@ impl Holders {
             opened,
             metrics.clone(),
         );
+        let status = orderer.status();
         let app = router(Shared {
             submit,
-            status: orderer.status(),
+            status: status.clone(),
             preblocks,
             rounds,
             silent: silent.clone(),
@@ -171,7 +183,7 @@ impl Holders {
         });
         let serving =
             context.child("interface").spawn(move |_| server::serve(listener, app, limits));
-        Ok(Self { keys, address, silent, tasks: Tasks([ordering, serving]) })
+        Ok(Self { keys, address, silent, status, tasks: Tasks([ordering, serving]) })
     }
 
     pub(super) fn url(&self) -> String {
@@ -182,6 +194,12 @@ impl Holders {
         if let Some(holder) = self.silent.get(index) {
             holder.store(silent, Ordering::Release);
         }
+    }
+
+    /// Resolves once nothing is ordered any more.
+    async fn ended(&self) {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
     }
 
     /// Ends both tasks, and waits for that.

@@ -126,6 +126,7 @@ fn decoder(chain: &str) -> Option<BlockDecoder> {
     let family = chain.split_once(':').map(|(family, _)| family)?;
     match family {
         "aztec" => Some(BlockDecoder::new::<AztecBlock>(())),
+        "sequenced" => Some(BlockDecoder::new::<tidewatch_sequencer::Block>(())),
         family if ROLLUPS.contains(&family) => Some(BlockDecoder::new::<EthBlock>(())),
         _ => None,
     }

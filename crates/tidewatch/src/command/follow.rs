@@ -255,10 +255,10 @@ impl Run {
 }
 
 /// A store's two halves.
-type Kept = (Writer<Context, AnyBlock>, Reader<Context, AnyBlock>);
+pub(super) type Kept = (Writer<Context, AnyBlock>, Reader<Context, AnyBlock>);
 
 /// The follower of `source`.
-fn start(
+pub(super) fn start(
     context: &Context,
     source: impl Source<Block = AnyBlock>,
     (view, log): Kept,
@@ -319,7 +319,7 @@ async fn gone(context: &Context, data: &DataDir) -> Problem {
 }
 
 /// Why a follower that nobody stopped has ended.
-fn problem(report: Report, check: &str, data: &DataDir) -> Problem {
+pub(super) fn problem(report: Report, check: &str, data: &DataDir) -> Problem {
     let Some(cause) = report.cause else { return Problem::failure("the follower was stopped") };
     match cause.result {
         Ok(()) => Problem::failure(format!("{} ended by itself", cause.actor)),

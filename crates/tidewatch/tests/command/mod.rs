@@ -188,7 +188,8 @@ pub(crate) fn signal(run: &Run, name: &str) {
 pub(crate) struct Fold {
     /// Events handled, by the cursor.
     pub(crate) handled: u64,
-    delivered: Option<u64>,
+    /// The highest block that was delivered.
+    pub(crate) delivered: Option<u64>,
     tips: BTreeMap<String, u64>,
     /// The first height that was delivered.
     pub(crate) first: Option<u64>,

@@ -1,9 +1,15 @@
 //! Everything that runs.
 
-use super::{args::Running, intake::Intake};
+use super::{
+    args::Running,
+    followed::Followed,
+    intake::Intake,
+    keys::{chain, foreign, keys},
+    network::failed,
+};
 use crate::{
     Outcome,
-    command::{Problem, data_dir::DataDir, logs, metrics, signals::Stop},
+    command::{Problem, data_dir::DataDir, logs, metrics, serve::Serving, signals::Stop},
     output::Printer,
 };
 use commonware_macros::select;
@@ -14,9 +20,12 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{Block as _, ChainId, Digest, Fault, Height};
-use tidewatch_devnet::ordering::{Config, Network};
+use tidewatch_devnet::{
+    Error,
+    ordering::{Config, Network},
+};
 use tidewatch_sequencer::{
-    Applier as _, Coordinator, Opened, PreblockMonitor, Publisher as _,
+    Applier as _, Coordinator, Opened, Ordering as _, PreblockMonitor, Publisher as _,
     coordinator::{self, Ports},
     disk::{Chain, DiskPool, Genesis, Limits, Published},
     monitor,
@@ -28,24 +37,70 @@ use tokio::net::TcpListener;
 const PARTITION: &str = "tidewatch-sequencer";
 /// The network's.
 const ORDERING: &str = "tidewatch-ordering";
-/// What the chain is called.
-const CHAIN: &str = "sequenced:devnet";
 /// Largest transaction: as large as a request may be.
 const TRANSACTION_MAX: usize = 1024 * 1024;
-/// How long a stop waits for what is applied and published.
-const GRACE: Duration = Duration::from_millis(1700);
+/// How long a stop waits for what is applied and published, and for those who follow it to hear of the end.
+const GRACE: Duration = Duration::from_millis(1600);
+/// How long it waits for the last two, whatever is left of that.
+const LAST: Duration = Duration::from_millis(150);
 
 /// Sequences until it is stopped.
 pub(super) fn run(options: &Running) -> Outcome<()> {
     logs::start();
+    let serving = Serving::parse(&options.served.options())?;
     let data = DataDir::open(&options.data_dir)?;
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
-        let outcome = sequence(&context, options, &data, &printer).await;
+        let outcome = sequence(&context, options, serving, &data, &printer).await;
         drop(data);
         crate::leave(outcome)
     })
+}
+
+/// A network that keeps everything in `data`.
+pub(super) fn config(port: u16, data: &DataDir) -> Config {
+    let mut config = Config { partition: ORDERING.into(), port, ..Config::default() };
+    config.devnet.directory = Some(data.storage().join("devnet"));
+    config
+}
+
+/// The network that orders.
+struct Orders {
+    /// The one that runs inside of this process.
+    network: Option<Network>,
+    remote: Remote,
+    chain: ChainId,
+}
+
+impl Orders {
+    async fn start(context: &Context, options: &Running, data: &DataDir) -> Outcome<Self> {
+        let options = &options.ordering;
+        let keys = keys(options)?;
+        let named = chain(options, &keys);
+        let chain = ChainId::new(named).map_err(|error| Problem::failure(error.to_string()))?;
+        let network = match options.ordering {
+            Some(_) => None,
+            None => {
+                let started = Network::start(context.child("network"), config(0, data)).await;
+                Some(started.map_err(|error| failed(&error))?)
+            }
+        };
+        let inside = network.as_ref().map(Network::url);
+        let address = options.ordering.as_deref().or(inside.as_deref()).unwrap_or_default();
+        let remote = Remote::new(address, keys, RemoteLimits::default()).map_err(|error| {
+            Problem::usage(format!("--ordering {error}"))
+                .hint("`tidewatch sequence network` prints where it orders")
+        })?;
+        Ok(Self { network, remote, chain })
+    }
+
+    /// Resolves if nothing can be ordered by it any more.
+    async fn ended(&self, context: &Context) -> Problem {
+        let Some(network) = &self.network else { return foreign(context, &self.remote).await };
+        let reason: Error = network.ended().await;
+        Problem::failure(format!("the network of key holders ended: {reason}"))
+    }
 }
 
 async fn listen(options: &Running) -> Outcome<TcpListener> {
@@ -58,6 +113,7 @@ async fn listen(options: &Running) -> Outcome<TcpListener> {
 async fn sequence(
     context: &Context,
     options: &Running,
+    mut serving: Option<Serving>,
     data: &DataDir,
     printer: &Printer,
 ) -> Outcome<()> {
@@ -68,15 +124,17 @@ async fn sequence(
     }
     let listener = listen(options).await?;
     let address = listener.local_addr().unwrap_or(options.listen);
-    let mut config = Config { partition: ORDERING.into(), ..Config::default() };
-    config.devnet.directory = Some(data.storage().join("devnet"));
-    let network = Network::start(context.child("network"), config).await.map_err(|error| {
-        Problem::failure(format!("the network of key holders did not start: {error}"))
-    })?;
-    let remote = Remote::new(&network.url(), network.keys().clone(), RemoteLimits::default())
-        .map_err(|error| Problem::failure(error.to_string()))?;
+    if let Some(serving) = &mut serving {
+        let address = serving.listen().await?;
+        printer.hint(format!("serving at http://{address}\n"));
+    }
+    let orders = select! {
+        () = stop.asked() => return Ok(()),
+        orders = Orders::start(context, options, data) => orders?,
+    };
+    let remote = orders.remote.clone();
     let ended = |fault: Fault| Problem::ended(fault, data.path());
-    let ports = open(context, remote.clone()).await.map_err(ended)?;
+    let ports = open(context, &orders).await.map_err(ended)?;
 
     let config = coordinator::Config {
         block_bytes: 2 * TRANSACTION_MAX,
@@ -107,24 +165,31 @@ async fn sequence(
             }
         }
     });
+    let followed = match serving {
+        Some(serving) => {
+            let chain = (ports.applier.clone(), ports.publisher.clone());
+            Followed::start(context, chain, mailbox.status(), serving, data).await?
+        }
+        None => Followed::NOT,
+    };
     let (mut coordinator, mut monitor) = (coordinator.start(), monitor.start());
     let head = ports.applier.head().block.height;
     printer.hint(format!(
         "sequencing at http://{address}, from block {head} on; key holders at {}\n",
-        network.url()
+        ports.ordering.name()
     ));
     let outcome = select! {
         () = stop.asked() => Ok(()),
         failed = &mut served => Err(Problem::failure(format!("cannot serve at {address}: {failed:?}"))),
         ended = &mut coordinator => Err(stopped(ended, data.path())),
         ended = &mut monitor => Err(stopped(ended, data.path())),
-        reason = network.devnet().ended() => {
-            Err(Problem::failure(format!("the devnet ended: {reason}")))
-        },
+        problem = orders.ended(context) => Err(problem),
+        problem = followed.ended(data) => Err(problem),
     };
     // New transactions are refused, what is applied is finished and published, and the stream is closed last.
     stopping.store(true, Ordering::Release);
     mailbox.stop();
+    let end = context.current() + GRACE;
     if outcome.is_ok() {
         select! {
             _ = &mut coordinator => {},
@@ -134,27 +199,30 @@ async fn sequence(
     served.abort();
     lines.abort();
     monitor.abort();
+    let left = end.duration_since(context.current()).unwrap_or_default().max(LAST);
+    if let Err(problem) = followed.stop(left).await {
+        tracing::warn!(%problem, "the stop took too long");
+    }
     let head = ports.applier.head().block.height;
     // The process ends now: what was said before is written first, unless nobody reads it.
     select! {
         _ = printer.print(format!("stopped at block {head}\n")) => {},
-        () = context.sleep(GRACE) => {},
+        () = context.sleep(LAST) => {},
     }
     outcome
 }
 
 type Opens = Ports<DiskPool<Context>, Chain<Context>, Published<Context>, Remote>;
 
-async fn open(context: &Context, remote: Remote) -> Result<Opens, Fault> {
-    let chain = ChainId::new(CHAIN)
-        .map_err(|error| tidewatch_core::FaultKind::InvalidConfig.fault("the chain", error))?;
+async fn open(context: &Context, orders: &Orders) -> Result<Opens, Fault> {
+    let chain = orders.chain.clone();
     let limits = Limits { transaction_bytes: TRANSACTION_MAX, ..Limits::default() };
     let genesis = Genesis { chain: chain.clone(), digest: Digest([0; 32]), time_ms: 0 };
     Ok(Ports {
         pool: Arc::new(DiskPool::open(context.child("pool"), PARTITION, chain, limits).await?),
         applier: Arc::new(Chain::open(context.child("chain"), PARTITION, genesis).await?),
         publisher: Arc::new(Published::open(context.child("published"), PARTITION).await?),
-        ordering: Arc::new(remote),
+        ordering: Arc::new(orders.remote.clone()),
     })
 }
 
