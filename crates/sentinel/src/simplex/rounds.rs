@@ -54,15 +54,16 @@ impl Rounds {
     }
 
     /// Where a vote in `round` belongs. That its epoch has not ended before it is known by a final block of that round
-    /// or of a later one.
+    /// or of a later one of the epoch; a block of the next epoch does not say where this one ended.
     pub(super) fn place(&self, round: Round) -> Place {
         match (self, self.slot(round)) {
             (Self::Fixed { .. }, Some(slot)) => Place::At(slot),
             (Self::Fixed { .. }, None) => Place::Nowhere,
             (Self::Anew { before, reached }, slot) => {
                 let ended = before.contains_key(&round.epoch().get().saturating_add(1));
+                let goes_on = round.epoch() == reached.epoch() && round <= *reached;
                 match slot {
-                    Some(slot) if ended || round <= *reached => Place::At(slot),
+                    Some(slot) if ended || goes_on => Place::At(slot),
                     None if ended => Place::Nowhere,
                     _ => Place::NotYet,
                 }

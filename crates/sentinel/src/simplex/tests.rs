@@ -280,6 +280,19 @@ fn votes_are_held_until_it_is_known_that_their_epoch_goes_on_so_far() {
 }
 
 #[test]
+fn a_block_of_the_next_epoch_does_not_say_where_its_own_one_ended() {
+    let mut world = World::new();
+    // The chain is read at its tip, in epoch 1, before the last block of epoch 0 is.
+    world.electorate.reach(round(1, 3));
+    assert_eq!(world.whole(round(0, 11)).observations, [], "epoch 0 may have ended before");
+    world.begin(1);
+    world.electorate.end(round(0, 10));
+    let outcome = world.whole(round(1, 1));
+    assert!(outcome.observations.iter().all(|observation| observation.slot() == Slot(11)));
+    assert_eq!(acts(&outcome).len(), 5, "four votes and a proposal, of epoch 1 alone");
+}
+
+#[test]
 fn dropped_votes_make_their_rounds_missed() {
     let mut world = World::new();
     world.whole(round(0, 1));
