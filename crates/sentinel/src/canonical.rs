@@ -137,6 +137,7 @@ impl<S: Source<Block: Slotted>> Canonical for FromSource<S> {
                     payload: block.payload(),
                     proposer: block.proposer(),
                     attestors: block.attestors(),
+                    trimmed: false,
                 })
             })
         };

@@ -20,7 +20,9 @@
 //! Whoever was seen to vote, for what landed where something did, or to skip where nothing did, or whose signature
 //! landed; without the proposer.
 //! Of the others nobody missed anything where no attestors are judged, where a proposal of the slot is invalid here,
-//! and where the proposer contradicted itself: an honest validator may have had no proposal to attest to.
+//! and where the proposer contradicted itself: an honest validator may have had no proposal to attest to. Nor where
+//! attestations may have been missed ([`Observation::Partial`](crate::Observation::Partial)), or what landed carries
+//! no more signatures than it has to ([`Landed::trimmed`]) and the others were not heard.
 
 #[cfg(test)]
 mod tests;
@@ -96,6 +98,10 @@ pub(crate) fn judge(due: &Due<'_>, landed: Option<&Landed>, seen: &Seen, below: 
         .filter_map(|validator| due.position(validator))
         .filter(|at| *at != due.proposer)
         .for_each(|at| attested.set(at));
+    // What landed may be another proposal than the one that was heard.
+    let heard =
+        |landed: &Landed| matches!(seen.checked.get(&landed.payload), Some(Verdict::Valid(_)));
+    let told = !seen.partial && landed.is_none_or(|landed| !landed.trimmed || heard(landed));
     let rejected = seen.checked.values().any(|verdict| *verdict == Verdict::Invalid);
     let judged = matches!(
         proposal,
@@ -105,7 +111,7 @@ pub(crate) fn judge(due: &Due<'_>, landed: Option<&Landed>, seen: &Seen, below: 
     Judged {
         proposal,
         attested,
-        expected: judged && !rejected && !equivocated(due, seen),
+        expected: judged && told && !rejected && !equivocated(due, seen),
         contradicted: (contradicted.filter_map(|(id, _)| due.position(id)))
             .map(|at| at as u32)
             .collect(),

@@ -86,6 +86,9 @@ pub struct Landed {
     pub proposer: Option<ValidatorId>,
     /// Who attested to it, as far as it carries their signatures.
     pub attestors: Vec<ValidatorId>,
+    /// Whether no more signatures are carried than have to be. Nobody is absent then, unless what was seen says that a
+    /// quorum attested to this payload ([`Verdict::Valid`](crate::Verdict::Valid)).
+    pub trimmed: bool,
 }
 
 /// What is canonical, asked at the moment of judging and never remembered across a pass.

@@ -80,6 +80,9 @@ pub enum Observation {
     Conflict(Conflict),
     /// Messages of this slot may have been missed: nobody is called absent in it.
     Missed(Slot),
+    /// Attestations of this slot may have been missed, and nothing else: its proposal is judged, whoever attested is
+    /// credited, and nobody is called absent.
+    Partial(Slot),
 }
 
 impl Observation {
@@ -88,7 +91,7 @@ impl Observation {
         match self {
             Self::Signed(signed) => signed.slot,
             Self::Conflict(conflict) => conflict.first.slot,
-            Self::Checked { slot, .. } | Self::Missed(slot) => *slot,
+            Self::Checked { slot, .. } | Self::Missed(slot) | Self::Partial(slot) => *slot,
         }
     }
 }
@@ -205,6 +208,8 @@ pub struct Seen {
     /// Contradictions that nobody was notified of yet.
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) missed: bool,
+    /// Attestations may have been missed.
+    pub(crate) partial: bool,
 }
 
 impl Seen {
@@ -212,6 +217,7 @@ impl Seen {
     pub fn add(&mut self, observation: Observation) {
         match observation {
             Observation::Missed(_) => self.missed = true,
+            Observation::Partial(_) => self.partial = true,
             Observation::Checked { payload, verdict, .. } => {
                 if let Some(known) = self.checked.get_mut(&payload) {
                     *known = verdict.max(*known);
@@ -256,6 +262,7 @@ impl Seen {
     /// Merges what else was seen of the same slot.
     pub fn merge(&mut self, later: Self) {
         self.missed |= later.missed;
+        self.partial |= later.partial;
         for conflict in later.conflicts {
             self.add(Observation::Conflict(conflict));
         }

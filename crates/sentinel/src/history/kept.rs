@@ -22,6 +22,8 @@ pub(crate) struct Kept {
     pub(super) contradicted: Vec<(u32, Contradiction)>,
     /// Messages of others: another chain may have another committee.
     pub(super) strangers: Vec<(ValidatorId, Act)>,
+    /// Whether attestations may have been missed.
+    pub(super) partial: bool,
 }
 
 impl Kept {
@@ -29,6 +31,7 @@ impl Kept {
     pub(crate) fn of(seen: &Seen, members: &[ValidatorId]) -> Option<Self> {
         let mut kept = Self {
             checked: seen.checked.iter().map(|(payload, verdict)| (*payload, *verdict)).collect(),
+            partial: seen.partial,
             ..Self::default()
         };
         for (validator, sent) in &seen.senders {
@@ -57,7 +60,7 @@ impl Kept {
 
     /// What was seen, as far as it is kept.
     pub(crate) fn restore(&self, slot: Slot, members: &[ValidatorId]) -> Seen {
-        let mut seen = Seen::default();
+        let mut seen = Seen { partial: self.partial, ..Seen::default() };
         for (payload, verdict) in &self.checked {
             let (payload, verdict) = (*payload, *verdict);
             seen.add(Observation::Checked { slot, payload, verdict });

@@ -14,7 +14,7 @@ use commonware_codec::{EncodeSize, Error, RangeCfg, Read, ReadExt as _, Write, v
 use tidewatch_core::{BlockRef, ChainId, Digest};
 
 /// The version of this format.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 /// Rows, epochs or events in one line, at the most.
 const PER_LINE: usize = 1 << 16;
 /// Strangers of one slot that are kept, at the most.
@@ -326,16 +326,21 @@ impl Part for Kept {
         self.checked.put(buf);
         self.contradicted.put(buf);
         self.strangers.put(buf);
+        self.partial.put(buf);
     }
 
     fn size(&self) -> usize {
-        self.votes.size() + self.checked.size() + self.contradicted.size() + self.strangers.size()
+        self.votes.size()
+            + self.checked.size()
+            + self.contradicted.size()
+            + self.strangers.size()
+            + self.partial.size()
     }
 
     fn get(buf: &mut impl Buf) -> Result<Self, Error> {
         let (votes, checked) = (Vec::get(buf)?, Vec::get(buf)?);
         let (contradicted, strangers): (_, Vec<_>) = (Vec::get(buf)?, Vec::get(buf)?);
-        let kept = Self { votes, checked, contradicted, strangers };
+        let kept = Self { votes, checked, contradicted, strangers, partial: bool::get(buf)? };
         if kept.checked.len() > PAYLOADS_MAX || kept.strangers.len() > STRANGERS_MAX {
             return Err(Error::Invalid("Kept", "more than is ever kept"));
         }

@@ -318,7 +318,7 @@ fn a_directory_of_another_chain_or_format_is_refused_in_words_and_left_as_it_is(
         disk.append(&[Record::Foreign(9)]).await.unwrap();
         drop(disk);
         let refused = open(&context.child("d"), limits(20, 3)).await.err().unwrap().to_string();
-        assert_eq!(refused, "the sentinel's directory has format 9, this program reads 1");
+        assert_eq!(refused, "the sentinel's directory has format 9, this program reads 2");
     });
 }
 

@@ -40,7 +40,7 @@ fn checked(verdict: Verdict) -> Observation {
 fn landed(attestors: &[u8]) -> Landed {
     let block = BlockRef::new(Height::new(5), A);
     let attestors = attestors.iter().map(|n| id(*n)).collect();
-    Landed { block, payload: A, proposer: None, attestors }
+    Landed { block, payload: A, proposer: None, attestors, trimmed: false }
 }
 
 /// What the proposer did, who attested, who missed it.
@@ -107,6 +107,36 @@ fn st_10_to_st_17_attestors_are_those_that_were_seen_and_those_that_landed() {
     for (case, found, expected) in table {
         assert_eq!(found, expected, "{case}");
     }
+}
+
+#[test]
+fn whose_signature_was_trimmed_off_is_not_absent_unless_the_others_were_heard() {
+    let trimmed = Landed { trimmed: true, ..landed(&[0, 1]) };
+    assert_eq!(plain(Some(&trimmed), votes(&[2])), (Mined, vec![1, 2], vec![]));
+    let heard = with(checked(Verdict::Valid(None)), &[2]);
+    assert_eq!(plain(Some(&trimmed), heard.clone()), (Mined, vec![1, 2], vec![3]));
+    // A reorg put another proposal there than the one that was heard.
+    let other = Landed { payload: B, ..trimmed };
+    assert_eq!(plain(Some(&other), heard), (Mined, vec![1], vec![]));
+}
+
+#[test]
+fn where_attestations_may_have_been_missed_the_proposal_is_judged_and_nobody_is_absent() {
+    let partial = || Observation::Partial(SLOT);
+    let few = landed(&[0, 1]);
+    assert_eq!(plain(Some(&few), with(partial(), &[2])), (Mined, vec![1, 2], vec![]));
+    let valid = vec![partial(), checked(Verdict::Valid(None)), signed(1, Act::Attestation(A))];
+    assert_eq!(plain(None, valid), (Valid, vec![1], vec![]));
+    assert_eq!(plain(None, vec![partial()]), (BlocksMissed, vec![], vec![]));
+    // However it was merged, and when it is judged again.
+    let mut merged = Seen::default();
+    let mut later = Seen::default();
+    later.add(partial());
+    merged.merge(later);
+    assert!(merged.partial);
+    let members: Vec<ValidatorId> = (0..4).map(id).collect();
+    let kept = crate::history::Kept::of(&merged, &members).unwrap();
+    assert!(kept.restore(SLOT, &members).partial);
 }
 
 #[test]

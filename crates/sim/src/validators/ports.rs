@@ -113,7 +113,13 @@ impl Shown {
         found.map_or(AtSlot::Empty, |at| {
             let ((slot, variant), block) = self.chain[at];
             let payload = payload(slot, variant);
-            AtSlot::Landed(Landed { block, payload, proposer: None, attestors: vec![] })
+            AtSlot::Landed(Landed {
+                block,
+                payload,
+                proposer: None,
+                attestors: vec![],
+                trimmed: false,
+            })
         })
     }
 

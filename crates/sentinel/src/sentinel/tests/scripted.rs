@@ -178,6 +178,7 @@ impl Canonical for Script {
                     payload: digest(at.0, at.1),
                     proposer: None,
                     attestors: vec![],
+                    trimmed: false,
                 }),
             }
         };
