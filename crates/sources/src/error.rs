@@ -25,6 +25,10 @@ pub enum Error {
     #[cfg(feature = "aztec")]
     #[error(transparent)]
     Aztec(#[from] crate::aztec::AztecError),
+    /// Of an Aztec node, or of layer 1 below it, about validators.
+    #[cfg(feature = "aztec-validators")]
+    #[error(transparent)]
+    Validators(#[from] crate::aztec::validators::ValidatorsError),
     /// Of an indexer of alto.
     #[cfg(feature = "alto")]
     #[error(transparent)]
@@ -46,6 +50,8 @@ impl Reason for Error {
             Self::Optimism(error) => error.kind(),
             #[cfg(feature = "aztec")]
             Self::Aztec(error) => error.kind(),
+            #[cfg(feature = "aztec-validators")]
+            Self::Validators(error) => error.kind(),
             #[cfg(feature = "alto")]
             Self::Alto(error) => error.kind(),
             #[cfg(feature = "tide")]

@@ -6,6 +6,7 @@
 //! | `ethereum` | [`ethereum`] | an Ethereum chain, from execution nodes | each header by its hash; the tiers are the node's word |
 //! | `optimism` | [`optimism`] | an OP Stack chain, from a rollup node and an execution node | likewise; both nodes must have every tip |
 //! | `aztec` | [`aztec`] | an Aztec chain, from its nodes | likewise, by Poseidon2; links by archive |
+//! | `aztec-validators` | `aztec::validators` | who proposed and attested on an Aztec chain, for a sentinel | signatures, against what layer 1's contract has; layer 1's node is believed |
 //! | `tide` | [`tide`] | any of these chains, from another Tidewatch | as by the chain's own source where it is certified; else the tiers are its word |
 //!
 //! Sockets live here, and nothing that is decided about tiers: what comes in is bytes for the verifier of

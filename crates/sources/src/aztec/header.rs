@@ -141,7 +141,7 @@ fn long_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Er
     Field::deserialize(deserializer)?.to_u128().ok_or_else(larger)
 }
 
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 20], D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 20], D::Error> {
     let larger = || serde::de::Error::custom("an address of more than 160 bits");
     Field::deserialize(deserializer)?.to_address().ok_or_else(larger)
 }
@@ -192,13 +192,14 @@ struct Globals {
     gas_fees: GasFees,
 }
 
-#[derive(Deserialize)]
+/// Prices of gas as a node writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct GasFees {
+pub(super) struct GasFees {
     #[serde(deserialize_with = "long_number")]
-    fee_per_da_gas: u128,
+    pub(super) fee_per_da_gas: u128,
     #[serde(deserialize_with = "long_number")]
-    fee_per_l2_gas: u128,
+    pub(super) fee_per_l2_gas: u128,
 }
 
 impl From<Wire> for Header {

@@ -72,6 +72,8 @@ mod memory;
 mod names;
 mod source;
 mod tips;
+#[cfg(feature = "aztec-validators")]
+pub mod validators;
 
 #[cfg(test)]
 mod tests;
