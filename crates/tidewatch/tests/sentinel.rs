@@ -145,7 +145,7 @@ fn among_seven_one_is_stopped_and_comes_back_and_one_votes_twice() {
 fn a_source_that_names_nobody_is_refused_with_what_to_do() {
     for (source, words) in [
         ("alto+http://127.0.0.1:1?mode=standard", "watch from inside of a validator"),
-        ("aztec+http://127.0.0.1:1", "only on L1"),
+        ("aztec+http://127.0.0.1:1", "--l1"),
         ("devnet:?stop=0@1-2", "validator 0 watches"),
         ("devnet:?validators=2", "validators"),
     ] {

@@ -4,9 +4,15 @@ use super::super::{Problem, args::Format};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, time::Duration};
+use tidewatch_sources::{
+    aztec::{endpoint, validators::layer_1},
+    rpc::Endpoint,
+};
 
 /// The devnet's scheme.
 const DEVNET: &str = "devnet:";
+/// What the address of an Aztec node begins with.
+const AZTEC: &str = "aztec+";
 
 const EXAMPLES: &str = "\
 What the strip of a validator says, a letter for each of the last slots:
@@ -18,6 +24,8 @@ Examples:
       watch four validators from inside of the first one
   tidewatch sentinel --source 'devnet:?validators=7&stop=3@2-4&twice=5@2' --data-dir data --until-epoch 5
       stop validator 3 from epoch 2 on until epoch 4, have validator 5 vote twice in epoch 2, and end after epoch 5
+  tidewatch sentinel --source aztec+http://127.0.0.1:8080 --l1 http://127.0.0.1:8545 --data-dir data
+      watch an Aztec chain's validators by what a node has published and heard, and by the rollup's contract
   tidewatch sentinel report --epoch 2 --data-dir data --format csv
       what was judged of epoch 2
   tidewatch verify-evidence data/evidence/FILE --committee FINGERPRINT
@@ -45,7 +53,8 @@ pub(crate) enum SentinelCommand {
 /// Options of watching.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Watch {
-    /// Whom to watch: `devnet:`, validators inside of this process, watched from inside of the first one.
+    /// Whom to watch: `devnet:`, validators inside of this process, watched from inside of the first one; or
+    /// `aztec+http://HOST:PORT`, those of an Aztec chain, by one of its nodes and by layer 1 (`--l1`).
     ///
     /// Written `devnet:?NAME=VALUE&...`: `validators` (4 to 16), `epoch_length` (blocks of an epoch, at least four for
     /// each validator), `block_ms` (10 to 60000), `mode` (`standard` or `vrf`), and what goes wrong, each as often as
@@ -53,6 +62,11 @@ pub(crate) struct Watch {
     /// cuts it off; `twice=V@E` has it vote twice in epoch E. Validator 0 watches, and nothing is wrong with it.
     #[arg(long, value_name = "URL", default_value = DEVNET)]
     pub(crate) source: String,
+    /// An execution node of the chain that an Aztec rollup lives on: `http://HOST:PORT`.
+    ///
+    /// Its contract says who is in a committee, and what was published. Which contract that is says the Aztec node.
+    #[arg(long, value_name = "URL")]
+    pub(crate) l1: Option<String>,
     /// Where judgements are kept, and evidence in `evidence/`. [default: temporary]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -124,7 +138,36 @@ pub(super) struct Wanted {
     pub(super) planned: Vec<Planned>,
 }
 
+/// The addresses of an Aztec chain's nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Nodes {
+    pub(super) aztec: Endpoint,
+    pub(super) l1: Endpoint,
+}
+
 impl Watch {
+    /// The nodes that are asked, where it is an Aztec chain.
+    pub(super) fn nodes(&self) -> Result<Option<Nodes>, Problem> {
+        let l1 = self.l1.as_deref();
+        if !self.source.starts_with(AZTEC) {
+            return match l1 {
+                None => Ok(None),
+                Some(_) => Err(Problem::usage("--l1 is for an Aztec chain")
+                    .hint("write --source aztec+http://HOST:PORT, or leave --l1 out")),
+            };
+        }
+        let aztec =
+            endpoint(&self.source).map_err(|error| Problem::usage(format!("--source: {error}")))?;
+        let missing = || {
+            Problem::usage("the committee of an Aztec chain is only on layer 1").hint(
+                "add --l1 http://HOST:PORT, an execution node of the chain that the rollup lives on",
+            )
+        };
+        let l1 = layer_1(l1.ok_or_else(missing)?);
+        let l1 = l1.map_err(|error| Problem::usage(format!("--l1: {error}")))?;
+        Ok(Some(Nodes { aztec, l1 }))
+    }
+
     /// What the address says.
     pub(super) fn wanted(&self) -> Result<Wanted, Problem> {
         let Some(asked) = self.source.strip_prefix(DEVNET) else {
@@ -191,13 +234,8 @@ fn elsewhere(source: &str) -> Problem {
             "watch from inside of a validator: see examples/embedded_validator.rs and `tidewatch_sentinel::simplex`",
         );
     }
-    if source.starts_with("aztec+") {
-        return Problem::usage("an Aztec node cannot be watched by this version").hint(
-            "its attestations are in its published checkpoints, but the committee of an epoch is only on L1",
-        );
-    }
     Problem::usage("nobody can be watched by this source")
-        .hint("write devnet:, or leave --source out")
+        .hint("write devnet: or aztec+http://HOST:PORT, or leave --source out")
 }
 
 /// `V@E` or `V@E-F`, of which F is the first epoch after it.
@@ -248,11 +286,36 @@ mod tests {
     }
 
     #[test]
+    fn an_aztec_chain_is_watched_by_two_nodes_and_neither_address_is_repeated() {
+        let nodes = |arguments: &[&str]| {
+            let line = ["x"].iter().chain(arguments);
+            Line::try_parse_from(line).unwrap().sentinel.watch.nodes()
+        };
+        let aztec = "aztec+http://alice:hunter2@host:8080";
+        let both = nodes(&["--source", aztec, "--l1", "http://hunter2@l1:8545/hunter2"]);
+        let Nodes { aztec: node, l1 } = both.unwrap().unwrap();
+        assert_eq!(node.to_string(), "aztec+http://host:8080");
+        assert_eq!(l1.to_string(), "l1+http://l1:8545");
+        assert_eq!(nodes(&[]).unwrap(), None);
+        for (arguments, words) in [
+            (&["--source", aztec][..], "--l1"),
+            (&["--source", aztec, "--l1", "hunter2"], "write http://"),
+            (&["--source", "aztec+ws://hunter2", "--l1", "http://l1"], "aztec+http://"),
+            (&["--l1", "http://hunter2"], "leave --l1 out"),
+        ] {
+            let problem = nodes(arguments).unwrap_err();
+            let text = format!("{problem} {:?}", problem.hint);
+            assert!(text.contains(words), "{arguments:?}: {text}");
+            assert!(!text.contains("hunter2"), "{text}");
+            assert_eq!(problem.code(), 2);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_watched_is_refused_with_why_and_without_the_address() {
         for (source, words) in [
             ("alto+http://alice:hunter2@host?mode=vrf", "certificates name nobody"),
             ("tide+http://host", "certificates name nobody"),
-            ("aztec+http://alice:hunter2@host", "only on L1"),
             ("eth+http://hunter2", "write devnet:"),
             ("devnet:epochs", "?NAME=VALUE"),
             ("devnet:?stop=0@1-2", "validator 0 watches"),

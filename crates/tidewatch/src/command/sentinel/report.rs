@@ -122,7 +122,6 @@ impl Output for Nobody {
 }
 
 /// Notes which chain is watched in `data`.
-#[cfg(feature = "devnet")]
 pub(super) fn note(data: &DataDir, chain: &ChainId, epoch_slots: NonZeroUsize) -> Outcome<()> {
     let path = data.path().join(CHAIN);
     std::fs::write(&path, format!("{chain} {epoch_slots}\n"))

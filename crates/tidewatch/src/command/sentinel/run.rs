@@ -1,9 +1,10 @@
 //! Watching, from options to exit code.
 
-use super::{
-    args::{Planned, Wanted, Watch, Wrong},
-    report, told,
-};
+mod aztec;
+#[cfg(feature = "devnet")]
+mod devnet;
+
+use super::{args::Watch, report, told};
 use crate::{
     Outcome,
     command::{Problem, args::Format, data_dir::DataDir, logs, metrics, signals::Stop},
@@ -11,35 +12,22 @@ use crate::{
 };
 use commonware_codec::Encode as _;
 use commonware_macros::select;
-use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, tokio::Context};
+use commonware_runtime::{Clock as _, Runner as _, tokio::Context};
 use console::Term;
 use std::{
     collections::BTreeMap,
     io::IsTerminal as _,
-    num::NonZeroUsize,
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tidewatch_core::{ChainId, Fault, FaultKind, Height, Running};
-use tidewatch_devnet::{
-    CertificateMode,
-    epochs::{Condition, Config as Network, Devnet, Watched},
-};
+use tidewatch_core::{Fault, FaultKind, Running};
 use tidewatch_sentinel::{
-    Asked, Committees as _, Config, Epoch, Event, Mailbox, Output, Parts, Sentinel, Slot, Status,
-    ValidatorId, What,
-    simplex::{Electorate, EvidenceKeeper},
+    Asked, Committees as _, Epoch, Event, Mailbox, Output, Slot, Status, ValidatorId, What,
+    simplex::{Electorate, HandIn},
 };
-use tidewatch_sources::alto::chain_id;
 
-/// How long the first block of the network may take.
-const FIRST_BLOCK: Duration = Duration::from_secs(60);
 /// How long parts may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
-/// Blocks of an epoch for each validator, where nothing is asked for.
-const BLOCKS_EACH: u64 = 8;
-/// Validator that is watched from.
-const INSIDE: usize = 0;
 
 /// Prints events, for machines; for people they are in the table.
 struct Events {
@@ -60,7 +48,19 @@ impl Output for Events {
 /// Watches until it is stopped, or until what was asked for is evaluated.
 pub(super) fn run(asked: Watch) -> Outcome<()> {
     logs::start();
-    let wanted = asked.wanted()?;
+    let nodes = asked.nodes()?;
+    #[cfg(not(feature = "devnet"))]
+    let nodes = match nodes {
+        Some(nodes) => nodes,
+        None => {
+            let _ = asked.wanted()?;
+            return Err(Problem::usage("this build has no devnet").hint(
+                "build with the feature devnet, or watch an Aztec chain: --source aztec+http://HOST:PORT",
+            ));
+        }
+    };
+    #[cfg(feature = "devnet")]
+    let wanted = if nodes.is_none() { Some(asked.wanted()?) } else { None };
     let data = match &asked.data_dir {
         Some(path) => DataDir::open(path)?,
         None => DataDir::temporary()?,
@@ -69,9 +69,42 @@ pub(super) fn run(asked: Watch) -> Outcome<()> {
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let stop = Stop::new()?;
-        let run = Run { context, asked, printer, stop };
-        run.devnet(wanted, &data).await
+        let mut run = Run { context, asked, printer, stop };
+        if let Some(address) = run.asked.metrics {
+            let address = metrics::serve(&run.context, address).await?;
+            run.say(&format!("metrics at http://{address}/metrics")).await;
+        }
+        #[cfg(not(feature = "devnet"))]
+        return run.aztec(nodes, &data).await;
+        #[cfg(feature = "devnet")]
+        match (nodes, wanted) {
+            (Some(nodes), _) => run.aztec(nodes, &data).await,
+            (None, Some(wanted)) => run.devnet(wanted, &data).await,
+            (None, None) => Ok(()),
+        }
     })
+}
+
+/// What a sentinel hands to others before it is opened.
+#[derive(Clone, Default)]
+struct Later(Arc<OnceLock<Mailbox>>);
+
+impl Later {
+    /// Takes what is observed, from when the sentinel is open on.
+    fn hand_in(&self) -> HandIn {
+        let mailbox = self.0.clone();
+        Box::new(move |observation| {
+            if let Some(mailbox) = mailbox.get() {
+                let _ = mailbox.observe(observation); // Never waits: a full mailbox merges.
+            }
+        })
+    }
+}
+
+/// What runs while validators are watched.
+struct Watching {
+    sentinel: Running,
+    listener: Running,
 }
 
 struct Run {
@@ -89,105 +122,20 @@ impl Run {
         }
     }
 
-    async fn devnet(mut self, wanted: Wanted, data: &DataDir) -> Outcome<()> {
-        if let Some(address) = self.asked.metrics {
-            let address = metrics::serve(&self.context, address).await?;
-            self.say(&format!("metrics at http://{address}/metrics")).await;
-        }
-        let validators = wanted.validators;
-        let epoch_length = wanted.epoch_length.unwrap_or(BLOCKS_EACH * u64::from(validators));
-        let network = Network {
-            directory: Some(data.storage().join("devnet")),
-            mode: if wanted.vrf { CertificateMode::Vrf } else { CertificateMode::Standard },
-            validators,
-            committee: validators,
-            epoch_length,
-            block_time: wanted.block_time,
-            ..Network::default()
-        };
-        self.say(&format!("starting the devnet: {validators} validators")).await;
-        let failed = |error| Problem::failure(format!("the devnet did not start: {error}"));
-        let usage = |error: tidewatch_devnet::Error| match error {
-            tidewatch_devnet::Error::Setting { .. } => Problem::usage(format!("--source: {error}")),
-            error => failed(error),
-        };
-        let devnet = select! {
-            () = self.stop.asked() => return Ok(()),
-            started = Devnet::start(self.context.child("devnet"), network) => started.map_err(usage)?,
-        };
-        let reached = select! {
-            () = self.stop.asked() => Ok(false),
-            reached = devnet.reach(Height::new(1), FIRST_BLOCK) => reached.map(|()| true).map_err(failed),
-        };
-        let devnet = Arc::new(devnet);
-        let result = match reached {
-            Ok(true) => self.watch(&devnet, &wanted, epoch_length, data).await,
-            other => other.map(drop),
-        };
-        // Whoever changes conditions has ended with the sentinel.
-        if let Some(devnet) = Arc::into_inner(devnet) {
-            devnet.stop().await;
-        }
-        result
-    }
-
-    async fn watch(
+    /// Shows what is judged until somebody asks for the end, something ends by itself, or what was asked for is
+    /// evaluated. `ended` resolves with why what is watched has ended.
+    async fn follow(
         &mut self,
-        devnet: &Arc<Devnet>,
-        wanted: &Wanted,
-        epoch_length: u64,
+        mailbox: &Mailbox,
+        running: Watching,
+        (view, interval): (&mut View, Duration),
+        ended: impl AsyncFn() -> Problem,
         data: &DataDir,
     ) -> Outcome<()> {
-        let chain = chain_id(&devnet.public().encode(), devnet.mode());
-        let epoch_slots = usize::try_from(epoch_length).ok().and_then(NonZeroUsize::new);
-        let epoch_slots = epoch_slots.unwrap_or(NonZeroUsize::MIN);
-        report::note(data, &chain, epoch_slots)?;
-        // What is heard goes to the sentinel, which is opened after the ports that it needs.
-        let mailbox = Arc::new(OnceLock::<Mailbox>::new());
-        let heard = mailbox.clone();
-        let hand_in = Box::new(move |observation| {
-            if let Some(mailbox) = heard.get() {
-                let _ = mailbox.observe(observation); // Never waits: a full mailbox merges.
-            }
-        });
-        let watched =
-            devnet.watched(self.context.child("listener"), INSIDE, chain.clone(), hand_in);
-        let watched =
-            watched.ok_or_else(|| Problem::failure("the validator to watch from does not run"))?;
-        let Watched { electorate, canonical, observer, listener } = watched;
-        let evidence = data.path().join("evidence");
-        let events = Events { printer: self.printer.clone(), json: self.json() };
-        let output = EvidenceKeeper::new(electorate.clone(), evidence.clone(), events);
-        let parts = Parts { observer, canonical, committees: electorate.clone(), output };
-        let config = self.config(&chain, wanted, epoch_slots);
-        let ended = |fault| Problem::ended(fault, data.path());
-        let opened = Sentinel::open(self.context.child("sentinel"), parts, config).await;
-        let (sentinel, opened) = opened.map_err(|fault: Fault| match fault.kind {
-            FaultKind::InvalidConfig => Problem::usage(fault.to_string()).hint(
-                "--target is above 0 and at most 1, --threshold at most the epochs that are kept",
-            ),
-            _ => ended(fault),
-        })?;
-        let mailbox = mailbox.get_or_init(|| opened);
-        let mut sentinel = Running::start(sentinel);
+        let Watching { mut sentinel, mut listener } = running;
         let mut socket = report::CONTROL.listen(data.path())?;
         socket.serve(&self.context, report::Desk(mailbox.clone()));
-        let mut listener = listener;
-        if self.json() {
-            let evidence = evidence.display().to_string();
-            let chain = chain.to_string();
-            let line = told::Line::Watching { chain: &chain, epoch_length, evidence };
-            self.print(told::json(&line)).await?;
-        } else {
-            self.say(&format!("watching {chain}, evidence in {}", evidence.display())).await;
-        }
-        let planned = {
-            let (devnet, planned) = (devnet.clone(), wanted.planned.clone());
-            self.context.child("faults").spawn(move |_| plan(devnet, planned, epoch_length))
-        };
-        let mut view = View { electorate, told: Told::default(), drawn: 0 };
         let result = loop {
-            let interval = wanted.block_time.min(Duration::from_millis(500));
             let due = self.context.sleep(interval);
             select! {
                 () = self.stop.asked() => break Ok(()),
@@ -199,16 +147,14 @@ impl Run {
                     Ok(()) => Err(Problem::failure("the listener ended by itself")),
                     Err(fault) => Err(Problem::from(fault)),
                 },
-                error = devnet.ended() => break Err(Problem::failure(format!("the devnet ended: {error}"))),
-                () = due => match self.tell(mailbox, &mut view).await {
+                problem = ended() => break Err(problem),
+                () = due => match self.tell(mailbox, view).await {
                     Ok(true) => break Ok(()),
                     Ok(false) => {}
                     Err(problem) => break Err(problem),
                 },
             }
         };
-        planned.abort();
-        let _ = planned.await;
         mailbox.stop();
         listener.stop();
         let both = async {
@@ -223,19 +169,6 @@ impl Run {
 
     const fn json(&self) -> bool {
         matches!(self.asked.format, Format::Json)
-    }
-
-    fn config(&self, chain: &ChainId, wanted: &Wanted, epoch_slots: NonZeroUsize) -> Config {
-        Config {
-            interval: wanted.block_time / 2,
-            // A late vote takes as long as a block that times out.
-            lag: 4,
-            patience: 16,
-            ahead: 256,
-            target: self.asked.target,
-            threshold: self.asked.threshold,
-            ..Config::new(chain.clone(), report::PARTITION, epoch_slots)
-        }
     }
 
     async fn print(&self, text: String) -> Outcome<()> {
@@ -283,8 +216,9 @@ impl Run {
 
     /// Says by what evidence of the epoch of `slot` is pinned, once.
     async fn committee(&self, view: &mut View, slot: Slot) -> Outcome<()> {
-        let epoch = view.electorate.epoch(slot);
-        let Some(term) = view.electorate.term_at(slot) else { return Ok(()) };
+        let Some(electorate) = &view.electorate else { return Ok(()) };
+        let epoch = electorate.epoch(slot);
+        let Some(term) = electorate.term_at(slot) else { return Ok(()) };
         if view.told.committee == Some(epoch) {
             return Ok(());
         }
@@ -325,7 +259,7 @@ impl Run {
         // The last two lines are those of the committee, at 80 columns one.
         let size = (usize::from(rows).saturating_sub(3), columns);
         let mut text = told::table(status, &slots, &statistics, &view.told.inactive, size);
-        if let Some(term) = view.electorate.term_at(processed) {
+        if let Some(term) = view.electorate.as_ref().and_then(|known| known.term_at(processed)) {
             text += &format!("committee {}\n", term.committee.fingerprint());
         }
         let lines = text.lines().map(|line| line.len().div_ceil(columns).max(1)).sum();
@@ -338,13 +272,24 @@ impl Run {
     }
 }
 
+/// Why a sentinel was not opened.
+fn refused(fault: Fault, data: &DataDir) -> Problem {
+    match fault.kind {
+        FaultKind::InvalidConfig => Problem::usage(fault.to_string()).hint(
+            "--target is above 0 and at most 1, --threshold at most the epochs that are kept",
+        ),
+        _ => Problem::ended(fault, data.path()),
+    }
+}
+
 fn ended_in(data: &DataDir) -> impl Fn(Fault) -> Problem + '_ {
     |fault| Problem::ended(fault, data.path())
 }
 
 /// What was drawn and told so far.
 struct View {
-    electorate: Electorate,
+    /// Who evidence is pinned by, where there is any.
+    electorate: Option<Electorate>,
     told: Told,
     drawn: usize,
 }
@@ -379,36 +324,6 @@ impl Told {
             }
             What::Withdrawn { epoch, .. } => self.inactive.retain(|_, since| *since != epoch.get()),
             What::Contradicted(_) => {}
-        }
-    }
-}
-
-/// Has things go wrong in their epochs.
-async fn plan(devnet: Arc<Devnet>, planned: Vec<Planned>, epoch_length: u64) {
-    let of = |planned: &Planned| match planned.wrong {
-        Wrong::Stopped => Condition::Stopped,
-        Wrong::Paused => Condition::Paused,
-        Wrong::Apart => Condition::Apart(u32::try_from(planned.validator).unwrap_or_default()),
-        Wrong::Twice => Condition::VotesTwice,
-    };
-    let mut now = BTreeMap::<usize, Condition>::new();
-    let mut height = devnet.tip();
-    loop {
-        let epoch = height.get() / epoch_length;
-        for validator in planned.iter().map(|planned| planned.validator) {
-            let due = planned
-                .iter()
-                .find(|planned| planned.validator == validator && planned.epochs.contains(&epoch));
-            let condition = due.map_or(Condition::Runs, of);
-            if now.insert(validator, condition).unwrap_or_default() != condition {
-                tracing::info!(validator, epoch, ?condition, "as was asked for");
-                devnet.set(validator, condition);
-            }
-        }
-        // A chain that stands still has no next epoch.
-        match devnet.reach(height.next(), Duration::from_secs(60)).await {
-            Ok(()) | Err(tidewatch_devnet::Error::Timeout { .. }) => height = devnet.tip(),
-            Err(_) => return,
         }
     }
 }

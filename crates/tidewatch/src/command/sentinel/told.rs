@@ -18,7 +18,13 @@ const NAME: usize = 12;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Line<'a> {
     /// What is watched, once.
-    Watching { chain: &'a str, epoch_length: u64, evidence: String },
+    Watching {
+        chain: &'a str,
+        epoch_length: u64,
+        /// Where evidence is written, where there is any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        evidence: Option<String>,
+    },
     /// The committee of an epoch: what evidence of it is pinned by.
     Committee { epoch: u64, committee: String, validators: Vec<String> },
     /// A slot was recorded. The newest line of a slot counts: one that is judged again has another.
