@@ -11,6 +11,10 @@ use tidewatch_core::{ChainId, Digest, FaultKind, Height, Reason};
 /// Transactions that are in no block and are remembered with the reason, at the most.
 const DROPPED_MAX: usize = 4096;
 
+/// Transactions that are looked at and do not fit, at the most, until the rest waits for the next proposal. Otherwise the last
+/// bytes of each proposal would cost a look at everything in the pool.
+const MISSES_MAX: usize = 256;
+
 /// How much a pool holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -339,22 +343,24 @@ pub(super) fn reservation(proposal: &Proposal) -> Line {
 }
 
 /// Which of `delayed` and of `queue` go into one proposal of `bytes`, in this order: of each sender none after one that
-/// does not fit. With no room left for even the smallest, the rest is not looked at.
+/// does not fit. With no room left for even the smallest, or after [`MISSES_MAX`] that did not fit, the rest is not looked at.
 pub(super) fn select<'a>(
     delayed: impl Iterator<Item = &'a Transaction>,
     queue: impl Iterator<Item = &'a Transaction>,
     bytes: usize,
 ) -> Vec<Transaction> {
     let mut left = bytes;
-    let (mut chosen, mut skipped) = (Vec::new(), BTreeSet::new());
+    let (mut chosen, mut skipped, mut misses) = (Vec::new(), BTreeSet::new(), 0);
     let pooled = queue.filter(|it| it.sender != Sender::DELAYED);
     for transaction in delayed.chain(pooled) {
-        if left < TRANSACTION_BYTES_MIN || chosen.len() == TRANSACTIONS_MAX {
+        let full = left < TRANSACTION_BYTES_MIN || chosen.len() == TRANSACTIONS_MAX;
+        if full || misses == MISSES_MAX {
             break;
         }
         let bytes = transaction.bytes();
         if skipped.contains(&transaction.sender) || bytes > left {
             skipped.insert(transaction.sender);
+            misses += 1;
             continue;
         }
         left -= bytes;

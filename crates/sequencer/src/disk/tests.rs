@@ -205,6 +205,17 @@ fn a_proposal_is_filled_in_order_and_a_delayed_transaction_is_one_like_others() 
     assert_eq!(order(&select(&smallest, first + TRANSACTION_BYTES_MIN - 1)).len(), 1);
 }
 
+/// The room for one more that is left at the end is not looked for in the whole pool.
+#[test]
+fn a_proposal_that_is_nearly_full_does_not_look_at_the_whole_pool() {
+    let queue: Vec<_> = (0..20_000).map(|nonce| transaction(1, nonce)).collect();
+    let bytes = queue[0].bytes() * 11 - 1;
+    let mut looked = 0;
+    let counted = queue.iter().inspect(|_| looked += 1);
+    assert_eq!(select(std::iter::empty(), counted, bytes), queue[..10]);
+    assert!(looked < 300, "{looked} were looked at");
+}
+
 #[test]
 fn the_chain_takes_what_goes_on_its_head_and_the_same_block_again() {
     simulate(|context| async move {
