@@ -1,5 +1,8 @@
 //! What is canonical, over a source.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{AtSlot, Canonical, Landed, Position, Slot, Standing, ValidatorId};
 use std::{num::NonZeroU64, ops::RangeInclusive};
 use tidewatch_core::{
@@ -78,7 +81,30 @@ impl<S: Source<Block: Slotted>> FromSource<S> {
         Ok(found)
     }
 
-    /// The highest block of the chain that is not above `up_to`, and its slot; `None` while that is not known.
+    /// The same as far down as `from`, or as the source keeps blocks.
+    async fn kept_up_to_tip(
+        &self,
+        standing: &Standing,
+        from: Height,
+    ) -> Result<Vec<S::Block>, Fault> {
+        let is_kept = |found: &Result<Vec<S::Block>, Fault>| {
+            !found.as_ref().is_err_and(|fault| fault.kind == FaultKind::Missing)
+        };
+        let found = self.up_to_tip(standing, from).await;
+        if is_kept(&found) {
+            return found;
+        }
+        let (mut missing, mut kept) = (from.get(), standing.tip.block.height.get());
+        while missing + 1 < kept {
+            let middle = missing.midpoint(kept);
+            let found = self.source.blocks(standing.tip.block, Height::new(middle)).await;
+            *(if is_kept(&found) { &mut kept } else { &mut missing }) = middle;
+        }
+        self.up_to_tip(standing, Height::new(kept)).await
+    }
+
+    /// The highest block of the chain that is not above `up_to`, and the last slot that it is known to have passed;
+    /// `None` while that is not known.
     ///
     /// # Errors
     ///
@@ -89,9 +115,13 @@ impl<S: Source<Block: Slotted>> FromSource<S> {
             return Ok(Some(standing.tip));
         }
         let blocks = self.source.blocks(standing.tip.block, up_to).await?;
-        let at = blocks.first().filter(|block| block.reference().height == up_to);
-        let at = at.map(|block| Position { block: block.reference(), slot: block.slot() });
-        at.map(Some).ok_or_else(|| self.torn(standing.tip.block))
+        let mut blocks = blocks.iter();
+        let at = blocks.next().filter(|block| block.reference().height == up_to);
+        let at = at.ok_or_else(|| self.torn(standing.tip.block))?;
+        // Up to the next block, every slot has passed without one.
+        let before = blocks.next().and_then(|next| next.slot().minus(1));
+        let slot = at.slot().max(before.unwrap_or_default());
+        Ok(Some(Position { block: at.reference(), slot }))
     }
 
     fn torn(&self, tip: BlockRef) -> Fault {
@@ -122,16 +152,21 @@ impl<S: Source<Block: Slotted>> Canonical for FromSource<S> {
         let blocks = if first <= last {
             // Each slot below the tip's has as many blocks as there may be, at the most.
             let below = (passed.get() - first + 1).saturating_mul(self.blocks_in_slot.get());
-            self.up_to_tip(standing, Height::new(tip.height.get().saturating_sub(below))).await?
+            let from = Height::new(tip.height.get().saturating_sub(below));
+            self.kept_up_to_tip(standing, from).await?
         } else {
             Vec::new()
         };
+        // Slots before that of the lowest block are not empty: nothing is known of them.
+        let lowest = blocks.first().filter(|block| !block.reference().height.is_zero());
+        let told = lowest.map_or(0, |block| block.slot().get());
         let at = |slot: u64| {
             if slot > passed.get() {
                 return AtSlot::NotPassed;
             }
             let in_slot = blocks.iter().rev().find(|block| block.slot().get() == slot);
-            in_slot.map_or(AtSlot::Empty, |block| {
+            let none = if slot < told { AtSlot::Unknown } else { AtSlot::Empty };
+            in_slot.map_or(none, |block| {
                 AtSlot::Landed(Landed {
                     block: block.reference(),
                     payload: block.payload(),

@@ -97,10 +97,11 @@ impl History {
         let part =
             || Change { processed: self.processed, evaluated: self.evaluated, ..Change::default() };
         let (mut lines, mut add) = (vec![Record::Base(chain.clone())], Vec::new());
-        let committees = self.committees.iter().map(|(number, of)| (*number, of.clone()));
-        add.push(Change { committees: committees.collect(), ..part() });
         add.extend(parts(self.rows.iter()).map(|rows| Change { rows, ..part() }));
         add.extend(parts(self.epochs.values()).map(|epochs| Change { epochs, ..part() }));
+        // After everything that is of them: a committee that nothing is of is forgotten.
+        let committees = self.committees.iter().map(|(number, of)| (*number, of.clone()));
+        add.push(Change { committees: committees.collect(), ..part() });
         add.extend(parts(self.events.iter()).map(|events| Change { events, ..part() }));
         lines.extend(add.into_iter().map(|change| Record::Change(Box::new(change))));
         lines.extend([Record::Given(self.given), Record::Whole]);

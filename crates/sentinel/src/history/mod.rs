@@ -302,8 +302,8 @@ impl History {
         }
     }
 
-    /// Rows whose chain is settled keep no messages: those that stand on a block up to `height`, and those more than
-    /// `max` slots below the newest.
+    /// Rows whose chain is settled keep no messages: those that stand on a block up to the finalized one, and those more
+    /// than `max` slots below the newest. A slot that is empty after a final block may be filled yet.
     pub(crate) fn settle(&mut self, finalized: Option<BlockRef>, max: NonZeroUsize) {
         let newest = self.newest().unwrap_or_default();
         let counts = self.processed;
@@ -311,6 +311,7 @@ impl History {
             let Some(basis) = &row.basis else { break };
             let current = counts.is_some_and(|processed| row.slot <= processed);
             let final_ = finalized.is_some_and(|block| basis.tip.height <= block.height);
+            let final_ = final_ && !basis.loose;
             let deep = newest.get() - row.slot.get() >= max.get() as u64;
             if deep || current && final_ {
                 row.basis = None;

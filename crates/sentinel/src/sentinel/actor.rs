@@ -58,6 +58,7 @@ pub struct Sentinel<E: Context, O, C, K, U> {
     stop: Stopping,
     /// Keeps the inbox open when all other mailboxes are gone.
     own: Mailbox,
+    /// Since the chain had passed which slot something waits; `None` if nothing does.
     waits_since: Option<Slot>,
     passed: Option<Slot>,
     in_step: bool,
@@ -264,7 +265,6 @@ where
                 }
             }
         }
-        let waits_since = *self.waits_since.get_or_insert(passed);
         let decided = {
             let pass = Pass {
                 clock: &*self.context,
@@ -273,16 +273,15 @@ where
                 history: &self.disk.history,
                 heard: &self.heard,
                 read: &read,
-                waits_since,
+                waits_since: self.waits_since,
             };
             stopped_or(stop, pass.decide()).await?
         };
-        let Decided { change, stale, deep, in_step, anchored } = decided;
-        self.in_step = in_step;
+        let Decided { change, stale, deep, in_step, waits_since, anchored } = decided;
+        (self.in_step, self.waits_since) = (in_step, waits_since);
         if stale > 0 {
             info!(about = %self.about, stale, from = ?change.processed, deep, "a reorg: slots are judged again");
             self.metrics.reorged(stale, deep);
-            self.waits_since = Some(passed);
         }
         for event in &change.events {
             info!(about = %self.about, sequence = event.sequence, what = ?event.what, "verdict");
@@ -368,9 +367,8 @@ where
                 let _ = answer.send(found);
             }
             Request::Validators(validators, asked, answer) => {
-                let found = self.window(asked).map(|at| {
-                    validators.iter().map(|validator| stats::one(history, &at, validator)).collect()
-                });
+                let found = self.window(asked);
+                let found = found.map(|at| stats::several(history, &at, &validators));
                 let _ = answer.send(found);
             }
             Request::All(asked, answer) => {

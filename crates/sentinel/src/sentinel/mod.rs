@@ -16,8 +16,9 @@
 //!
 //! In order, each once, when the chain has passed it by [`Config::lag`] slots, and where the observer's own chain has
 //! passed it by as many and is the canonical one. A slot that waits for that for longer than [`Config::patience`] is recorded as
-//! not judged; so is one that was not watched as a whole, of which messages may have been missed, or of which the
-//! source cannot tell what is there. Nobody is absent in those.
+//! not judged; so is one of which the source cannot tell what is there for as long, one that was not watched as a whole, and
+//! one of which messages may have been missed. Nobody is absent in those. A wait begins with the first pass that finds the slot due:
+//! while the chain cannot be read nothing waits, and what a reorg made stale waits anew.
 //!
 //! Watching begins with the slot after everything that the chain, the observer or any message had reached when the
 //! first of them were known: a slot that was under way is no evidence. A chain that jumps further than

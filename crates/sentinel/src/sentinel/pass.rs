@@ -41,6 +41,8 @@ pub(super) struct Decided {
     pub(super) stale: u64,
     pub(super) deep: bool,
     pub(super) in_step: bool,
+    /// Since the chain had passed which slot something waits; `None` if nothing does.
+    pub(super) waits_since: Option<Slot>,
     /// Slots that were empty at the end of the chain, and are within it now.
     pub(super) anchored: Option<(Slot, Slot)>,
 }
@@ -65,8 +67,9 @@ pub(super) struct Pass<'a, E, O, C, K> {
     pub(super) history: &'a History,
     pub(super) heard: &'a Heard,
     pub(super) read: &'a Read,
-    /// The slot that the chain had passed when the newest wait for being in step began.
-    pub(super) waits_since: Slot,
+    /// The slot that the chain had passed in the pass in which the wait began that is not over; `None` if nothing waited in
+    /// the last pass that ended well.
+    pub(super) waits_since: Option<Slot>,
 }
 
 /// What still counts.
@@ -122,13 +125,15 @@ where
         let before = self.history.processed();
         let reached = self.reached().await?;
         let mut change = Change { processed: keep.processed, ..Change::default() };
-        self.judge(&mut change, keep, reached).await?;
         let passed = self.read.standing.tip.slot;
-        self.evaluate(&mut change, keep, passed);
         let stale = count(before) - count(keep.processed);
+        // What became stale now was not waited for yet, however old it is; nor was what could not be read before.
+        let since = self.waits_since.filter(|_| stale == 0).unwrap_or(passed);
+        let waits = self.judge(&mut change, keep, reached, since).await?;
+        self.evaluate(&mut change, keep, passed);
         let deep = keep.deep;
         let in_step = reached.is_some_and(|slot| slot.plus(self.config.lag) >= passed);
-        Ok(Decided { change, stale, deep, in_step, anchored })
+        Ok(Decided { change, stale, deep, in_step, waits_since: waits.then_some(since), anchored })
     }
 
     /// What a reorg left.
@@ -198,6 +203,14 @@ where
         if found.len() as u64 != last.get() - first.get() + 1 {
             return Err(FaultKind::Malformed.fault("the canonical chain", "slots are missing"));
         }
+        let tip = self.read.standing.tip.block;
+        let above = |at: &AtSlot| matches!(at, AtSlot::Landed(of) if of.block.height > tip.height);
+        if found.iter().any(above) {
+            // What landed above the tip is of a chain that this pass did not read: what is judged on that tip would
+            // not be judged again once it is gone.
+            let detail = format!("a block above {tip} is said to be below it");
+            return Err(FaultKind::Torn.fault("the canonical chain", detail));
+        }
         Ok(found)
     }
 
@@ -260,17 +273,18 @@ where
         }
     }
 
-    /// Judges the slots that are due, up to the first that has to wait.
+    /// Judges the slots that are due, up to the first that has to wait. Whether there is one.
     async fn judge(
         &self,
         change: &mut Change,
         keep: Keep,
         reached: Option<Slot>,
-    ) -> Result<(), Fault> {
+        since: Slot,
+    ) -> Result<bool, Fault> {
         let due = self.due(keep).await?;
         let passed = self.read.standing.tip.slot;
         let waited = |slot: Slot| {
-            let since = slot.plus(self.config.lag).max(self.waits_since);
+            let since = slot.plus(self.config.lag).max(since);
             passed > since.plus(self.config.patience)
         };
         // As late as on the chain: one that was cut off right after the slot did not hear all of it.
@@ -288,6 +302,7 @@ where
             Some(first) => self.at(first, passed).await?,
         };
         let newest = canonical.iter().rposition(|at| matches!(at, AtSlot::Landed(_)));
+        let waits = count < due.len();
         for due in due.into_iter().take(count) {
             let (slot, epoch) = (due.slot, due.epoch);
             let nth = first.and_then(|first| slot.get().checked_sub(first.get()));
@@ -302,7 +317,9 @@ where
                 }
                 (Some(members), Ok(seen)) => match at {
                     // The chain contradicts itself: it says that it has passed the slot.
-                    Some(AtSlot::NotPassed) => break,
+                    Some(AtSlot::NotPassed) => return Ok(true),
+                    // A source that is behind itself may have it soon.
+                    Some(AtSlot::Unknown) if !waited(slot) => return Ok(true),
                     None | Some(AtSlot::Unknown) => (Outcome::NotJudged(NotJudged::Unknown), None),
                     Some(at) => self.one(change, slot, &members, &seen, at).await?,
                 },
@@ -312,7 +329,7 @@ where
             change.rows.push(Row { slot, epoch, outcome, basis });
             change.processed = Some(slot);
         }
-        Ok(())
+        Ok(waits)
     }
 
     /// Judges one slot.

@@ -166,6 +166,44 @@ fn what_is_seen_out_of_step_waits_and_is_recorded_as_not_judged_in_the_end() {
 }
 
 #[test]
+fn what_a_reorg_made_stale_waits_for_an_observer_that_is_behind_it() {
+    simulate(|context| async move {
+        let script = Script::new();
+        let running = Running::watching(&context, &script, config()).await;
+        running.slots(8..24, &[0, 1, 2, 3]).await;
+        // The observer still stands on the chain that is gone when the source has left it.
+        script.observer_off(true);
+        script.cut(14);
+        (14..24).for_each(|slot| script.extend_on(1, slot));
+        running.pass().await;
+        assert_eq!(running.judged(14).await, None);
+        script.observer_off(false);
+        running.slot(24, &[0, 1, 2, 3]).await;
+        assert_eq!(running.missed(14).await.len(), 3, "they voted for what is gone");
+        running.stop().await;
+    });
+}
+
+#[test]
+fn what_could_not_be_read_for_long_waits_for_an_observer_that_is_a_moment_behind() {
+    simulate(|context| async move {
+        let script = Script::new();
+        let running = Running::watching(&context, &script, config()).await;
+        running.slots(8..12, &[0, 1, 2, 3]).await;
+        script.fail(true);
+        running.slots(12..20, &[0, 1, 2, 3]).await;
+        script.fail(false);
+        script.observer_off(true);
+        running.pass().await;
+        assert_eq!(running.judged(14).await, None);
+        script.observer_off(false);
+        running.slot(20, &[0, 1, 2, 3]).await;
+        assert_eq!(running.missed(14).await, Vec::<ValidatorId>::new());
+        running.stop().await;
+    });
+}
+
+#[test]
 fn st_58_and_st_70_an_epoch_ends_with_one_event_that_names_who_was_inactive() {
     simulate(|context| async move {
         let script = Script::new();
@@ -334,6 +372,47 @@ fn a_reorg_that_changes_nothing_says_nothing() {
         running.pass().await;
         running.slots(20..22, &[0, 1]).await;
         assert_eq!(short(&script.given()), [(1, Ok(vec![2, 3]))]);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn an_empty_slot_after_a_final_block_is_not_final_and_may_be_filled() {
+    simulate(|context| async move {
+        let script = Script::new();
+        let running = Running::watching(&context, &script, config()).await;
+        running.slots(8..11, &[0, 1, 2, 3]).await;
+        script.finalize(10);
+        for slot in 11..15 {
+            running.empty(slot).await;
+        }
+        let proposal = |judged| match judged {
+            Some(Judgement::Judged { proposal, .. }) => proposal,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(proposal(running.judged(11).await), Proposal::BlocksMissed);
+        script.extend(11);
+        running.empty(15).await;
+        assert_eq!(proposal(running.judged(11).await), Proposal::Mined);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn an_answer_beyond_the_tip_that_was_read_judges_nothing() {
+    simulate(|context| async move {
+        let script = Script::new();
+        let running = Running::watching(&context, &script, config()).await;
+        running.slots(8..11, &[0, 1, 2, 3]).await;
+        running.empty(11).await;
+        // Slot 12 fills between where the chain stands is read and what is in its slots.
+        script.behind(true);
+        script.extend(12);
+        running.empty(13).await;
+        assert_eq!(running.judged(11).await, None);
+        script.behind(false);
+        running.pass().await;
+        assert!(matches!(running.judged(11).await, Some(Judgement::Judged { .. })));
         running.stop().await;
     });
 }

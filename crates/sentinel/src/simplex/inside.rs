@@ -5,8 +5,8 @@ use crate::{FromSource, Observer, Position, Slot, Slotted, ValidatorId};
 use commonware_consensus::types::Round as ConsensusRound;
 use std::{fmt, num::NonZeroU64, sync::Arc};
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits,
-    Snapshot, Source, watch,
+    Block, BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder,
+    Limits, Snapshot, Source, Watermarks, watch,
 };
 
 /// In which round a block was proposed, and by whom.
@@ -110,6 +110,23 @@ impl<Src: Source> Slots<Src> {
         Ok(())
     }
 
+    /// `blocks` of the chain that ends in `tip`, with their slots.
+    async fn slotted(&self, tip: BlockRef, blocks: &[Src::Block]) -> Result<Vec<SlotBlock>, Fault> {
+        let mut slotted = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let Round { round, leader } = (self.of)(block).ok_or_else(|| self.unreadable(block))?;
+            self.electorate.reach(round);
+            self.ends(block);
+            if self.electorate.slot(round).is_none() {
+                self.learn(tip, round.epoch().get()).await?;
+            }
+            let slot = self.electorate.slot(round).ok_or_else(|| self.unreadable(block))?;
+            let (reference, parent) = (block.reference(), block.parent());
+            slotted.push(SlotBlock { reference, parent, slot, leader });
+        }
+        Ok(slotted)
+    }
+
     /// Notes the end of an epoch, if `block` is one.
     fn ends(&self, block: &Src::Block) {
         let height = block.reference().height.get();
@@ -154,23 +171,24 @@ impl<Src: Source> Source for Slots<Src> {
 
     async fn blocks(&self, tip: BlockRef, from: Height) -> Result<Vec<SlotBlock>, Fault> {
         let blocks = self.source.blocks(tip, from).await?;
-        let mut slotted = Vec::with_capacity(blocks.len());
-        for block in &blocks {
-            let Round { round, leader } = (self.of)(block).ok_or_else(|| self.unreadable(block))?;
-            self.electorate.reach(round);
-            self.ends(block);
-            if self.electorate.slot(round).is_none() {
-                self.learn(tip, round.epoch().get()).await?;
-            }
-            let slot = self.electorate.slot(round).ok_or_else(|| self.unreadable(block))?;
-            let (reference, parent) = (block.reference(), block.parent());
-            slotted.push(SlotBlock { reference, parent, slot, leader });
-        }
-        Ok(slotted)
+        self.slotted(tip, &blocks).await
+    }
+
+    async fn range(&self, tip: BlockRef, from: Height) -> Result<BlockRange<SlotBlock>, Fault> {
+        let BlockRange { blocks, certificates } = self.source.range(tip, from).await?;
+        Ok(BlockRange { blocks: self.slotted(tip, &blocks).await?, certificates })
     }
 
     fn doorbell(&self) -> Doorbell {
         self.source.doorbell()
+    }
+
+    fn durable(&self, watermarks: &Watermarks) {
+        self.source.durable(watermarks);
+    }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.source.judged(verdict);
     }
 }
 

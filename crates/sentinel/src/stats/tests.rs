@@ -151,11 +151,18 @@ fn slot_0_is_a_bound_like_any_other() {
 fn st_48_and_st_52_several_at_once_are_as_one_by_one_and_in_the_order_of_the_question() {
     let history = alone(10, &[Did::Attested, Did::AttestationMissed, Did::Proposed(Mined)]);
     let window = window(&history, Asked::default(), None, None).unwrap();
-    let ask =
-        |of: &[u8]| -> Vec<_> { of.iter().map(|n| one(&history, &window, &id(*n))).collect() };
-    let found = ask(&[1, 77, 2, 1]);
-    assert!(found[0].is_some() && found[1].is_none() && found[2].is_some());
-    assert_eq!(found[3], found[0]);
+    let ask = |of: &[u8]| -> Vec<_> {
+        let of: Vec<_> = of.iter().map(|n| id(*n)).collect();
+        let found = several(&history, &window, &of);
+        let alone: Vec<_> = of.iter().map(|id| one(&history, &window, id)).collect();
+        assert_eq!(found, alone);
+        found
+    };
+    for many in [1, ONE_BY_ONE] {
+        let found = ask(&[1, 77, 2, 1].repeat(many));
+        assert!(found[0].is_some() && found[1].is_none() && found[2].is_some());
+        assert_eq!(found[3], found[0]);
+    }
     assert!(ask(&[]).is_empty(), "ST-52");
 }
 

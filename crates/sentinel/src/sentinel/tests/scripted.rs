@@ -37,6 +37,7 @@ struct State {
     passed: u64,
     finalized: Option<u64>,
     off: bool,
+    behind: bool,
     fails: bool,
     refuses: bool,
     nobody: BTreeSet<u64>,
@@ -125,6 +126,11 @@ impl Script {
         self.0.lock().off = off;
     }
 
+    /// Where the chain stands is said without its last block.
+    pub(super) fn behind(&self, behind: bool) {
+        self.0.lock().behind = behind;
+    }
+
     pub(super) fn fail(&self, fails: bool) {
         self.0.lock().fails = fails;
     }
@@ -158,7 +164,8 @@ impl Canonical for Script {
         state.read()?;
         let blocks = || state.chain.iter().enumerate();
         let finalized = blocks().find(|(_, (slot, _))| Some(*slot) == state.finalized);
-        let Some((nth, at)) = blocks().next_back() else { return Ok(None) };
+        let tip = blocks().nth_back(usize::from(state.behind));
+        let Some((nth, at)) = tip else { return Ok(None) };
         Ok(Some(Standing {
             tip: Position { block: block(nth, *at), slot: Slot(state.passed) },
             finalized: finalized.map(|(nth, at)| block(nth, *at)),
