@@ -70,7 +70,8 @@ struct Args {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     match (args.sentinel, args.seed) {
-        (_, seed) if args.sequencer => sequencer::sweep(&args, seed),
+        (_, Some(seed)) if args.sequencer => sequencer::replay(seed),
+        (_, None) if args.sequencer => sequencer::worlds(&args),
         (false, Some(seed)) => replay(seed),
         (false, None) => sweep(
             &args,
@@ -234,6 +235,15 @@ fn write_validators(
          {compared} comparisons of a slot, {judged} of judged ones; {verdicts} verdicts, {withdrawn} withdrawn, \
          {contradictions} contradictions"
     )?;
+    write_rate(out, worlds, took)
+}
+
+/// How fast worlds went by, where that was measured.
+fn write_rate(
+    out: &mut dyn std::io::Write,
+    worlds: u64,
+    took: Option<Duration>,
+) -> std::io::Result<()> {
     if let Some(took) = took {
         let seconds = took.as_secs_f64().max(f64::EPSILON);
         writeln!(out, "{seconds:.1} s: {:.1} worlds a second", worlds as f64 / seconds)?;
