@@ -7,11 +7,13 @@ use super::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidewatch_sentinel::{
-    Asked, Epoch, Judgement, Mailbox, Performance, Proposal, SlotReport, ValidatorId, What,
+    Asked, Epoch, Judgement, Mailbox, Performance, Proposal, SlotReport, Status, ValidatorId, What,
 };
 
 /// The part that makes inactive.
 pub(super) const TARGET: f64 = 0.6;
+/// Comparisons that a pass may interrupt: nothing new is there to be judged when it compares.
+const ATTEMPTS: usize = 3;
 
 /// What the checker knows of disturbances.
 #[derive(Default)]
@@ -74,14 +76,30 @@ impl Checker {
         self.waited.extend(from.saturating_sub(20)..=to);
     }
 
-    /// Compares everything that is recorded.
+    /// Compares everything that is recorded. A pass between two questions changes what they are about: asked again.
     pub(super) async fn compare(
         &self,
         world: &World,
         mailbox: &Mailbox,
         tally: &mut Tally,
     ) -> Found {
-        let Ok(status) = mailbox.status().await else { return Ok(()) };
+        for _ in 0..ATTEMPTS {
+            let Ok(status) = mailbox.status().await else { return Ok(()) };
+            let found = self.recorded(world, mailbox, &status, tally).await;
+            if mailbox.status().await.is_ok_and(|after| after == status) {
+                return found;
+            }
+        }
+        Err(("query", format!("it changed in {ATTEMPTS} comparisons")))
+    }
+
+    async fn recorded(
+        &self,
+        world: &World,
+        mailbox: &Mailbox,
+        status: &Status,
+        tally: &mut Tally,
+    ) -> Found {
         let Some((first, last)) = status.kept else { return Ok(()) };
         let slots = match mailbox.slots((first..=last).into()).await {
             Ok(slots) => slots,

@@ -22,6 +22,8 @@ use tidewatch_sentinel::{Config, Mailbox, Observation, Parts, Sentinel, Slot};
 const STEP_MS: u64 = 250;
 /// Slots ahead of the chain whose messages are taken in.
 const AHEAD: u64 = 12;
+/// Within this, a sentinel that can read has judged what is due: three passes.
+const SETTLED_MS: u64 = 3_000;
 /// Slots of the last life that nothing disturbs.
 const CALM: u64 = 40;
 
@@ -47,6 +49,12 @@ struct Story {
     /// Steps since the world began.
     now_ms: u64,
     trouble: Trouble,
+    /// In which slot calls began to fail the last time, and when they did no more.
+    failed: Option<(u64, u64)>,
+    /// The slot after which the newest reorg came, and its depth.
+    reorg: Option<(u64, u64)>,
+    /// When the newest life began.
+    begun_ms: u64,
     /// Nothing new disturbs it.
     calm: bool,
 }
@@ -81,6 +89,9 @@ pub fn run(seed: u64, off: Option<Off>) -> Outcome {
         violation: None,
         now_ms: 0,
         trouble: Trouble::None(6),
+        failed: None,
+        reorg: None,
+        begun_ms: 0,
         calm: false,
     };
     let story = Arc::new(Mutex::new(story));
@@ -115,11 +126,15 @@ impl Story {
     /// Time passes while nobody watches.
     fn down(&mut self) {
         let from = self.slot();
+        // What no pass could judge while calls failed was not judged, unless a pass came after that.
+        let now_ms = self.now_ms;
+        let failed = self.failed.filter(|(_, until)| now_ms < until + SETTLED_MS);
         let steps = self.rng.random_range(1..15 * SLOT_MS / STEP_MS);
         for _ in 0..steps {
             self.step(None);
         }
         let to = self.slot();
+        let from = failed.map_or(from, |(since, _)| from.min(since));
         // Messages of slots that were not judged are lost, and those that are on their way at the start prove nothing.
         self.checker.disturbed(from.saturating_sub(6), to + AHEAD + 3);
     }
@@ -138,7 +153,9 @@ impl Story {
         }
         self.now_ms += STEP_MS;
         // Just before the chain moves, when the sentinel had three seconds without it.
-        at + STEP_MS == PASSES_MS && matches!(self.trouble, Trouble::None(until) if slot >= until)
+        let settled = self.now_ms >= self.begun_ms + SETTLED_MS;
+        let moves = at + STEP_MS == PASSES_MS;
+        moves && settled && matches!(self.trouble, Trouble::None(until) if slot >= until)
     }
 
     fn deliver(&mut self, mailbox: Option<&Mailbox>) {
@@ -168,6 +185,7 @@ impl Story {
                     // What is judged again has to wait for an observer that is away.
                     self.checker.disturbed(slot.saturating_sub(depth + 6), slot);
                 }
+                self.reorg = Some((slot, depth));
                 self.tally.reorgs += 1;
                 self.tally.deepest = self.tally.deepest.max(depth);
             }
@@ -189,6 +207,7 @@ impl Story {
                         shown.lock().fails = 0.5;
                         // A pass that failed for long judges late.
                         self.checker.waited(slot, end + 3);
+                        self.failed = Some((slot, (end + 1) * SLOT_MS));
                         Trouble::Fails(end)
                     }
                     1 => {
@@ -211,7 +230,10 @@ impl Story {
                             position
                         };
                         shown.lock().away = Some(away);
-                        self.checker.disturbed(slot.saturating_sub(6), end + 3);
+                        // What the chain left half a second ago had no pass yet: it has to wait as well.
+                        let reorg = self.reorg.filter(|(before, _)| before + 1 == slot);
+                        let depth = reorg.map_or(0, |(_, depth)| depth + 1);
+                        self.checker.disturbed(slot.saturating_sub(depth + 6), end + 3);
                         Trouble::Away(slot, end)
                     }
                 };
@@ -282,6 +304,7 @@ async fn live(context: deterministic::Context, story: Arc<Mutex<Story>>, last: b
     let begun = {
         let mut story = story.lock();
         let slot = story.slot();
+        story.begun_ms = story.now_ms;
         // Watching begins when enough of a committee were heard: while nobody has to vote, it does not.
         story.checker.disturbed(slot.saturating_sub(6), slot + 2 * AHEAD);
         tracing::debug!(slot, "a process starts");

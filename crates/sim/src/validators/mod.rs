@@ -114,6 +114,20 @@ mod tests {
         assert!(rich && all.contradictions > 50 && all.judged > 50_000, "{all:?}");
     }
 
+    /// Seeds of worlds that broke a rule once.
+    ///
+    /// - 147: an observer went away half a second after a reorg, so that what was stale had to wait for it.
+    /// - 363, 2192: a process was killed after calls had failed for long, and what waited to be judged was lost with it.
+    /// - 645, 1476: a comparison came before the first pass of a life.
+    const BROKEN: [u64; 5] = [147, 363, 645, 1476, 2192];
+
+    #[test]
+    fn worlds_that_broke_a_rule_break_none() {
+        for seed in BROKEN {
+            assert_eq!(run(seed, None).violation, None, "seed {seed}");
+        }
+    }
+
     /// The first seed whose world objects, and to what.
     fn is_caught(off: Off, by: &[&str]) {
         let found = (0..200).find_map(|seed| Some((seed, run(seed, Some(off)).violation?)));
