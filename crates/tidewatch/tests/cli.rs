@@ -103,6 +103,14 @@ fn help_says_what_there_is() {
             &["prover", "--help"],
             &["status", "jobs", "range", "requeue", "supply", "verify", "prover.sock"],
         ),
+        (
+            &["sequence", "--help"],
+            &["submit", "--listen", "127.0.0.1:8750", "--data-dir", "--interval", "--metrics"],
+        ),
+        (
+            &["sequence", "submit", "--help"],
+            &["TEXT", "--to", "http://127.0.0.1:8750", "--sender", "--identity", "encrypted"],
+        ),
     ] {
         let output = Command::new(args).start().end(END);
         assert_eq!(output.code, Some(0));

@@ -23,9 +23,9 @@ fn sequence(directory: &Path) -> (Run, String) {
 }
 
 /// Submits `text`, again where no round is certified yet.
-fn submit(address: &str, text: &str) -> String {
-    let args = ["sequence", "submit", text, "--to", address, "--sender", SENDER];
-    for _ in 0..200 {
+fn submit(address: &str, sender: &str, text: &str) -> String {
+    let args = ["sequence", "submit", text, "--to", address, "--sender", sender];
+    for _ in 0..20 {
         let output = Command::new(&args).start().end(END);
         if output.code == Some(0) || !output.errors.contains("answers 503") {
             assert_eq!(output.code, Some(0), "{output:?}");
@@ -39,7 +39,7 @@ fn submit(address: &str, text: &str) -> String {
 fn a_submitted_transaction_is_in_a_block_and_what_was_accepted_survives_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let (run, address) = sequence(directory.path());
-    let text = submit(&address, "first");
+    let text = submit(&address, SENDER, "first");
     assert!(text.contains("accepted ") && text.contains("applied in block "), "{text}");
     run.line_with(": 1 transactions");
     signal(&run, "KILL");
@@ -47,7 +47,7 @@ fn a_submitted_transaction_is_in_a_block_and_what_was_accepted_survives_a_kill()
 
     // Its next nonce says that the first one is there.
     let (run, address) = sequence(directory.path());
-    let text = submit(&address, "second");
+    let text = submit(&address, SENDER, "second");
     assert!(text.contains("applied in block "), "{text}");
     run.line_with(": 1 transactions");
     signal(&run, "TERM");
@@ -85,7 +85,7 @@ fn a_network_that_runs_elsewhere_is_believed_by_its_keys_alone() {
 
     let run = sequence(&identity);
     let address = word(run.line_with("sequencing at "), "sequencing at ");
-    let text = submit(address.trim_end_matches(','), "ordered elsewhere");
+    let text = submit(address.trim_end_matches(','), SENDER, "ordered elsewhere");
     assert!(text.contains("applied in block "), "{text}");
     for run in [run, network] {
         signal(&run, "TERM");
@@ -114,6 +114,37 @@ fn what_cannot_be_sequenced_is_refused_with_what_to_do() {
         assert!(output.errors.contains(words), "{args:?} {output:?}");
         assert!(!output.errors.contains("hunter2"), "{output:?}");
     }
+}
+
+/// Each as a process of its own, so that most of them ask for a round in one proposal and post in the next one.
+#[test]
+fn of_many_who_submit_at_once_nobody_is_dropped() {
+    const SENDERS: usize = 12;
+    const EACH: usize = 4;
+    let directory = tempfile::tempdir().unwrap();
+    let (run, address) = sequence(directory.path());
+    std::thread::scope(|scope| {
+        for by in 1..=SENDERS {
+            let address = &address;
+            scope.spawn(move || {
+                let sender = format!("{by:064x}");
+                for text in 0..EACH {
+                    let text = submit(address, &sender, &format!("{by} says {text}"));
+                    assert!(text.contains("applied in block "), "{text}");
+                }
+            });
+        }
+    });
+    signal(&run, "TERM");
+    let output = run.end(Duration::from_secs(5));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(!output.text().contains("dropped"), "{}", output.text());
+    let transactions = |line: &String| -> Option<usize> {
+        line.split(": ").nth(1)?.split(' ').next()?.parse().ok()
+    };
+    let blocks = output.lines.iter().filter(|line| line.starts_with("block "));
+    let applied: usize = blocks.filter_map(transactions).sum();
+    assert_eq!(applied, SENDERS * EACH, "{}", output.text());
 }
 
 #[test]

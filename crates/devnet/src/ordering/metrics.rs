@@ -17,6 +17,7 @@ struct Label {
 pub(super) struct Metrics {
     proposals: Registered<raw::Family<Label, raw::Counter>>,
     refused: Registered<raw::Family<Label, raw::Counter>>,
+    connections: Registered<raw::Family<Label, raw::Counter>>,
     transactions: Registered<raw::Family<Label, raw::Counter>>,
     attempts: Registered<raw::Family<Label, raw::Counter>>,
     shares: Counter,
@@ -29,6 +30,8 @@ impl Metrics {
         Self {
             proposals: context.family("proposals", "Proposals, by what became of them"),
             refused: context.family("refused", "Requests that were refused, by why"),
+            connections: context
+                .family("connections", "Connections that were cut or had to wait, by why"),
             transactions: context.family("transactions", "Transactions, by whether they opened"),
             attempts: context.family("orders", "Attempts to have an order attested, by outcome"),
             shares: context.counter("shares", "Seeds that were made of the holders' shares"),
@@ -43,6 +46,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, kind: &'static str) {
         self.refused.get_or_create(&Label { kind }).inc();
+    }
+
+    pub(super) fn connection(&self, kind: &'static str) {
+        self.connections.get_or_create(&Label { kind }).inc();
     }
 
     pub(super) fn opened(&self, clear: usize, dropped: usize) {

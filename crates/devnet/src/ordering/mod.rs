@@ -68,3 +68,4 @@ mod tests;
 
 pub use config::{Config, Limits};
 pub use network::Network;
+pub use server::{Sockets, Trouble, serve};

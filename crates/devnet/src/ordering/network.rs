@@ -1,12 +1,12 @@
 //! A network that runs.
 
 use super::{
-    config::Config,
+    config::{Config, Limits},
     disk,
     metrics::Metrics,
     orderer::{Orderer, Status},
     routes::{Shared, router},
-    server,
+    server::{self, Sockets, Trouble},
 };
 use crate::{CertificateMode, Committee, Devnet, Error, Rounds};
 use commonware_runtime::{Handle, Spawner as _, Supervisor as _, tokio::Context};
@@ -152,6 +152,7 @@ impl Holders {
         let keys = committee.keys();
         let silent: Arc<[_]> = committee.members().iter().map(|_| AtomicBool::new(false)).collect();
         let metrics = Arc::new(Metrics::new(&context));
+        let counted = metrics.clone();
         let preblocks = opened.preblocks.clone();
         let (submit, submitted) = mpsc::channel(SUBMITTED);
         let orderer = Orderer::new(
@@ -181,8 +182,12 @@ impl Holders {
                 tracing::error!(%error, "the ordering network ended");
             }
         });
-        let serving =
-            context.child("interface").spawn(move |_| server::serve(listener, app, limits));
+        let Limits { connections_max, request: headers, stall, .. } = limits;
+        let sockets = Sockets { connections_max, headers, stall };
+        let serving = context.child("interface").spawn(move |_| {
+            let trouble = move |trouble: Trouble| counted.connection(trouble.as_str());
+            server::serve(listener, app, sockets, trouble)
+        });
         Ok(Self { keys, address, silent, status, tasks: Tasks([ordering, serving]) })
     }
 

@@ -156,7 +156,9 @@ async fn newest(State(shared): State<Shared>) -> Response {
 }
 
 async fn round(State(shared): State<Shared>) -> Response {
-    let newest = shared.status.borrow().certified;
+    let seen = shared.status.borrow().certified;
+    // While an order is opened the holders look at nothing else, and rounds go on.
+    let newest = seen.map(|seen| shared.rounds.newest().borrow().map_or(seen, |at| at.max(seen)));
     let seed = newest.and_then(|round| Some((round, shared.rounds.seed(round)?)));
     let Some((round, seed)) = seed else {
         let why = "no round is certified yet";

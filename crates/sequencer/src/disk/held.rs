@@ -4,9 +4,17 @@ use super::{lines::is_stale, record::Line};
 use crate::{
     Block, Content, Error, Identity, Proposal, Sender, TRANSACTION_BYTES_MAX,
     TRANSACTION_BYTES_MIN, TRANSACTIONS_MAX, Transaction, shortened,
+    timelock::{Ahead, NotInTime, named},
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::RangeInclusive,
+};
 use tidewatch_core::{ChainId, Digest, FaultKind, Height, Reason};
+
+/// Where the delayed inbox is, by sender and nonce.
+pub(super) const DELAYED: RangeInclusive<(Sender, u64)> =
+    (Sender::DELAYED, 0)..=(Sender::DELAYED, u64::MAX);
 
 /// Transactions that are in no block and are remembered with the reason, at the most.
 const DROPPED_MAX: usize = 4096;
@@ -61,6 +69,9 @@ pub enum NotAccepted {
         /// The limit.
         max: usize,
     },
+    /// Its round is none of those that it may be sealed to now.
+    #[error(transparent)]
+    NotInTime(#[from] NotInTime),
     /// There is no room.
     #[error("the pool is full, with {transactions} transactions of {bytes} bytes")]
     Full {
@@ -77,7 +88,12 @@ impl Reason for NotAccepted {
             Self::Used { .. } => FaultKind::Behind,
             Self::Gap { .. } => FaultKind::Missing,
             Self::Oversized { .. } => FaultKind::Oversized,
-            Self::Full { .. } => FaultKind::Unavailable,
+            Self::NotInTime(NotInTime::Malformed) => FaultKind::Malformed,
+            Self::NotInTime(NotInTime::TooEarly { .. } | NotInTime::TooFar { .. }) => {
+                FaultKind::Behind
+            }
+            Self::NotInTime(NotInTime::Backlog | NotInTime::Overdue | NotInTime::NoRound)
+            | Self::Full { .. } => FaultKind::Unavailable,
         }
     }
 }
@@ -102,6 +118,8 @@ pub(super) struct State {
     pub(super) position: u64,
     /// Where the lines of those in the queue are, by place. Both ascend.
     pub(super) positions: BTreeMap<u64, u64>,
+    /// What was given out last and is not reserved yet: in memory alone.
+    pub(super) given: BTreeSet<u64>,
     pub(super) dropped: BTreeMap<Digest, String>,
     pub(super) oldest_dropped: VecDeque<Digest>,
     pub(super) locked: bool,
@@ -165,7 +183,7 @@ impl State {
             Line::Accepted(transaction) => {
                 self.accepted += 1;
                 self.bytes += transaction.bytes();
-                self.nonces.insert(transaction.sender, transaction.nonce + 1);
+                self.nonces.insert(transaction.sender, transaction.nonce.saturating_add(1));
                 self.ids.insert(transaction.id(), self.accepted);
                 self.by_nonce.insert((transaction.sender, transaction.nonce), self.accepted);
                 self.positions.insert(self.accepted, self.position);
@@ -184,12 +202,14 @@ impl State {
                 let transactions = places.iter().filter_map(there).collect();
                 let content = Content { time_ms, transactions };
                 let proposal = Proposal { identity, content };
+                self.given.clear();
                 self.reserved = Some((proposal, places.into_iter().collect()));
             }
             Line::Released => (self.reserved, self.lost) = (None, None),
             Line::Settled { number, gone, nonces } => {
                 self.settled = number;
                 (self.reserved, self.lost) = (None, None);
+                self.given.clear();
                 gone.iter().for_each(|id| self.remove(id));
                 self.nonces.extend(nonces);
             }
@@ -212,12 +232,37 @@ impl State {
         let Some(place) = self.ids.remove(id) else { return };
         self.positions.remove(&place);
         let Some(transaction) = self.queue.remove(&place) else { return };
+        if let Some((_, places)) = &mut self.reserved {
+            places.remove(&place);
+        }
         self.by_nonce.remove(&(transaction.sender, transaction.nonce));
         self.bytes -= transaction.bytes();
     }
 
     pub(super) fn is_reserved(&self, place: u64) -> bool {
         self.reserved.as_ref().is_some_and(|(_, places)| places.contains(&place))
+    }
+
+    /// What is ordered before a transaction that is accepted now, in proposals of `bytes` at the most.
+    pub(super) fn ahead(&self, bytes: usize) -> Ahead {
+        let mut ahead = Ahead::new(bytes);
+        let is_in_hand = |place: &u64| self.given.contains(place) || self.is_reserved(*place);
+        let places = self.by_nonce.range(DELAYED).map(|(_, place)| place);
+        let pooled = self.queue.iter().filter(|(_, it)| it.sender != Sender::DELAYED);
+        for place in places.chain(pooled.map(|(place, _)| place)) {
+            let Some(transaction) = self.queue.get(place) else { continue };
+            let bytes = transaction.bytes();
+            let round = match transaction.sender {
+                Sender::DELAYED => None,
+                _ => named(&transaction.payload),
+            };
+            if is_in_hand(place) {
+                ahead.in_hand(bytes, round);
+            } else {
+                ahead.waits(bytes, round);
+            }
+        }
+        ahead
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -299,6 +344,10 @@ impl State {
         match nonce.cmp(&next) {
             std::cmp::Ordering::Less => return Err(NotAccepted::Used { nonce, next }),
             std::cmp::Ordering::Greater => return Err(NotAccepted::Gap { nonce, next }),
+            // Nothing could come after the last one: it counts as used.
+            std::cmp::Ordering::Equal if nonce == u64::MAX => {
+                return Err(NotAccepted::Used { nonce, next });
+            }
             std::cmp::Ordering::Equal => {}
         }
         let (transactions, there) = (self.queue.len(), self.bytes);
@@ -342,17 +391,18 @@ pub(super) fn reservation(proposal: &Proposal) -> Line {
     Line::Reserved { identity: proposal.identity, time_ms: proposal.content.time_ms, transactions }
 }
 
-/// Which of `delayed` and of `queue` go into one proposal of `bytes`, in this order: of each sender none after one that
-/// does not fit. With no room left for even the smallest, or after [`MISSES_MAX`] that did not fit, the rest is not looked at.
+/// Which of `delayed` and of `queue` go into one proposal of `bytes`, in this order, with their places: of each sender none
+/// after one that does not fit. With no room left for even the smallest, or after [`MISSES_MAX`] that did not fit, the rest is
+/// not looked at.
 pub(super) fn select<'a>(
-    delayed: impl Iterator<Item = &'a Transaction>,
-    queue: impl Iterator<Item = &'a Transaction>,
+    delayed: impl Iterator<Item = (u64, &'a Transaction)>,
+    queue: impl Iterator<Item = (u64, &'a Transaction)>,
     bytes: usize,
-) -> Vec<Transaction> {
+) -> Vec<(u64, Transaction)> {
     let mut left = bytes;
     let (mut chosen, mut skipped, mut misses) = (Vec::new(), BTreeSet::new(), 0);
-    let pooled = queue.filter(|it| it.sender != Sender::DELAYED);
-    for transaction in delayed.chain(pooled) {
+    let pooled = queue.filter(|(_, it)| it.sender != Sender::DELAYED);
+    for (place, transaction) in delayed.chain(pooled) {
         let full = left < TRANSACTION_BYTES_MIN || chosen.len() == TRANSACTIONS_MAX;
         if full || misses == MISSES_MAX {
             break;
@@ -364,7 +414,7 @@ pub(super) fn select<'a>(
             continue;
         }
         left -= bytes;
-        chosen.push(transaction.clone());
+        chosen.push((place, transaction.clone()));
     }
     chosen
 }

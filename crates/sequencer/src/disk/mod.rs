@@ -22,9 +22,17 @@
 //! said otherwise was written once more: that is true wherever it is cut off. What waits is not written again, however much
 //! that is. Only where the oldest one does not leave, and what came after it does, the pool is written anew as a whole. That
 //! counts from its last line on: a crash before leaves the old lines to count, and one after it counts nothing twice.
+//!
+//! # Limits
+//!
+//! A pool remembers the next nonce of every sender that ever had a transaction accepted, in memory and on disk: some 40
+//! bytes each, for ever. They cannot be forgotten here: the next transaction of a sender must go on where the last one
+//! ended, and the chain, whose blocks say where that was, is not kept by sender. A chain with accounts knows it.
 
 mod chain;
 mod held;
+#[cfg(test)]
+mod in_time;
 mod lines;
 mod pool;
 mod published;
@@ -36,5 +44,5 @@ mod tests;
 pub use chain::{Chain, Genesis};
 pub use held::{Limits, NotAccepted};
 pub use lines::Lines;
-pub use pool::DiskPool;
+pub use pool::{DiskPool, Door};
 pub use published::Published;

@@ -1,14 +1,21 @@
 //! The pool, on disk.
 
 use super::{
-    held::{Limits, NotAccepted, State, reservation, select},
+    held::{DELAYED, Limits, NotAccepted, State, reservation, select},
     lines::Lines,
     record::Line,
 };
-use crate::{Block, Error, Locked, Place, Pool, Proposal, Sender, Transaction};
+use crate::{
+    Block, Error, Locked, Place, Pool, Proposal, Sender, TRANSACTION_BYTES_MIN, Transaction,
+    timelock::{NotInTime, Window, sealed_to},
+};
+use commonware_consensus::types::Round;
 use commonware_runtime::Spawner;
 use commonware_storage::Context;
-use commonware_utils::sync::{AsyncMutex, Mutex};
+use commonware_utils::{
+    channel::oneshot,
+    sync::{AsyncMutex, Mutex},
+};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{fmt, sync::Arc};
 use tidewatch_core::{
@@ -18,9 +25,29 @@ use tidewatch_core::{
 
 const ABOUT: &str = "the sequencer's pool";
 
+/// What a transaction must be, so that what is accepted is not dropped for its round.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The newest round that is known to be certified, at any moment.
+    pub certified: Receiver<Option<Round>>,
+    /// Bytes of one proposal, at the most: what [`Pool::select`] is called with.
+    pub proposal_bytes: usize,
+}
+
+type Answers = Vec<Result<Digest, NotAccepted>>;
+
+/// Transactions that wait to be written, and whoever waits for that.
+struct Asked {
+    transactions: Vec<Transaction>,
+    door: Option<Door>,
+    answer: oneshot::Sender<Result<Answers, Fault>>,
+}
+
 struct Inner<E: Context> {
     lines: AsyncMutex<Lines<E, Line>>,
     state: Mutex<State>,
+    /// What is accepted with the next write: many callers cost one.
+    asked: Mutex<Vec<Asked>>,
     waiting: Watch<usize>,
     limits: Limits,
 }
@@ -53,6 +80,77 @@ impl<E: Context> Inner<E> {
         self.waiting.change(|now| std::mem::replace(now, waiting) != waiting);
         Ok(answer)
     }
+
+    /// Accepts what was asked for up to now.
+    async fn accept(&self) {
+        let mut asked = Vec::new();
+        let accepted = self.change(|state| {
+            asked = std::mem::take(&mut *self.asked.lock());
+            decide(state, &asked, self.limits)
+        });
+        let accepted = accepted.await;
+        let mut answers = accepted.map(Vec::into_iter);
+        for Asked { answer, .. } in asked {
+            let answered = match &mut answers {
+                Ok(answers) => Ok(answers.next().unwrap_or_default()),
+                Err(fault) => Err(fault.clone()),
+            };
+            let _ = answer.send(answered); // The caller may have left.
+        }
+    }
+}
+
+/// Which of the transactions are accepted, in their order.
+fn decide(
+    state: &State,
+    asked: &[Asked],
+    limits: Limits,
+) -> Result<(Vec<Line>, Vec<Answers>), Fault> {
+    let transactions = || asked.iter().flat_map(|asked| &asked.transactions);
+    // As it will be after those of this write that come before.
+    let next = |sender| Some((sender, *state.nonces.get(&sender)?));
+    let nonces = transactions().filter_map(|it| next(it.sender)).collect();
+    let (chain, bytes) = (state.chain.clone(), state.bytes);
+    let mut after = State { chain, nonces, bytes, ..State::default() };
+    let room = limits.transactions.saturating_sub(state.queue.len());
+    let limits = Limits { transactions: room, ..limits };
+    let (mut lines, mut ahead) = (Vec::new(), None);
+    let mut accept = |transaction: &Transaction, door: Option<&Door>| {
+        let checked = after.check(transaction, &limits).map_err(|error| match error {
+            NotAccepted::Full { transactions, bytes } => {
+                let transactions = transactions + state.queue.len();
+                NotAccepted::Full { transactions, bytes }
+            }
+            error => error,
+        });
+        if let Err(why) = checked {
+            return Ok(Err(why));
+        }
+        if let Some(Door { certified, proposal_bytes }) = door {
+            let ahead = ahead.get_or_insert_with(|| state.ahead(*proposal_bytes));
+            let bytes = transaction.bytes();
+            let admitted = sealed_to(&transaction.payload).ok_or(NotInTime::Malformed);
+            let admitted = admitted.and_then(|round| {
+                let certified = certified.current().ok_or(NotInTime::NoRound)?;
+                ahead.window(certified, bytes)?.admits(round)?;
+                Ok(round)
+            });
+            match admitted {
+                Ok(round) => ahead.waits(bytes, Some(round)),
+                Err(why) => return Ok(Err(why.into())),
+            }
+        }
+        let line = Line::Accepted(transaction.clone());
+        after.fold(line.clone()).map_err(|error| Fault::new(ABOUT, error))?;
+        lines.push(line);
+        Ok(Ok(transaction.id()))
+    };
+    let mut answers = Vec::with_capacity(asked.len());
+    for Asked { transactions, door, .. } in asked {
+        let each = transactions.iter().map(|transaction| accept(transaction, door.as_ref()));
+        answers.push(each.collect::<Result<Answers, Fault>>()?);
+    }
+    Ok((lines, answers))
 }
 
 /// The pool, in a journal: nonces of a sender without a gap, in the order in which they were accepted.
@@ -102,11 +200,13 @@ impl<E: Context + Spawner> DiskPool<E> {
         }
         let (watcher, waiting) = watch(state.waiting());
         let (lines, state) = (AsyncMutex::new(lines), Mutex::new(state));
-        let inner = Arc::new(Inner { lines, state, waiting: watcher, limits });
+        let asked = Mutex::default();
+        let inner = Arc::new(Inner { lines, state, asked, waiting: watcher, limits });
         Ok(Self { context: Mutex::new(context), inner, waiting })
     }
 
-    /// Accepts transactions, as many as can be, in one write: durable before it answers. One answer for each.
+    /// Accepts transactions, as many as can be, in one write: durable before it answers. One answer for each. What they
+    /// are sealed to is not looked at.
     ///
     /// # Errors
     ///
@@ -115,39 +215,52 @@ impl<E: Context + Spawner> DiskPool<E> {
     /// # Cancel safety
     ///
     /// Dropped, they are accepted all the same.
-    pub async fn insert(
+    pub async fn insert(&self, transactions: Vec<Transaction>) -> Result<Answers, Fault> {
+        self.ask(transactions, None).await
+    }
+
+    /// The same for those that are sealed to a round that is late enough for the proposal that they will be in, and near
+    /// enough for the others: see [`Ahead`](crate::timelock::Ahead). That is decided at the moment at which their place in
+    /// the order is.
+    ///
+    /// # Errors
+    ///
+    /// As of [`insert`](Self::insert).
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`insert`](Self::insert).
+    pub async fn admit(
         &self,
         transactions: Vec<Transaction>,
-    ) -> Result<Vec<Result<Digest, NotAccepted>>, Fault> {
-        let limits = self.inner.limits;
-        self.change(move |state| {
-            let (mut lines, mut answers) = (Vec::new(), Vec::new());
-            // As it will be after those of this batch that come before.
-            let next = |sender| Some((sender, *state.nonces.get(&sender)?));
-            let nonces = transactions.iter().filter_map(|it| next(it.sender)).collect();
-            let (chain, bytes) = (state.chain.clone(), state.bytes);
-            let mut ahead = State { chain, nonces, bytes, ..State::default() };
-            let room = limits.transactions.saturating_sub(state.queue.len());
-            let limits = Limits { transactions: room, ..limits };
-            for transaction in transactions {
-                let checked = ahead.check(&transaction, &limits).map_err(|error| match error {
-                    NotAccepted::Full { transactions, bytes } => {
-                        let transactions = transactions + state.queue.len();
-                        NotAccepted::Full { transactions, bytes }
-                    }
-                    error => error,
-                });
-                answers.push(checked.map(|()| transaction.id()));
-                if answers.last().is_some_and(Result::is_ok) {
-                    let line = Line::Accepted(transaction);
-                    let folded = ahead.fold(line.clone());
-                    folded.map_err(|error| Fault::new(ABOUT, error))?;
-                    lines.push(line);
-                }
-            }
-            Ok((lines, answers))
-        })
-        .await
+        door: &Door,
+    ) -> Result<Answers, Fault> {
+        self.ask(transactions, Some(door.clone())).await
+    }
+
+    /// The rounds that a transaction of so many bytes may be sealed to now.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn window(&self, door: &Door, bytes: usize) -> Result<Window, NotInTime> {
+        let certified = door.certified.current().ok_or(NotInTime::NoRound)?;
+        let ahead = self.inner.state.lock().ahead(door.proposal_bytes);
+        ahead.window(certified, bytes.max(TRANSACTION_BYTES_MIN))
+    }
+
+    async fn ask(
+        &self,
+        transactions: Vec<Transaction>,
+        door: Option<Door>,
+    ) -> Result<Answers, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.asked.lock().push(Asked { transactions, door, answer });
+        let inner = self.inner.clone();
+        let context = self.context.lock().child("write");
+        // On a task of its own: see `change`. Whichever comes first accepts for all, and answers them.
+        drop(context.spawn(move |_| async move { inner.accept().await }));
+        answered.await.unwrap_or_else(|_| Err(Fault::new(ABOUT, Error::Stopped)))
     }
 
     /// Where a transaction is; `None` if it never was here, or left it with a block: the chain has it then.
@@ -189,19 +302,24 @@ impl<E: Context + Spawner> DiskPool<E> {
 
 impl<E: Context + Spawner> Pool for DiskPool<E> {
     fn select(&self, bytes: usize) -> BoxFuture<'_, Result<Vec<Transaction>, Locked>> {
-        let state = self.inner.state.lock();
-        let selected = if state.locked {
-            Err(Locked)
-        } else {
+        async move {
+            // What is being written now was accepted for this proposal: it is waited for.
+            let _writer = self.inner.lines.lock().await;
+            let mut state = self.inner.state.lock();
+            if state.locked {
+                return Err(Locked);
+            }
             let free = |place: &u64| {
                 let transaction = state.queue.get(place)?;
-                (!state.is_reserved(*place)).then_some(transaction)
+                (!state.is_reserved(*place)).then_some((*place, transaction))
             };
-            let delayed = (Sender::DELAYED, 0)..=(Sender::DELAYED, u64::MAX);
-            let delayed = state.by_nonce.range(delayed).filter_map(|(_, place)| free(place));
-            Ok(select(delayed, state.queue.keys().filter_map(free), bytes))
-        };
-        futures::future::ready(selected).boxed()
+            let delayed = state.by_nonce.range(DELAYED).filter_map(|(_, place)| free(place));
+            let selected = select(delayed, state.queue.keys().filter_map(free), bytes);
+            // From here on they are in hand: what is accepted now comes after them.
+            state.given = selected.iter().map(|(place, _)| *place).collect();
+            Ok(selected.into_iter().map(|(_, transaction)| transaction).collect())
+        }
+        .boxed()
     }
 
     fn reserve(&self, proposal: &Proposal) -> BoxFuture<'_, Result<(), Fault>> {

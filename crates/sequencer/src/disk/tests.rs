@@ -16,7 +16,7 @@ use std::{
     future::Future,
     time::Duration,
 };
-use tidewatch_core::{Block as _, ChainId, Digest, Fault, Height};
+use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, Height};
 use tidewatch_sim::host::Host;
 
 fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
@@ -177,6 +177,49 @@ fn a_nonce_that_another_block_used_drops_our_transaction_with_the_reason() {
     });
 }
 
+/// A write is there as a whole or as a prefix of its lines: the first of a settlement drops what is reserved.
+#[test]
+fn a_pool_that_was_cut_off_in_the_middle_of_a_settlement_opens_and_settles_again() {
+    use super::{held::State, record::Line};
+    let mut state = State::default();
+    let base = Line::Base { chain: chain_id(), settled: Height::zero() };
+    let ours: Vec<_> = (0..2).map(|nonce| transaction(1, nonce)).collect();
+    let content = Content { time_ms: 1, transactions: ours.clone() };
+    let proposal = Proposal::new(BlockRef::new(Height::zero(), Digest([7; 32])), content);
+    let accepted = ours.iter().cloned().map(Line::Accepted);
+    let reserved = super::held::reservation(&proposal);
+    for line in [base].into_iter().chain(accepted).chain([reserved]) {
+        state.fold(line).unwrap();
+    }
+    // Somebody else's block of that number has another transaction with the first nonce.
+    let theirs = Content { time_ms: 1, transactions: vec![sized(1, 0, 9)] };
+    let theirs = Proposal::new(BlockRef::new(Height::zero(), Digest([7; 32])), theirs);
+    let block = Block::of(&preblock(&theirs));
+    let lines = state.settle(&block);
+    assert!(matches!(lines[..], [Line::Dropped(..), Line::Settled { .. }]), "{lines:?}");
+    state.fold(lines[0].clone()).unwrap();
+    assert_eq!(state.waiting(), 0, "one is gone, and the other is reserved");
+    for line in state.settle(&block) {
+        state.fold(line).unwrap();
+    }
+    assert_eq!(state.waiting(), 1);
+}
+
+/// What the network fixed while nobody looked may hold any nonce.
+#[test]
+fn the_last_nonce_is_never_used_twice() {
+    simulate(|context| async move {
+        let disk = Disk::open(&context).await.unwrap();
+        let content = Content { time_ms: 1_001, transactions: vec![transaction(1, u64::MAX - 1)] };
+        let proposal = Proposal::new(disk.chain.head().block, content);
+        let block = disk.apply(&proposal).await.unwrap();
+        disk.pool.settle(&block).await.unwrap();
+        let last = transaction(1, u64::MAX);
+        let answers = disk.pool.insert(vec![last.clone(), last]).await.unwrap();
+        assert!(answers.iter().all(|answer| matches!(answer, Err(NotAccepted::Used { .. }))));
+    });
+}
+
 /// PC-30, B12: what fits, at the boundary; the delayed inbox comes first, and nonces stay in order.
 #[test]
 fn a_proposal_is_filled_in_order_and_a_delayed_transaction_is_one_like_others() {
@@ -184,8 +227,11 @@ fn a_proposal_is_filled_in_order_and_a_delayed_transaction_is_one_like_others() 
     let queue =
         [transaction(1, 0), delayed(0), sized(1, 1, 60), transaction(1, 2), transaction(2, 0)];
     let select = |queue: &[Transaction], bytes| {
-        let delayed = queue.iter().filter(|it| it.sender == Sender::DELAYED);
-        select(delayed, queue.iter(), bytes)
+        let placed = || (0..).zip(queue);
+        let delayed = placed().filter(|(_, it)| it.sender == Sender::DELAYED);
+        let chosen = select(delayed, placed(), bytes);
+        assert!(chosen.iter().all(|(place, it)| queue[*place as usize] == *it));
+        chosen.into_iter().map(|(_, it)| it).collect::<Vec<_>>()
     };
     let all = select(&queue, usize::MAX);
     let order = |chosen: &[Transaction]| {
@@ -211,8 +257,9 @@ fn a_proposal_that_is_nearly_full_does_not_look_at_the_whole_pool() {
     let queue: Vec<_> = (0..20_000).map(|nonce| transaction(1, nonce)).collect();
     let bytes = queue[0].bytes() * 11 - 1;
     let mut looked = 0;
-    let counted = queue.iter().inspect(|_| looked += 1);
-    assert_eq!(select(std::iter::empty(), counted, bytes), queue[..10]);
+    let counted = (0..).zip(&queue).inspect(|_| looked += 1);
+    let chosen = select(std::iter::empty(), counted, bytes);
+    assert!(chosen.iter().map(|(_, transaction)| transaction).eq(&queue[..10]));
     assert!(looked < 300, "{looked} were looked at");
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Evidence, HOLDERS_MAX, NotSealed, seal,
-    sealed::{awaited, open, target},
+    sealed::{awaited, open, sealed_to},
 };
 use crate::{Content, Identity, Opened, Preblock, Proposal, Sender};
 use bytes::Bytes;
@@ -137,11 +137,9 @@ impl Keys {
         awaited(&content.transactions, fixed)
     }
 
-    /// The round to seal a new transaction to, `ahead` rounds after the newest that is `certified` and after those that
-    /// the proposal in hand waits for. The next order is fixed only after that is open: what is sealed to an earlier
-    /// round would be dropped.
-    pub fn target(certified: Round, outstanding: Option<&Content>, ahead: u64) -> Round {
-        target(certified, outstanding.map(|content| &*content.transactions), ahead)
+    /// The round that `payload` is sealed to; `None` if it is no envelope, and so never says anything.
+    pub fn sealed_to(payload: &[u8]) -> Option<Round> {
+        sealed_to(payload)
     }
 
     /// Opens a proposal whose order is fixed. `None` if a seed is missing.

@@ -23,6 +23,14 @@
 //! sealed to a round more than [`AHEAD_MAX`] above F would hold up the others: it is dropped too. Which of them a
 //! transaction is follows from F and its payload alone.
 //!
+//! # Being in time
+//!
+//! F is not known when a transaction is accepted. [`Ahead`] says which rounds will do, from what is ordered before: what
+//! is sealed to another one is refused at the door, with a [`NotInTime`], and not dropped later. What was accepted and is
+//! late all the same, because the network or the sequencer stood still, keeps its place in a proposal: it is dropped
+//! there, and its nonce is used on the chain, so that what its sender has sent after it counts. Dropped from the pool it
+//! would leave a gap on a chain that counts nonces. It holds up nobody: no round is awaited for it.
+//!
 //! # Verification
 //!
 //! [`Keys::verify`] is pure. It checks the identity against the content, a quorum of attestations, and the seed of
@@ -45,7 +53,10 @@ mod keys;
 mod sealed;
 #[cfg(test)]
 pub(crate) mod tests;
+mod window;
 
 pub use evidence::{Evidence, HOLDERS_MAX};
 pub use keys::{Keys, NotVerified, Seed, Statement};
-pub use sealed::{AHEAD_MAX, NotSealed, OVERHEAD_MAX, Unopened, seal};
+pub(crate) use sealed::named;
+pub use sealed::{AHEAD_MAX, NotSealed, OVERHEAD_MAX, Unopened, seal, sealed_to};
+pub use window::{Ahead, MARGIN, NotInTime, OPENED_A_ROUND, SPREAD, Window};

@@ -3,10 +3,7 @@
 use crate::{Opened, Sender, Transaction, shortened};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use commonware_codec::{Encode as _, EncodeSize as _, FixedSize as _, ReadExt as _, Write as _};
-use commonware_consensus::{
-    simplex::scheme::bls12381_threshold::vrf,
-    types::{Round, ViewDelta},
-};
+use commonware_consensus::{simplex::scheme::bls12381_threshold::vrf, types::Round};
 use commonware_cryptography::{
     bls12381::{
         primitives::variant::{MinSig, Variant},
@@ -131,17 +128,32 @@ fn round(payload: &[u8]) -> Option<(Round, &[u8])> {
     canonical.then_some((round, rest))
 }
 
+/// The encrypted key and the body that stand after a round.
+fn key_and_body(mut rest: &[u8]) -> Option<(Box<Ciphertext<MinSig>>, &[u8])> {
+    let key = Ciphertext::read(&mut rest).ok()?;
+    (rest.remaining() >= TAG_SIZE).then(|| (Box::new(key), rest))
+}
+
+/// The round that `payload` is sealed to; `None` if it is no envelope, and so never says anything. Whether its key is
+/// encrypted to that round is seen when it is open.
+pub fn sealed_to(payload: &[u8]) -> Option<Round> {
+    let (round, rest) = round(payload)?;
+    key_and_body(rest).map(|_| round)
+}
+
+/// The round that `payload` names, without a look at the rest.
+pub(crate) fn named(payload: &[u8]) -> Option<Round> {
+    round(payload).map(|(round, _)| round)
+}
+
 fn envelope(payload: &[u8], fixed: Round) -> Envelope<'_> {
     let Some((round, rest)) = round(payload) else { return Envelope::Nothing(Unopened::Malformed) };
     if let Err(why) = window(round, fixed) {
         return Envelope::Nothing(why);
     }
-    let mut body = rest;
-    match Ciphertext::read(&mut body) {
-        Ok(key) if body.remaining() >= TAG_SIZE => {
-            Envelope::Sealed { round, key: Box::new(key), body }
-        }
-        _ => Envelope::Nothing(Unopened::Malformed),
+    match key_and_body(rest) {
+        Some((key, body)) => Envelope::Sealed { round, key, body },
+        None => Envelope::Nothing(Unopened::Malformed),
     }
 }
 
@@ -161,22 +173,12 @@ fn window(round: Round, fixed: Round) -> Result<(), Unopened> {
 pub(super) fn awaited(transactions: &[Transaction], fixed: Round) -> Vec<Round> {
     let sealed = transactions.iter().filter(|transaction| transaction.sender != Sender::DELAYED);
     let mut rounds: Vec<_> = sealed
-        .filter_map(|transaction| round(&transaction.payload).map(|(round, _)| round))
+        .filter_map(|transaction| named(&transaction.payload))
         .filter(|round| window(*round, fixed).is_ok())
         .collect();
     rounds.sort_unstable();
     rounds.dedup();
     rounds
-}
-
-/// The round to seal a new transaction to, given the newest one that is `certified` and what is proposed and not open
-/// yet: `ahead` rounds after both. What is proposed now is opened with its last round, and only then is the next
-/// order fixed: what is sealed to an earlier round would be open by then.
-pub(super) fn target(certified: Round, outstanding: Option<&[Transaction]>, ahead: u64) -> Round {
-    let next = Round::new(certified.epoch(), certified.view().next());
-    let rounds = outstanding.map(|transactions| awaited(transactions, next)).unwrap_or_default();
-    let last = rounds.last().map_or(certified, |last| *last);
-    Round::new(last.epoch(), last.view().saturating_add(ViewDelta::new(ahead)))
 }
 
 /// What `transaction` says, whose order was fixed as of `fixed`, with the seeds of the rounds that it may need.

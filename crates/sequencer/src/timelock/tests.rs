@@ -94,6 +94,11 @@ pub(crate) fn foreign_seed(view: u64) -> String {
     commonware_formatting::hex(&Network::new().seed(view + 1).1.encode())
 }
 
+/// Sealed by the sender of this byte to this view.
+pub(crate) fn sealed(fill: u8, nonce: u64, view: u64, clear: &[u8]) -> Transaction {
+    Network::new().sealed(fill, nonce, view, clear)
+}
+
 fn clear(text: &'static [u8]) -> Opened {
     Opened::Clear(Bytes::from_static(text))
 }
@@ -289,22 +294,22 @@ fn a_preblock_that_was_not_fixed_and_opened_so_is_refused_for_what_is_wrong() {
 }
 
 #[test]
-fn a_new_transaction_is_sealed_above_what_the_next_order_waits_for() {
+fn a_payload_says_which_round_it_is_sealed_to_if_it_is_an_envelope() {
     let network = Network::new();
-    let content = |views: &[u64]| Content {
-        time_ms: 1,
-        transactions: views.iter().map(|view| network.sealed(1, 0, *view, b"x")).collect(),
+    let good = network.sealed(1, 0, 300, b"").payload;
+    assert_eq!(Keys::sealed_to(&good), Some(round(300)));
+    for cut in 0..good.len() {
+        assert_eq!(Keys::sealed_to(&good[..cut]), None, "cut at {cut}");
+    }
+    // What stands in the clear, another format, a round in another spelling, and a key that is none.
+    let changed = |at: usize, byte: u8| {
+        let mut payload = good.to_vec();
+        payload[at] = byte;
+        payload
     };
-    for (outstanding, expected) in [
-        (None, 14),
-        (Some(content(&[])), 14),
-        (Some(content(&[13, 12])), 17),
-        // Open already, and too far: neither is waited for.
-        (Some(content(&[9, 10_000])), 14),
-        (Some(content(&[9, 20, 10_000])), 24),
-    ] {
-        let target = Keys::target(round(10), outstanding.as_ref(), 4);
-        assert_eq!(target, round(expected), "{outstanding:?}");
+    let long = [&[1, 0x80, 0x00][..], &good[2..]].concat();
+    for payload in [b"plain".to_vec(), changed(0, 2), long, changed(4, 0xff)] {
+        assert_eq!(Keys::sealed_to(&payload), None, "{payload:02x?}");
     }
 }
 

@@ -76,9 +76,8 @@ impl World {
 
     /// Waits until the holders have seen that `view` is certified.
     async fn sees(&self, view: u64) {
-        let seen = async {
-            while self.remote.round().await.ok().map(|seed| seed.round) != Some(round(view)) {}
-        };
+        let seen =
+            async { while self.remote.health().await.ok().and_then(|it| it.view) != Some(view) {} };
         tokio::time::timeout(DEADLINE, seen).await.expect("the round is seen");
     }
 

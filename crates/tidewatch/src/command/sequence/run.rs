@@ -3,7 +3,7 @@
 use super::{
     args::Running,
     followed::Followed,
-    intake::Intake,
+    intake::{Bounds, Intake},
     keys::{chain, foreign, keys},
     network::failed,
 };
@@ -39,6 +39,8 @@ const PARTITION: &str = "tidewatch-sequencer";
 const ORDERING: &str = "tidewatch-ordering";
 /// Largest transaction: as large as a request may be.
 const TRANSACTION_MAX: usize = 1024 * 1024;
+/// Bytes of transactions in one block, at the most.
+const BLOCK_BYTES: usize = 2 * TRANSACTION_MAX;
 /// How long a stop waits for what is applied and published, and for those who follow it to hear of the end.
 const GRACE: Duration = Duration::from_millis(1600);
 /// How long it waits for the last two, whatever is left of that.
@@ -137,7 +139,7 @@ async fn sequence(
     let ports = open(context, &orders).await.map_err(ended)?;
 
     let config = coordinator::Config {
-        block_bytes: 2 * TRANSACTION_MAX,
+        block_bytes: BLOCK_BYTES,
         ..coordinator::Config::every(Duration::from_secs(options.interval))
     };
     let (coordinator, mailbox) =
@@ -145,12 +147,10 @@ async fn sequence(
     let ordering = ports.ordering.clone();
     let (child, config) = (context.child("monitor"), monitor::Config::default());
     let monitor = PreblockMonitor::new(child, ordering, mailbox.clone(), config);
-    let intake = Intake::new(ports.pool.clone(), remote);
+    let at = context.child("intake");
+    let intake = Intake::new(&at, ports.pool.clone(), remote, BLOCK_BYTES, Bounds::default());
     let (places, stopping) = (intake.places.clone(), intake.stopping.clone());
-    let app = intake.router();
-    let mut served = context
-        .child("intake")
-        .spawn(move |_| async move { axum::serve(listener, app).await.err() });
+    let mut served = at.spawn(move |_| intake.serve(listener));
     let (chain, printed) = (ports.applier.clone(), printer.clone());
     let numbers = ports.publisher.numbers();
     let mut next = ports.publisher.published().next();

@@ -1,8 +1,11 @@
 //! `tidewatch sequence submit`: encrypts one transaction and sends it.
+//!
+//! Which round will do changes with each proposal: a transaction that is refused for its round is encrypted again, to one
+//! that will do now, up to [`TRIES`] times. Its nonce is not used by a refusal, and the one that was refused is nowhere.
 
 use super::{
     args::Submit,
-    intake::{Target, Where},
+    intake::{Code, Problem as Refused, Target, Where},
 };
 use crate::{Outcome, command::Problem};
 
@@ -13,10 +16,11 @@ use commonware_runtime::{Clock as _, Runner as _, tokio::Context};
 use rand::Rng as _;
 use reqwest::{Client, Response, Url, redirect};
 use std::{io::Write as _, time::Duration};
+use tidewatch_core::Digest;
 use tidewatch_devnet::{Committee, NAMESPACE};
 use tidewatch_sequencer::{
     Sender, Transaction,
-    timelock::{Keys, Seed},
+    timelock::{Keys, OVERHEAD_MAX, Seed},
 };
 
 /// Longest answer, in bytes.
@@ -25,6 +29,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How long it is waited for that a transaction is in a block.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
+/// How often it is encrypted and sent.
+const TRIES: usize = 20;
+/// How long it is waited where the sequencer takes nothing now.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Bytes of a transaction beside its payload, at the most.
+const HEAD_MAX: usize = 64;
 
 /// Submits, and waits for the block.
 pub(super) fn run(options: Submit) -> Outcome<()> {
@@ -92,10 +102,88 @@ impl Sequencer {
     }
 }
 
-fn refused(status: u16, body: &[u8]) -> Problem {
-    let said: String =
-        String::from_utf8_lossy(body).chars().filter(|letter| !letter.is_control()).collect();
-    Problem::failure(format!("the sequencer answers {status}: {said}"))
+/// What was not taken.
+enum NotTaken {
+    /// Now, with what may come of it after so long.
+    Now(Problem, Duration),
+    /// For good.
+    Ever(Problem),
+}
+
+impl From<Problem> for NotTaken {
+    fn from(problem: Problem) -> Self {
+        Self::Ever(problem)
+    }
+}
+
+fn refused(status: u16, body: &[u8]) -> NotTaken {
+    let refused: Option<Refused> = serde_json::from_slice(body).ok();
+    let said = refused.as_ref().map_or_else(
+        || String::from_utf8_lossy(body).into_owned(),
+        |refused| refused.detail.clone(),
+    );
+    let said: String = said.chars().filter(|letter| !letter.is_control()).collect();
+    let problem = Problem::failure(format!("the sequencer answers {status}: {said}"));
+    match refused.map(|refused| refused.code) {
+        // Another round will do, and is known.
+        Some(Code::TooEarly | Code::TooFar) => NotTaken::Now(problem, Duration::ZERO),
+        Some(Code::Backlog | Code::Overdue | Code::NoRound | Code::Full | Code::Busy) => {
+            NotTaken::Now(problem, PAUSE)
+        }
+        _ => NotTaken::Ever(problem),
+    }
+}
+
+impl Sequencer {
+    /// Asks for a round, encrypts to it and sends: its digest and its round.
+    async fn send(
+        &self,
+        context: &mut Context,
+        keys: &Keys,
+        sender: Sender,
+        text: &str,
+    ) -> Result<(Digest, Round), NotTaken> {
+        let mut url = self.at("/v1/target");
+        let bytes = text.len() + OVERHEAD_MAX + HEAD_MAX;
+        url.set_query(Some(&format!("sender={}&bytes={bytes}", hex(&sender.0))));
+        let (status, body) = self.answer(self.client.get(url).send().await).await?;
+        if status != 200 {
+            return Err(refused(status, &body));
+        }
+        let target: Target = serde_json::from_slice(&body)
+            .map_err(|error| Problem::failure(format!("the sequencer's target: {error}")))?;
+        let round = checked(keys, &target)?;
+        let payload = keys
+            .seal(context, round, (sender, target.nonce), text.as_bytes())
+            .map_err(|error| Problem::failure(error.to_string()))?;
+        let transaction = Transaction { sender, nonce: target.nonce, payload };
+        let request = self.client.post(self.at("/v1/transactions"));
+        let sent = request.body(transaction.encode()).send().await;
+        let (status, body) = self.answer(sent).await?;
+        if status != 202 {
+            return Err(refused(status, &body));
+        }
+        Ok((transaction.id(), round))
+    }
+
+    /// The same, again where that may help.
+    async fn send_until_taken(
+        &self,
+        context: &mut Context,
+        keys: &Keys,
+        sender: Sender,
+        text: &str,
+    ) -> Outcome<(Digest, Round)> {
+        let mut tries = 1;
+        loop {
+            match self.send(context, keys, sender, text).await {
+                Ok(taken) => return Ok(taken),
+                Err(NotTaken::Now(_, pause)) if tries < TRIES => context.sleep(pause).await,
+                Err(NotTaken::Now(problem, _) | NotTaken::Ever(problem)) => return Err(problem),
+            }
+            tries += 1;
+        }
+    }
 }
 
 async fn submit(mut context: Context, options: Submit) -> Outcome<()> {
@@ -112,26 +200,8 @@ async fn submit(mut context: Context, options: Submit) -> Outcome<()> {
             .ok_or_else(|| Problem::usage("--sender is not 32 bytes in hex"))?,
     };
     let sender = Sender(sender);
-    let mut url = sequencer.at("/v1/target");
-    url.set_query(Some(&format!("sender={}", hex(&sender.0))));
-    let (status, body) = sequencer.answer(sequencer.client.get(url).send().await).await?;
-    if status != 200 {
-        return Err(refused(status, &body));
-    }
-    let target: Target = serde_json::from_slice(&body)
-        .map_err(|error| Problem::failure(format!("the sequencer's target: {error}")))?;
-    let round = checked(&keys, &target)?;
-    let payload = keys
-        .seal(&mut context, round, (sender, target.nonce), options.text.as_bytes())
-        .map_err(|error| Problem::failure(error.to_string()))?;
-    let transaction = Transaction { sender, nonce: target.nonce, payload };
-    let id = transaction.id();
-    let request = sequencer.client.post(sequencer.at("/v1/transactions"));
-    let sent = request.body(transaction.encode()).send().await;
-    let (status, body) = sequencer.answer(sent).await?;
-    if status != 202 {
-        return Err(refused(status, &body));
-    }
+    let (id, round) =
+        sequencer.send_until_taken(&mut context, &keys, sender, &options.text).await?;
     print(&format!("accepted {id}, encrypted to round {}\n", round.view()));
     let end = context.current() + PATIENCE;
     while context.current() < end {
