@@ -51,6 +51,11 @@ pub enum Error {
         /// The head.
         head: BlockRef,
     },
+    /// The chain's record is not one genesis and the blocks over it.
+    #[error(
+        "the chain's record is damaged: line {0} is not the genesis that it begins with, or a block after that"
+    )]
+    Chain(u64),
     /// The pool's record does not add up.
     #[error("the pool's record is damaged: {0}")]
     Pool(String),
@@ -94,7 +99,7 @@ impl Reason for Error {
             Self::Format { .. } => FaultKind::InvalidConfig,
             Self::NotNext { .. } | Self::BackInTime { .. } => FaultKind::NotLinked,
             Self::NoBlock { .. } => FaultKind::Missing,
-            Self::Pool(_) => FaultKind::CorruptRecord,
+            Self::Chain(_) | Self::Pool(_) => FaultKind::CorruptRecord,
             Self::Journal { .. } | Self::Metadata(_) | Self::Closed => FaultKind::Disk,
             Self::NoAnswer { .. } | Self::HalfOpen(_) => FaultKind::Timeout,
             Self::Ended => FaultKind::Unreachable,

@@ -55,13 +55,15 @@ impl<E: Context + Spawner> Chain<E> {
         let Genesis { chain, digest, time_ms } = genesis.clone();
         let begin = Standing { block: BlockRef::new(Height::zero(), digest), time_ms };
         let (mut head, mut first) = (begin, None);
-        let fold = |_, link| {
+        let fold = |position, link| {
+            // The first line alone is a genesis: another one would take back the blocks before it.
             match link {
-                Link::Genesis { chain, digest, time_ms } => {
+                Link::Genesis { chain, digest, time_ms } if position == 0 => {
                     head = Standing { block: BlockRef::new(Height::zero(), digest), time_ms };
                     first = Some(chain);
                 }
-                Link::Block(block) => head = next(head, &block)?,
+                Link::Block(block) if first.is_some() => head = next(head, &block)?,
+                Link::Genesis { .. } | Link::Block(_) => return Err(Error::Chain(position)),
             }
             Ok(())
         };

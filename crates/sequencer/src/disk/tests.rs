@@ -1,6 +1,6 @@
 use super::{
     held::{State, reservation, select},
-    record::Line,
+    record::{Line, Link},
     *,
 };
 use crate::*;
@@ -16,7 +16,7 @@ use std::{
     future::Future,
     time::Duration,
 };
-use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, Height};
+use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height};
 use tidewatch_sim::host::Host;
 
 fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
@@ -546,5 +546,42 @@ fn what_is_reserved_and_not_there_is_damage_unless_a_later_line_takes_it_back() 
         state.fold_at(0, reserved.clone()).unwrap();
         state.fold_at(1, line).unwrap();
         state.check_reserved().unwrap();
+    }
+}
+
+#[test]
+fn a_chain_that_does_not_begin_with_its_genesis_or_has_two_is_refused() {
+    let begin = || {
+        let Genesis { chain, digest, time_ms } = genesis();
+        Link::Genesis { chain, digest, time_ms }
+    };
+    let block = || {
+        let content = Content { time_ms: 2_000, transactions: vec![] };
+        let parent = BlockRef::new(Height::zero(), Digest([7; 32]));
+        let Proposal { identity, content } = Proposal::new(parent, content);
+        let evidence = Bytes::new();
+        let preblock = Preblock { identity, content, opened: vec![], evidence };
+        Link::Block(Box::new(Block::of(&preblock)))
+    };
+    for (lines, refused) in [
+        (vec![begin(), block()], None),
+        (vec![block()], Some(0)),
+        (vec![begin(), block(), begin()], Some(2)),
+        (vec![begin(), begin()], Some(1)),
+    ] {
+        simulate(|context| async move {
+            let partition = "test-chain".to_owned();
+            let opened = Lines::open(context.child("lines"), partition, "the chain", |_, _| Ok(()));
+            opened.await.unwrap().write(&lines).await.unwrap();
+            let opened = Chain::open(context.child("chain"), "test", genesis()).await;
+            match (opened, refused) {
+                (Ok(chain), None) => assert_eq!(chain.head().block.height, Height::new(1)),
+                (Err(fault), Some(line)) => {
+                    assert_eq!(fault.kind, FaultKind::CorruptRecord);
+                    assert!(fault.to_string().contains(&format!("line {line} ")), "{fault}");
+                }
+                (opened, _) => panic!("{opened:?}"),
+            }
+        });
     }
 }
