@@ -50,14 +50,11 @@ pub(super) fn run(asked: Watch) -> Outcome<()> {
     logs::start();
     let nodes = asked.nodes()?;
     #[cfg(not(feature = "devnet"))]
-    let nodes = match nodes {
-        Some(nodes) => nodes,
-        None => {
-            let _ = asked.wanted()?;
-            return Err(Problem::usage("this build has no devnet").hint(
+    let Some(nodes) = nodes else {
+        let _ = asked.wanted()?;
+        return Err(Problem::usage("this build has no devnet").hint(
                 "build with the feature devnet, or watch an Aztec chain: --source aztec+http://HOST:PORT",
             ));
-        }
     };
     #[cfg(feature = "devnet")]
     let wanted = if nodes.is_none() { Some(asked.wanted()?) } else { None };
