@@ -319,11 +319,14 @@ impl History {
         }
     }
 
-    /// Slots from `first` to `last` are empty on the chain of `tip`, which goes on after them.
+    /// Slots from `first` to `last` are empty on the chain of `tip`, which goes on after them. What was recorded
+    /// after them stands on that tip as well: that no row stands on a block below one of an older row is how what
+    /// a reorg leaves is found.
     pub(crate) fn anchor(&mut self, first: Slot, last: Slot, tip: BlockRef) {
-        let loose = self.rows.iter_mut().filter(|row| (first..=last).contains(&row.slot));
-        for basis in loose.filter_map(|row| row.basis.as_mut()).filter(|basis| basis.loose) {
-            (basis.tip, basis.loose) = (tip, false);
+        for row in self.rows.iter_mut().rev().take_while(|row| row.slot >= first) {
+            let Some(basis) = row.basis.as_mut() else { break };
+            basis.tip = tip;
+            basis.loose &= row.slot > last;
         }
     }
 

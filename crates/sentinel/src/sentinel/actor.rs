@@ -112,7 +112,10 @@ where
         config.check().map_err(failed)?;
         let limits = Limits { slots: config.history, epochs: config.epochs, events: config.events };
         let disk = Disk::open(&context, &config.partition, config.chain.clone(), limits).await;
-        let disk = disk.map_err(failed)?;
+        let mut disk = disk.map_err(failed)?;
+        // The disk keeps messages for longer than they are of use. A reorg must find what it would have found
+        // without the restart: what is opened again needs all that was seen of it.
+        disk.history.settle(None, config.reorg_max);
         let (sender, inbox) = mailbox::new(context.child("mailbox"), config.mailbox_size);
         let (stopper, stop) = Stopper::new();
         let own = Mailbox { sender, stopper };
