@@ -4,7 +4,7 @@
 //! the next and beside the commit of the range before. What was read counts where the question is answered
 //! with that very text in the end.
 
-use super::{headers::Found, wire::By};
+use super::{headers::Found, rule::Rules, wire::By};
 use crate::rpc::Answer;
 use commonware_runtime::{Handle, Spawner};
 use commonware_utils::sync::Mutex;
@@ -23,14 +23,15 @@ type Read = (usize, Answer, Found);
 pub(super) struct Aside<'a, E> {
     context: &'a E,
     name: Arc<str>,
+    rules: Rules,
     wanted: &'a [By],
     tasks: Mutex<Vec<Handle<Vec<Read>>>>,
 }
 
 impl<'a, E: Spawner> Aside<'a, E> {
     /// Of the answers of `name` to the question for `wanted`.
-    pub(super) fn new(context: &'a E, name: &str, wanted: &'a [By]) -> Self {
-        Self { context, name: name.into(), wanted, tasks: Mutex::default() }
+    pub(super) fn new(context: &'a E, name: &str, rules: Rules, wanted: &'a [By]) -> Self {
+        Self { context, name: name.into(), rules, wanted, tasks: Mutex::default() }
     }
 
     /// Begins to read the answers to the calls at these places.
@@ -42,10 +43,10 @@ impl<'a, E: Spawner> Aside<'a, E> {
         let parts = places.iter().zip(answers).filter_map(|(place, answer)| {
             Some((*place, *self.wanted.get(*place)?, answer.clone()))
         });
-        let (parts, name): (Vec<_>, _) = (parts.collect(), self.name.clone());
+        let (parts, name, rules): (Vec<_>, _, _) = (parts.collect(), self.name.clone(), self.rules);
         let task = self.context.child("aside").spawn(move |_| async move {
             let read = |(place, by, answer): (usize, By, Answer)| {
-                let found = by.read(&name, &answer);
+                let found = by.read_by(rules, &name, &answer);
                 (place, answer, found)
             };
             parts.into_iter().map(read).collect()
@@ -68,8 +69,8 @@ impl<'a, E: Spawner> Aside<'a, E> {
             }
         }
         let all = self.wanted.iter().zip(answers).zip(found);
-        all.map(|((by, answer), read)| read.unwrap_or_else(|| by.read(&self.name, answer)))
-            .collect()
+        let now = |by: &By, answer| by.read_by(self.rules, &self.name, answer);
+        all.map(|((by, answer), read)| read.unwrap_or_else(|| now(by, answer))).collect()
     }
 }
 
@@ -80,7 +81,7 @@ fn text(answer: &Answer) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::rule::ETHEREUM, *};
     use crate::rpc::{RpcError, tests::script::result};
     use commonware_runtime::{Runner as _, deterministic};
     use serde_json::Value;
@@ -105,7 +106,7 @@ mod tests {
             let mut last: Vec<_> = (0..count).map(|_| there()).collect();
             (last[1], last[2], last[3]) = (missing(), refused(), result(&Value::from("no header")));
             for early in [&[][..], &first, &last[..ANSWERS_MIN]] {
-                let aside = Aside::new(&context, "node", &wanted);
+                let aside = Aside::new(&context, "node", ETHEREUM, &wanted);
                 aside.begin(&places[..early.len()], early);
                 let found = aside.end(&last).await;
                 let want = wanted.iter().zip(&last).map(|(by, answer)| by.read("node", answer));

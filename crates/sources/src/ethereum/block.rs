@@ -1,6 +1,6 @@
 //! A block of an Ethereum chain: its header.
 
-use super::form::Form;
+use super::rule::{self, Rule};
 use crate::words::milliseconds;
 use alloy_consensus::Header;
 use alloy_primitives::{B256, keccak256};
@@ -32,23 +32,26 @@ pub struct EthBlock {
 pub struct TooLong(pub(super) usize);
 
 impl EthBlock {
-    /// The block with `header`, hashed as blocks of that form are.
-    pub(super) fn seal(form: &Form, header: Header) -> Result<Self, TooLong> {
-        let preimage = form.encode(&header);
+    /// The block with `header`, whose preimage by `rule` is this.
+    pub(super) fn seal(rule: &Rule, header: &Header, preimage: Vec<u8>) -> Result<Self, TooLong> {
         if preimage.len() > HEADER_MAX {
             return Err(TooLong(preimage.len()));
         }
-        // Fields that are no part of this form are as they will be when it is read again.
-        let header = match form {
-            Form::Ethereum => header,
-            _ => Form::decode(&preimage).map_or(header, |(_, header)| header),
-        };
-        Ok(Self::new(form, header, preimage.into()))
+        // Fields that have no part in the hash are as they will be when it is read again.
+        let read = if rule.is_plain { None } else { (rule.header)(&preimage) };
+        let header = read.unwrap_or_else(|| header.clone());
+        Ok(Self::new(rule.is_plain, header, preimage.into()))
     }
 
-    fn new(form: &Form, header: Header, preimage: Bytes) -> Self {
+    /// The block with `header`, hashed as on Ethereum.
+    #[cfg(test)]
+    pub(super) fn plain(header: &Header) -> Result<Self, TooLong> {
+        Self::seal(&rule::ETHEREUM[0], header, alloy_rlp::encode(header))
+    }
+
+    fn new(is_plain: bool, header: Header, preimage: Bytes) -> Self {
         let hash = keccak256(&preimage);
-        let preimage = (*form != Form::Ethereum).then_some(preimage);
+        let preimage = (!is_plain).then_some(preimage);
         Self { header: Arc::new(header), hash, preimage }
     }
 
@@ -108,9 +111,9 @@ impl Read for EthBlock {
 
     fn read_cfg(buf: &mut impl Buf, (): &()) -> Result<Self, Error> {
         let bytes = Vec::<u8>::read_cfg(buf, &(RangeCfg::new(..=HEADER_MAX), ()))?;
-        let (form, header) = Form::decode(&bytes)
+        let (is_plain, header) = rule::decode(&bytes)
             .ok_or(Error::Invalid("EthBlock", "not the one encoding of a header"))?;
-        Ok(Self::new(&form, header, bytes.into()))
+        Ok(Self::new(is_plain, header, bytes.into()))
     }
 }
 
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn its_reference_is_computed_and_survives_the_disk() {
-        let block = EthBlock::seal(&Form::Ethereum, header()).unwrap();
+        let block = EthBlock::plain(&header()).unwrap();
         let digest = Digest(header().hash_slow().0);
         assert_eq!(block.reference(), BlockRef::new(Height::new(7), digest));
         assert_eq!((block.parent(), block.time_ms()), (Digest([3; 32]), 1_700_000_000_000));
@@ -145,7 +148,7 @@ mod tests {
 
     #[test]
     fn its_format_is_frozen() {
-        let bytes = EthBlock::seal(&Form::Ethereum, header()).unwrap().encode();
+        let bytes = EthBlock::plain(&header()).unwrap().encode();
         let hash = format!("{:x}", keccak256(&bytes));
         assert_eq!(format!("{} {}", bytes.len(), &hash[..16]), "503 04c11f40b1271ee7");
     }
@@ -160,6 +163,6 @@ mod tests {
         }
         let extra_data = vec![0; HEADER_MAX].into();
         let long = Header { extra_data, ..header() };
-        assert!(EthBlock::seal(&Form::Ethereum, long).is_err());
+        assert!(EthBlock::plain(&long).is_err());
     }
 }

@@ -71,7 +71,7 @@ impl EthBody {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::form::Form, *};
+    use super::*;
     use alloy_consensus::Header;
     use serde_json::{Value, value::to_raw_value};
     use tidewatch_core::FaultKind;
@@ -124,7 +124,7 @@ mod tests {
             withdrawals_root: body.withdrawals.as_ref().map(|all| calculate_withdrawals_root(all)),
             ..Header::default()
         };
-        EthBlock::seal(&Form::Ethereum, header).unwrap()
+        EthBlock::plain(&header).unwrap()
     }
 
     fn read(block: &EthBlock, body: &Value) -> Result<EthBody, Fault> {
@@ -223,7 +223,7 @@ mod tests {
             assert_eq!(read(&block(&empty), &came).unwrap_err().kind, kind, "{came}");
         }
         let header = Header { ommers_hash: B256::repeat_byte(1), ..block(&empty).header().clone() };
-        let uncles = EthBlock::seal(&Form::Ethereum, header).unwrap();
+        let uncles = EthBlock::plain(&header).unwrap();
         assert_eq!(read(&uncles, &empty).unwrap_err().kind, FaultKind::WrongDigest);
     }
 }

@@ -4,11 +4,12 @@ use super::{
     EthBlock, EthereumError,
     aside::Aside,
     history::{Histories, Search},
+    rule::Rules,
     wire::{By, NO_GENESIS, read_genesis},
 };
 use crate::{
     error::fault,
-    rpc::{Answer, NodeError, Recent, Rpc, Upstreams},
+    rpc::{Answer, Call, NodeError, Recent, Rpc, Upstreams},
 };
 use commonware_runtime::{Clock, Spawner};
 use commonware_utils::{NZUsize, sync::Mutex};
@@ -33,6 +34,8 @@ const fn is_there(found: &Found) -> bool {
 /// Headers of a chain, from execution nodes. What was fetched and verified lately is not fetched again.
 pub(crate) struct Headers<E: Clock, R> {
     upstreams: Upstreams<E, R>,
+    /// How those of this family hash.
+    rules: Rules,
     recent: Mutex<Recent<EthBlock>>,
     histories: Mutex<Histories>,
 }
@@ -44,9 +47,9 @@ impl<E: Clock, R> fmt::Debug for Headers<E, R> {
 }
 
 impl<E: Clock + Spawner, R: Rpc> Headers<E, R> {
-    pub(crate) fn new(upstreams: Upstreams<E, R>, recent_max: NonZeroUsize) -> Self {
+    pub(crate) fn new(upstreams: Upstreams<E, R>, rules: Rules, recent_max: NonZeroUsize) -> Self {
         let recent = Mutex::new(Recent::new(recent_max.get()));
-        Self { upstreams, recent, histories: Mutex::default() }
+        Self { upstreams, rules, recent, histories: Mutex::default() }
     }
 
     pub(crate) const fn upstreams(&self) -> &Upstreams<E, R> {
@@ -71,7 +74,7 @@ impl<E: Clock + Spawner, R: Rpc> Headers<E, R> {
     /// costs the others nothing: what its fault means is for the caller, who counts it.
     pub(crate) async fn ask(&self, wanted: &[By]) -> Result<Vec<Found>, Fault> {
         let calls: Vec<_> = wanted.iter().map(|by| by.call()).collect();
-        let aside = Aside::new(self.upstreams.context(), self.name(), wanted);
+        let aside = Aside::new(self.upstreams.context(), self.name(), self.rules, wanted);
         let early = |places: &[usize], answers: &[Answer]| aside.begin(places, answers);
         let answers = self.upstreams.ask_showing(&calls, &early).await?;
         Ok(self.keep(aside.end(&answers).await))
@@ -79,15 +82,32 @@ impl<E: Clock + Spawner, R: Rpc> Headers<E, R> {
 
     /// The same, and with it whether height 0 is as it was.
     pub(crate) async fn ask_from_genesis(&self, wanted: &[By]) -> Result<Vec<Found>, Fault> {
-        let genesis = By::Height(Height::zero());
-        let calls: Vec<_> = wanted.iter().chain([&genesis]).map(|by| by.call()).collect();
-        let answers: Vec<Answer> = self.upstreams.ask(&calls).await?;
-        let (answers, genesis) = answers.split_at(wanted.len().min(answers.len()));
-        if let [genesis, ..] = genesis {
+        let genesis = By::Height(Height::zero()).call();
+        let (found, genesis) = self.ask_behind(&[], wanted, &[genesis]).await?;
+        if let [genesis, ..] = &genesis[..] {
             self.begins(genesis).await?;
         }
-        let found = wanted.iter().zip(answers).map(|(by, answer)| by.read(self.name(), answer));
-        Ok(self.keep(found.collect()))
+        Ok(found)
+    }
+
+    /// The same, with other calls in one question with it: some before the blocks and some behind them. What
+    /// is answered to those comes back as it is.
+    pub(crate) async fn ask_behind(
+        &self,
+        before: &[Call],
+        wanted: &[By],
+        behind: &[Call],
+    ) -> Result<(Vec<Found>, Vec<Answer>), Fault> {
+        let blocks = wanted.iter().map(|by| by.call());
+        let calls: Vec<_> =
+            before.iter().cloned().chain(blocks).chain(behind.iter().cloned()).collect();
+        let mut answers: Vec<Answer> = self.upstreams.ask(&calls).await?;
+        let from = before.len().min(answers.len());
+        let blocks = answers.drain(from..(from + wanted.len()).min(answers.len()));
+        let blocks = wanted.iter().zip(blocks);
+        let found = blocks.map(|(by, answer)| by.read_by(self.rules, self.name(), &answer));
+        let found = found.collect();
+        Ok((self.keep(found), answers))
     }
 
     /// Remembers the blocks among these.

@@ -2,7 +2,7 @@
 
 use super::{
     EthBlock, TooLong,
-    form::{Avalanche, Form, unsealed},
+    rule::{Rules, unsealed},
 };
 use crate::words::excerpt;
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
@@ -12,12 +12,12 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::fmt;
+use std::{fmt, iter};
 
 /// Fields that are named in one fault at the most.
 const NAMED_MAX: usize = 8;
 
-/// A header with all fields that any form has. Everything else in the answer is skipped while it is read,
+/// A header with all fields that any rule knows. Everything else in the answer is skipped while it is read,
 /// the transactions above all.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,24 +48,24 @@ pub(super) struct Json {
     slot_number: Option<U64>,
     /// AuRa, as Nethermind names it, and as Erigon does.
     #[serde(default, deserialize_with = "foreign")]
-    step: Option<U64>,
+    pub(super) step: Option<U64>,
     #[serde(default, deserialize_with = "foreign")]
-    signature: Option<Bytes>,
+    pub(super) signature: Option<Bytes>,
     #[serde(default, deserialize_with = "foreign")]
-    aura_step: Option<U64>,
+    pub(super) aura_step: Option<U64>,
     #[serde(default, deserialize_with = "foreign")]
-    aura_seal: Option<Bytes>,
+    pub(super) aura_seal: Option<Bytes>,
     /// Avalanche.
     #[serde(default, deserialize_with = "foreign")]
-    ext_data_hash: Option<B256>,
+    pub(super) ext_data_hash: Option<B256>,
     #[serde(default, deserialize_with = "foreign")]
-    ext_data_gas_used: Option<U256>,
+    pub(super) ext_data_gas_used: Option<U256>,
     #[serde(default, deserialize_with = "foreign")]
-    block_gas_cost: Option<U256>,
+    pub(super) block_gas_cost: Option<U256>,
     #[serde(default, deserialize_with = "foreign")]
-    timestamp_milliseconds: Option<U64>,
+    pub(super) timestamp_milliseconds: Option<U64>,
     #[serde(default, deserialize_with = "foreign")]
-    min_delay_excess: Option<U64>,
+    pub(super) min_delay_excess: Option<U64>,
 }
 
 /// Reads a field that headers of one family have. Others may call something else so: what is no such field
@@ -102,70 +102,35 @@ impl Json {
         self.extra_data.len()
     }
 
-    /// The block that hashes to what the node calls it.
+    /// The block that hashes to what the node calls it, by one of `rules`.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub(super) fn verified(&self) -> Result<EthBlock, Unverified> {
-        let mut ethereum = None;
-        for (form, header) in self.candidates() {
-            let block = EthBlock::seal(&form, header).map_err(Unverified::TooLong)?;
-            let hash = block.hash();
-            if hash == self.hash {
-                return Ok(block);
-            }
-            if form == Form::Ethereum {
-                ethereum.get_or_insert(hash);
+    pub(super) fn verified(&self, rules: Rules) -> Result<EthBlock, Unverified> {
+        let mut plain = None;
+        let header = self.header();
+        let unsealed = unsealed(&self.extra_data, self.mix_hash);
+        let unsealed = unsealed.map(|extra_data| Header { extra_data, ..header.clone() });
+        for rule in rules {
+            for header in iter::once(&header).chain(&unsealed) {
+                let Some(preimage) = (rule.preimage)(header, self) else { continue };
+                let block = EthBlock::seal(rule, header, preimage);
+                let block = block.map_err(Unverified::TooLong)?;
+                let hash = block.hash();
+                if hash == self.hash {
+                    return Ok(block);
+                }
+                if rule.is_plain {
+                    plain.get_or_insert(hash);
+                }
             }
         }
-        Err(Unverified::Hash { ethereum })
+        Err(Unverified::Hash { ethereum: plain })
     }
 
-    /// What the header may be, the most likely first.
-    fn candidates(&self) -> impl Iterator<Item = (Form, Header)> + '_ {
-        let sealed = |form: Option<Form>| {
-            let header = self.header();
-            let unsealed = || {
-                let extra_data = unsealed(&self.extra_data, self.mix_hash)?;
-                Some(Header { extra_data, ..self.header() })
-            };
-            let headers = [Some(header), unsealed()];
-            headers.into_iter().flatten().filter_map(move |header| Some((form.clone()?, header)))
-        };
-        let forms = [Self::ethereum, Self::aura, Self::avalanche, Self::celo];
-        forms.into_iter().flat_map(move |form| sealed(form(self)))
-    }
-
-    fn ethereum(&self) -> Option<Form> {
-        // Some nodes leave out a mix hash and a nonce that mean nothing.
-        self.whole().then_some(Form::Ethereum)
-    }
-
-    fn aura(&self) -> Option<Form> {
-        self.whole().then_some(())?;
-        let step = self.step.or(self.aura_step)?.to();
-        let signature = self.signature.clone().or_else(|| self.aura_seal.clone())?;
-        Some(Form::Aura { step, signature })
-    }
-
-    fn avalanche(&self) -> Option<Form> {
-        self.whole().then_some(())?;
-        Some(Form::Avalanche(Avalanche {
-            ext_data_hash: self.ext_data_hash?,
-            ext_data_gas_used: self.ext_data_gas_used,
-            block_gas_cost: self.block_gas_cost,
-            timestamp_ms: self.timestamp_milliseconds.map(|field| field.to()),
-            min_delay_excess: self.min_delay_excess.map(|field| field.to()),
-        }))
-    }
-
-    fn celo(&self) -> Option<Form> {
-        Some(Form::Celo)
-    }
-
-    /// It has the fields that all forms but Celo's begin with.
-    const fn whole(&self) -> bool {
+    /// It has the fields that all headers but Celo's begin with.
+    pub(super) const fn is_whole(&self) -> bool {
         self.sha3_uncles.is_some() && self.difficulty.is_some() && self.gas_limit.is_some()
     }
 

@@ -36,7 +36,7 @@
 //!
 //! # Chains that this follows
 //!
-//! Those whose headers hash as Ethereum's do, and those that differ by a rule of `form`: AuRa's seal, Celo
+//! Those whose headers hash as Ethereum's do, and those that differ by a rule of `rule`: AuRa's seal, Celo
 //! until it became a rollup, Avalanche, Istanbul's seals. A block that follows no known rule is refused with
 //! `wrong_digest`, by its height and by the fields that are not known; what is below it is delivered.
 //!
@@ -56,11 +56,11 @@ mod block;
 mod body;
 mod error;
 mod family;
-mod form;
 mod genesis;
 pub(crate) mod headers;
 mod history;
 mod json;
+pub(crate) mod rule;
 mod source;
 pub(crate) mod wire;
 

@@ -3,6 +3,7 @@
 use super::{
     EthBlock, EthBody, EthereumError, body,
     headers::{Found, Headers},
+    rule::ETHEREUM,
     wire::{By, handshake},
 };
 use crate::{
@@ -53,7 +54,7 @@ impl<E: Clock + Metrics + Spawner, R: Rpc> EthereumSource<E, R> {
         config: &Config,
     ) -> Result<Self, Fault> {
         let upstreams = Upstreams::new(context, nodes, handshake(), monitor, config)?;
-        let headers = Headers::new(upstreams, config.recent_max);
+        let headers = Headers::new(upstreams, ETHEREUM, config.recent_max);
         let steady = Steady::new(Ladder::Rollup, config);
         Ok(Self { headers, steady, alone: AtomicU32::default() })
     }

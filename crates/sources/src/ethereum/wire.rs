@@ -4,7 +4,9 @@ use super::{
     EthBlock, EthereumError, TooLong,
     block::HEADER_MAX,
     genesis,
+    headers::Found,
     json::{Fields, Json, Named, Unverified},
+    rule::{ETHEREUM, Rules},
 };
 use crate::{
     error::fault,
@@ -43,12 +45,17 @@ impl By {
     }
 
     /// The block in `answer`, hashed and checked against what was asked for; `None` if the node does not
-    /// have it. `name` is that of the node.
+    /// have it. `name` is that of the node, whose chain is one of those that execution nodes serve.
     ///
     /// # Errors
     ///
     /// What is wrong with the answer.
     pub fn read(self, name: &str, answer: &Answer) -> Result<Option<EthBlock>, Fault> {
+        self.read_by(ETHEREUM, name, answer)
+    }
+
+    /// The same of a chain whose headers hash by one of `rules`.
+    pub(crate) fn read_by(self, rules: Rules, name: &str, answer: &Answer) -> Found {
         if self.is_absent(answer) {
             return Ok(None);
         }
@@ -57,7 +64,7 @@ impl By {
         if json.extra_len() > HEADER_MAX {
             return Err(too_long(TooLong(json.extra_len())));
         }
-        let block = json.verified().map_err(|unverified| {
+        let block = json.verified(rules).map_err(|unverified| {
             let (by, claimed) = (self, Digest(json.hash.0));
             let fields =
                 || answer.as_ref().map(|raw| Fields::unknown(raw.get())).unwrap_or_default();

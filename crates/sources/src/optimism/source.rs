@@ -11,6 +11,7 @@ use crate::{
     ethereum::{
         EthBlock,
         headers::Headers,
+        rule::ETHEREUM,
         wire::{By, chain_name, handshake as execution_handshake},
     },
     rpc::{Config, NodeError, Rpc, Steady, Upstreams, Work},
@@ -72,7 +73,7 @@ impl<E: Clock + Metrics + Spawner, R: Rpc> OptimismSource<E, R> {
             Upstreams::new(context.child("rollup"), nodes, handshake(), monitor.clone(), config)?;
         let execution = Upstreams::new(context, execution, execution_handshake(), monitor, config)?;
         let name = format!("{} with {}", nodes.name(), execution.name());
-        let headers = Headers::new(execution, config.recent_max);
+        let headers = Headers::new(execution, ETHEREUM, config.recent_max);
         let steady = Steady::new(Ladder::Rollup, config);
         Ok(Self { nodes, headers, heads, steady, agreed: Mutex::default(), name })
     }
