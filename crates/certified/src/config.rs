@@ -29,6 +29,10 @@ pub struct Config {
     /// ranges ([`Key::Blocks`](crate::Key::Blocks)): one that took its history in at once has few certificates, and
     /// is asked where they are.
     pub finds_certificates: bool,
+    /// Whether a range is asked for with one certificate, near its end, and with none where the hash chain from what is
+    /// known reaches it. For an endpoint that finds certificates, has one at almost every height, and gives blocks without
+    /// them for less.
+    pub certificate_at_end: bool,
     /// Whether a range comes with the certificate of every boundary in it. Those that nothing needed here are fetched
     /// and checked then, once for each epoch: whoever verifies the chain from what is held needs them.
     pub boundary_certificates: bool,
@@ -74,6 +78,7 @@ impl Default for Config {
             range_time_max: Duration::from_secs(2),
             gap_max: count(1_024),
             finds_certificates: false,
+            certificate_at_end: false,
             boundary_certificates: false,
             repairs_max: count(64),
             range_certificates_max: count(16),

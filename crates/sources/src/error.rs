@@ -33,6 +33,10 @@ pub enum Error {
     #[cfg(feature = "alto")]
     #[error(transparent)]
     Alto(#[from] crate::alto::AltoError),
+    /// Of a node of Tempo.
+    #[cfg(feature = "tempo")]
+    #[error(transparent)]
+    Tempo(#[from] crate::tempo::TempoError),
     /// Of another Tidewatch.
     #[cfg(feature = "tide")]
     #[error(transparent)]
@@ -54,6 +58,8 @@ impl Reason for Error {
             Self::Validators(error) => error.kind(),
             #[cfg(feature = "alto")]
             Self::Alto(error) => error.kind(),
+            #[cfg(feature = "tempo")]
+            Self::Tempo(error) => error.kind(),
             #[cfg(feature = "tide")]
             Self::Tide(error) => error.kind(),
         }

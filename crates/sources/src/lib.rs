@@ -7,6 +7,7 @@
 //! | `optimism` | [`optimism`] | an OP Stack chain, from a rollup node and an execution node | likewise; both nodes must have every tip |
 //! | `aztec` | [`aztec`] | an Aztec chain, from its nodes | likewise, by Poseidon2; links by archive |
 //! | `aztec-validators` | `aztec::validators` | who proposed and attested on an Aztec chain, for a sentinel | signatures, against what layer 1's contract has; layer 1's node is believed |
+//! | `tempo` | [`tempo`] | a Tempo network, from its nodes | finality by BLS12-381 threshold certificates, each header by its hash |
 //! | `tide` | [`tide`] | any of these chains, from another Tidewatch | as by the chain's own source where it is certified; else the tiers are its word |
 //!
 //! Sockets live here, and nothing that is decided about tiers: what comes in is bytes for the verifier of
@@ -22,6 +23,8 @@ mod error;
 pub mod ethereum;
 #[cfg(feature = "optimism")]
 pub mod optimism;
+#[cfg(any(feature = "alto", feature = "tempo"))]
+mod pinned;
 #[cfg(any(feature = "alto", feature = "rpc"))]
 mod rate;
 pub mod registry;
@@ -29,6 +32,8 @@ pub mod registry;
 pub mod rpc;
 #[cfg(any(feature = "alto", feature = "rpc"))]
 mod secrets;
+#[cfg(feature = "tempo")]
+pub mod tempo;
 #[cfg(feature = "tide")]
 pub mod tide;
 #[cfg(feature = "tls")]

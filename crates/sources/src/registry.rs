@@ -31,6 +31,8 @@ pub const FAMILIES: &[Family] = &[
     crate::aztec::FAMILY,
     #[cfg(feature = "alto")]
     crate::alto::FAMILY,
+    #[cfg(feature = "tempo")]
+    crate::tempo::FAMILY,
     #[cfg(feature = "tide")]
     crate::tide::FAMILY,
 ];
@@ -340,7 +342,7 @@ mod tests {
     }
 
     /// The README's table of addresses: those of the registry, then the command's own.
-    #[cfg(all(feature = "aztec", feature = "optimism", feature = "tide"))]
+    #[cfg(all(feature = "aztec", feature = "optimism", feature = "tempo", feature = "tide"))]
     #[test]
     fn the_readme_has_the_families_of_the_registry() {
         let readme = include_str!("../../../README.md");

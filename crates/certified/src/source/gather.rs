@@ -6,6 +6,8 @@
 //! may be in flight; in each one height is asked for, the next lower one where that has nothing, and from what was
 //! sent the chain is walked down by digest to the next stretch. A short range is asked for by height throughout.
 //!
+//! With `certificate_at_end` one height near the end is asked for, and none where the range reaches what is known.
+//!
 //! An endpoint that finds certificates is asked for that of a stretch, or the next one above: a height below that has
 //! none, and is not asked for. Gaps come in ranges there, and not block by block.
 
@@ -96,6 +98,9 @@ where
         let enough = AtomicBool::new(false);
         let next = AtomicU64::new(0);
         let count = index(from, top).saturating_add(1).min(config.blocks_max.get());
+        if config.finds_certificates && config.certificate_at_end {
+            return self.at_end(from, top, count).await;
+        }
         let len = stretch(count);
         // What is walked comes on top: up to `len` times as much, and less where heights are asked for in vain.
         let share = if len > 1 { WALKED } else { 1 };
@@ -148,6 +153,19 @@ where
         }
         drop(answers);
         gathered
+    }
+
+    /// A candidate near the end of `count` heights from `from` on, and none where that is `top`, which the chain above names.
+    async fn at_end(&self, from: Height, top: Height, count: usize) -> Gathered<X::Scheme, B> {
+        let none = Stretch::empty(count);
+        let (stretch, cut) = match index(from, top) < count {
+            true => (none, None),
+            false => match self.found(from, count, &AtomicU64::new(0)).await {
+                Ok(stretch) => (stretch, None),
+                Err(fault) => (Stretch::empty(0), Some(fault)),
+            },
+        };
+        Gathered { from, slots: stretch.slots, above: stretch.above, cut }
     }
 
     /// What is sent for the highest of `len` heights from `from` on that anything usable is sent for. An endpoint that
@@ -237,7 +255,8 @@ where
     /// Asks for the missing blocks by the digests that the blocks above them name: one after the other within a
     /// gap, gaps at once, the lowest first. The names are claims still; what comes is settled later. False if it
     /// stopped because far more was sent than was to be expected, where `may_end` says that a range may end lower: the
-    /// lowest gap is filled even then.
+    /// lowest gap is filled even then. With
+    /// `certificate_at_end` false too if the ranges of a gap came short, or took longer than a range may.
     pub(super) async fn fill(
         &self,
         gathered: &mut Gathered<X::Scheme, B>,
@@ -248,13 +267,12 @@ where
         if gaps.is_empty() {
             return true;
         }
-        let (from, spent) = (gathered.from, AtomicUsize::new(0));
+        let (from, spent, short) = (gathered.from, AtomicUsize::new(0), AtomicBool::new(false));
         let bytes_max = self.config.range_bytes_max.saturating_mul(2);
-        let walks = gaps
-            .into_iter()
-            .rev()
-            .enumerate()
-            .map(|(at, gap)| self.walk(gap, &spent, (may_end && at > 0).then_some(bytes_max)));
+        let walks = gaps.into_iter().rev().enumerate().map(|(at, gap)| {
+            let short = (may_end && self.config.certificate_at_end).then_some(&short);
+            self.walk(gap, &spent, (may_end && at > 0).then_some(bytes_max), short)
+        });
         let mut walks = stream::iter(walks).buffer_unordered(self.config.concurrency.get());
         while let Some(blocks) = walks.next().await {
             for block in blocks {
@@ -264,25 +282,30 @@ where
                 }
             }
         }
-        !may_end || spent.load(Ordering::Relaxed) < bytes_max
+        !may_end || spent.load(Ordering::Relaxed) < bytes_max && !short.load(Ordering::Relaxed)
     }
 
-    /// Walks down a gap. Ends early where a block cannot be had, which settling finds out about, or once all walks
-    /// have `spent` too many bytes.
+    /// Walks down a gap. Ends early where a block cannot be had, which settling finds out about, once all walks
+    /// have `spent` too many bytes, or once ranges came `short`, where that is there.
     async fn walk(
         &self,
         Gap { mut name, len }: Gap,
         spent: &AtomicUsize,
         bytes_max: Option<usize>,
+        short: Option<&AtomicBool>,
     ) -> Vec<B> {
         let len = len.min(self.config.gap_max.get());
         let mut blocks = Vec::new();
         if self.config.finds_certificates {
             let above = u64::try_from(len.saturating_sub(1)).unwrap_or(u64::MAX);
             let from = Height::new(name.height.get().saturating_sub(above));
-            blocks = self.walk_ranges(name, from).await;
+            blocks = self.walk_ranges(name, from, short.is_some()).await;
             let bytes = blocks.iter().map(EncodeSize::encode_size).sum();
             spent.fetch_add(bytes, Ordering::Relaxed);
+            if let Some(short) = short.filter(|_| (1..len).contains(&blocks.len())) {
+                short.store(true, Ordering::Relaxed);
+                return blocks;
+            }
         }
         for _ in blocks.len()..len {
             if bytes_max.is_some_and(|max| spent.load(Ordering::Relaxed) >= max) {
@@ -298,12 +321,17 @@ where
     }
 
     /// Blocks from `from` upwards to `name`, or as far as the limit of bytes goes, as they are sent in ranges:
-    /// consecutive, and claims still.
-    pub(super) async fn walk_ranges(&self, name: BlockRef, from: Height) -> Vec<B> {
+    /// consecutive, and claims still. Those that may come `short` take no longer than a range may.
+    pub(super) async fn walk_ranges(&self, name: BlockRef, from: Height, short: bool) -> Vec<B> {
         let mut blocks: Vec<B> = Vec::new();
         let (mut next, mut bytes) = (from, 0_usize);
         let bytes_max = self.config.range_bytes_max.saturating_mul(2);
+        let time_is_up = self.requests.clock.sleep(self.config.range_time_max);
+        pin_mut!(time_is_up);
         while self.config.finds_certificates && next <= name.height && bytes < bytes_max {
+            if short && !blocks.is_empty() && time_is_up.as_mut().now_or_never().is_some() {
+                break;
+            }
             let answer = self.requests.get(Key::Blocks { tip: name, from: next }).await;
             let sent = match answer {
                 Ok(Some(sent)) => {

@@ -259,7 +259,7 @@ where
         }
         let certified = self.certify(above, Check::Range).await?;
         let mut name = certified.block().name();
-        let mut blocks = self.walk_ranges(*name, top.next()).await;
+        let mut blocks = self.walk_ranges(*name, top.next(), false).await;
         while name.height > top {
             let block = match blocks.pop() {
                 Some(block) => self.verifier.admit(&name, block)?,

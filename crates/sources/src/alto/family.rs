@@ -1,29 +1,26 @@
 //! Alto in the registry.
 
 use super::{
-    AltoBlock, AltoError, AltoSchemes, CertificateMode, Config, Endpoint, HttpTransport,
-    OpenedUnder, Scheme, StandardScheme, VrfScheme, chain_id, open, open_under, public_key,
-    schemes,
+    AltoBlock, AltoError, CertificateMode, Config, Endpoint, HttpTransport, OpenedUnder, Scheme,
+    StandardScheme, VrfScheme, chain_id, open, open_under, public_key, schemes,
 };
 use crate::{
     error::fault,
+    pinned::Pin,
     registry::{Family, Opened, Opening, Refused, Settings, Start, Target, all, required},
 };
-use commonware_consensus::types::FixedEpocher;
 use commonware_runtime::{Clock, Supervisor as _, tokio::Context};
 use commonware_utils::NZU64;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 use tidewatch_certified::{
-    Epochs, Error as CertifiedError, Transport as _, Watched,
+    Epochs, Transport as _, Watched,
     epochs::{
         keeper::{self, Keeper},
         pin,
     },
 };
-use tidewatch_core::{
-    AnySource, BlockDecoder, BlockRef, Fault, Monitor, Running, Severity, within,
-};
+use tidewatch_core::{AnySource, BlockDecoder, Fault, Monitor, Running, within};
 
 /// Chains that are followed by alto indexers.
 pub(crate) const FAMILY: Family = Family {
@@ -114,8 +111,20 @@ impl Network {
             let known = schemes::<S>(&identity, length, &config)?;
             // It writes nothing, and has ended before the one that does is opened.
             drop(Keeper::open(context.child("known"), kept.clone(), &known).await?);
-            let pin = Pin { pinned, length, period: settings.trust_period, kept: &kept };
-            pin.begin(&context, &endpoints, &known, &config).await?;
+            let pin = Pin::<AltoBlock> {
+                pinned,
+                length,
+                period: settings.trust_period,
+                kept: &kept,
+                codec: AltoBlock::codec(config.block_size_max),
+                limits: pin::Limits {
+                    request_timeout: config.certified.request_timeout,
+                    steps_max: STEPS_MAX,
+                },
+            };
+            let transports = endpoints.iter().map(|at| HttpTransport::new(at, &config));
+            let none = fault("alto", AltoError::NoEndpoint);
+            pin.begin(&context, transports, &known, none).await?;
         }
         let schemes = schemes::<S>(&identity, length, &config)?;
         let keeper = Keeper::open(context.child("epochs"), kept, &schemes).await?;
@@ -124,58 +133,6 @@ impl Network {
         let probe = context.child("probe");
         let opened = open_under(context, &endpoints, chain, schemes, monitor, config)?;
         Ok(erased(probe, opened, name, vec![Box::new(|| Running::start(keeper))]))
-    }
-}
-
-/// A block that the operator vouches for.
-struct Pin<'a> {
-    pinned: BlockRef,
-    length: NonZeroU64,
-    period: Duration,
-    kept: &'a keeper::Config,
-}
-
-impl Pin<'_> {
-    /// Has the directory begin from it, unless what is `known` from there is as new and fresh.
-    async fn begin<S: Scheme>(
-        &self,
-        context: &Context,
-        endpoints: &[Endpoint],
-        known: &AltoSchemes<S>,
-        config: &Config,
-    ) -> Result<(), Fault> {
-        let Self { pinned, length, period, kept } = *self;
-        let epoch = known.epoch(pinned.height.next()).unwrap_or_default();
-        let ours = known.ended_by(epoch);
-        if let Some(ours) = ours.filter(|ours| ours.height == pinned.height && *ours != pinned) {
-            let error = CertifiedError::OtherBoundary { epoch, ours, theirs: pinned };
-            return Err(Fault::new(kept.chain.as_str(), error));
-        }
-        let now = context.current();
-        let newest = known.newest().map(|(newest, _)| newest);
-        if ours.is_some() && newest >= Some(epoch) && known.fresh(now, period).is_ok() {
-            return Ok(());
-        }
-        let limits =
-            pin::Limits { request_timeout: config.certified.request_timeout, steps_max: STEPS_MAX };
-        let (epocher, codec) = (FixedEpocher::new(length), AltoBlock::codec(config.block_size_max));
-        let mut refused = fault("alto", AltoError::NoEndpoint);
-        for endpoint in endpoints {
-            let transport = HttpTransport::new(endpoint, config)?;
-            let found = pin::boundary::<_, AltoBlock>(
-                context, &transport, &epocher, &codec, pinned, limits,
-            );
-            match found.await {
-                Ok(found) => {
-                    let fresh = found.fresh(now, period);
-                    fresh.map_err(|error| Fault::new(transport.name(), error))?;
-                    return keeper::import(&context.child("pin"), kept, found.record, now).await;
-                }
-                Err(fault) if fault.severity() == Severity::Config => return Err(fault),
-                Err(fault) => refused = fault,
-            }
-        }
-        Err(refused)
     }
 }
 

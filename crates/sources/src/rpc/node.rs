@@ -29,8 +29,18 @@ impl<E: Clock> Node<E> {
     ///
     /// `Setting`: no client can be made for such an address, or no TLS can be set up.
     pub fn new(context: E, endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
+        Self::pushing(context, endpoint, config, WsRpc::<E>::heads())
+    }
+
+    /// The same, whose pushes `subscription` asks for.
+    pub(crate) fn pushing(
+        context: E,
+        endpoint: &Endpoint,
+        config: &Config,
+        subscription: Call,
+    ) -> Result<Self, Fault> {
         Ok(if endpoint.is_websocket() {
-            Self::Ws(Box::new(WsRpc::new(context, endpoint, config)?))
+            Self::Ws(Box::new(WsRpc::pushing(context, endpoint, config, subscription)?))
         } else {
             Self::Http(Box::new(HttpRpc::new(endpoint, config)?))
         })

@@ -38,6 +38,8 @@ struct Connection<E> {
     context: Arc<E>,
     endpoint: Endpoint,
     config: Config,
+    /// Asks for pushes.
+    subscription: Call,
     connector: Connector,
     socket: AsyncMutex<Option<Socket>>,
     pushes: Mutex<Pushes>,
@@ -65,6 +67,21 @@ impl<E: Clock> WsRpc<E> {
     ///
     /// `Setting`: no TLS can be set up.
     pub fn new(context: E, endpoint: &Endpoint, config: &Config) -> Result<Self, Fault> {
+        Self::pushing(context, endpoint, config, Self::heads())
+    }
+
+    /// Asks for the heads of an execution node.
+    pub(super) fn heads() -> Call {
+        Call::new("eth_subscribe", vec!["newHeads".into()])
+    }
+
+    /// The same, whose pushes `subscription` asks for.
+    pub(super) fn pushing(
+        context: E,
+        endpoint: &Endpoint,
+        config: &Config,
+        subscription: Call,
+    ) -> Result<Self, Fault> {
         let name = endpoint.to_string();
         let tls = endpoint.is_secure().then(tls::config).transpose();
         let tls = tls.map_err(|error| fault(&name, NodeError::Tls(error)))?;
@@ -78,6 +95,7 @@ impl<E: Clock> WsRpc<E> {
             context,
             endpoint,
             config,
+            subscription,
             connector,
             socket,
             pushes,
@@ -122,9 +140,8 @@ impl<E: Clock> Connection<E> {
     }
 
     async fn subscribe(&self) -> Result<mpsc::Receiver<Option<u64>>, Refused> {
-        let heads = Call::new("eth_subscribe", vec!["newHeads".into()]);
         let socket = self.socket().await?;
-        let subscribed = socket.subscribe(heads);
+        let subscribed = socket.subscribe(self.subscription.clone());
         let limit = self.config.request_timeout;
         let subscribed = within(&*self.context, limit, subscribed).await;
         subscribed.unwrap_or_else(|| Err(NodeError::NoAnswer { limit }.into()))

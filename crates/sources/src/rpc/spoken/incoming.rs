@@ -69,6 +69,11 @@ mod tests {
                 pushed("\"0x1\"", Some(10)),
             ),
             (r#"{"method":"m","params":{"subscription":3,"result":{}}}"#, pushed("3", None)),
+            (
+                r#"{"method":"consensus_event","params":{"subscription":3,"result":{"type":"finalized","block":{"header":{"number":"0xb"}}}}}"#,
+                pushed("3", Some(11)),
+            ),
+            (r#"{"params":{"subscription":3,"result":{"block":"0x7"}}}"#, pushed("3", None)),
         ];
         for (message, want) in table {
             assert_eq!(incoming(message.as_bytes()), Ok(want), "{message}");

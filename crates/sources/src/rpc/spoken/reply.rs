@@ -117,6 +117,19 @@ impl<'de> DeserializeSeed<'de> for Push {
         struct Head<'a> {
             #[serde(borrow, default)]
             number: Option<&'a RawValue>,
+            /// A certified block, which has its header inside.
+            #[serde(borrow, default)]
+            block: Option<&'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Certified<'a> {
+            #[serde(borrow)]
+            header: Number<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Number<'a> {
+            #[serde(borrow)]
+            number: &'a RawValue,
         }
         #[derive(Deserialize)]
         struct Params<'a> {
@@ -126,7 +139,11 @@ impl<'de> DeserializeSeed<'de> for Push {
             result: Option<Head<'a>>,
         }
         let Params { subscription, result } = Params::deserialize(deserializer)?;
-        let height = result.and_then(|head| head.number).and_then(|number| {
+        let inside = |block: &'de RawValue| {
+            serde_json::from_str::<Certified<'de>>(block.get()).ok().map(|it| it.header.number)
+        };
+        let number = result.and_then(|head| head.number.or_else(|| inside(head.block?)));
+        let height = number.and_then(|number| {
             let number = number.get().trim_matches('"');
             u64::from_str_radix(number.strip_prefix("0x")?, 16).ok()
         });

@@ -15,6 +15,7 @@ use axum::{
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc};
+use tokio::sync::broadcast;
 
 /// What a node answers a call of a method with these parameters.
 type Answers = dyn Fn(&str, &[Value]) -> Answer + Send + Sync;
@@ -28,7 +29,22 @@ pub(crate) struct Script {
     answers: Arc<Answers>,
     whole: Arc<Whole>,
     requests: Arc<Mutex<Vec<Value>>>,
+    /// The method that asks for pushes.
+    subscription: &'static str,
+    tells: broadcast::Sender<Tell>,
 }
+
+/// What the open sockets are told.
+#[derive(Clone)]
+enum Tell {
+    /// Push this, with the id of each subscription.
+    Push(Value),
+    /// Be gone.
+    Close,
+}
+
+/// What sockets may be told before one of them looks.
+const TELLS: usize = 1_024;
 
 /// An error of a node.
 pub(crate) fn error(code: i32, message: impl Into<String>) -> Answer {
@@ -44,7 +60,30 @@ impl Script {
     /// A node that answers call by call.
     pub(crate) fn new(answers: impl Fn(&str, &[Value]) -> Answer + Send + Sync + 'static) -> Self {
         let (answers, whole): (Arc<Answers>, Arc<Whole>) = (Arc::new(answers), Arc::new(|_| None));
-        Self { answers, whole, requests: Arc::default() }
+        let tells = broadcast::channel(TELLS).0;
+        Self { answers, whole, requests: Arc::default(), subscription: "eth_subscribe", tells }
+    }
+
+    /// The same, where `method` asks for pushes.
+    #[cfg(feature = "tempo")]
+    pub(crate) fn with_subscription(self, method: &'static str) -> Self {
+        Self { subscription: method, ..self }
+    }
+
+    /// Pushes `result` to whoever subscribed, as a notification of `method`.
+    #[cfg(feature = "tempo")]
+    pub(crate) fn push(&self, method: &str, result: &Value) {
+        let params = json!({"subscription": null, "result": result});
+        // Nobody may be there.
+        let _ = self.tells.send(Tell::Push(json!({
+            "jsonrpc": "2.0", "method": method, "params": params,
+        })));
+    }
+
+    /// Ends all connections.
+    #[cfg(feature = "tempo")]
+    pub(crate) fn hang_up(&self) {
+        let _ = self.tells.send(Tell::Close);
     }
 
     /// The same, which answers some requests as a whole.
@@ -88,11 +127,39 @@ impl Script {
     }
 
     async fn converse(self, mut socket: WebSocket) {
-        while let Some(Ok(message)) = socket.recv().await {
-            let Message::Text(text) = message else { continue };
-            let answer = self.answer(&serde_json::from_str(&text).unwrap());
-            if socket.send(Message::text(answer.to_string())).await.is_err() {
-                return;
+        let mut tells = self.tells.subscribe();
+        let mut subscriptions = Vec::new();
+        loop {
+            let texts = tokio::select! {
+                message = socket.recv() => {
+                    let Some(Ok(message)) = message else { return };
+                    let Message::Text(text) = message else { continue };
+                    let asked: Value = serde_json::from_str(&text).unwrap();
+                    let mut answer = self.answer(&asked);
+                    if asked["method"] == self.subscription {
+                        let id = json!(format!("{:#x}", 7 + subscriptions.len()));
+                        answer["result"] = id.clone();
+                        subscriptions.push(id);
+                    }
+                    vec![answer]
+                }
+                tell = tells.recv() => match tell {
+                    Ok(Tell::Push(push)) => {
+                        let of = |id: &Value| {
+                            let mut push = push.clone();
+                            push["params"]["subscription"] = id.clone();
+                            push
+                        };
+                        subscriptions.iter().map(of).collect()
+                    }
+                    Ok(Tell::Close) | Err(broadcast::error::RecvError::Closed) => return,
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                },
+            };
+            for text in texts {
+                if socket.send(Message::text(text.to_string())).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -105,7 +172,7 @@ impl Script {
         let one = |call: &Value| {
             let params = call["params"].as_array().cloned().unwrap_or_default();
             let method = call["method"].as_str().unwrap();
-            if method == "eth_subscribe" {
+            if method == self.subscription {
                 return json!({"jsonrpc": "2.0", "id": call["id"], "result": "0x7"});
             }
             match (self.answers)(method, &params) {

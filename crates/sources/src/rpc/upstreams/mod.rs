@@ -140,6 +140,13 @@ impl<E: Clock + Register, R: Rpc> Upstreams<E, R> {
 }
 
 impl<E: Clock, R: Rpc> Upstreams<E, R> {
+    /// The same, of a chain that is known beforehand: an endpoint of another one is refused from the first on.
+    #[cfg_attr(not(feature = "tempo"), allow(dead_code, reason = "others take the first's word"))]
+    pub(crate) fn of(self, chain_info: ChainInfo) -> Self {
+        *self.chain_info.lock() = Some(chain_info);
+        self
+    }
+
     /// All endpoints by name.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -161,7 +168,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     /// Calls that one question to the endpoint which is asked now may have: a few rounds of the requests that
     /// may be on their way at once.
     #[cfg_attr(
-        not(feature = "ethereum"),
+        not(any(feature = "ethereum", feature = "tempo")),
         allow(dead_code, reason = "others ask for a range in one call")
     )]
     pub(crate) fn question_max(&self) -> usize {

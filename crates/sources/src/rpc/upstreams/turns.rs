@@ -71,7 +71,7 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     /// A fault of whatever was answered last that costs nobody the rest of the answer: counted, and
     /// reported.
     #[cfg_attr(
-        not(feature = "ethereum"),
+        not(any(feature = "ethereum", feature = "tempo")),
         allow(dead_code, reason = "there alone a fault costs a part of an answer")
     )]
     pub(crate) fn absorb(&self, fault: Fault) {
