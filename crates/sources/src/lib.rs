@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `alto` | [`alto`] | an alto chain, from its indexer | every tier, by BLS12-381 threshold certificates |
 //! | `ethereum` | [`ethereum`] | an Ethereum chain, from execution nodes | each header by its hash; the tiers are the node's word |
+//! | `etherlink` | [`etherlink`] | Etherlink, from its nodes | each header by its hash; the tiers, and their levels of L1, are the node's word |
 //! | `optimism` | [`optimism`] | an OP Stack chain, from a rollup node and an execution node | likewise; both nodes must have every tip |
 //! | `aztec` | [`aztec`] | an Aztec chain, from its nodes | likewise, by Poseidon2; links by archive |
 //! | `aztec-validators` | `aztec::validators` | who proposed and attested on an Aztec chain, for a sentinel | signatures, against what layer 1's contract has; layer 1's node is believed |
@@ -21,6 +22,8 @@ pub mod aztec;
 mod error;
 #[cfg(feature = "ethereum")]
 pub mod ethereum;
+#[cfg(feature = "etherlink")]
+pub mod etherlink;
 #[cfg(feature = "optimism")]
 pub mod optimism;
 #[cfg(any(feature = "alto", feature = "tempo"))]

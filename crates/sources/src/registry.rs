@@ -27,6 +27,8 @@ pub const FAMILIES: &[Family] = &[
     crate::ethereum::FAMILY,
     #[cfg(feature = "optimism")]
     crate::optimism::FAMILY,
+    #[cfg(feature = "etherlink")]
+    crate::etherlink::FAMILY,
     #[cfg(feature = "aztec")]
     crate::aztec::FAMILY,
     #[cfg(feature = "alto")]
@@ -342,7 +344,13 @@ mod tests {
     }
 
     /// The README's table of addresses: those of the registry, then the command's own.
-    #[cfg(all(feature = "aztec", feature = "optimism", feature = "tempo", feature = "tide"))]
+    #[cfg(all(
+        feature = "aztec",
+        feature = "etherlink",
+        feature = "optimism",
+        feature = "tempo",
+        feature = "tide"
+    ))]
     #[test]
     fn the_readme_has_the_families_of_the_registry() {
         let readme = include_str!("../../../README.md");

@@ -100,7 +100,7 @@ impl Endpoint {
 
     /// Takes the value of the parameter `name` out of the query; what else is there goes to the node.
     #[cfg_attr(
-        not(any(feature = "optimism", feature = "tempo", test)),
+        not(any(feature = "etherlink", feature = "optimism", feature = "tempo", test)),
         allow(dead_code, reason = "others have no parameters of their own")
     )]
     pub(crate) fn take(

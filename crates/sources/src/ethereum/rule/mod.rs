@@ -58,6 +58,12 @@ pub(crate) const ETHEREUM: Rules = &[plain::RULE, aura::RULE, avalanche::RULE, c
 /// Etherlink.
 pub(crate) const ETHERLINK: Rules = &[etherlink::RULE, etherlink::NOBODYS];
 
+/// The preimage of a header by Etherlink's rule.
+#[cfg(test)]
+pub(crate) fn etherlink(header: &Header) -> Option<Vec<u8>> {
+    etherlink::encode(header, true)
+}
+
 /// The header in a preimage by any rule, and whether that is the RLP of the header; `None` if the bytes are
 /// no header's. Preimages of different rules differ in the number and in the lengths of their fields.
 pub(super) fn decode(preimage: &[u8]) -> Option<(bool, Header)> {

@@ -2,7 +2,7 @@
 
 use crate::rpc::{Answer, Call, Rpc, RpcError, Toll, Unanswered};
 use alloy_consensus::Header;
-use alloy_primitives::{B256, U64};
+use alloy_primitives::{B256, U64, U256};
 use alloy_rpc_types_eth::Header as RpcHeader;
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
 use commonware_utils::sync::Mutex;
@@ -18,12 +18,16 @@ pub(crate) type Tamper =
 /// The chain behind a node, and how the node behaves.
 pub(crate) struct World {
     pub(crate) id: u64,
+    /// How its headers hash.
+    hash: fn(&Header) -> B256,
     pub(crate) canonical: Vec<Header>,
     /// What it says of height 0, where that is not the header there.
     genesis: Option<Value>,
     blocks: HashMap<B256, Header>,
     pub(crate) safe: Option<u64>,
     pub(crate) finalized: Option<u64>,
+    /// The first level of L1 that it knows, where it is a node of Etherlink: each level makes five blocks final.
+    pub(crate) level: Option<i32>,
     forks: u64,
     /// Between two blocks, in the chain's own unit.
     pub(crate) step: u64,
@@ -44,6 +48,7 @@ pub(crate) struct Node {
     bell: Arc<Bell>,
 }
 
+/// A block of a chain whose headers hash as Ethereum's do.
 pub(crate) fn reference(header: &Header) -> BlockRef {
     BlockRef::new(Height::new(header.number), Digest(header.hash_slow().0))
 }
@@ -51,10 +56,15 @@ pub(crate) fn reference(header: &Header) -> BlockRef {
 impl Node {
     /// A chain of genesis and `blocks` more.
     pub(crate) fn new(context: Context, name: &str, id: u64, blocks: u64) -> Self {
+        Self::of(context, name, World::new(id, blocks))
+    }
+
+    /// A node of this chain.
+    pub(crate) fn of(context: Context, name: &str, world: World) -> Self {
         Self {
             context: Arc::new(context),
             name: name.into(),
-            world: Arc::new(Mutex::new(World::new(id, blocks))),
+            world: Arc::new(Mutex::new(world)),
             bell: Arc::default(),
         }
     }
@@ -104,11 +114,11 @@ impl Node {
     }
 
     pub(crate) fn tip(&self) -> BlockRef {
-        self.change(|world| reference(world.canonical.last().unwrap()))
+        self.change(|world| world.reference(world.canonical.last().unwrap()))
     }
 
     pub(crate) fn at(&self, height: u64) -> BlockRef {
-        self.change(|world| reference(&world.canonical[height as usize]))
+        self.change(|world| world.reference(&world.canonical[height as usize]))
     }
 }
 
@@ -120,14 +130,25 @@ impl World {
 
     /// A chain whose block at height 0 is `genesis` as a node says it, and `blocks` more.
     pub(crate) fn on(genesis: Option<Value>, id: u64, blocks: u64) -> Self {
+        Self::with(Header::hash_slow, genesis, id, blocks)
+    }
+
+    /// A chain whose headers hash by this rule.
+    pub(crate) fn hashed(hash: fn(&Header) -> B256, id: u64, blocks: u64) -> Self {
+        Self::with(hash, None, id, blocks)
+    }
+
+    fn with(hash: fn(&Header) -> B256, genesis: Option<Value>, id: u64, blocks: u64) -> Self {
         let first = Header { gas_limit: id, timestamp: 1_700_000_000, ..Header::default() };
         let mut world = Self {
             id,
+            hash,
             genesis,
-            blocks: HashMap::from([(first.hash_slow(), first.clone())]),
+            blocks: HashMap::from([(hash(&first), first.clone())]),
             canonical: vec![first],
             safe: Some(0),
             finalized: Some(0),
+            level: None,
             forks: 0,
             step: 12,
             batch_max: usize::MAX,
@@ -147,14 +168,15 @@ impl World {
                 genesis.map(|block| serde_json::from_value(block["hash"].clone()).unwrap());
             let header = Header {
                 number: below.number + 1,
-                parent_hash: genesis.unwrap_or_else(|| below.hash_slow()),
+                parent_hash: genesis.unwrap_or_else(|| (self.hash)(below)),
                 timestamp: below.timestamp + self.step,
                 // Forks differ in something.
                 nonce: self.forks.to_be_bytes().into(),
+                state_root: B256::from(U256::from(self.forks)),
                 gas_limit: self.id,
                 ..Header::default()
             };
-            self.blocks.insert(header.hash_slow(), header.clone());
+            self.blocks.insert((self.hash)(&header), header.clone());
             self.canonical.push(header);
         }
     }
@@ -169,6 +191,10 @@ impl World {
         assert!(self.finalized <= Some(top - blocks), "finalized blocks stay");
     }
 
+    fn reference(&self, header: &Header) -> BlockRef {
+        BlockRef::new(Height::new(header.number), Digest((self.hash)(header).0))
+    }
+
     pub(crate) fn height(&self) -> u64 {
         self.canonical.len() as u64 - 1
     }
@@ -177,6 +203,7 @@ impl World {
         let block = |header: Option<&Header>| {
             let Some(header) = header else { return Value::Null };
             let mut block = serde_json::to_value(RpcHeader::new(header.clone())).unwrap();
+            block["hash"] = json!((self.hash)(header));
             block["transactions"] = json!([]);
             block["uncles"] = json!([]);
             block
@@ -197,6 +224,16 @@ impl World {
             ("eth_getBlockByHash", Some(hash)) => {
                 let hash: B256 = serde_json::from_value(hash.clone()).unwrap();
                 block(self.blocks.get(&hash))
+            }
+            ("tez_getFinalizedBlocksOfL1Level", Some(level)) if self.level.is_some() => {
+                let first = self.level.unwrap();
+                let nth = level.as_i64().unwrap() - i64::from(first);
+                let end = (nth + 1) * 5;
+                if nth < 0 || end as u64 > self.finalized.unwrap_or_default() {
+                    let message = format!("Unknown L1 block {level}");
+                    return Err(RpcError { code: -32001, message });
+                }
+                json!({ "startBlockNumber": U64::from(end - 5), "endBlockkNumber": U64::from(end) })
             }
             (method, _) => {
                 let message = format!("the method {method} does not exist");

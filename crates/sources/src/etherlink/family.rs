@@ -1,0 +1,20 @@
+//! Etherlink in the registry.
+
+use super::{Address, open};
+use crate::registry::{self, Family, Nodes};
+
+/// Etherlink, followed by its own nodes.
+pub(crate) const FAMILY: Family = Family {
+    prefix: super::PREFIX,
+    forms: &["etherlink+http://HOST:PORT", "etherlink+ws://HOST:PORT"],
+    chain: "Etherlink, by one of its nodes",
+    parameters: "`?l1-level=LEVEL`, any level of L1 that the node knows, brings the level with what is final",
+    asks: "an Etherlink node (octez-evm-node)",
+    tiers: "`latest` is proposed, `finalized` finalized, with its level of L1 from `?l1-level=LEVEL` on; \
+            over a WebSocket new heads wake it",
+    parse: |addresses, identity| {
+        let parse = |address: &str| address.parse::<Address>();
+        let family = Nodes { parse, open, work: |source| vec![source.work()] };
+        registry::nodes(addresses, identity, &family)
+    },
+};

@@ -1,0 +1,140 @@
+//! The source over the scripted node, whose headers hash as Etherlink's do.
+//!
+//! No block of Etherlink with all of its fields was to be had: the rule is by what its kernel does, and what was
+//! written by hand from that is tested.
+
+use super::EtherlinkSource;
+use crate::{
+    ethereum::{
+        rule,
+        tests::{
+            Asks, Follower,
+            node::{Node, World},
+            simulate,
+        },
+    },
+    rpc::{Config, Rpc},
+};
+use alloy_consensus::Header;
+use alloy_primitives::{B256, keccak256};
+use commonware_runtime::{Supervisor as _, deterministic};
+use std::sync::Arc;
+use tidewatch_core::{FaultKind, Source as _, Tier, TipSet};
+use tidewatch_sim::conformance::{Verdict, source, source_checks};
+
+type Scripted = EtherlinkSource<deterministic::Context, Node>;
+
+impl<E: commonware_runtime::Clock + commonware_runtime::Spawner, R: Rpc> Asks
+    for EtherlinkSource<E, R>
+{
+    fn requests(&self) -> u64 {
+        self.work().requests
+    }
+}
+
+fn hash(header: &Header) -> B256 {
+    keccak256(rule::etherlink(header).expect("a time that has a text"))
+}
+
+/// The levels of L1 of a node: from 100 on, each makes five blocks final.
+const FIRST: i32 = 100;
+
+fn scripted(context: &deterministic::Context, blocks: u64, level: Option<i32>) -> (Node, Scripted) {
+    let node = Node::of(context.child("node"), "node", World::hashed(hash, 42_793, blocks));
+    node.change(|world| {
+        world.safe = None;
+        world.level = Some(FIRST);
+    });
+    let context = context.child("source");
+    let source =
+        EtherlinkSource::new(context, vec![node.clone()], level, Arc::new(()), &Config::default());
+    (node, source.unwrap())
+}
+
+#[test]
+fn it_holds_in_every_check_of_a_source() {
+    for (seed, level) in [None, Some(FIRST)].into_iter().enumerate() {
+        let report = simulate(seed as u64, |context| async move {
+            let (mut node, scripted) = scripted(&context, 20, level);
+            node.change(|world| world.finalized = Some(4));
+            source(context, Arc::new(scripted), &mut node).await
+        });
+        report.assert();
+        let other = report.checks().iter().filter(|check| check.verdict != Verdict::Held);
+        let other: Vec<_> = other.map(|check| check.name).collect();
+        assert_eq!(other, [source_checks::PROOF], "{report}");
+    }
+}
+
+#[test]
+fn what_is_final_has_its_level_of_l1_and_costs_no_request_of_its_own() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 400, Some(FIRST));
+        node.change(|world| world.finalized = Some(300));
+        let info = source.chain_info().await.unwrap();
+        assert_eq!(info.id.as_str(), "etherlink:42793");
+        let level = |tips: &TipSet| {
+            let tip = tips.get(Tier::Finalized).expect("something is final");
+            tip.checkpoint
+                .map(|checkpoint| (checkpoint.number, checkpoint.digest == tip.block.digest))
+        };
+        // 300 blocks are of 60 levels, and the last one is found at once.
+        assert_eq!(level(&source.snapshot().await.unwrap().tips), Some((159, true)));
+        assert!(source.requests() <= 6, "{} requests", source.requests());
+        let mut follower = Follower::start(source).await;
+        follower.pass().await;
+        // Between two levels nothing becomes final; of what a node calls final all the same, no level is known.
+        let at = |level| Some((level, true));
+        for (blocks, last) in [(5, at(160)), (2, None), (13, at(163)), (0, at(163))] {
+            node.change(|world| world.extend(1));
+            node.change(|world| world.finalized = world.finalized.map(|height| height + blocks));
+            let cost = follower.pass().await;
+            assert!(cost <= [1, 3][usize::from(blocks > 5 || last.is_none())], "{blocks}: {cost}");
+            assert_eq!(follower.pass().await, 1);
+            follower.assert_at(&node).await;
+            assert_eq!(level(&follower.watermarks().await.tips), last, "{blocks}");
+        }
+        node.change(|world| world.reorg(7, 9));
+        follower.pass().await;
+        follower.assert_at(&node).await;
+    });
+}
+
+#[test]
+fn without_a_level_and_without_the_method_what_is_final_has_none() {
+    for (level, method) in [(None, true), (Some(FIRST), false), (Some(FIRST - 1), true)] {
+        simulate(0, |context| async move {
+            let (node, source) = scripted(&context, 40, level);
+            node.change(|world| {
+                world.finalized = Some(20);
+                world.level = world.level.filter(|_| method);
+            });
+            let mut follower = Follower::start(source).await;
+            for _ in 0..3 {
+                follower.pass().await;
+                follower.assert_at(&node).await;
+            }
+            let tips = follower.watermarks().await.tips;
+            assert_eq!(tips.get(Tier::Finalized).unwrap().checkpoint, None);
+            let calls = node.change(|world| world.requests.last().copied());
+            let asks = level.is_some() && method;
+            assert_eq!(calls, Some(2 + usize::from(asks)), "{level:?}, {method}");
+        });
+    }
+}
+
+#[test]
+fn a_block_of_ethereum_is_refused_and_so_is_one_of_etherlink_there() {
+    simulate(0, |context| async move {
+        let ethereum = Node::new(context.child("node"), "ethereum", 42_793, 9);
+        let config = Config::default();
+        let nodes = vec![ethereum];
+        let source = EtherlinkSource::new(context.child("a"), nodes, None, Arc::new(()), &config);
+        assert_eq!(source.unwrap().snapshot().await.unwrap_err().kind, FaultKind::WrongDigest);
+        let (etherlink, _) = scripted(&context, 9, None);
+        let context = context.child("b");
+        let source =
+            crate::ethereum::EthereumSource::new(context, vec![etherlink], Arc::new(()), &config);
+        assert_eq!(source.unwrap().snapshot().await.unwrap_err().kind, FaultKind::WrongDigest);
+    });
+}
