@@ -29,6 +29,10 @@ pub enum Error {
     #[cfg(feature = "aztec-validators")]
     #[error(transparent)]
     Validators(#[from] crate::aztec::validators::ValidatorsError),
+    /// Of a Miden node.
+    #[cfg(feature = "miden")]
+    #[error(transparent)]
+    Miden(#[from] crate::miden::MidenError),
     /// Of an indexer of alto.
     #[cfg(feature = "alto")]
     #[error(transparent)]
@@ -56,6 +60,8 @@ impl Reason for Error {
             Self::Aztec(error) => error.kind(),
             #[cfg(feature = "aztec-validators")]
             Self::Validators(error) => error.kind(),
+            #[cfg(feature = "miden")]
+            Self::Miden(error) => error.kind(),
             #[cfg(feature = "alto")]
             Self::Alto(error) => error.kind(),
             #[cfg(feature = "tempo")]

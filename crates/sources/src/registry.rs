@@ -31,6 +31,8 @@ pub const FAMILIES: &[Family] = &[
     crate::etherlink::FAMILY,
     #[cfg(feature = "aztec")]
     crate::aztec::FAMILY,
+    #[cfg(feature = "miden")]
+    crate::miden::FAMILY,
     #[cfg(feature = "alto")]
     crate::alto::FAMILY,
     #[cfg(feature = "tempo")]

@@ -85,6 +85,17 @@ pub enum NodeError {
         /// How it begins.
         shown: String,
     },
+    /// Something else than gRPC-web.
+    #[error("{content} instead of gRPC-web: {shown}")]
+    NoGrpc {
+        /// Its content type.
+        content: String,
+        /// How it begins.
+        shown: String,
+    },
+    /// Frames that are no answer of gRPC-web.
+    #[error("the answer is not gRPC-web: {0}")]
+    NotGrpc(String),
     /// JSON that is no answer of JSON-RPC.
     #[error("the answer is not JSON-RPC: {0}")]
     NotJsonRpc(String),
@@ -191,8 +202,9 @@ impl NodeError {
             | Self::Batch(_)
             | Self::LeftAlone { .. }
             | Self::Call { .. } => FaultKind::Unavailable,
-            Self::NotJson { .. } => FaultKind::UnexpectedContent,
+            Self::NotJson { .. } | Self::NoGrpc { .. } => FaultKind::UnexpectedContent,
             Self::NotJsonRpc(_)
+            | Self::NotGrpc(_)
             | Self::NotOne { .. }
             | Self::AnswerCount { .. }
             | Self::Strange { .. } => FaultKind::Malformed,

@@ -26,11 +26,11 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A node that is asked over HTTP. Connections are kept and used again.
 pub struct HttpRpc {
-    url: Url,
-    rate: Rate,
-    name: String,
-    client: Client,
-    headers: HeaderMap,
+    pub(super) url: Url,
+    pub(super) rate: Rate,
+    pub(super) name: String,
+    pub(super) client: Client,
+    pub(super) headers: HeaderMap,
     sign: Option<Arc<Sign>>,
     config: Config,
 }
@@ -117,7 +117,7 @@ async fn read(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>, Re
     Ok(body)
 }
 
-fn failed(error: reqwest::Error) -> Refused {
+pub(super) fn failed(error: reqwest::Error) -> Refused {
     if error.is_timeout() {
         return Refused::from(NodeError::Late).too_many();
     }
@@ -175,6 +175,34 @@ pub(super) fn whole(name: &str, answers: Vec<Option<Answer>>) -> Result<Vec<Answ
     Err(Unanswered::Part { fault: Box::new(fault(name, error)), answers })
 }
 
+fn said(status: StatusCode, body: &[u8]) -> String {
+    match excerpt(body) {
+        said if said.is_empty() => status.to_string(),
+        said => format!("{status}: {said}"),
+    }
+}
+
+/// Why a server does not look at a request, if its status says so.
+pub(super) fn turned_away(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Refused> {
+    let said = || said(status, body);
+    let after = after(headers);
+    Some(match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            NodeError::Denied { status: said(), at: date(headers) }.into()
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            Refused { error: NodeError::Limited { status: said() }, what: Refusal::Busy(after) }
+        }
+        StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {
+            Refused { error: NodeError::Status { status: said() }, what: Refusal::Busy(after) }
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Refused::from(NodeError::Status { status: said() }).too_many()
+        }
+        _ => return None,
+    })
+}
+
 /// What an answer over HTTP says to the calls of `ids`.
 fn admit(
     status: StatusCode,
@@ -182,28 +210,10 @@ fn admit(
     body: &[u8],
     ids: Ids,
 ) -> Result<Vec<Option<Answer>>, Refused> {
-    let said = || match excerpt(body) {
-        said if said.is_empty() => status.to_string(),
-        said => format!("{status}: {said}"),
-    };
-    let after = after(headers);
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Err(NodeError::Denied { status: said(), at: date(headers) }.into());
-        }
-        StatusCode::TOO_MANY_REQUESTS => {
-            let error = NodeError::Limited { status: said() };
-            return Err(Refused { error, what: Refusal::Busy(after) });
-        }
-        StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {
-            let error = NodeError::Status { status: said() };
-            return Err(Refused { error, what: Refusal::Busy(after) });
-        }
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            return Err(Refused::from(NodeError::Status { status: said() }).too_many());
-        }
-        _ => {}
+    if let Some(refused) = turned_away(status, headers, body) {
+        return Err(refused);
     }
+    let said = || said(status, body);
     let failed = !status.is_success();
     let refused = |error| {
         let refused = Refused::from(error);

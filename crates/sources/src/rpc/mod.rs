@@ -24,6 +24,7 @@
 //! | `error` | why a node was refused |
 //! | `spoken` | JSON-RPC as text: requests, and what is understood of the answers, over either transport |
 //! | `http` | requests over HTTP |
+//! | `grpc` | gRPC-web over HTTP, for chains whose nodes speak that |
 //! | `ws`, `socket` | requests over a WebSocket, and the heads that it pushes as doorbell |
 //! | `limits` | what a node says about how much and how often it may be asked |
 //! | `upstreams` | several endpoints as one: who is asked, how often, and until when |
@@ -36,6 +37,8 @@
 mod config;
 mod endpoint;
 mod error;
+#[cfg(feature = "miden")]
+pub(crate) mod grpc;
 mod http;
 mod limits;
 mod metrics;
@@ -54,6 +57,8 @@ pub use crate::rate::{Rate, Toll};
 pub use config::Config;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::NodeError;
+#[cfg(feature = "miden")]
+pub use grpc::{GrpcWeb, Messages, Streams};
 pub use http::HttpRpc;
 pub use metrics::Work;
 pub use node::Node;

@@ -12,6 +12,7 @@ use crate::{
     aztec::AztecBlock,
     error::fault,
     ethereum::EthBlock,
+    miden::MidenBlock,
     registry::{Family, Opened, Opening, Refused, Target, all, required},
 };
 use commonware_runtime::{Supervisor as _, tokio::Context};
@@ -126,6 +127,7 @@ fn decoder(chain: &str) -> Option<BlockDecoder> {
     let family = chain.split_once(':').map(|(family, _)| family)?;
     match family {
         "aztec" => Some(BlockDecoder::new::<AztecBlock>(())),
+        "miden" => Some(BlockDecoder::new::<MidenBlock>(())),
         "sequenced" => Some(BlockDecoder::new::<tidewatch_sequencer::Block>(())),
         family if ROLLUPS.contains(&family) => Some(BlockDecoder::new::<EthBlock>(())),
         _ => None,
@@ -136,7 +138,9 @@ async fn by_word(context: Context, endpoints: Vec<Endpoint>) -> Result<Opened, F
     let (transport, status) = reached(&context, &endpoints).await?;
     let about = transport.name().to_owned();
     let chain = shown_chain(&status);
-    if chain.starts_with("alto:") || status.ladder() == Some(Ladder::Certified) {
+    // Of a Miden chain what is final is what the upstream's user takes for it, before it is proven or after.
+    let certified = status.ladder() == Some(Ladder::Certified) && !chain.starts_with("miden:");
+    if chain.starts_with("alto:") || certified {
         return Err(fault(about, TideError::NoIdentity { chain }));
     }
     let decoder = decoder(&status.chain);

@@ -36,7 +36,7 @@ fn node(
 }
 
 /// Serves `routes` on a port that the system chooses.
-async fn serve(routes: Router) -> SocketAddr {
+pub(crate) async fn serve(routes: Router) -> SocketAddr {
     let listener = ::tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     ::tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });

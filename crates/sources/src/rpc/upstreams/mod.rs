@@ -161,6 +161,10 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
     }
 
     /// Calls that the endpoint which is asked now takes in one request.
+    #[cfg_attr(
+        not(any(feature = "aztec", feature = "ethereum")),
+        allow(dead_code, reason = "others have no batches")
+    )]
     pub(crate) fn batch_max(&self) -> usize {
         self.members[self.first()].allowed.lock().batch
     }
