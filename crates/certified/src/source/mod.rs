@@ -56,6 +56,9 @@
 //! blocks of the gap come in ranges. A range ends where the upstream has a certificate, if it has one within
 //! `blocks_max`; otherwise the next one above is checked, and the hash chain followed down from there.
 //!
+//! With `certificate_at_end` a range of such an endpoint costs the requests for its blocks and, where it ends below what is
+//! known, two requests and one check. One whose blocks come short, or take longer than `range_time_max`, ends lower.
+//!
 //! # Restart safety
 //!
 //! Nothing here is durable. After a restart the tip is asked for and verified again.

@@ -159,6 +159,8 @@ mod tests {
             (genesis.replace("\"extraData\": \"0x00", "\"extraData\": \"0x"), "no committee"),
             (genesis.replace("\"extraData\": \"0x00", "\"extraData\": \"0x07"), "epoch 7"),
             (genesis.replace("stateRoot", "noRoot"), "alloc"),
+            // Prague without Cancun, which no bytes decode to.
+            (genesis.replace("cancunTime", "noTime"), "lacks a field"),
         ];
         for (text, words) in table {
             std::fs::write(&path, &text).unwrap();

@@ -19,22 +19,31 @@ pub struct TempoBlock {
     digest: Digest,
 }
 
-/// A header that is longer than any should be.
+/// Why a header is none of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a header of {0} bytes, more than {HEADER_MAX}")]
-pub struct TooLong(usize);
+pub enum Unfit {
+    /// It is longer than any should be.
+    #[error("a header of {0} bytes, more than {HEADER_MAX}")]
+    TooLong(usize),
+    /// It has a field of a later fork, and lacks one of an earlier fork: no bytes decode to it.
+    #[error("a header that lacks a field before those of its last fork")]
+    Gap,
+}
 
 impl TempoBlock {
     /// The block with `header`.
     ///
     /// # Errors
     ///
-    /// The header is too long.
-    pub fn seal(header: TempoHeader) -> Result<Self, TooLong> {
+    /// The header is too long, or has a gap.
+    pub fn seal(header: TempoHeader) -> Result<Self, Unfit> {
         let bytes = header.encode();
-        match bytes.len() > HEADER_MAX {
-            true => Err(TooLong(bytes.len())),
-            false => Ok(Self::new(header, &bytes)),
+        if bytes.len() > HEADER_MAX {
+            return Err(Unfit::TooLong(bytes.len()));
+        }
+        match TempoHeader::decode(&bytes).as_ref() == Some(&header) {
+            true => Ok(Self::new(header, &bytes)),
+            false => Err(Unfit::Gap),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Why a node of Tempo was refused.
 
-use super::block::TooLong;
+use super::block::Unfit;
 use tidewatch_core::{Digest, FaultKind, Height};
 
 /// What is refused of a node of Tempo before anything is verified, and what cannot be configured.
@@ -35,13 +35,13 @@ pub enum TempoError {
         /// Where reading it ended.
         error: String,
     },
-    /// A header that is longer than any should be.
-    #[error("{what}: {long}")]
-    TooLong {
+    /// A header that is none of a block.
+    #[error("{what}: {why}")]
+    Unfit {
         /// What was asked for.
         what: String,
-        /// How long it is.
-        long: TooLong,
+        /// Why not.
+        why: Unfit,
     },
     /// A header that hashes to something else than its node calls it.
     #[error(
@@ -73,8 +73,10 @@ impl TempoError {
         match self {
             Self::NoEndpoint | Self::Genesis(_) | Self::GenesisFile(_) => FaultKind::InvalidConfig,
             Self::NotReady { .. } | Self::NoPush => FaultKind::Unavailable,
-            Self::NotHex { .. } | Self::NoHeader { .. } => FaultKind::Malformed,
-            Self::TooLong { .. } => FaultKind::Oversized,
+            Self::Unfit { why: Unfit::TooLong(_), .. } => FaultKind::Oversized,
+            Self::NotHex { .. } | Self::NoHeader { .. } | Self::Unfit { .. } => {
+                FaultKind::Malformed
+            }
             Self::WrongHash { .. } => FaultKind::WrongDigest,
             Self::OtherHeight { .. } => FaultKind::WrongPosition,
         }

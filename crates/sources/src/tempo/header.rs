@@ -118,7 +118,7 @@ impl TempoHeader {
     /// # Errors
     ///
     /// It is no header, or lacks a field.
-    pub(super) fn from_json(json: &str) -> Result<Self, serde_json::Error> {
+    pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         /// The fields that Ethereum's header does not have.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

@@ -77,7 +77,7 @@ mod wire;
 mod tests;
 
 pub use address::{Endpoint, Genesis};
-pub use block::{TempoBlock, TooLong};
+pub use block::{TempoBlock, Unfit};
 pub use error::TempoError;
 pub(crate) use family::FAMILY;
 pub use header::{ConsensusContext, TempoHeader};
@@ -201,8 +201,12 @@ fn node<E: Clock>(context: E, endpoint: &Endpoint, config: &rpc::Config) -> Resu
     Node::pushing(context, endpoint.node(), config, Call::new("consensus_subscribe", vec![]))
 }
 
-/// The same over `nodes`, each with whether it pushes.
-pub(crate) fn over<E, R>(
+/// [`open`] over `nodes` of your own, each with whether it pushes.
+///
+/// # Errors
+///
+/// `InvalidConfig`: there is no node.
+pub fn over<E, R>(
     context: E,
     nodes: Vec<(R, bool)>,
     network: &Network,

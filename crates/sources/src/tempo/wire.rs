@@ -140,8 +140,8 @@ fn block(
         let error = excerpt(error.to_string().as_bytes());
         fault(name, TempoError::NoHeader { what: what.to_string(), error })
     })?;
-    let too_long = |long| fault(name, TempoError::TooLong { what: what.to_string(), long });
-    let block = TempoBlock::seal(header).map_err(too_long)?;
+    let unfit = |why| fault(name, TempoError::Unfit { what: what.to_string(), why });
+    let block = TempoBlock::seal(header).map_err(unfit)?;
     let computed = block.reference().digest;
     match claimed.filter(|claimed| *claimed != computed) {
         None => Ok(block),

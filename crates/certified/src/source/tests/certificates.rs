@@ -115,6 +115,70 @@ fn an_endpoint_that_finds_certificates_is_asked_where_they_are_and_gives_blocks_
     });
 }
 
+/// As [`few`], with one certificate for each range.
+fn one() -> Config {
+    Config { certificate_at_end: true, ..few() }
+}
+
+#[test]
+fn with_a_certificate_at_the_end_no_other_is_asked_for_and_none_up_to_the_tip() {
+    run(|context| async move {
+        let chain = Chain::new(2_500);
+        let certified: Vec<_> = (1..=2_500).collect();
+        let (source, _, recorder) = source(&context, one(), finder(&chain, &certified));
+        tips(&source).await;
+        for (from, end) in [(1, Some(1_000)), (1_001, Some(2_000)), (2_001, None)] {
+            let range = range(&source, from, &chain, 2_500).await;
+            assert_eq!(heights(&range), Vec::from_iter(end), "{from}");
+            assert_eq!(range.blocks.len() as u64, end.unwrap_or(2_500) + 1 - from);
+        }
+        let work = source.work();
+        assert_eq!((work.checks["range"], work.checks["tip"]), (2, 1));
+        // One to find where a range ends, and that height again with its certificate.
+        assert_eq!((work.requests["certificate"], work.requests["height"]), (2, 2));
+        assert_eq!((work.requests["blocks"], work.requests.get("digest")), (4 + 4 + 2, None));
+        assert_eq!(recorder.kinds(), []);
+    });
+}
+
+#[test]
+fn with_a_certificate_at_the_end_a_range_ends_lower_where_that_is_missing_and_above_it_where_none_is()
+ {
+    run(|context| async move {
+        let chain = Chain::new(2_500);
+        let (source, _, _) = source(&context, one(), finder(&chain, &[700, 1_900, 2_500]));
+        tips(&source).await;
+        // 700 is in the first range; of the next 1,000 blocks none has one, and 1,900 is above them; the last is linked to the tip.
+        for (from, blocks, end) in [(1, 700, Some(700)), (701, 1_000, None), (1_701, 800, None)] {
+            let range = range(&source, from, &chain, 2_500).await;
+            assert_eq!(
+                (range.blocks.len(), heights(&range)),
+                (blocks, Vec::from_iter(end)),
+                "{from}"
+            );
+        }
+    });
+}
+
+#[test]
+fn ranges_that_come_short_end_at_a_certificate_below_and_cost_no_request_for_each_block() {
+    run(|context| async move {
+        let chain = Chain::new(2_500);
+        let certified: Vec<_> = (1..=2_500).collect();
+        // Nothing above 600 comes in ranges.
+        let script = except(finder(&chain, &certified), |key| match key {
+            Key::Blocks { from, .. } if from > Height::new(600) => Some(Answer::Missing),
+            _ => None,
+        });
+        let (source, _, _) = source(&context, one(), script);
+        tips(&source).await;
+        let range = range(&source, 1, &chain, 2_500).await;
+        assert_eq!(range.blocks.len(), 768, "three answers of 256 blocks, the last from 513 on");
+        assert_eq!(heights(&range), [768]);
+        assert_eq!(source.work().requests.get("digest"), None);
+    });
+}
+
 #[test]
 fn every_height_with_a_certificate_is_found_in_a_deep_history_by_stretches() {
     run(|context| async move {

@@ -35,7 +35,7 @@ fn one(context: &deterministic::Context) -> Node {
 #[test]
 fn what_a_node_sends_as_a_finalization_is_refused_by_what_is_wrong_with_it() {
     type Edit = fn(&mut Value);
-    let table: [(&str, FaultKind, Edit); 10] = [
+    let table: [(&str, FaultKind, Edit); 11] = [
         ("no answer", FaultKind::Malformed, |it| *it = json!(7)),
         ("no certificate", FaultKind::Malformed, |it| it["certificate"] = Value::Null),
         ("not hex", FaultKind::Malformed, |it| it["certificate"] = json!("0xzz")),
@@ -43,6 +43,9 @@ fn what_a_node_sends_as_a_finalization_is_refused_by_what_is_wrong_with_it() {
         ("no header", FaultKind::Malformed, |it| it["block"] = json!({"header": {}})),
         ("half a header", FaultKind::Malformed, |it| {
             it["block"]["header"].as_object_mut().unwrap().remove("sharedGasLimit");
+        }),
+        ("a field that only later ones follow", FaultKind::Malformed, |it| {
+            it["block"]["header"].as_object_mut().unwrap().remove("baseFeePerGas");
         }),
         ("another field", FaultKind::WrongDigest, |it| {
             it["block"]["header"]["gasUsed"] = json!("0x1");

@@ -1,4 +1,4 @@
-//! Two blocks of mainnet with their certificates, and its genesis.
+//! Two blocks of mainnet with their certificates, its first block, and its genesis.
 
 use crate::{
     rpc::tests::script,
@@ -196,6 +196,16 @@ fn the_networks_that_are_known_are_those_of_their_genesis_files() {
     assert_eq!((testnet.outcome().players, testnet.outcome().required), (4, 3));
     let ids = [&network, &testnet].map(|network| network.id().to_string());
     assert_eq!(ids, ["tempo:4217:49d7ec7085e77bf5", "tempo:42431:ba49153e6f3996a3"]);
+}
+
+#[test]
+fn the_first_block_of_mainnet_has_no_context_and_stands_on_the_genesis_that_is_known_here() {
+    let (first, genesis) = (Recorded::of("first"), mainnet().genesis().clone());
+    let block = first.block();
+    assert_eq!(block.reference(), first.reference());
+    assert_eq!((block.consensus, block.parent()), (None, genesis.reference().digest));
+    assert_eq!(block.inner.state_root, genesis.inner.state_root);
+    assert_eq!(TempoBlock::decode(block.encode()).unwrap(), block);
 }
 
 #[test]
