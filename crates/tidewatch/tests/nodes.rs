@@ -54,6 +54,34 @@ fn each_kind_of_node_is_followed_to_a_height_and_on_after_a_restart() {
 }
 
 #[test]
+fn an_etherlink_node_is_followed_with_levels_of_l1_and_on_after_a_restart() {
+    for scheme in ["http", "ws"] {
+        let node = Node::serve_etherlink(42_793, 10);
+        let path = if scheme == "ws" { "/ws" } else { "" };
+        let source = format!("etherlink+{scheme}://{}{path}?l1-level=1", node.address);
+        let data = tempfile::tempdir().unwrap();
+        let mut levels = Vec::new();
+        for (top, until) in [(10, "2"), (12, "4")] {
+            node.grow_to(top);
+            let run = following(&source, data.path()).with(["--until", until]).start().end(END);
+            assert_eq!(run.code, Some(0), "{run:?}");
+            let lines = run.lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let of = |line: &Value| {
+                (line["tier"] == "finalized").then(|| line["checkpoint"]["number"].clone())
+            };
+            levels.extend(lines.filter_map(|line| of(&line)));
+        }
+        assert_eq!(levels, [2, 4], "{scheme}");
+    }
+    // A node of Ethereum is not one of Etherlink.
+    let node = Node::serve(ID, 10);
+    let data = tempfile::tempdir().unwrap();
+    let source = format!("etherlink+http://{}", node.address);
+    let run = following(&source, data.path()).with(["--until", "2"]).start();
+    run.line_with("wrong_digest");
+}
+
+#[test]
 fn an_aztec_node_is_followed_with_its_checkpoints() {
     let node = Node::serve(ID, 0);
     let [.., (_, source)] = addresses(&node);

@@ -25,6 +25,9 @@ use std::{
 /// Blocks 0 to 12 of an anvil, which names its chain 31337.
 const ETHEREUM: &str = include_str!("ethereum.json");
 
+/// Blocks 0 to 12 of a chain that hashes as Etherlink does.
+const ETHERLINK: &str = include_str!("../../../sources/src/etherlink/tests/blocks.json");
+
 /// Answers of an Aztec node, with blocks 1 and 2 of 4.
 const AZTEC: &str = include_str!("../../../sources/src/aztec/tests/fixtures/recorded.json");
 
@@ -56,18 +59,23 @@ impl Node {
             format!("{}{}", call["method"].as_str().unwrap_or_default(), call["params"])
         };
         let recorded = recorded.into_iter().map(|call| (key(&call), call["response"].clone()));
-        Self::of(id, top, recorded.collect())
+        Self::of(id, top, ETHEREUM, recorded.collect())
+    }
+
+    /// A node of Etherlink. Each level of its L1 made one block final.
+    pub(crate) fn serve_etherlink(id: u64, top: u64) -> Self {
+        Self::of(id, top, ETHERLINK, BTreeMap::new())
     }
 
     /// The same without Aztec, whose methods it does not know.
     pub(crate) fn serve_without_aztec(id: u64, top: u64) -> Self {
-        Self::of(id, top, BTreeMap::new())
+        Self::of(id, top, ETHEREUM, BTreeMap::new())
     }
 
-    fn of(id: u64, top: u64, aztec: BTreeMap<String, Value>) -> Self {
+    fn of(id: u64, top: u64, blocks: &str, aztec: BTreeMap<String, Value>) -> Self {
         let chain = Arc::new(Chain {
             id,
-            blocks: serde_json::from_str(ETHEREUM).unwrap(),
+            blocks: serde_json::from_str(blocks).unwrap(),
             top: AtomicU64::new(top),
             aztec,
             seen: std::sync::Mutex::default(),
@@ -144,6 +152,17 @@ impl Chain {
             ("eth_getBlockByNumber", Some(height)) => {
                 block(u64::from_str_radix(&height[2..], 16).unwrap())
             }
+            ("tez_getFinalizedBlocksOfL1Level", _) => match call["params"][0].as_u64() {
+                Some(level) if (1..=top.saturating_sub(2 * UNTIL_SAFE)).contains(&level) => json!({
+                    "startBlockNumber": format!("{:#x}", level - 1),
+                    "endBlockkNumber": format!("{level:#x}"),
+                }),
+                level => {
+                    let message = format!("Unknown L1 block {level:?}");
+                    let error = json!({"code": -32001, "message": message});
+                    return json!({"jsonrpc": "2.0", "id": call["id"], "error": error});
+                }
+            },
             ("optimism_rollupConfig", _) => json!({
                 "genesis": {"l2": {"hash": block(0)["hash"], "number": 0}}, "l2_chain_id": self.id,
             }),

@@ -1,9 +1,10 @@
 //! The source over the scripted node, whose headers hash as Etherlink's do.
 //!
-//! No block of Etherlink with all of its fields was to be had: the rule is by what its kernel does, and what was
-//! written by hand from that is tested.
+//! No block of Etherlink with all of its fields was to be had: the rule is by what its kernel does. The blocks of
+//! `blocks.json` were hashed by a program of another language that has nothing in common with this one:
+//! `scripts/etherlink-blocks`.
 
-use super::EtherlinkSource;
+use super::{EthBlock, EtherlinkSource};
 use crate::{
     ethereum::{
         rule,
@@ -12,14 +13,17 @@ use crate::{
             node::{Node, World},
             simulate,
         },
+        wire::By,
     },
-    rpc::{Config, Rpc},
+    rpc::{Config, Rpc, tests::script::result},
 };
 use alloy_consensus::Header;
 use alloy_primitives::{B256, keccak256};
+use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_runtime::{Supervisor as _, deterministic};
+use serde_json::Value;
 use std::sync::Arc;
-use tidewatch_core::{FaultKind, Source as _, Tier, TipSet};
+use tidewatch_core::{Block as _, FaultKind, Source as _, Tier, TipSet};
 use tidewatch_sim::conformance::{Verdict, source, source_checks};
 
 type Scripted = EtherlinkSource<deterministic::Context, Node>;
@@ -34,6 +38,43 @@ impl<E: commonware_runtime::Clock + commonware_runtime::Spawner, R: Rpc> Asks
 
 fn hash(header: &Header) -> B256 {
     keccak256(rule::etherlink(header).expect("a time that has a text"))
+}
+
+#[test]
+fn blocks_that_another_program_hashed_are_read_link_and_survive_the_disk() {
+    let blocks: Vec<Value> = serde_json::from_str(include_str!("blocks.json")).unwrap();
+    let read = |block: &Value| By::Tag("latest").read_by(rule::ETHERLINK, "node", &result(block));
+    let mut parent = None;
+    for block in &blocks {
+        let read_block = read(block).unwrap_or_else(|fault| panic!("{block}: {fault}")).unwrap();
+        let digest = read_block.reference().digest;
+        assert_eq!(format!("0x{digest}"), block["hash"].as_str().unwrap());
+        assert!(parent.is_none_or(|parent| parent == read_block.parent()), "{block}");
+        parent = Some(digest);
+        let bytes = read_block.encode();
+        assert_eq!(EthBlock::decode(bytes).unwrap(), read_block);
+        // What the hash covers cannot be changed, and what it does not is of no account.
+        for (field, value) in block.as_object().unwrap() {
+            let value = value.as_str().unwrap_or_default();
+            let Some(last) = value.chars().last().filter(|_| value.len() > 2) else { continue };
+            let other =
+                format!("{}{}", &value[..value.len() - 1], if last == '7' { '8' } else { '7' });
+            let mut changed = block.clone();
+            changed[field] = other.into();
+            let covered = !matches!(
+                field.as_str(),
+                "nonce"
+                    | "sha3Uncles"
+                    | "difficulty"
+                    | "totalDifficulty"
+                    | "size"
+                    | "baseFeePerGas"
+                    | "mixHash"
+            );
+            assert_eq!(read(&changed).is_err(), covered, "{field} of {block}");
+        }
+    }
+    assert_eq!(blocks.len(), 13);
 }
 
 /// The levels of L1 of a node: from 100 on, each makes five blocks final.
