@@ -19,6 +19,7 @@ mod asker;
 mod chain;
 mod edit;
 mod node;
+mod tempo;
 
 use arbitrary::Arbitrary;
 use asker::{Asked, Asker};
@@ -28,6 +29,7 @@ use commonware_runtime::{Runner as _, Supervisor as _, deterministic::Context};
 use libfuzzer_sys::fuzz_target;
 use node::{Node, Reply};
 use std::{fmt::Debug, num::NonZeroUsize, sync::Arc};
+use tempo::Tempo;
 use tidewatch_core::{Block, Fault, Height, Monitor, Severity, Source};
 use tidewatch_fuzz::{Damage, runner};
 use tidewatch_sources::{
@@ -50,12 +52,28 @@ enum What<'a> {
     Block { aztec: bool, bytes: Raw<'a> },
     /// A source, with these requests.
     Source(Script),
+    /// Tempo, whose tips are certified.
+    Tempo(Tempo<'a>),
 }
 
 #[derive(Arbitrary, Debug)]
-enum Raw<'a> {
+pub enum Raw<'a> {
     Damaged(u8, Vec<Damage<'a>>),
     Bytes(&'a [u8]),
+}
+
+impl Raw<'_> {
+    /// The bytes: any, or `good` ones with damage.
+    fn of(&self, good: &[u8]) -> Vec<u8> {
+        match self {
+            Raw::Bytes(bytes) => bytes.to_vec(),
+            Raw::Damaged(_, damage) => {
+                let mut bytes = good.to_vec();
+                damage.iter().for_each(|damage| damage.apply(&mut bytes));
+                bytes
+            }
+        }
+    }
 }
 
 #[derive(Arbitrary, Clone, Debug)]
@@ -208,5 +226,6 @@ fuzz_target!(|what: What<'_>| {
             if aztec { exact::<AztecBlock>(&bytes) } else { exact::<EthBlock>(&bytes) }
         }
         What::Source(script) => script.run(),
+        What::Tempo(tempo) => tempo.run(),
     }
 });
