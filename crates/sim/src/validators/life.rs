@@ -305,8 +305,13 @@ async fn live(context: deterministic::Context, story: Arc<Mutex<Story>>, last: b
         let mut story = story.lock();
         let slot = story.slot();
         story.begun_ms = story.now_ms;
-        // Watching begins when enough of a committee were heard: while nobody has to vote, it does not.
-        story.checker.disturbed(slot.saturating_sub(6), slot + 2 * AHEAD);
+        // Watching begins when enough of a committee were heard: while nobody has to vote, it does not. And one whose
+        // clock is ahead may put it off by as much.
+        let heard = {
+            let truth = story.world.truth.lock();
+            (slot..).find(|slot| !truth.nobody.contains(&truth.epoch(*slot))).unwrap_or(slot)
+        };
+        story.checker.disturbed(slot.saturating_sub(6), heard + 2 * AHEAD);
         tracing::debug!(slot, "a process starts");
         slot
     };

@@ -119,9 +119,10 @@ mod tests {
     /// - 147: an observer went away half a second after a reorg, so that what was stale had to wait for it.
     /// - 363, 2192: a process was killed after calls had failed for long, and what waited to be judged was lost with it.
     /// - 645, 1476: a comparison came before the first pass of a life.
+    /// - 3537: a watch began after an epoch of nobody, and later by as much as a clock was ahead.
     /// - 3750: an empty slot stood on a newer block than a slot after it, and a reorg between the two left it as it was.
     /// - 4664: a reorg after a restart opened slots again of which the messages were about to be dropped.
-    const BROKEN: [u64; 7] = [147, 363, 645, 1476, 2192, 3750, 4664];
+    const BROKEN: [u64; 8] = [147, 363, 645, 1476, 2192, 3537, 3750, 4664];
 
     #[test]
     fn worlds_that_broke_a_rule_break_none() {
