@@ -117,18 +117,9 @@ pub(crate) async fn admitted(request: RequestBuilder) -> Result<reqwest::Respons
     if status.is_success() {
         return Ok(response);
     }
-    let said = read(response, SAID_MAX).await.unwrap_or_default();
-    let said = match excerpt(&said) {
-        said if said.is_empty() => status.to_string(),
-        said => format!("{status}: {said}"),
-    };
-    Err(match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            NodeError::Denied { status: said, at: date(&headers) }
-        }
-        StatusCode::TOO_MANY_REQUESTS => NodeError::Limited { status: said },
-        _ => NodeError::Status { status: said },
-    })
+    let body = read(response, SAID_MAX).await.unwrap_or_default();
+    let other = || NodeError::Status { status: said(status, &body) };
+    Err(turned_away(status, &headers, &body).map_or_else(other, |refused| refused.error))
 }
 
 /// The body of the response to a request that is no JSON-RPC, of at most `max` bytes.
