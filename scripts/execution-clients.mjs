@@ -6,9 +6,8 @@
 //   scripts/execution-clients [ROUNDS] [BINARY]
 //
 // ROUNDS is how often each of the three is killed (3). BINARY is a `tidewatch`, built in release mode if it is not
-// given. Requires Node.js 20 with npm, and what npm needs to build native modules (python3, a C++ compiler). The first run
-// installs both clients below the target directory, which takes some minutes. Takes about four minutes then, most of
-// which is finality: two epochs of eight slots of two seconds.
+// given. Requires Node.js 20 with npm. The first run installs both clients, which tests/consensus pins, below the target
+// directory. Takes about four minutes then, most of which is finality: two epochs of eight slots of two seconds.
 import { execFileSync, spawn } from 'node:child_process'
 import { cpSync, createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -20,7 +19,7 @@ import { pathToFileURL } from 'node:url'
 const root = resolve(import.meta.dirname, '..')
 const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target')
 const rounds = Number(process.argv[2] ?? 3)
-const installed = join(target, 'tmp', 'execution-clients')
+const installed = join(target, 'tmp')
 const work = mkdtempSync(join(tmpdir(), 'execution-clients-'))
 const began = Date.now()
 const say = (line) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  ${line}`)
@@ -28,18 +27,18 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
 
 // --- installing ---
 
-function install(name, flags) {
-  const directory = join(installed, name)
+function install(name, pinned, peers) {
+  const directory = join(installed, `${name}-client`)
   const complete = join(directory, 'installed')
-  const wanted = readFileSync(join(root, 'scripts/clients', `${name}.json`), 'utf8')
+  const from = join(root, 'tests/consensus', pinned)
+  const wanted = readFileSync(join(from, 'package-lock.json'), 'utf8')
   if (existsSync(complete) && readFileSync(complete, 'utf8') === wanted) return directory
   say(`installing ${name} client`)
   rmSync(directory, { recursive: true, force: true })
   mkdirSync(directory, { recursive: true })
-  writeFileSync(join(directory, 'package.json'), wanted)
-  execFileSync('npm', ['install', '--no-audit', '--no-fund', ...flags], { cwd: directory, stdio: 'pipe' })
-  // It has a newer multiaddr of its own, which the consensus client's transports do not recognize.
-  rmSync(join(directory, 'node_modules/@multiformats/mafmt/node_modules'), { recursive: true, force: true })
+  for (const file of ['package.json', 'package-lock.json']) cpSync(join(from, file), join(directory, file))
+  const flags = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', ...peers]
+  execFileSync('npm', flags, { cwd: directory, stdio: 'pipe' })
   writeFileSync(complete, wanted)
   return directory
 }
@@ -49,8 +48,8 @@ if (!binary) {
   execFileSync('cargo', ['build', '--quiet', '--release', '--locked', '-p', 'tidewatch', '--bin', 'tidewatch'], { cwd: root, stdio: 'inherit' })
   binary = join(target, 'release/tidewatch')
 }
-const execution = install('execution', [])
-const consensus = install('consensus', ['--legacy-peer-deps'])
+const execution = install('execution', 'execution', [])
+const consensus = install('consensus', 'beacon', ['--legacy-peer-deps'])
 
 // --- processes ---
 
@@ -182,8 +181,8 @@ async function startConsensus() {
     '--params.ALTAIR_FORK_EPOCH', 0, '--params.BELLATRIX_FORK_EPOCH', 0, '--eth1', true, '--eth1.providerUrls', A.rpc,
     '--execution.urls', A.engine, '--rest.address', '127.0.0.1', '--rest.port', rest, '--listenAddress', '127.0.0.1',
     '--port', cl2p, '--discv5', false, '--enr.ip', '127.0.0.1', '--server', `http://127.0.0.1:${rest}`, '--logLevel', 'info']
-  const polyfill = join(root, 'scripts/clients/with-resolvers.cjs')
-  const env = { ...process.env, LODESTAR_PRESET: 'minimal', NODE_OPTIONS: `--require ${polyfill}` }
+  const polyfill = join(root, 'tests/consensus/beacon/with-resolvers.cjs')
+  const env = { ...process.env, LODESTAR_PRESET: 'minimal', NODE_BACKEND: 'js', NODE_OPTIONS: `--require ${polyfill}` }
   start('consensus', process.execPath, args.map(String), { cwd: consensus, env })
 }
 

@@ -13,6 +13,7 @@
 //! | `restart` | crashes and restarts of the follower, with validators and without |
 //! | `conformance` | a committee that grows, replaces and finalizes blocks: the source alone, in the suite for sources |
 //! | `anvil` | an Ethereum node that npm installs, and that reorgs its chain as it is told |
+//! | `consensus` | an Ethereum chain of real clients that npm installs, with finality by attestations |
 //! | `readymade` | upstreams that lie, break, fall silent or contradict themselves; the cost of catching up |
 //!
 //! A test waits for what it is about by watching the follower ([`Recorder::until`]), never for a while.
@@ -23,6 +24,8 @@
 pub mod anvil;
 #[path = "support/checks.rs"]
 mod checks;
+#[path = "support/consensus.rs"]
+pub mod consensus;
 #[path = "support/counted.rs"]
 mod counted;
 #[path = "support/ethereum.rs"]
@@ -43,6 +46,6 @@ pub use checks::{assert_kept, assert_lawful, assert_lawful_on, block_at, history
 pub use counted::{Call, Counted};
 pub use ethereum::{EthereumNode, EthereumSettings};
 pub use node::{Node, Running, Settings};
-pub use process::{process, run};
+pub use process::{process, run, run_within};
 pub use reader::Reader;
 pub use recorder::{DEADLINE, Recorder, Seen};

@@ -5,8 +5,8 @@ use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
 use tidewatch_sources::{
-    ethereum::{self, EthereumSource},
-    rpc::{Config, Endpoint, Node, Work},
+    ethereum::{self, Address, EthereumSource},
+    rpc::{Config, Node, Work},
 };
 use tidewatch_stream::driver::Config as Driver;
 
@@ -17,7 +17,7 @@ pub type EthereumNode = Running<EthereumSource<Context, Node<Context>>>;
 #[derive(Clone, Debug)]
 pub struct EthereumSettings {
     /// The upstream.
-    pub endpoint: Endpoint,
+    pub address: Address,
     /// Settings of the driver.
     pub driver: Driver,
     /// Settings of the source.
@@ -25,8 +25,8 @@ pub struct EthereumSettings {
 }
 
 impl EthereumSettings {
-    fn new(scheme: &str, anvil: &Anvil) -> Self {
-        let endpoint = format!("{scheme}://{}", anvil.address());
+    /// Follows `address`.
+    pub fn at(address: &str) -> Self {
         // Waits that are short for a test, deadlines that a busy machine keeps, and blocks as old as the
         // node says.
         let mut driver = Driver {
@@ -44,17 +44,17 @@ impl EthereumSettings {
             backoff_cap: Duration::from_millis(100),
             ..Config::default()
         };
-        Self { endpoint: ethereum::endpoint(&endpoint).expect("an endpoint"), driver, rpc }
+        Self { address: address.parse().expect("an address"), driver, rpc }
     }
 
     /// Polls over HTTP.
     pub fn http(anvil: &Anvil) -> Self {
-        Self::new("eth+http", anvil)
+        Self::at(&format!("eth+http://{}", anvil.address()))
     }
 
     /// Listens over a WebSocket.
     pub fn ws(anvil: &Anvil) -> Self {
-        Self::new("eth+ws", anvil)
+        Self::at(&format!("eth+ws://{}", anvil.address()))
     }
 
     /// Makes a pass at the start, when it is asked to, and when the doorbell rings: no poll comes.
@@ -70,8 +70,8 @@ impl EthereumSettings {
         context: &Context,
         recorder: Arc<Recorder>,
     ) -> EthereumSource<Context, Node<Context>> {
-        let endpoints = std::slice::from_ref(&self.endpoint);
-        let opened = ethereum::open(context.child("source"), endpoints, recorder, &self.rpc);
+        let addresses = std::slice::from_ref(&self.address);
+        let opened = ethereum::open(context.child("source"), addresses, recorder, &self.rpc);
         opened.expect("the source opens")
     }
 }

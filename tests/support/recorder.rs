@@ -61,11 +61,21 @@ impl Recorder {
 
     /// Waits until `happened` holds, and gives what was seen then. Fails after [`DEADLINE`].
     pub async fn until(&self, what: &str, happened: impl FnMut(&Seen) -> bool) -> Seen {
+        let seen = self.within(DEADLINE, happened).await;
+        seen.unwrap_or_else(|seen| panic!("{what} did not happen within {DEADLINE:?}: {seen:#?}"))
+    }
+
+    /// Waits until `happened` holds, and gives what was seen then; what was seen last if that is not within `limit`.
+    pub async fn within(
+        &self,
+        limit: Duration,
+        happened: impl FnMut(&Seen) -> bool,
+    ) -> Result<Seen, Box<Seen>> {
         let mut seen = self.0.subscribe();
-        let seen = tokio::time::timeout(DEADLINE, seen.wait_for(happened)).await;
+        let seen = tokio::time::timeout(limit, seen.wait_for(happened)).await;
         match seen {
-            Ok(seen) => seen.expect("the recorder is alive").clone(),
-            Err(_) => panic!("{what} did not happen within {DEADLINE:?}: {:#?}", self.seen()),
+            Ok(seen) => Ok(seen.expect("the recorder is alive").clone()),
+            Err(_) => Err(Box::new(self.seen())),
         }
     }
 

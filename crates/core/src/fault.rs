@@ -92,6 +92,8 @@ fault_kinds! {
     NotLinked = "not_linked", Invalid;
     /// Tiers in an order that violates the ladder.
     LadderBroken = "ladder_broken", Invalid;
+    /// Two nodes of one upstream contradict each other about a tier: at most one of them is right.
+    Disputed = "disputed", Invalid;
     /// The source contradicts a locally finalized block. Both blocks are kept as evidence.
     FinalityConflict = "finality_conflict", Invalid;
 

@@ -17,6 +17,10 @@ pub enum Error {
     #[cfg(feature = "ethereum")]
     #[error(transparent)]
     Ethereum(#[from] crate::ethereum::EthereumError),
+    /// Of a consensus client beside an execution node.
+    #[cfg(feature = "ethereum")]
+    #[error(transparent)]
+    Beacon(#[from] crate::ethereum::BeaconError),
     /// Of a rollup node, or of the two nodes of a rollup beside each other.
     #[cfg(feature = "optimism")]
     #[error(transparent)]
@@ -54,6 +58,8 @@ impl Reason for Error {
             Self::Node(error) => error.kind(),
             #[cfg(feature = "ethereum")]
             Self::Ethereum(error) => error.kind(),
+            #[cfg(feature = "ethereum")]
+            Self::Beacon(error) => error.kind(),
             #[cfg(feature = "optimism")]
             Self::Optimism(error) => error.kind(),
             #[cfg(feature = "aztec")]

@@ -1,6 +1,6 @@
 //! Ethereum in the registry.
 
-use super::{endpoint, open};
+use super::{Address, EthereumSource, open};
 use crate::registry::{self, Family, Nodes};
 
 /// Chains that are followed by execution nodes.
@@ -8,12 +8,15 @@ pub(crate) const FAMILY: Family = Family {
     prefix: super::PREFIX,
     forms: &["eth+http://HOST:PORT", "eth+ws://HOST:PORT"],
     chain: "an Ethereum chain, by an execution node",
-    parameters: "",
+    parameters: "`?beacon=http://HOST:PORT` names the consensus client beside it",
     asks: "an execution node",
     tiers: "`latest` is proposed, `safe` checkpointed, `finalized` finalized; over a WebSocket new \
-            heads wake it",
+            heads wake it, and with `?beacon=http://HOST:PORT` those of its consensus client, which \
+            is a second opinion on safe and finalized",
     parse: |addresses, identity| {
-        let family = Nodes { parse: endpoint, open, work: |source| vec![source.work()] };
+        let parse = |address: &str| address.parse::<Address>();
+        let work = |source: &EthereumSource<_, _>| vec![source.work(), source.beacon_work()];
+        let family = Nodes { parse, open, work };
         registry::nodes(addresses, identity, &family)
     },
 };

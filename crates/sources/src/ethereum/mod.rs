@@ -26,13 +26,15 @@
 //! | `blocks` | likewise, for the blocks that are not remembered |
 //! | `chain_info`, and the first of every connection | `eth_chainId` and block 0, in one batch |
 //! | `doorbell` | `eth_subscribe` to `newHeads`, over a WebSocket; a head wakes, and is not believed |
+//! | `doorbell`, and `snapshot` once an epoch | the consensus client beside the node, where the address names one: see `beacon` |
 //!
 //! # What is believed
 //!
 //! Every header is hashed here, and refused if it is not the one that was asked for. That a chain is the
 //! one under a tip stands on its parent links, and on the node having that very tip at its height when it
 //! answered. Which block is safe or finalized is the node's word: nothing in an execution node's answers
-//! proves it. Of a range, what one request brings is hashed while the next ones are on their way.
+//! proves it. A consensus client beside it can only object: a tier that the two contradict each other about is
+//! withheld, and reported as `disputed`. Of a range, what one request brings is hashed while the next ones are on their way.
 //!
 //! # Chains that this follows
 //!
@@ -51,7 +53,9 @@
 //! the fault says where to start instead. The node is not asked again for such a block before 5 seconds, a
 //! time that doubles up to 5 minutes.
 
+mod address;
 mod aside;
+mod beacon;
 mod block;
 mod body;
 mod error;
@@ -67,6 +71,8 @@ pub(crate) mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use address::{Address, AddressError};
+pub use beacon::{BeaconError, Dispute};
 pub use block::{EthBlock, TooLong};
 pub use body::{EthBody, Transaction};
 pub use error::EthereumError;
@@ -76,6 +82,7 @@ pub use source::EthereumSource;
 pub use wire::{By, chain_of};
 
 use crate::rpc::{Config, Endpoint, EndpointError, Node};
+use beacon::Beacons;
 use commonware_runtime::{Clock, Metrics, Spawner};
 use std::sync::Arc;
 use tidewatch_core::{Fault, Monitor};
@@ -95,19 +102,29 @@ pub fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
     Endpoint::parse(PREFIX, &SCHEMES, text)
 }
 
-/// Makes a source for the chain of `endpoints`, which are asked one at a time: the next one when one
-/// fails. Nothing is asked yet.
+/// Makes a source for the chain of `addresses`, whose nodes are asked one at a time: the next one when one
+/// fails. Consensus clients that they name are a doorbell, and a second opinion on what is safe and final.
+/// Nothing is asked yet.
 ///
 /// # Errors
 ///
-/// `Setting`, with what to do about it: there is no endpoint, or no TLS can be set up for it.
-pub fn open<E: Clock + Metrics + Spawner>(
+/// `Setting`, with what to do about it: there is no address, or no TLS can be set up for one.
+pub fn open<E: Clock + Metrics + Spawner, A: Clone + Into<Address>>(
     context: E,
-    endpoints: &[Endpoint],
+    addresses: &[A],
     monitor: Arc<dyn Monitor>,
     config: &Config,
 ) -> Result<EthereumSource<E, Node<E>>, Fault> {
-    let node = |endpoint| Node::new(context.child("node"), endpoint, config);
-    let nodes = endpoints.iter().map(node).collect::<Result<_, _>>()?;
-    EthereumSource::new(context, nodes, monitor, config)
+    let addresses: Vec<Address> = addresses.iter().cloned().map(Into::into).collect();
+    let node = |address: &Address| Node::new(context.child("node"), &address.node, config);
+    let nodes = addresses.iter().map(node).collect::<Result<_, _>>()?;
+    let beacons: Vec<_> = addresses.iter().filter_map(|address| address.beacon.as_ref()).collect();
+    let beside = (!beacons.is_empty())
+        .then(|| Beacons::new(context.child("beacon"), &beacons, monitor.clone(), config))
+        .transpose()?;
+    let source = EthereumSource::new(context, nodes, monitor, config)?;
+    Ok(match beside {
+        Some(beacons) => source.beside(beacons),
+        None => source,
+    })
 }

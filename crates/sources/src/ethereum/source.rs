@@ -1,7 +1,9 @@
 //! An execution node as a source.
 
 use super::{
-    EthBlock, EthBody, EthereumError, body,
+    EthBlock, EthBody, EthereumError,
+    beacon::Beacons,
+    body,
     headers::{Found, Headers},
     rule::ETHEREUM,
     wire::{By, handshake},
@@ -30,6 +32,8 @@ const ALONE: u32 = 64;
 pub struct EthereumSource<E: Clock, R> {
     headers: Headers<E, R>,
     steady: Steady,
+    /// Consensus clients beside the nodes, where there are any.
+    beacons: Option<Beacons<E>>,
     /// Snapshots left of those.
     alone: AtomicU32,
 }
@@ -56,14 +60,24 @@ impl<E: Clock + Metrics + Spawner, R: Rpc> EthereumSource<E, R> {
         let upstreams = Upstreams::new(context, nodes, handshake(), monitor, config)?;
         let headers = Headers::new(upstreams, ETHEREUM, config.recent_max);
         let steady = Steady::new(Ladder::Rollup, config);
-        Ok(Self { headers, steady, alone: AtomicU32::default() })
+        Ok(Self { headers, steady, beacons: None, alone: AtomicU32::default() })
     }
 }
 
 impl<E: Clock + Spawner, R: Rpc> EthereumSource<E, R> {
-    /// What was asked and refused so far.
+    /// The same, with consensus clients beside the nodes.
+    pub(super) fn beside(self, beacons: Beacons<E>) -> Self {
+        Self { beacons: Some(beacons), ..self }
+    }
+
+    /// What the nodes were asked, and refused, so far.
     pub fn work(&self) -> Work {
         self.headers.upstreams().work()
+    }
+
+    /// What the consensus clients beside the nodes were asked, and refused, so far; nothing where there are none.
+    pub fn beacon_work(&self) -> Work {
+        self.beacons.as_ref().map(Beacons::work).unwrap_or_default()
     }
 
     /// The bodies of `blocks`, in their order, each checked against its header: transactions and withdrawals
@@ -187,7 +201,12 @@ impl<E: Clock + Spawner, R: Rpc> Source for EthereumSource<E, R> {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Fault> {
-        self.steady.snapshot(self.headers.upstreams(), || Box::pin(self.take())).await
+        let snapshot = self.steady.snapshot(self.headers.upstreams(), || Box::pin(self.take()));
+        let snapshot = snapshot.await?;
+        Ok(match &self.beacons {
+            Some(beacons) => Box::pin(beacons.review(&self.headers, snapshot)).await,
+            None => snapshot,
+        })
     }
 
     async fn digests(
@@ -203,7 +222,8 @@ impl<E: Clock + Spawner, R: Rpc> Source for EthereumSource<E, R> {
     }
 
     fn doorbell(&self) -> Doorbell {
-        self.headers.upstreams().doorbell()
+        let beacons = self.beacons.iter().map(Beacons::doorbell);
+        Doorbell::any([self.headers.upstreams().doorbell()].into_iter().chain(beacons))
     }
 
     fn judged(&self, verdict: Result<(), &Fault>) {

@@ -64,7 +64,7 @@ impl Config {
     }
 
     /// How often an endpoint of this rate may be asked, if that is limited.
-    pub(super) fn limit(&self, rate: Rate) -> Option<Limit> {
+    pub(crate) fn limit(&self, rate: Rate) -> Option<Limit> {
         rate.limit(Some((self.requests_per_second, self.requests_burst)))
     }
 }

@@ -100,7 +100,7 @@ impl Endpoint {
 
     /// Takes the value of the parameter `name` out of the query; what else is there goes to the node.
     #[cfg_attr(
-        not(any(feature = "etherlink", feature = "optimism", feature = "tempo", test)),
+        not(any(feature = "ethereum", feature = "tempo", test)),
         allow(dead_code, reason = "others have no parameters of their own")
     )]
     pub(crate) fn take(
@@ -128,7 +128,7 @@ impl Endpoint {
     }
 
     /// The URL to request from: without user and password, which are a header.
-    pub(super) fn bare(&self) -> Url {
+    pub(crate) fn bare(&self) -> Url {
         let mut url = self.url.clone();
         // Every URL with a host takes none.
         let _ = (url.set_username(""), url.set_password(None));
@@ -136,7 +136,7 @@ impl Endpoint {
     }
 
     /// The header that user and password are, decoded as RFC 3986 has them.
-    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
         let mut header = HeaderValue::try_from(secrets::basic(&self.url)?).ok()?;
         header.set_sensitive(true);
         Some(header)

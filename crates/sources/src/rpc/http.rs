@@ -14,6 +14,8 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER},
 };
 use reqwest::Client;
+#[cfg(feature = "ethereum")]
+use reqwest::RequestBuilder;
 use std::{
     fmt,
     sync::Arc,
@@ -100,6 +102,34 @@ impl Rpc for HttpRpc {
         let answers = self.ask(calls).await;
         whole(&self.name, answers.map_err(|refused| refused.named(&self.name))?)
     }
+}
+
+/// The response to a request that is no JSON-RPC, if it was admitted.
+///
+/// # Errors
+///
+/// Why there is none.
+#[cfg(feature = "ethereum")]
+pub(crate) async fn admitted(request: RequestBuilder) -> Result<reqwest::Response, NodeError> {
+    const SAID_MAX: usize = 64 * 1024;
+    let response = request.send().await.map_err(|error| failed(error).error)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = read(response, SAID_MAX).await.unwrap_or_default();
+    let other = || NodeError::Status { status: said(status, &body) };
+    Err(turned_away(status, &headers, &body).map_or_else(other, |refused| refused.error))
+}
+
+/// The body of the response to a request that is no JSON-RPC, of at most `max` bytes.
+///
+/// # Errors
+///
+/// Why there is none.
+#[cfg(feature = "ethereum")]
+pub(crate) async fn get(request: RequestBuilder, max: usize) -> Result<Vec<u8>, NodeError> {
+    read(admitted(request).await?, max).await.map_err(|refused| refused.error)
 }
 
 /// Reads a body of at most `max` bytes, whatever its header says.

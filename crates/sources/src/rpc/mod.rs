@@ -60,6 +60,10 @@ pub use error::NodeError;
 #[cfg(feature = "miden")]
 pub use grpc::{GrpcWeb, Messages, Streams};
 pub use http::HttpRpc;
+#[cfg(feature = "ethereum")]
+pub(crate) use http::{admitted, get};
+#[cfg(feature = "ethereum")]
+pub(crate) use metrics::Metrics;
 pub use metrics::Work;
 pub use node::Node;
 pub(crate) use recent::Recent;

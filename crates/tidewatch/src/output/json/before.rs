@@ -63,7 +63,8 @@ fn faults_and_states_print_the_lines_of_the_version_before() {
     }
     let about = "https://node.example/";
     // The version before did not have these kinds.
-    let new = [FaultKind::UnknownEpoch, FaultKind::Flapping, FaultKind::Rejected];
+    let new =
+        [FaultKind::UnknownEpoch, FaultKind::Flapping, FaultKind::Rejected, FaultKind::Disputed];
     for kind in FaultKind::ALL.iter().filter(|kind| !new.contains(kind)) {
         lines.fault(&kind.fault(about, format!("what was \"{}\" in words", kind.as_str())));
     }
