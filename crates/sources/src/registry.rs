@@ -59,6 +59,12 @@ pub struct Family {
     pub asks: &'static str,
     /// Where each tier comes from, for the README.
     pub tiers: &'static str,
+    /// What is verified here, for the README.
+    pub verified: &'static str,
+    /// What is taken on somebody's word, for the README.
+    pub word: &'static str,
+    /// What it was tried against, and how, with versions, for the README.
+    pub tried: &'static str,
     pub(crate) parse: Parse,
 }
 
@@ -356,17 +362,26 @@ mod tests {
     #[test]
     fn the_readme_has_the_families_of_the_registry() {
         let readme = include_str!("../../../README.md");
-        let head = "| `--source` | what it asks | tiers |\n|---|---|---|\n";
-        let (_, table) = readme.split_once(head).expect("the table is there");
-        // The embedded networks are the command's own, and stand behind the families.
-        let family = |line: &&str| line.starts_with('|') && !line.starts_with("| `devnet:");
-        let rows: Vec<_> = table.lines().take_while(family).collect();
+        let table = |head: &str| -> Vec<&str> {
+            let (_, table) = readme.split_once(head).expect("the table is there");
+            // The embedded networks are the command's own, and stand behind the families.
+            let family = |line: &&str| line.starts_with('|') && !line.starts_with("| `devnet:");
+            table.lines().take_while(family).collect()
+        };
         let row = |family: &Family| {
             let forms: Vec<_> = family.forms.iter().map(|form| format!("`{form}`")).collect();
             let forms = forms.join(", ").replace('|', "\\|");
             format!("| {forms} | {} | {} |", family.asks, family.tiers)
         };
         let want: Vec<_> = FAMILIES.iter().map(row).collect();
-        assert_eq!(rows, want);
+        assert_eq!(table("| `--source` | what it asks | tiers |\n|---|---|---|\n"), want);
+        let row = |family: &Family| {
+            let Family { prefix, verified, word, tried, .. } = family;
+            format!("| `{prefix}+` | {verified} | {word} | {tried} |")
+        };
+        let want: Vec<_> = FAMILIES.iter().map(row).collect();
+        let head =
+            "| family | verified here | somebody's word | tried against |\n|---|---|---|---|\n";
+        assert_eq!(table(head), want);
     }
 }

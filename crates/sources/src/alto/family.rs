@@ -30,6 +30,9 @@ pub(crate) const FAMILY: Family = Family {
     parameters: "`&epoch_length=N`: the validators reshare their key every N blocks",
     asks: "an alto indexer",
     tiers: "finalized and proposed, by certificates",
+    verified: "every tier, by threshold certificates under `--identity`",
+    word: "that nothing newer is withheld",
+    tried: "real: alto's validators, indexer and follower 2026.9.1 (`scripts/alto-programs`), the embedded networks; scripted indexers",
     parse,
 };
 

@@ -12,6 +12,9 @@ pub(crate) const FAMILY: Family = Family {
     asks: "an Etherlink node (octez-evm-node)",
     tiers: "`latest` is proposed, `finalized` finalized, with its level of L1 from `?l1-level=LEVEL` on; \
             over a WebSocket new heads wake it",
+    verified: "each header, by its hash, which covers neither base fee nor mix hash",
+    word: "which block is `latest` and `finalized`, and its level of L1",
+    tried: "blocks that a second program hashed; scripted nodes; neither a node nor a recorded block was at hand",
     parse: |addresses, identity| {
         let parse = |address: &str| address.parse::<Address>();
         let family = Nodes { parse, open, work: |source| vec![source.work()] };

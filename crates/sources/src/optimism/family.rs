@@ -12,6 +12,9 @@ pub(crate) const FAMILY: Family = Family {
     asks: "a rollup node (`optimism_syncStatus`), and the execution node beside it for the blocks",
     tiers: "unsafe is proposed, safe checkpointed with its L1 origin, finalized finalized; \
             `&checkpointed=local-safe` and `&proposed=cross-unsafe` choose other heads",
+    verified: "each header, by its hash; that both nodes have every tip",
+    word: "which head is unsafe, safe and finalized, and the origin on L1",
+    tried: "scripted nodes alone: no rollup node was at hand",
     parse: |addresses, identity| {
         let parse = |address: &str| address.parse::<Address>();
         let family = Nodes { parse, open, work: |source| source.work().into() };

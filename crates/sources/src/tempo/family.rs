@@ -29,6 +29,9 @@ pub(crate) const FAMILY: Family = Family {
     asks: "a node of Tempo (`consensus_*` and `eth_*`), of mainnet, testnet or the network of a genesis file",
     tiers: "finalized, and proposed with it, by certificates, over changes of the key; over a WebSocket \
             `consensus_subscribe` wakes it",
+    verified: "what is final, by certificates under the keys that genesis and each epoch's last block name; each header, by its hash",
+    word: "that nothing newer is withheld",
+    tried: "recorded: two blocks of mainnet with their certificates, its first block and genesis; scripted nodes whose committees change their key; no running node yet",
     parse,
 };
 

@@ -29,6 +29,9 @@ pub(crate) const FAMILY: Family = Family {
     asks: "another Tidewatch (`--serve`); the password of the address is sent as its token",
     tiers: "of a certified chain by certificates, verified here under `--identity`; of another one the \
             upstream's word",
+    verified: "what the chain's own source verifies: of a certified chain everything",
+    word: "of another chain the tiers, by the upstream's word",
+    tried: "real: processes of this program, three deep; middle ones that alter, withhold, or sign a branch",
     parse,
 };
 

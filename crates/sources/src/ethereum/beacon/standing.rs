@@ -32,6 +32,8 @@ pub(super) struct Standing {
     /// Another opinion is wanted.
     wanted: bool,
     disputes: [Option<Open>; 2],
+    /// Whether the last opinion confirmed what is final: the client is there too, or further.
+    confirmed: bool,
     backoff: Backoff,
     /// No client is asked before.
     not_before: Option<SystemTime>,
@@ -45,6 +47,7 @@ impl Standing {
             judged: None,
             wanted: false,
             disputes: [None; 2],
+            confirmed: false,
             backoff: Backoff::new(config.backoff_base, config.backoff_cap),
             not_before: None,
             latest: None,
@@ -73,6 +76,7 @@ impl Standing {
     ) -> Vec<(Tier, Dispute)> {
         self.backoff.succeed();
         (self.judged, self.wanted, self.not_before) = (Some(ours), false, None);
+        self.confirmed = matches!(verdicts[1], Verdict::Same | Verdict::Newer);
         let mut report = Vec::new();
         for ((tier, open), verdict) in WATCHED.into_iter().zip(&mut self.disputes).zip(verdicts) {
             let Verdict::Disputed(dispute) = verdict else {
@@ -97,11 +101,14 @@ impl Standing {
         self.not_before = now.checked_add(self.backoff.fail(&mut rng));
     }
 
-    /// The tiers that do not move: those that are disputed, and what stands on them.
+    /// The tiers that do not move: those that are disputed, and what stands on them. While anything is, the two may be of
+    /// two chains: what is final does not move then either, unless the client confirms it.
     pub(super) fn withheld(&self) -> Vec<Tier> {
-        let [safe, finalized] = self.disputes;
-        let disputed = [safe.or(finalized).is_some(), finalized.is_some()];
-        WATCHED.into_iter().zip(disputed).filter(|(_, is)| *is).map(|(tier, _)| tier).collect()
+        let [safe, finalized] = self.disputes.map(|open| open.is_some());
+        let open = safe || finalized;
+        // What is safe stands on what is final.
+        let held = [open, finalized || open && !self.confirmed];
+        WATCHED.into_iter().zip(held).filter(|(_, is)| *is).map(|(tier, _)| tier).collect()
     }
 }
 
@@ -159,6 +166,10 @@ mod tests {
         let later = SETTLED * 2;
         assert_eq!(heard(later, [dispute(3), Verdict::Same]), (safe.clone(), safe.clone()));
         assert_eq!(heard(later + SECOND, [dispute(3), Verdict::Same]), (vec![], safe));
+        // A client that has finalized nothing yet, or less, may be of the other chain.
+        for unconfirmed in [Verdict::Unknown, Verdict::Older, Verdict::Beyond] {
+            assert_eq!(heard(later + SECOND, [dispute(3), unconfirmed]), (vec![], both.clone()));
+        }
         // What is safe stands on what is final.
         let finalized = [Verdict::Beyond, dispute(2)];
         assert_eq!(heard(later, finalized), (vec![], both.clone()));
@@ -172,7 +183,7 @@ mod tests {
     fn while_something_is_disputed_every_pass_asks_again_and_silence_settles_nothing() {
         let mut standing = Standing::new(&Config::default());
         let ours = [Some(at(16, 1)), None];
-        standing.heard(UNIX_EPOCH, ours, [dispute(2), Verdict::Unknown]);
+        standing.heard(UNIX_EPOCH, ours, [dispute(2), Verdict::Same]);
         assert!(standing.is_due(UNIX_EPOCH, ours, false));
         standing.unheard(UNIX_EPOCH);
         assert!(!standing.is_due(UNIX_EPOCH, ours, false));
