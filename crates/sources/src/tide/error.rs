@@ -25,6 +25,14 @@ pub enum TideError {
         /// The chain.
         chain: String,
     },
+    /// The chain has certificates that no Tidewatch serves yet.
+    #[error(
+        "the upstream follows {chain}, whose certificates it does not serve: follow the chain from its own nodes"
+    )]
+    NoCertificates {
+        /// The chain.
+        chain: String,
+    },
     /// The chain is another one than the identity says.
     #[error("the upstream follows {theirs}, which is not the chain of this identity")]
     OtherChain {
@@ -67,7 +75,9 @@ impl TideError {
         match self {
             Self::Answer { .. } | Self::Block { .. } => FaultKind::Malformed,
             Self::NotTidewatch { .. } => FaultKind::Unavailable,
-            Self::NoIdentity { .. } | Self::UnknownChain { .. } => FaultKind::InvalidConfig,
+            Self::NoIdentity { .. } | Self::NoCertificates { .. } | Self::UnknownChain { .. } => {
+                FaultKind::InvalidConfig
+            }
             Self::OtherChain { .. } | Self::Switched { .. } => FaultKind::WrongChain,
             Self::Moved { .. } => FaultKind::Torn,
         }

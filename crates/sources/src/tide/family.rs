@@ -36,7 +36,7 @@ pub(crate) const FAMILY: Family = Family {
 };
 
 /// Families whose chains have no certificates.
-const ROLLUPS: [&str; 2] = ["eth", "op"];
+const ROLLUPS: [&str; 3] = ["eth", "op", "etherlink"];
 
 fn address(text: &str) -> Result<Endpoint, String> {
     Endpoint::of_tide(text).map_err(|error| match error {
@@ -143,8 +143,11 @@ async fn by_word(context: Context, endpoints: Vec<Endpoint>) -> Result<Opened, F
     let chain = shown_chain(&status);
     // Of a Miden chain what is final is what the upstream's user takes for it, before it is proven or after.
     let certified = status.ladder() == Some(Ladder::Certified) && !chain.starts_with("miden:");
-    if chain.starts_with("alto:") || certified {
+    if chain.starts_with("alto:") {
         return Err(fault(about, TideError::NoIdentity { chain }));
+    }
+    if certified {
+        return Err(fault(about, TideError::NoCertificates { chain }));
     }
     let decoder = decoder(&status.chain);
     let decoder = decoder.ok_or_else(|| fault(about, TideError::UnknownChain { chain }))?;
@@ -165,4 +168,19 @@ async fn by_word(context: Context, endpoints: Vec<Endpoint>) -> Result<Opened, F
         has_identity: false,
         probe: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::FAMILIES;
+
+    #[test]
+    fn every_family_without_certificates_can_be_followed_from_another_tidewatch() {
+        for family in FAMILIES {
+            let certified = matches!(family.prefix, "alto" | "tempo" | "tide");
+            let chain = format!("{}:1", family.prefix);
+            assert_eq!(decoder(&chain).is_none(), certified, "{chain}");
+        }
+    }
 }
