@@ -60,7 +60,7 @@
 //!
 //! # Limits
 //!
-//! A header is at most 64 KiB. Answers, deadlines and rates are bounded as of every node ([`rpc`](crate::rpc)). A range is
+//! A header is at most 64 KiB. Answers, deadlines and rates are bounded as of every node ([`rpc`]). A range is
 //! at most 32,768 blocks, or what came in 20 seconds.
 
 mod address;
