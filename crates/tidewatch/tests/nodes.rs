@@ -53,25 +53,23 @@ fn each_kind_of_node_is_followed_to_a_height_and_on_after_a_restart() {
     }
 }
 
+/// The number of the checkpoint of each final tip in `lines`.
+fn levels<'a>(lines: impl IntoIterator<Item = &'a String>) -> Vec<Value> {
+    let lines = lines.into_iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let finalized = lines.filter(|line| line["tier"] == "finalized");
+    finalized.map(|line| line["checkpoint"]["number"].clone()).collect()
+}
+
 #[test]
 fn an_etherlink_node_is_followed_with_levels_of_l1_and_on_after_a_restart() {
-    for scheme in ["http", "ws"] {
-        let node = Node::serve_etherlink(42_793, 10);
-        let path = if scheme == "ws" { "/ws" } else { "" };
-        let source = format!("etherlink+{scheme}://{}{path}?l1-level=1", node.address);
-        let data = tempfile::tempdir().unwrap();
-        let mut levels = Vec::new();
-        for (top, until) in [(10, "2"), (12, "4")] {
-            node.grow_to(top);
-            let run = following(&source, data.path()).with(["--until", until]).start().end(END);
-            assert_eq!(run.code, Some(0), "{run:?}");
-            let lines = run.lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let of = |line: &Value| {
-                (line["tier"] == "finalized").then(|| line["checkpoint"]["number"].clone())
-            };
-            levels.extend(lines.filter_map(|line| of(&line)));
-        }
-        assert_eq!(levels, [2, 4], "{scheme}");
+    let node = Node::serve_etherlink(42_793, 10);
+    let source = format!("etherlink+http://{}?l1-level=1", node.address);
+    let data = tempfile::tempdir().unwrap();
+    for (top, until, level) in [(10, "2", 2), (12, "4", 4)] {
+        node.grow_to(top);
+        let run = following(&source, data.path()).with(["--until", until]).start().end(END);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(levels(&run.lines), [level], "up to {until}");
     }
     // A node of Ethereum is not one of Etherlink.
     let node = Node::serve(ID, 10);
@@ -79,6 +77,22 @@ fn an_etherlink_node_is_followed_with_levels_of_l1_and_on_after_a_restart() {
     let source = format!("etherlink+http://{}", node.address);
     let run = following(&source, data.path()).with(["--until", "2"]).start();
     run.line_with("wrong_digest");
+}
+
+#[test]
+fn over_a_websocket_an_etherlink_node_says_by_itself_where_levels_of_l1_begin() {
+    let node = Node::serve_etherlink(42_793, 10);
+    let source = format!("etherlink+ws://{}/ws", node.address);
+    let data = tempfile::tempdir().unwrap();
+    let run = following(&source, data.path()).with(["--until", "4"]).start();
+    // The level is pushed once the node is listened to, which is after the first pass.
+    let mut lines = vec![run.line_with("\"tier\":\"finalized\"")];
+    node.grow_to(11);
+    lines.push(run.line_with("\"tier\":\"finalized\""));
+    node.grow_to(12);
+    lines.push(run.line_with("\"tier\":\"finalized\""));
+    assert_eq!(levels(&lines)[1..].last(), Some(&Value::from(4)), "{lines:?}");
+    assert_eq!(run.end(END).code, Some(0));
 }
 
 #[test]

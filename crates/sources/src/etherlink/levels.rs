@@ -36,6 +36,8 @@ pub(super) enum Said {
 pub(super) struct Levels {
     /// Where nothing is known, where to begin.
     hint: Option<Level>,
+    /// Whether the node does not say that of any level.
+    absent: bool,
     known: BTreeMap<Level, (Height, Height)>,
     /// A block whose level was not found. It is not searched for again.
     given_up: Option<Height>,
@@ -44,6 +46,13 @@ pub(super) struct Levels {
 impl Levels {
     pub(super) fn beginning_at(hint: Option<Level>) -> Self {
         Self { hint, ..Self::default() }
+    }
+
+    /// A level was heard of. It is where to begin, where nobody said that.
+    pub(super) fn heard(&mut self, level: Level) {
+        if !self.absent {
+            self.hint.get_or_insert(level);
+        }
     }
 
     /// The level to ask for in every pass: the one after the newest that is known.
@@ -90,7 +99,7 @@ impl Levels {
                     self.known.insert(level, (after, end));
                 }
                 Said::Unknown => unknown = Some(unknown.map_or(level, |lowest| lowest.min(level))),
-                Said::Never => *self = Self::default(),
+                Said::Never => *self = Self { absent: true, ..Self::default() },
             }
         }
         while self.known.len() > KEPT {
@@ -99,9 +108,10 @@ impl Levels {
         unknown
     }
 
-    /// The search for the level of `block` is over.
+    /// The search for the level of `block` is over. Without a level to begin with, there was none.
     pub(super) fn found(&mut self, block: Height) {
-        self.given_up = self.of(block).is_none().then_some(block);
+        let searched = !self.known.is_empty();
+        self.given_up = (searched && self.of(block).is_none()).then_some(block);
     }
 
     /// The level that made `block` final, where that is known.
@@ -194,6 +204,17 @@ mod tests {
         assert_eq!((levels.next(), levels.search(Height::new(7), None)), (Some(9), vec![]));
         ask(&mut levels, &[9], &|_| Said::Never);
         assert_eq!(levels.next(), None, "a node without the method is not asked again");
+        levels.heard(9);
+        assert_eq!(levels.next(), None, "whatever else it says");
+        // What was heard is where to begin, where nobody said it.
+        let mut levels = Levels::default();
+        for level in [7, 8] {
+            levels.heard(level);
+        }
+        assert_eq!(levels.next(), Some(7));
+        levels = Levels::beginning_at(Some(3));
+        levels.heard(7);
+        assert_eq!(levels.next(), Some(3));
         // A block that no level made final is given up, once.
         let mut levels = Levels::beginning_at(Some(9));
         ask(&mut levels, &[9], &node(1, 400));

@@ -20,10 +20,11 @@
 //! # Levels of L1
 //!
 //! Which level of L1 made a block final is asked for with `tez_getFinalizedBlocksOfL1Level`, in the same request as the
-//! tips. A node answers that for levels, and says nowhere which the newest is; so the first one is found from one that
-//! the operator names (`?l1-level=LEVEL`, any that the node knows) in a few requests, and every later one costs a call
-//! in each request. Where several levels come at once, they are searched for as the first one was. Without a level to
-//! begin with, and with a node that lacks the method, final blocks have no checkpoint.
+//! tips. A node answers that for levels, and says nowhere which the newest is; so it is found in a few requests from one
+//! that is known: the first that the subscription `tez_l1L2Levels` pushes, over a WebSocket of its own, or one that the
+//! operator names (`?l1-level=LEVEL`, any that the node knows). Every later one costs a call in each request. Where
+//! several levels come at once, they are searched for as the first one was. Without a level to begin with, and with a
+//! node that lacks the method, final blocks have no checkpoint.
 //!
 //! # What is believed
 //!
@@ -46,7 +47,7 @@ pub use source::EtherlinkSource;
 
 pub use crate::ethereum::EthBlock;
 
-use crate::rpc::{Config, Node};
+use crate::rpc::{Call, Config, Node};
 use commonware_runtime::{Clock, Metrics, Spawner};
 use std::sync::Arc;
 use tidewatch_core::{Fault, Monitor};
@@ -69,5 +70,11 @@ pub fn open<E: Clock + Metrics + Spawner>(
     let level = addresses.iter().find_map(|address| address.level);
     let node = |address: &Address| Node::new(context.child("node"), &address.node, config);
     let nodes = addresses.iter().map(node).collect::<Result<_, _>>()?;
-    EtherlinkSource::new(context, nodes, level, monitor, config)
+    let pushing = addresses.iter().filter(|address| address.node.is_websocket());
+    let pushing = pushing.map(|address| {
+        let levels = Call::new("eth_subscribe", vec!["tez_l1L2Levels".into()]);
+        Node::pushing(context.child("levels"), &address.node, config, levels)
+    });
+    let pushing = pushing.collect::<Result<_, _>>()?;
+    EtherlinkSource::new(context, nodes, pushing, level, monitor, config)
 }

@@ -20,6 +20,8 @@ use tidewatch_core::{
 /// Etherlink, followed from its nodes. See the [module](crate::etherlink).
 pub struct EtherlinkSource<E: Clock, R> {
     headers: Headers<E, R>,
+    /// Connections that push levels of L1, where there are any.
+    pushing: Option<Upstreams<E, R>>,
     levels: Mutex<Levels>,
     steady: Steady,
 }
@@ -32,7 +34,8 @@ impl<E: Clock, R> fmt::Debug for EtherlinkSource<E, R> {
 
 impl<E: Clock + Metrics + Spawner, R: Rpc> EtherlinkSource<E, R> {
     /// A source over `nodes`, which are several endpoints of one chain. Nothing is asked yet. `level` is a level
-    /// of L1 that the nodes know, from which the newest is found; without one, final blocks have no level. What
+    /// of L1 that the nodes know, from which the newest is found; without one it is the first that is heard from
+    /// `pushing`, connections whose subscription is to levels, and without that final blocks have no level. What
     /// is refused on the way to an answer is told to `monitor`.
     ///
     /// # Errors
@@ -41,28 +44,42 @@ impl<E: Clock + Metrics + Spawner, R: Rpc> EtherlinkSource<E, R> {
     pub fn new(
         context: E,
         nodes: Vec<R>,
+        pushing: Vec<R>,
         level: Option<i32>,
         monitor: Arc<dyn Monitor>,
         config: &Config,
     ) -> Result<Self, Fault> {
+        let pushing = (!pushing.is_empty())
+            .then(|| {
+                let context = context.child("levels");
+                Upstreams::new(context, pushing, handshake(), monitor.clone(), config)
+            })
+            .transpose()?;
         let upstreams = Upstreams::new(context, nodes, handshake(), monitor, config)?;
         let headers = Headers::new(upstreams, ETHERLINK, config.recent_max);
         let levels = Mutex::new(Levels::beginning_at(level));
-        Ok(Self { headers, levels, steady: Steady::new(Ladder::Rollup, config) })
+        Ok(Self { headers, pushing, levels, steady: Steady::new(Ladder::Rollup, config) })
     }
 }
 
 impl<E: Clock + Spawner, R: Rpc> EtherlinkSource<E, R> {
-    /// What was asked and refused so far.
-    pub fn work(&self) -> Work {
-        self.headers.upstreams().work()
+    /// What was asked and refused so far, of the nodes and for pushes of levels.
+    pub fn work(&self) -> [Work; 2] {
+        let pushing = self.pushing.as_ref().map(Upstreams::work).unwrap_or_default();
+        [self.headers.upstreams().work(), pushing]
     }
 
     async fn take(&self) -> Result<Snapshot, Fault> {
         let upstreams = self.headers.upstreams();
         // The next level is asked for before what is final: one that comes in between is found in a search then,
         // and is never one that no block belongs to yet.
-        let next = self.levels.lock().next();
+        let heard = self.pushing.as_ref().and_then(Upstreams::pushed);
+        let next = {
+            let mut levels = self.levels.lock();
+            let heard = heard.and_then(|level| Level::try_from(level).ok());
+            heard.into_iter().for_each(|level| levels.heard(level));
+            levels.next()
+        };
         let calls: Vec<_> = next.into_iter().map(blocks_of).collect();
         let tags = ["latest", "finalized"].map(By::Tag);
         let (found, answers) = self.headers.ask_behind(&calls, &tags, &[]).await?;
@@ -155,7 +172,8 @@ impl<E: Clock + Spawner, R: Rpc> Source for EtherlinkSource<E, R> {
     }
 
     fn doorbell(&self) -> Doorbell {
-        self.headers.upstreams().doorbell()
+        let levels = self.pushing.iter().map(Upstreams::doorbell);
+        Doorbell::any([self.headers.upstreams().doorbell()].into_iter().chain(levels))
     }
 
     fn judged(&self, verdict: Result<(), &Fault>) {

@@ -196,6 +196,11 @@ pub trait Rpc: Send + Sync + 'static {
         Doorbell::silent()
     }
 
+    /// The highest number that the node pushed to its doorbells: a height, or whatever its subscription counts.
+    fn pushed(&self) -> Option<u64> {
+        None
+    }
+
     /// A tip moved, whoever said so: pushes of this node may have been worth something.
     fn moved(&self) {}
 }

@@ -76,6 +76,13 @@ impl<E: Clock> Rpc for Node<E> {
         }
     }
 
+    fn pushed(&self) -> Option<u64> {
+        match self {
+            Self::Http(node) => node.pushed(),
+            Self::Ws(node) => node.pushed(),
+        }
+    }
+
     fn moved(&self) {
         match self {
             Self::Http(node) => node.moved(),

@@ -227,6 +227,10 @@ impl<E: Clock> Rpc for WsRpc<E> {
         }))
     }
 
+    fn pushed(&self) -> Option<u64> {
+        self.0.pushes.lock().highest
+    }
+
     fn moved(&self) {
         let mut pushes = self.0.pushes.lock();
         if std::mem::take(&mut pushes.news) {

@@ -114,13 +114,25 @@ async fn answer(State(chain): State<Arc<Chain>>, request: Request) -> Response {
     response.body(chain.answers(&body).into()).unwrap()
 }
 
-/// The same over a WebSocket, without subscriptions.
+/// The same over a WebSocket. Of subscriptions it has that of Etherlink to levels of L1 alone, and pushes one at once.
 async fn talk(State(chain): State<Arc<Chain>>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async move |mut socket| {
         while let Some(Ok(message)) = socket.recv().await {
-            if let Message::Text(asked) = message {
-                let _ = socket.send(chain.answers(asked.as_bytes()).into()).await;
+            let Message::Text(asked) = message else { continue };
+            let asked: Value = serde_json::from_str(&asked).unwrap_or_default();
+            if asked["params"][0] == "tez_l1L2Levels" {
+                let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": "0x9"});
+                let level =
+                    json!({"l1Level": 1, "startBlockNumber": "0x0", "endBlockNumber": "0x1"});
+                let params = json!({"subscription": "0x9", "result": level});
+                let pushed =
+                    json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params});
+                for message in [answer, pushed] {
+                    let _ = socket.send(message.to_string().into()).await;
+                }
+                continue;
             }
+            let _ = socket.send(chain.answers(asked.to_string().as_bytes()).into()).await;
         }
     })
 }

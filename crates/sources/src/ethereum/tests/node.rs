@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) finalized: Option<u64>,
     /// The first level of L1 that it knows, where it is a node of Etherlink: each level makes five blocks final.
     pub(crate) level: Option<i32>,
+    /// The highest number that it pushed.
+    pub(crate) pushed: Option<u64>,
     forks: u64,
     /// Between two blocks, in the chain's own unit.
     pub(crate) step: u64,
@@ -149,6 +151,7 @@ impl World {
             safe: Some(0),
             finalized: Some(0),
             level: None,
+            pushed: None,
             forks: 0,
             step: 12,
             batch_max: usize::MAX,
@@ -270,6 +273,10 @@ impl Rpc for Node {
 
     fn doorbell(&self, _: Toll) -> Doorbell {
         self.bell.listen()
+    }
+
+    fn pushed(&self) -> Option<u64> {
+        self.world.lock().pushed
     }
 }
 

@@ -32,7 +32,7 @@ impl<E: commonware_runtime::Clock + commonware_runtime::Spawner, R: Rpc> Asks
     for EtherlinkSource<E, R>
 {
     fn requests(&self) -> u64 {
-        self.work().requests
+        self.work()[0].requests
     }
 }
 
@@ -87,8 +87,10 @@ fn scripted(context: &deterministic::Context, blocks: u64, level: Option<i32>) -
         world.level = Some(FIRST);
     });
     let context = context.child("source");
-    let source =
-        EtherlinkSource::new(context, vec![node.clone()], level, Arc::new(()), &Config::default());
+    let source = {
+        let (nodes, pushing) = (vec![node.clone()], vec![node.clone()]);
+        EtherlinkSource::new(context, nodes, pushing, level, Arc::new(()), &Config::default())
+    };
     (node, source.unwrap())
 }
 
@@ -142,6 +144,22 @@ fn what_is_final_has_its_level_of_l1_and_costs_no_request_of_its_own() {
 }
 
 #[test]
+fn a_level_that_is_pushed_is_where_to_begin() {
+    simulate(0, |context| async move {
+        let (node, source) = scripted(&context, 40, None);
+        node.change(|world| world.finalized = Some(20));
+        let finalized = |tips: TipSet| tips.get(Tier::Finalized).and_then(|tip| tip.checkpoint);
+        assert_eq!(finalized(source.snapshot().await.unwrap().tips), None);
+        // An older one than that of the final block, as it may be when several come at once.
+        let mut doorbell = source.doorbell();
+        node.change(|world| world.pushed = Some(101));
+        doorbell.rung().await;
+        let checkpoint = finalized(source.snapshot().await.unwrap().tips);
+        assert_eq!(checkpoint.map(|checkpoint| checkpoint.number), Some(103));
+    });
+}
+
+#[test]
 fn without_a_level_and_without_the_method_what_is_final_has_none() {
     for (level, method) in [(None, true), (Some(FIRST), false), (Some(FIRST - 1), true)] {
         simulate(0, |context| async move {
@@ -170,7 +188,8 @@ fn a_block_of_ethereum_is_refused_and_so_is_one_of_etherlink_there() {
         let ethereum = Node::new(context.child("node"), "ethereum", 42_793, 9);
         let config = Config::default();
         let nodes = vec![ethereum];
-        let source = EtherlinkSource::new(context.child("a"), nodes, None, Arc::new(()), &config);
+        let source =
+            EtherlinkSource::new(context.child("a"), nodes, vec![], None, Arc::new(()), &config);
         assert_eq!(source.unwrap().snapshot().await.unwrap_err().kind, FaultKind::WrongDigest);
         let (etherlink, _) = scripted(&context, 9, None);
         let context = context.child("b");

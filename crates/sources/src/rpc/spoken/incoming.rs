@@ -74,6 +74,11 @@ mod tests {
                 pushed("3", Some(11)),
             ),
             (r#"{"params":{"subscription":3,"result":{"block":"0x7"}}}"#, pushed("3", None)),
+            (
+                r#"{"params":{"subscription":3,"result":{"l1Level":12,"startBlockNumber":"0x1"}}}"#,
+                pushed("3", Some(12)),
+            ),
+            (r#"{"params":{"subscription":3,"result":{"l1Level":-12}}}"#, pushed("3", None)),
         ];
         for (message, want) in table {
             assert_eq!(incoming(message.as_bytes()), Ok(want), "{message}");

@@ -102,7 +102,7 @@ fn words(raw: &RawValue) -> String {
 pub(in crate::rpc) struct Pushed {
     /// The subscription, as it is written.
     pub(in crate::rpc) subscription: String,
-    /// The height, where one stands there.
+    /// The height, or the level, where one stands there.
     pub(in crate::rpc) height: Option<u64>,
 }
 
@@ -120,6 +120,9 @@ impl<'de> DeserializeSeed<'de> for Push {
             /// A certified block, which has its header inside.
             #[serde(borrow, default)]
             block: Option<&'a RawValue>,
+            /// Blocks of Etherlink that became final, by the level of its L1.
+            #[serde(borrow, default, rename = "l1Level")]
+            level: Option<&'a RawValue>,
         }
         #[derive(Deserialize)]
         struct Certified<'a> {
@@ -142,11 +145,13 @@ impl<'de> DeserializeSeed<'de> for Push {
         let inside = |block: &'de RawValue| {
             serde_json::from_str::<Certified<'de>>(block.get()).ok().map(|it| it.header.number)
         };
+        let level = result.as_ref().and_then(|head| head.level?.get().parse().ok());
         let number = result.and_then(|head| head.number.or_else(|| inside(head.block?)));
-        let height = number.and_then(|number| {
+        let number = number.and_then(|number| {
             let number = number.get().trim_matches('"');
             u64::from_str_radix(number.strip_prefix("0x")?, 16).ok()
         });
+        let height = number.or(level);
         let subscription = subscription.map(|id| id.get().to_owned()).unwrap_or_default();
         Ok(Pushed { subscription, height })
     }

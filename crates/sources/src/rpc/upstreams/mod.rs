@@ -321,6 +321,15 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         theirs.map_err(|fault| self.failed(at, fault))
     }
 
+    /// The highest number that any endpoint pushed.
+    #[cfg_attr(
+        not(feature = "etherlink"),
+        allow(dead_code, reason = "what others push is not looked at")
+    )]
+    pub(crate) fn pushed(&self) -> Option<u64> {
+        self.members.iter().filter_map(|member| member.rpc.pushed()).max()
+    }
+
     /// A doorbell that rings when any endpoint pushes that its chain moved. What it asks for counts as
     /// requests.
     pub(crate) fn doorbell(&self) -> Doorbell {
