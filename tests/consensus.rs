@@ -1,18 +1,24 @@
 //! Followers of a real Ethereum chain whose blocks become safe and final by attestations.
 //!
 //! Each test has an execution client, a consensus client and validators of its own, with a slot of two seconds and
-//! epochs of eight slots, and says that it is skipped where there is no npm to install them. One test is short; the
-//! one that measures has a command of its own:
+//! epochs of eight slots, and says that it is skipped where there is no npm to install them. One test is short; those
+//! that stop and kill the clients take minutes and have a command of their own:
 //!
 //! ```text
-//! cargo test -p tidewatch-tests --test consensus a_day -- --ignored --nocapture
+//! cargo test -p tidewatch-tests --test consensus -- --ignored --nocapture --test-threads 2 --skip a_day
 //! ```
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "the clients are processes, which keep real time")]
 
+#[path = "consensus/attested.rs"]
+mod attested;
 #[path = "consensus/day.rs"]
 mod day;
+#[path = "consensus/disputed.rs"]
+mod disputed;
+#[path = "consensus/execution.rs"]
+mod execution;
 #[path = "consensus/followed.rs"]
 mod followed;
 
@@ -21,29 +27,42 @@ use std::time::Duration;
 use tidewatch_core::{Block as _, Event, Ladder, Record, Tier};
 use tidewatch_tests::{
     EthereumNode, EthereumSettings, Seen, assert_lawful_on, block_at,
-    consensus::{Chain, Tips},
+    consensus::{Chain, SLOT, Tips},
     history, npm, run_within,
 };
 
 /// How long one test may take.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// A chain, in a runtime with an empty directory; or none, without npm.
-fn with_chain<F: Future<Output = ()>>(test: impl FnOnce(Context, Chain) -> F) {
+/// Chains with a block each `slot`, of as many genesis blocks as are asked for, in a runtime with an empty directory;
+/// or none, without npm.
+fn with_chains<const N: usize, F: Future<Output = ()>>(
+    slot: Duration,
+    test: impl FnOnce(Context, [Chain; N]) -> F,
+) {
     let Some(clients) = npm::clients(env!("CARGO_TARGET_TMPDIR")) else { return };
     let directory = tempfile::tempdir().expect("a directory");
     run_within(directory.path(), LIMIT, async |context| {
-        let chain = Chain::start(&clients).await;
-        test(context, chain).await;
+        let mut chains = Vec::new();
+        for salt in 0..N {
+            let salt = u8::try_from(salt).expect("few chains");
+            chains.push(Chain::start(&clients, slot, salt).await);
+        }
+        test(context, chains.try_into().expect("as many as were asked for")).await;
     });
 }
 
-/// Follows the execution client of `chain`, with the consensus client beside it.
-fn settings(chain: &Chain) -> EthereumSettings {
+/// One chain, of usual slots.
+fn with_chain<F: Future<Output = ()>>(test: impl FnOnce(Context, Chain) -> F) {
+    with_chains(SLOT, |context, [chain]: [Chain; 1]| test(context, chain));
+}
+
+/// Follows the execution client of `chain`, with the consensus client of `beside` beside it.
+fn settings(chain: &Chain, beside: &Chain) -> EthereumSettings {
     EthereumSettings::at(&format!(
         "eth+http://{}?beacon=http://{}",
         chain.address(),
-        chain.beacon()
+        beside.beacon()
     ))
 }
 

@@ -24,7 +24,7 @@ fn ours() -> Option<Duration> {
 #[ignore = "takes five minutes; a figure"]
 fn a_day_of_short_slots_costs_less_than_an_hour_of_processor_time() {
     with_chain(async |context, chain| {
-        let node = EthereumNode::start(&context, &settings(&chain).unpolled()).await;
+        let node = EthereumNode::start(&context, &settings(&chain, &chain).unpolled()).await;
         finalized_above(&node, &chain, 0).await;
         let times = || Some((chain.processor_times()?, ours()?));
         let Some((started, us)) = times() else {

@@ -8,7 +8,7 @@ use tidewatch_tests::{EthereumNode, consensus::EPOCH};
 #[test]
 fn epochs_are_followed_by_the_events_of_the_consensus_client_and_become_final_by_attestations() {
     with_chain(async |context, chain| {
-        let node = EthereumNode::start(&context, &settings(&chain).unpolled()).await;
+        let node = EthereumNode::start(&context, &settings(&chain, &chain).unpolled()).await;
         let first = finalized_above(&node, &chain, 0).await;
         let second = finalized_above(&node, &chain, first).await;
         assert!(second - first <= EPOCH, "{first}, {second}: an epoch at a time");

@@ -3,8 +3,9 @@
 //! # Overview
 //!
 //! [`Chain`] is three processes of Node.js with a chain of their own, on ports of their own: EthereumJS, Lodestar with
-//! the first five of eight validators, and a validator client of Lodestar's with the other three. A test that ends
-//! takes the processes with it, however it ends.
+//! the first five of eight validators, and a validator client of Lodestar's with the other three. Without those three
+//! a block is missing now and then, and less than two thirds attest: the chain goes on, and nothing more becomes
+//! final. A test that ends takes the processes with it, however it ends.
 //!
 //! # What these clients do
 //!
@@ -12,13 +13,15 @@
 //!
 //! | what | how |
 //! |---|---|
-//! | a slot | [`SLOT`]: a block in each, where its proposer runs |
+//! | a slot | [`SLOT`], or [`LONG_SLOT`]: a block in each, where its proposer runs |
 //! | an epoch | [`EPOCH`] slots, by the preset `minimal` |
 //! | `safe` | the block of the justified checkpoint, the first one of an epoch |
 //! | `finalized` | one epoch below it. Both move by an epoch at a time; the first time is four epochs after genesis |
 //! | until then | there is no `safe` and no `finalized` block |
 //! | `eth_subscribe` | there is none: the execution client is polled, or its consensus client rings |
-//! | a chain without a block for an epoch | ends: its consensus client waits for peers then, and there are none |
+//! | an execution client that is away | the consensus client waits for it, and makes no block |
+//! | a consensus client that is killed | begins at genesis, and has nobody to get the chain from. It is held still instead |
+//! | an execution client that lost blocks | is not given them again: nobody else has them |
 
 #![allow(clippy::disallowed_methods, reason = "the clients are processes, which keep real time")]
 
@@ -31,6 +34,7 @@ use jsonrpsee::{
     rpc_params,
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
     fs,
@@ -44,14 +48,18 @@ use std::{
 use tempfile::TempDir;
 use tidewatch_core::{BlockRef, Digest, Height};
 
-/// Between two blocks.
+/// Between two blocks, in most tests.
 pub const SLOT: Duration = Duration::from_secs(2);
+
+/// The same where clients go away. A consensus client whose head is more than an epoch behind the clock waits for
+/// peers, and there are none: what a test does to it, and to its execution client, must not take longer.
+pub const LONG_SLOT: Duration = Duration::from_secs(5);
 
 /// Slots of an epoch.
 pub const EPOCH: u64 = 8;
 
 /// How long a test waits for the first finality, or for the next one.
-pub const FINALITY: Duration = Duration::from_secs(240);
+pub const FINALITY: Duration = Duration::from_secs(420);
 
 /// Runs a program until standard input closes, and says which process it is. Were it started without a shell, a test
 /// that is killed would leave it behind.
@@ -71,6 +79,7 @@ type Log = Arc<Mutex<VecDeque<String>>>;
 struct Process {
     shell: Child,
     pid: u32,
+    log: Log,
 }
 
 impl Process {
@@ -91,7 +100,12 @@ impl Process {
                 log.push_back(line);
             }
         });
-        Self { shell, pid }
+        Self { shell, pid, log: log.clone() }
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid.to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{signal}:\n{}", shown(&self.log));
     }
 
     fn is_running(&self) -> bool {
@@ -100,6 +114,17 @@ impl Process {
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success())
+    }
+
+    /// Ends it by `signal`, and waits until it is gone.
+    async fn end(self, signal: &str) {
+        self.signal(signal);
+        let gone = async {
+            while self.is_running() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
     }
 
     /// The processor time that it took so far, where the system says it.
@@ -164,9 +189,11 @@ impl Tips {
 #[derive(Debug)]
 pub struct Chain {
     clients: Clients,
+    slot: Duration,
     directory: TempDir,
     ports: Ports,
     rpc: HttpClient,
+    engine: HttpClient,
     execution: Option<Process>,
     consensus: Option<Process>,
     validators: Option<Process>,
@@ -189,11 +216,14 @@ impl From<Header> for BlockRef {
 }
 
 impl Chain {
-    /// Starts a chain, and waits until it has blocks.
-    pub async fn start(clients: &Clients) -> Self {
+    /// Starts a chain with a block each `slot`, of a genesis that `salt` makes another one, and waits until it has
+    /// blocks.
+    pub async fn start(clients: &Clients, slot: Duration, salt: u8) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let genesis = include_str!("../consensus/genesis.json");
-        fs::write(directory.path().join("genesis.json"), genesis).expect("is written");
+        let genesis = serde_json::from_str(include_str!("../consensus/genesis.json"));
+        let mut genesis: Value = genesis.expect("is JSON");
+        genesis["extraData"] = json!(format!("0x{salt:02x}"));
+        fs::write(directory.path().join("genesis.json"), genesis.to_string()).expect("is written");
         let [rpc, engine, execution, rest, consensus] = std::array::from_fn(|_| free());
         let ports = Ports { rpc, engine, execution, rest, consensus };
         let client = |address| {
@@ -202,9 +232,11 @@ impl Chain {
         };
         let mut chain = Self {
             clients: clients.clone(),
+            slot,
             directory,
             ports,
             rpc: client(rpc),
+            engine: client(engine),
             execution: None,
             consensus: None,
             validators: None,
@@ -245,8 +277,8 @@ impl Chain {
         command
     }
 
-    /// Starts the execution client, and waits until it answers.
-    async fn start_execution(&mut self) {
+    /// Starts the execution client with what it has on disk, and waits until it answers.
+    pub async fn start_execution(&mut self) {
         let mut command = self.node(&self.clients.execution);
         command.arg("--gethGenesis").arg(self.path("genesis.json"));
         command.arg("--dataDir").arg(self.path("execution"));
@@ -274,8 +306,8 @@ impl Chain {
         let mut lodestar = self.node(&self.clients.consensus);
         lodestar.arg(command);
         for (name, value) in [
-            ("SECONDS_PER_SLOT", SLOT.as_secs()),
-            ("SECONDS_PER_ETH1_BLOCK", SLOT.as_secs()),
+            ("SECONDS_PER_SLOT", self.slot.as_secs()),
+            ("SECONDS_PER_ETH1_BLOCK", self.slot.as_secs()),
             ("ETH1_FOLLOW_DISTANCE", 1),
             ("ALTAIR_FORK_EPOCH", 0),
             ("BELLATRIX_FORK_EPOCH", 0),
@@ -309,12 +341,87 @@ impl Chain {
     }
 
     /// Starts the three validators that are a process of their own.
-    fn start_validators(&mut self) {
+    pub fn start_validators(&mut self) {
         let mut command = self.lodestar("validator");
         command.arg("--dataDir").arg(self.path("validators"));
         command.args(["--network", "dev", "--interopIndexes", "5..7"]);
         command.args(["--server", &format!("http://{}", self.ports.rest)]);
         self.validators = Some(Process::start(command, &self.logs[2]));
+    }
+
+    /// Kills the execution client, which has no time to write anything down.
+    pub async fn kill_execution(&mut self) {
+        self.execution.take().expect("it runs").end("-KILL").await;
+    }
+
+    /// Ends the execution client as an operator would.
+    pub async fn stop_execution(&mut self) {
+        self.execution.take().expect("it runs").end("-TERM").await;
+    }
+
+    /// Ends the three validators.
+    pub async fn stop_validators(&mut self) {
+        self.validators.take().expect("it runs").end("-TERM").await;
+    }
+
+    /// Holds the consensus client still, or lets it go on.
+    pub fn hold(&self, still: bool) {
+        let consensus = self.consensus.as_ref().expect("it runs");
+        consensus.signal(if still { "-STOP" } else { "-CONT" });
+    }
+
+    /// Copies what the execution client, which must not run, has on disk to `name`, or back from there.
+    pub fn copy_execution(&self, from: &str, to: &str) {
+        assert!(self.execution.is_none(), "it writes");
+        let _ = fs::remove_dir_all(self.path(to));
+        let copied = Command::new("cp").arg("-a").args([self.path(from), self.path(to)]).status();
+        assert!(copied.is_ok_and(|status| status.success()), "{from} to {to}");
+    }
+
+    /// Where the client keeps its chain, for [`copy_execution`](Self::copy_execution).
+    pub const EXECUTION: &str = "execution";
+
+    /// Takes the newest `depth` blocks of the execution client away and puts one other in their place, as a consensus
+    /// client would have it do, with what is final staying so. The one that runs has to be held still.
+    pub async fn roll_back(&self, depth: u64) -> BlockRef {
+        let Tips { latest, finalized, .. } = self.tips().await;
+        let finalized = finalized.expect("something is final");
+        let keep = latest.height.get() - depth;
+        assert!(
+            keep >= finalized.height.get(),
+            "{depth} blocks below {latest}, and {finalized} is final"
+        );
+        let hash = |block: BlockRef| format!("0x{}", block.digest);
+        let state = |head: &str| {
+            let finalized = hash(finalized);
+            json!({"headBlockHash": head, "safeBlockHash": finalized, "finalizedBlockHash": finalized})
+        };
+        let parent = hash(self.at(keep).await);
+        // Later than any block before it.
+        let time = now() + 1;
+        let attributes = json!({
+            "timestamp": format!("{time:#x}"),
+            "prevRandao": format!("0x{}", "77".repeat(32)),
+            "suggestedFeeRecipient": format!("0x{}", "99".repeat(20)),
+        });
+        let ask = async |method, params| -> Value { call(&self.engine, method, params).await };
+        let update = "engine_forkchoiceUpdatedV1";
+        let begun = ask(update, rpc_params![state(&parent), attributes]).await;
+        let payload = ask("engine_getPayloadV1", rpc_params![&begun["payloadId"]]).await;
+        let given = ask("engine_newPayloadV1", rpc_params![&payload]).await;
+        assert_eq!(given["status"], "VALID", "{given}");
+        let head = payload["blockHash"].as_str().expect("a hash");
+        ask(update, rpc_params![state(head), Value::Null]).await;
+        let there = async {
+            loop {
+                let latest = self.tips().await.latest;
+                if hash(latest) == head {
+                    return latest;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, there).await.expect("it goes there")
     }
 
     /// The block at `at`, a tag or a height in hex; none where there is none.
