@@ -4,6 +4,8 @@
 //! `blocks.json` were hashed by a program of another language that has nothing in common with this one:
 //! `scripts/etherlink-blocks`.
 
+mod spoken;
+
 use super::{EthBlock, EtherlinkSource};
 use crate::{
     ethereum::{

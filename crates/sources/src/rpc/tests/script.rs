@@ -71,7 +71,7 @@ impl Script {
     }
 
     /// Pushes `result` to whoever subscribed, as a notification of `method`.
-    #[cfg(feature = "tempo")]
+    #[cfg(any(feature = "etherlink", feature = "tempo"))]
     pub(crate) fn push(&self, method: &str, result: &Value) {
         let params = json!({"subscription": null, "result": result});
         // Nobody may be there.
