@@ -85,6 +85,13 @@ struct Inner<E, R> {
     pushes: Mutex<Pushes>,
 }
 
+/// A stream that is open.
+struct Open {
+    messages: Messages,
+    /// The block that came over it last; at first the one below what it was opened for.
+    heard: u32,
+}
+
 struct Pushes {
     backoff: Backoff,
     /// A new block was pushed since a tip moved.
@@ -110,16 +117,18 @@ impl<E: Clock, R: Streams> Pushing<E, R> {
         Self(Arc::new(Inner { clock, node, inbox, timeout: config.request_timeout, pushes }))
     }
 
-    /// Waits for the next block in `open`, or for a stream where there is none.
-    async fn ring(&self, open: &mut Option<Messages>, toll: &Toll) {
+    /// Waits for the next block in `open`, or for a stream where there is none. What another doorbell heard before is
+    /// new to this one.
+    async fn ring(&self, open: &mut Option<Open>, toll: &Toll) {
         let Inner { clock, node, inbox, timeout, .. } = &*self.0;
         loop {
-            let Some(messages) = open.as_mut() else {
+            let Some(Open { messages, heard }) = open.as_mut() else {
                 toll().await;
-                let asked = calls::blocks(inbox.next(), usize::MAX);
+                let first = inbox.next();
+                let asked = calls::blocks(first, usize::MAX);
                 match within(clock, *timeout, node.stream(&asked)).await {
                     Some(Ok(messages)) => {
-                        *open = Some(messages);
+                        *open = Some(Open { messages, heard: first.saturating_sub(1) });
                         // What was committed in between was not heard.
                         return;
                     }
@@ -132,8 +141,13 @@ impl<E: Clock, R: Streams> Pushing<E, R> {
             let message = within(clock, SILENCE, messages.next()).await.flatten();
             match message.map(|message| calls::read_pushed(node.name(), &message?)) {
                 Some(Ok(block)) => {
+                    let number = block.number;
                     if inbox.put(block) {
                         self.0.pushes.lock().news = true;
+                    }
+                    // Not by which is higher: nothing is verified here, and one that is not true would silence all
+                    // that come after it.
+                    if number != std::mem::replace(heard, number) {
                         return;
                     }
                 }

@@ -42,6 +42,32 @@ fn a_new_block_rings_and_is_not_asked_for() {
 }
 
 #[test]
+fn of_two_who_listen_both_hear_every_block() {
+    run(|context| async move {
+        let node = Node::new(5);
+        let source = source(&context, node.clone(), Finalized::Unknown);
+        source.snapshot().await.unwrap();
+        let mut doorbells = [source.doorbell(), source.doorbell()];
+        for doorbell in &mut doorbells {
+            assert!(heard(&context, doorbell).await, "what came before it listened was not heard");
+        }
+        for _ in 0..3 {
+            node.grow_by(1);
+            for doorbell in &mut doorbells {
+                assert!(heard(&context, doorbell).await);
+                assert!(!heard(&context, doorbell).await, "once");
+            }
+        }
+        // The same block again is nothing new.
+        let newest = node.0.lock().chain[8].clone();
+        node.push(&wire::Pushed { block: stored(&newest) }.encode_to_vec().into());
+        for doorbell in &mut doorbells {
+            assert!(!heard(&context, doorbell).await);
+        }
+    });
+}
+
+#[test]
 fn a_push_that_is_not_signed_is_no_block() {
     run(|context| async move {
         let node = Node::new(5);
@@ -52,6 +78,10 @@ fn a_push_that_is_not_signed_is_no_block() {
         // Streams are of what the node signs; here of what another one does.
         let key = SigningKey::from_slice(&[2; 32]).unwrap();
         let mut header = (*node.0.lock().chain[5]).clone();
+        header.number = u32::MAX;
+        let beyond = sign(header.clone(), &key);
+        node.push(&wire::Pushed { block: stored(&beyond) }.encode_to_vec().into());
+        assert!(heard(&context, &mut doorbell).await, "a ring carries nothing");
         header.number = 6;
         let fake = sign(header, &key);
         node.push(&wire::Pushed { block: stored(&fake) }.encode_to_vec().into());
