@@ -93,6 +93,8 @@ fn whatever_a_node_does_while_it_is_followed_the_history_obeys_the_law() {
         anvil.mine(40).await;
         let settings = EthereumSettings::http(&anvil);
         let node = EthereumNode::start(&context, &settings).await;
+        // However busy the machine is: what it stands on now is gone in the end.
+        caught_up(&node, &anvil).await;
         let mut rng = StdRng::seed_from_u64(7);
         // Nobody waits for the follower: its passes see chains of several moments.
         for _ in 0..150 {

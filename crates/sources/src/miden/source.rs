@@ -135,8 +135,7 @@ impl<E: Clock, R: Streams> MidenSource<E, R> {
         for block in self.inbox.take() {
             match calls::check(self.upstreams.name(), key, &block) {
                 Ok(()) => self.memory.lock().keep(block),
-                // Nobody waits for it, and which node it was of is not known.
-                Err(fault) => debug!(%fault, "a push is not signed"),
+                Err(fault) => self.upstreams.spurn(fault),
             }
         }
     }

@@ -89,6 +89,8 @@ fn a_push_that_is_not_signed_is_no_block() {
         node.grow_by(1);
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
         assert_eq!(tip, node.at(6));
+        let refused: u64 = source.work().refusals.values().sum();
+        assert_eq!(refused, 1, "what was kept of them is counted: {:?}", source.work());
         assert_eq!(source.blocks(tip, Height::new(6)).await.unwrap()[0].number, 6);
         assert_ne!(source.blocks(tip, Height::new(6)).await.unwrap()[0], fake);
     });

@@ -79,6 +79,16 @@ impl<E: Clock, R: Rpc> Upstreams<E, R> {
         self.metrics.absorbed(&fault);
     }
 
+    /// A fault of something that was pushed, by whom is not known: counted, and reported. Nobody rests for it.
+    #[cfg_attr(
+        not(feature = "miden"),
+        allow(dead_code, reason = "what others push is not looked at")
+    )]
+    pub(crate) fn spurn(&self, fault: Fault) {
+        let fault = self.metrics.refused(fault);
+        self.metrics.absorbed(&fault);
+    }
+
     /// Lets the endpoint rest that was asked last, where there is another one.
     pub(crate) fn move_on(&self) {
         self.rest(self.first());
