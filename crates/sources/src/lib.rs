@@ -10,7 +10,7 @@
 //! | `aztec-validators` | `aztec::validators` | who proposed and attested on an Aztec chain, for a sentinel | signatures, against what layer 1's contract has; layer 1's node is believed |
 //! | `tempo` | [`tempo`] | a Tempo network, from its nodes | finality by BLS12-381 threshold certificates, each header by its hash |
 //! | `miden` | [`miden`] | a Miden chain, from its nodes | each header by its commitment, and its validator's signature; what is proven is the node's word |
-//! | `tide` | [`tide`] | any of these chains, from another Tidewatch | as by the chain's own source where it is certified; else the tiers are its word |
+//! | `tide` | [`tide`] | any of these chains but Tempo, from another Tidewatch | as by the chain's own source where it is certified; else the tiers are its word |
 //!
 //! Sockets live here, and nothing that is decided about tiers: what comes in is bytes for the verifier of
 //! [`tidewatch_certified`], or answers of nodes, which [`rpc`] asks and each source checks.
