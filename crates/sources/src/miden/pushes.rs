@@ -14,11 +14,11 @@ use super::{MidenBlock, calls};
 use crate::rpc::{
     Answer, Call, Config, Rate, Rpc, Toll, Unanswered,
     grpc::{Messages, Streams},
+    jitter,
 };
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::stream::{StreamExt as _, unfold};
-use rand::{SeedableRng as _, rngs::SmallRng};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tidewatch_core::{Backoff, Doorbell, within};
 use tracing::debug;
@@ -161,10 +161,7 @@ impl<E: Clock, R: Streams> Pushing<E, R> {
     }
 
     async fn rest(&self) {
-        // Seeded by the clock: what matters is that two followers do not come back together.
-        let now = self.0.clock.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
-        let wait = self.0.pushes.lock().backoff.fail(&mut rng);
+        let wait = self.0.pushes.lock().backoff.fail(&mut jitter(self.0.clock.current()));
         self.0.clock.sleep(wait).await;
     }
 }

@@ -72,9 +72,14 @@ pub(crate) use upstreams::{Handshake, Upstreams};
 pub use ws::WsRpc;
 
 use crate::{error::fault, words::excerpt};
+use rand::{SeedableRng as _, rngs::SmallRng};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
-use std::{fmt, future::Future, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tidewatch_core::{Doorbell, Fault};
 
 /// One call of a method.
@@ -204,6 +209,17 @@ pub trait Rpc: Send + Sync + 'static {
     /// A tip moved, whoever said so: pushes of this node may have been worth something.
     fn moved(&self) {}
 }
+
+/// Draws how long to wait before a node is tried again. Seeded by the clock: what matters is that two followers do not
+/// come back together.
+pub(crate) fn jitter(now: SystemTime) -> SmallRng {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    SmallRng::seed_from_u64(u64::from(now.subsec_nanos()))
+}
+
+/// No deadline of the HTTP client's for the whole of a stream: whoever reads it waits for each part as long as it wants.
+#[cfg(any(feature = "ethereum", feature = "miden"))]
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The result of one call of the node `name` as `T`. `what` names what was asked for, in words.
 ///

@@ -3,6 +3,7 @@
 use super::{
     Answer, Call, Config, Endpoint, NodeError, Rpc, Toll, Unanswered,
     http::{Refusal, Refused, after, whole},
+    jitter,
     socket::Socket,
 };
 use crate::{error::fault, tls};
@@ -10,7 +11,6 @@ use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::stream::unfold;
 use http::header::AUTHORIZATION;
-use rand::{SeedableRng as _, rngs::SmallRng};
 use std::{fmt, sync::Arc};
 use tidewatch_core::{Backoff, Doorbell, Fault, within};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
@@ -176,10 +176,7 @@ impl<E: Clock> Connection<E> {
     }
 
     async fn rest(&self) {
-        // Seeded by the clock: what matters is that two followers do not come back together.
-        let now = self.context.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
-        let wait = self.pushes.lock().backoff.fail(&mut rng);
+        let wait = self.pushes.lock().backoff.fail(&mut jitter(self.context.current()));
         self.context.sleep(wait).await;
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::fault,
     rate::Meter,
-    rpc::{Config, Endpoint, Metrics, NodeError, admitted, get},
+    rpc::{Config, Endpoint, FOR_EVER, Metrics, NodeError, admitted, get, jitter},
     tls,
 };
 use alloy_primitives::B256;
@@ -19,7 +19,6 @@ use http::{
     HeaderMap,
     header::{ACCEPT, AUTHORIZATION, HeaderValue},
 };
-use rand::{SeedableRng as _, rngs::SmallRng};
 use reqwest::{Client as Http, RequestBuilder, Response};
 use std::{
     collections::VecDeque,
@@ -27,7 +26,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 use tidewatch_core::{Asked, Backoff, BlockRef, Fault, within};
 use url::Url;
@@ -37,9 +36,6 @@ const OPINION: Duration = Duration::from_secs(5);
 
 /// How long an event stream may be silent: five slots of Ethereum's.
 const SILENT: Duration = Duration::from_secs(60);
-
-/// No deadline of the HTTP client's for the whole of a stream: its parts have deadlines.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Execution blocks that are remembered, by the root of the beacon block around them. A step of finality needs
 /// two of them.
@@ -246,10 +242,7 @@ impl<E: Clock> Client<E> {
 
     /// Waits before the event stream is opened again.
     pub(super) async fn rest(&self) {
-        // Seeded by the clock: what matters is that two followers do not come back together.
-        let now = self.context.current().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut rng = SmallRng::seed_from_u64(u64::from(now.subsec_nanos()));
-        let wait = self.pushes.lock().backoff.fail(&mut rng);
+        let wait = self.pushes.lock().backoff.fail(&mut jitter(self.context.current()));
         self.context.sleep(wait).await;
     }
 }

@@ -4,9 +4,8 @@ use super::{
     Opinion,
     judge::{Dispute, Verdict},
 };
-use crate::rpc::Config;
-use rand::{SeedableRng as _, rngs::SmallRng};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use crate::rpc::{Config, jitter};
+use std::time::{Duration, SystemTime};
 use tidewatch_core::{Backoff, BlockRef, Tier};
 
 /// The tiers that a consensus client has an opinion on: its justified checkpoint, and its finalized one.
@@ -95,10 +94,7 @@ impl Standing {
 
     /// No client answered. What is disputed stays so.
     pub(super) fn unheard(&mut self, now: SystemTime) {
-        // Seeded by the clock: what matters is that two followers do not come back together.
-        let seed = now.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-        let mut rng = SmallRng::seed_from_u64(u64::from(seed));
-        self.not_before = now.checked_add(self.backoff.fail(&mut rng));
+        self.not_before = now.checked_add(self.backoff.fail(&mut jitter(now)));
     }
 
     /// The tiers that do not move: those that are disputed, and what stands on them. While anything is, the two may be of
@@ -115,6 +111,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
     use tidewatch_core::{Digest, Height};
 
     fn at(height: u64, fork: u8) -> BlockRef {

@@ -78,10 +78,6 @@ fn a_push_that_is_not_signed_is_no_block() {
         // Streams are of what the node signs; here of what another one does.
         let key = SigningKey::from_slice(&[2; 32]).unwrap();
         let mut header = (*node.0.lock().chain[5]).clone();
-        header.number = u32::MAX;
-        let beyond = sign(header.clone(), &key);
-        node.push(&wire::Pushed { block: stored(&beyond) }.encode_to_vec().into());
-        assert!(heard(&context, &mut doorbell).await, "a ring carries nothing");
         header.number = 6;
         let fake = sign(header, &key);
         node.push(&wire::Pushed { block: stored(&fake) }.encode_to_vec().into());
@@ -93,6 +89,24 @@ fn a_push_that_is_not_signed_is_no_block() {
         assert_eq!(refused, 1, "what was kept of them is counted: {:?}", source.work());
         assert_eq!(source.blocks(tip, Height::new(6)).await.unwrap()[0].number, 6);
         assert_ne!(source.blocks(tip, Height::new(6)).await.unwrap()[0], fake);
+    });
+}
+
+#[test]
+fn a_push_from_far_above_silences_none_that_comes_after_it() {
+    run(|context| async move {
+        let node = Node::new(5);
+        let source = source(&context, node.clone(), Finalized::Unknown);
+        source.snapshot().await.unwrap();
+        let mut doorbell = source.doorbell();
+        assert!(heard(&context, &mut doorbell).await);
+        let mut header = (*node.0.lock().chain[5]).clone();
+        header.number = u32::MAX;
+        let beyond = sign(header, &SigningKey::from_slice(&[2; 32]).unwrap());
+        node.push(&wire::Pushed { block: stored(&beyond) }.encode_to_vec().into());
+        assert!(heard(&context, &mut doorbell).await, "a ring carries nothing");
+        node.grow_by(1);
+        assert!(heard(&context, &mut doorbell).await, "a block that is true");
     });
 }
 

@@ -36,7 +36,7 @@ mod tests;
 pub(crate) use status::{Code, Status};
 
 use super::{
-    Answer, Call, Config, Endpoint, HttpRpc, NodeError, Rate, Rpc, RpcError, Unanswered,
+    Answer, Call, Config, Endpoint, FOR_EVER, HttpRpc, NodeError, Rate, Rpc, RpcError, Unanswered,
     http::{Refusal, Refused, after, failed, turned_away},
     read,
 };
@@ -59,9 +59,6 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc-web+prot
 
 /// Bytes of an answer that is none that are read, to be shown.
 const SHOWN: usize = 4 * 1024;
-
-/// How long a stream may go on: for ever. Whoever reads it waits for each message as long as it wants.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A call of `method` with a `message`.
 pub(crate) fn call(method: &'static str, message: &[u8]) -> Call {
