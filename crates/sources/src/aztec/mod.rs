@@ -60,7 +60,7 @@
 //! # Limits
 //!
 //! A node sends whole blocks, 100 to 400 KB each, of which the header is kept, 1 KB. An answer that is
-//! larger than [`Config::answer_max`] halves the length of ranges.
+//! larger than [`Config::answer_max`] halves the length of ranges, which grows again with many that are answered.
 
 mod block;
 mod calls;

@@ -9,18 +9,11 @@ use super::{
 };
 use crate::{
     error::fault,
-    rpc::{Answer, Config, NodeError, Rpc, Steady, Upstreams, Work},
+    rpc::{Answer, Config, NodeError, RangeLimit, Rpc, Steady, Upstreams, Work},
 };
 use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
     BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits, Monitor,
     Snapshot, Source,
@@ -48,7 +41,7 @@ pub struct AztecSource<E: Clock, R> {
     memory: Mutex<Memory>,
     chain_info: Mutex<Option<ChainInfo>>,
     /// Blocks that the nodes give at once.
-    limit: AtomicUsize,
+    limit: RangeLimit,
     steady: Steady,
 }
 
@@ -76,7 +69,7 @@ impl<E: Clock + Metrics, R: Rpc> AztecSource<E, R> {
             upstreams: Upstreams::new(context, nodes, handshake(), monitor, config)?,
             memory: Mutex::new(Memory::new(config.recent_max.get().max(RECENT_MIN))),
             chain_info: Mutex::default(),
-            limit: AtomicUsize::new(BLOCKS_MAX),
+            limit: RangeLimit::new(BLOCKS_MAX),
             steady: Steady::new(Ladder::Rollup, config),
         })
     }
@@ -109,10 +102,6 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
     /// Counts a fault in an answer.
     fn believe<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
         read.map_err(|fault| self.upstreams.refuse(fault))
-    }
-
-    fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed).max(1)
     }
 
     /// Whether the header in `answer`, at the tip's height, is still the tip's.
@@ -184,7 +173,7 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
     /// search for a fork is mostly over there, and they are what is downloaded next.
     fn besides(&self, tip: BlockRef, heights: &[Height]) -> Option<Range> {
         let highest = heights.iter().copied().filter(|height| *height <= tip.height).max()?;
-        let room = self.limit() > 1 && highest > Height::zero();
+        let room = self.limit.get() > 1 && highest > Height::zero();
         if !room || !self.memory.lock().replaces(tip, highest) {
             return None;
         }
@@ -199,14 +188,14 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
     /// Asks for a range until the node gives it; learns on the way how much it gives at once.
     async fn fetch(&self, from: Height, tip: BlockRef, below: usize) -> Result<bool, Fault> {
         loop {
-            let range = self.memory.lock().plan(from, tip, self.limit(), below);
+            let range = self.memory.lock().plan(from, tip, self.limit.get(), below);
             let mut asked = vec![calls::blocks(range.first, range.count)];
             if range.bound == Bound::Header {
                 asked.push(calls::header(tip.height.get()));
             }
             let answers = match self.upstreams.ask(&asked).await {
                 Err(fault) if fault.kind == FaultKind::Oversized && range.count > 1 => {
-                    self.limit.fetch_min(range.count / 2, Ordering::Relaxed);
+                    self.limit.too_large(range.count);
                     continue;
                 }
                 answers => answers?,
@@ -214,7 +203,7 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
             let answer = first(&answers)?;
             let learned = answer.as_ref().err().and_then(calls::learned_limit);
             if let Some(limit) = learned.filter(|limit| *limit < range.count) {
-                self.limit.fetch_min(limit, Ordering::Relaxed);
+                self.limit.at_most(limit);
                 continue;
             }
             let (run, refused) = self.believe(self.read_run(range, answer).await)?;
@@ -222,6 +211,7 @@ impl<E: Clock, R: Rpc> AztecSource<E, R> {
             if let Some(fault) = refused.filter(|_| range.first + run.len() as u64 <= from.get()) {
                 return self.believe(Err(fault));
             }
+            self.limit.took(run.len());
             return self.take_in(tip, range, run, answers.get(1)).await;
         }
     }
@@ -284,7 +274,7 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
     fn limits(&self) -> Limits {
         let room = self.upstreams.batch_max().saturating_sub(BESIDES);
         let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
-        let blocks_max = NonZeroUsize::new(self.limit()).unwrap_or(NonZeroUsize::MIN);
+        let blocks_max = NonZeroUsize::new(self.limit.get()).unwrap_or(NonZeroUsize::MIN);
         Limits { digests_max: room.min(NZUsize!(DIGESTS_MAX)), blocks_max }
     }
 
@@ -315,7 +305,14 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
         if unknown.is_empty() {
             return Ok(digests);
         }
-        let found = self.under(tip, &unknown, self.besides(tip, heights)).await?;
+        let besides = self.besides(tip, heights);
+        let found = match (self.under(tip, &unknown, besides).await, besides) {
+            (Err(fault), Some(range)) if fault.kind == FaultKind::Oversized => {
+                self.limit.too_large(range.count);
+                self.under(tip, &unknown, None).await?
+            }
+            (found, _) => found?,
+        };
         let empty = heights.iter().zip(&mut digests);
         let empty = empty.filter(|(height, digest)| digest.is_none() && **height <= tip.height);
         empty.zip(found).for_each(|((_, slot), digest)| *slot = digest);
@@ -330,7 +327,7 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
         // Once as it should be, and once with what is below, where a fork is. A node that gives fewer
         // blocks than that, or single ones, is asked for the parent, and for the block itself.
         for below in [0, BELOW, 1, 0] {
-            let known = self.memory.lock().range(from, tip, self.limit());
+            let known = self.memory.lock().range(from, tip, self.limit.get());
             if !known.is_empty() {
                 return Ok(known);
             }
@@ -338,7 +335,7 @@ impl<E: Clock, R: Rpc> Source for AztecSource<E, R> {
                 return Ok(Vec::new());
             }
         }
-        Ok(self.memory.lock().range(from, tip, self.limit()))
+        Ok(self.memory.lock().range(from, tip, self.limit.get()))
     }
 
     fn doorbell(&self) -> Doorbell {

@@ -50,7 +50,8 @@
 //! # Limits
 //!
 //! Nodes of version 0.15 are followed. An answer with a block is 16 MiB at the most; a range ends early once
-//! its blocks, of which the header is kept, fill half of that.
+//! its blocks, of which the header is kept, fill half of that. One that is too large all the same halves the length of ranges,
+//! which grows again with many that are answered.
 
 mod address;
 mod block;

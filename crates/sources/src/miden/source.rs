@@ -8,19 +8,12 @@ use super::{
 };
 use crate::{
     error::fault,
-    rpc::{Answer, Config, NodeError, Recent, Steady, Upstreams, Work, grpc::Streams},
+    rpc::{Answer, Config, NodeError, RangeLimit, Recent, Steady, Upstreams, Work, grpc::Streams},
 };
 use commonware_codec::Encode as _;
 use commonware_runtime::{Clock, Metrics};
 use commonware_utils::{NZUsize, sync::Mutex};
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
 use tidewatch_core::{
     Block as _, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height, Ladder, Limits,
     Monitor, Snapshot, Source, Tier, TierProof, TierProofs, TipSet,
@@ -52,7 +45,7 @@ pub struct MidenSource<E: Clock, R> {
     memory: Mutex<Recent<MidenBlock>>,
     known: Mutex<Option<Known>>,
     /// Blocks that are asked for at once.
-    limit: AtomicUsize,
+    limit: RangeLimit,
     steady: Steady,
 }
 
@@ -90,7 +83,7 @@ impl<E: Clock + Metrics, R: Streams> MidenSource<E, R> {
             name,
             memory: Mutex::new(Recent::new(config.recent_max.get().max(2 * BLOCKS_MAX))),
             known: Mutex::default(),
-            limit: AtomicUsize::new(BLOCKS_MAX),
+            limit: RangeLimit::new(BLOCKS_MAX),
             steady: Steady::new(finalized.ladder(), config),
         })
     }
@@ -125,11 +118,6 @@ impl<E: Clock, R: Streams> MidenSource<E, R> {
     fn believe<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
         read.map_err(|fault| self.upstreams.refuse(fault))
     }
-
-    fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed).max(1)
-    }
-
     /// Keeps what was pushed, as far as the validator signed it.
     fn take_pushes(&self, key: &Key) {
         for block in self.inbox.take() {
@@ -231,7 +219,7 @@ impl<E: Clock, R: Streams> MidenSource<E, R> {
         let mut memory = self.memory.lock();
         let has_tip = memory.get(&tip.digest).is_some();
         let wanted = (top - from).saturating_add(u32::from(!has_tip)).max(1);
-        let count = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.limit());
+        let count = usize::try_from(wanted).unwrap_or(usize::MAX).min(self.limit.get());
         let last = u64::from(from) + (count as u64 - 1);
         (count, memory.digest(tip, Height::new(last)).is_some())
     }
@@ -247,7 +235,7 @@ impl<E: Clock, R: Streams> MidenSource<E, R> {
             asked.extend((!bound).then(|| calls::header(top)));
             let answers = match self.upstreams.ask(&asked).await {
                 Err(fault) if is_too_much(&fault) && count > 1 => {
-                    self.limit.fetch_min(count / 2, Ordering::Relaxed);
+                    self.limit.too_large(count);
                     continue;
                 }
                 answers => answers?,
@@ -267,6 +255,7 @@ impl<E: Clock, R: Streams> MidenSource<E, R> {
             if let Some(fault) = refused.filter(|_| run.is_empty()) {
                 return self.believe(Err(fault));
             }
+            self.limit.took(run.len());
             return self.take_in(tip, run, answers.get(1)).await;
         }
     }
@@ -350,7 +339,7 @@ impl<E: Clock, R: Streams> Source for MidenSource<E, R> {
     }
 
     fn limits(&self) -> Limits {
-        let blocks_max = NonZeroUsize::new(self.limit()).unwrap_or(NonZeroUsize::MIN);
+        let blocks_max = NonZeroUsize::new(self.limit.get()).unwrap_or(NonZeroUsize::MIN);
         Limits { digests_max: DIGESTS_MAX, blocks_max }
     }
 
@@ -392,7 +381,7 @@ impl<E: Clock, R: Streams> Source for MidenSource<E, R> {
         if from > tip.height || from == Height::zero() {
             return Ok(Vec::new());
         }
-        let known = self.memory.lock().range(from, tip, self.limit());
+        let known = self.memory.lock().range(from, tip, self.limit.get());
         if !known.is_empty() {
             return Ok(known);
         }
@@ -400,7 +389,7 @@ impl<E: Clock, R: Streams> Source for MidenSource<E, R> {
         if !self.fetch(tip, first, &key).await? {
             return Ok(Vec::new());
         }
-        Ok(self.memory.lock().range(from, tip, self.limit()))
+        Ok(self.memory.lock().range(from, tip, self.limit.get()))
     }
 
     fn doorbell(&self) -> Doorbell {

@@ -62,6 +62,8 @@ pub use grpc::{GrpcWeb, Messages, Streams};
 pub use http::HttpRpc;
 #[cfg(feature = "ethereum")]
 pub(crate) use http::{admitted, get};
+#[cfg(any(feature = "aztec", feature = "miden"))]
+pub(crate) use limits::RangeLimit;
 #[cfg(feature = "ethereum")]
 pub(crate) use metrics::Metrics;
 pub use metrics::Work;

@@ -6,9 +6,13 @@
 //! alone until then.
 
 mod allowance;
+#[cfg(any(feature = "aztec", feature = "miden"))]
+mod range;
 mod words;
 
 pub(super) use allowance::Allowance;
+#[cfg(any(feature = "aztec", feature = "miden"))]
+pub(crate) use range::RangeLimit;
 pub(super) use words::amount;
 
 use super::{Answer, NodeError, RpcError, Unanswered};
