@@ -14,6 +14,7 @@
 //! | `conformance` | a committee that grows, replaces and finalizes blocks: the source alone, in the suite for sources |
 //! | `anvil` | an Ethereum node that npm installs, and that reorgs its chain as it is told |
 //! | `consensus` | an Ethereum chain of real clients that npm installs, with finality by attestations |
+//! | `miden` | a Miden network, by `scripts/miden-network`, which builds it |
 //! | `readymade` | upstreams that lie, break, fall silent or contradict themselves; the cost of catching up |
 //!
 //! A test waits for what it is about by watching the follower ([`Recorder::until`]), never for a while.
@@ -30,12 +31,16 @@ pub mod consensus;
 mod counted;
 #[path = "support/ethereum.rs"]
 mod ethereum;
+#[path = "support/miden.rs"]
+pub mod miden;
 #[path = "support/node.rs"]
 mod node;
 #[path = "support/npm.rs"]
 pub mod npm;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/reader.rs"]
 mod reader;
 #[path = "support/recorder.rs"]
@@ -45,7 +50,8 @@ pub use anvil::Anvil;
 pub use checks::{assert_kept, assert_lawful, assert_lawful_on, block_at, history};
 pub use counted::{Call, Counted};
 pub use ethereum::{EthereumNode, EthereumSettings};
-pub use node::{Node, Running, Settings};
+pub use miden::MidenNode;
+pub use node::{Node, Running, Settings, Tuning};
 pub use process::{process, run, run_within};
 pub use reader::Reader;
 pub use recorder::{DEADLINE, Recorder, Seen};

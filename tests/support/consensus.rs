@@ -25,9 +25,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "the clients are processes, which keep real time")]
 
-use crate::{DEADLINE, npm::Clients};
+use crate::{
+    DEADLINE,
+    npm::Clients,
+    program::{Log, PATIENCE, Program, free, program, shown},
+};
 use alloy_primitives::{B256, U64};
-use commonware_utils::sync::Mutex;
 use jsonrpsee::{
     core::{client::ClientT as _, params::ArrayParams},
     http_client::HttpClient,
@@ -36,13 +39,10 @@ use jsonrpsee::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
-    collections::VecDeque,
     fs,
-    io::{BufRead as _, BufReader},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::Arc,
+    process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
@@ -60,102 +60,6 @@ pub const EPOCH: u64 = 8;
 
 /// How long a test waits for the first finality, or for the next one.
 pub const FINALITY: Duration = Duration::from_secs(420);
-
-/// Runs a program until standard input closes, and says which process it is. Were it started without a shell, a test
-/// that is killed would leave it behind.
-const SHELL: &str = r#""$@" 2>&1 & echo "pid $!"; exec >/dev/null; cat; kill -9 "$!"; wait "$!""#;
-
-/// Lines of a log that a failure shows.
-const LINES: usize = 60;
-
-/// How long a client may take to begin or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The last lines that a process wrote.
-type Log = Arc<Mutex<VecDeque<String>>>;
-
-/// A running program. It is killed when this is dropped.
-#[derive(Debug)]
-struct Process {
-    shell: Child,
-    pid: u32,
-    log: Log,
-}
-
-impl Process {
-    fn start(mut command: Command, log: &Log) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut shell = command.spawn().expect("there is a shell");
-        let mut lines = BufReader::new(shell.stdout.take().expect("it is piped")).lines();
-        let first = lines.next().expect("the shell says something").expect("it is text");
-        let pid = first.strip_prefix("pid ").and_then(|pid| pid.parse().ok()).expect(&first);
-        let kept = log.clone();
-        // So that it never waits for a reader.
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let mut log = kept.lock();
-                if log.len() == LINES {
-                    log.pop_front();
-                }
-                log.push_back(line);
-            }
-        });
-        Self { shell, pid, log: log.clone() }
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.pid.to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{signal}:\n{}", shown(&self.log));
-    }
-
-    fn is_running(&self) -> bool {
-        Command::new("kill")
-            .args(["-0", &self.pid.to_string()])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    }
-
-    /// Ends it by `signal`, and waits until it is gone.
-    async fn end(self, signal: &str) {
-        self.signal(signal);
-        let gone = async {
-            while self.is_running() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
-    }
-
-    /// The processor time that it took so far, where the system says it.
-    fn processor_time(&self) -> Option<Duration> {
-        /// Of the units in which Linux counts it.
-        const A_SECOND: u32 = 100;
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // Behind the name, which may hold anything: the state, and ten fields later the two times.
-        let (_, fields) = stat.rsplit_once(") ")?;
-        let fields: Vec<_> = fields.split(' ').collect();
-        let units: u32 =
-            fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
-        Some(Duration::from_secs(units.into()) / A_SECOND)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        let _ = self.shell.wait();
-    }
-}
-
-fn shown(log: &Log) -> String {
-    log.lock().iter().map(|line| format!("  {line}\n")).collect()
-}
-
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
-    listener.local_addr().expect("it has an address")
-}
 
 /// The ports of a chain.
 #[derive(Clone, Copy, Debug)]
@@ -194,9 +98,9 @@ pub struct Chain {
     ports: Ports,
     rpc: HttpClient,
     engine: HttpClient,
-    execution: Option<Process>,
-    consensus: Option<Process>,
-    validators: Option<Process>,
+    execution: Option<Program>,
+    consensus: Option<Program>,
+    validators: Option<Program>,
     logs: [Log; 3],
     /// In seconds since the Unix epoch.
     genesis: u64,
@@ -269,11 +173,8 @@ impl Chain {
     }
 
     fn node(&self, executable: &Path) -> Command {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", SHELL, "sh", "node"])
-            .arg(executable)
-            .current_dir(self.directory.path());
+        let mut command = program("node", self.directory.path());
+        command.arg(executable);
         command
     }
 
@@ -288,11 +189,11 @@ impl Chain {
         command.args(["--rpcEnginePort", &port(self.ports.engine), "--rpcEngineAuth=false"]);
         command.args(["--isSingleNode", "--discV4=false", "--discDns=false", "--maxPeers", "0"]);
         command.args(["--extIP", "127.0.0.1", "--port", &port(self.ports.execution)]);
-        self.execution = Some(Process::start(command, &self.logs[0]));
+        self.execution = Some(Program::start(command, &self.logs[0]));
         let up = async {
             let latest = || rpc_params!["latest", false];
             while self.rpc.request::<Header, _>("eth_getBlockByNumber", latest()).await.is_err() {
-                let running = self.execution.as_ref().is_some_and(Process::is_running);
+                let running = self.execution.as_ref().is_some_and(Program::is_running);
                 assert!(running, "it ended:\n{}", shown(&self.logs[0]));
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -337,7 +238,7 @@ impl Chain {
         command.args(["--server", &format!("http://{rest}"), "--listenAddress", "127.0.0.1"]);
         command.args(["--port", &consensus.port().to_string()]);
         command.args(["--discv5", "false", "--enr.ip", "127.0.0.1"]);
-        self.consensus = Some(Process::start(command, &self.logs[1]));
+        self.consensus = Some(Program::start(command, &self.logs[1]));
     }
 
     /// Starts the three validators that are a process of their own.
@@ -346,7 +247,7 @@ impl Chain {
         command.arg("--dataDir").arg(self.path("validators"));
         command.args(["--network", "dev", "--interopIndexes", "5..7"]);
         command.args(["--server", &format!("http://{}", self.ports.rest)]);
-        self.validators = Some(Process::start(command, &self.logs[2]));
+        self.validators = Some(Program::start(command, &self.logs[2]));
     }
 
     /// Kills the execution client, which has no time to write anything down.
@@ -450,7 +351,7 @@ impl Chain {
         let there = async {
             while self.block("latest").await.is_none_or(|latest| latest.height.get() < height) {
                 for process in [&self.execution, &self.consensus, &self.validators] {
-                    let running = process.as_ref().is_none_or(Process::is_running);
+                    let running = process.as_ref().is_none_or(Program::is_running);
                     assert!(running, "a process ended by itself:\n{}", self.shown());
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -468,7 +369,7 @@ impl Chain {
 
     /// The processor time of the execution client, of the consensus client and of the validators so far.
     pub fn processor_times(&self) -> Option<[Duration; 3]> {
-        let time = |process: &Option<Process>| process.as_ref()?.processor_time();
+        let time = |process: &Option<Program>| process.as_ref()?.processor_time();
         Some([time(&self.execution)?, time(&self.consensus)?, time(&self.validators)?])
     }
 }

@@ -1,8 +1,10 @@
 //! A follower of an Ethereum node, as the command composes it.
 
-use crate::{Anvil, Recorder, Running, node::PARTITION};
+use crate::{
+    Anvil, Recorder, Running,
+    node::{PARTITION, Tuning},
+};
 use commonware_runtime::{Supervisor as _, tokio::Context};
-use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
 use tidewatch_sources::{
     ethereum::{self, Address, EthereumSource},
@@ -27,23 +29,7 @@ pub struct EthereumSettings {
 impl EthereumSettings {
     /// Follows `address`.
     pub fn at(address: &str) -> Self {
-        // Waits that are short for a test, deadlines that a busy machine keeps, and blocks as old as the
-        // node says.
-        let mut driver = Driver {
-            poll: Duration::from_millis(50),
-            backoff_max: Duration::from_millis(200),
-            ..Driver::default()
-        };
-        driver.thresholds.tip_age = Duration::MAX;
-        let rpc = Config {
-            requests_per_second: NZU32!(10_000),
-            requests_burst: NZU32!(10_000),
-            lower_max: 2,
-            lower_pause: Duration::from_millis(10),
-            backoff_base: Duration::from_millis(20),
-            backoff_cap: Duration::from_millis(100),
-            ..Config::default()
-        };
+        let Tuning { driver, rpc } = Tuning::default();
         Self { address: address.parse().expect("an address"), driver, rpc }
     }
 

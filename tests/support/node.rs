@@ -3,12 +3,16 @@
 use crate::{Counted, Reader, Recorder};
 use commonware_codec::{Codec, Read};
 use commonware_runtime::{Supervisor as _, tokio::Context};
+use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::{Config as Certified, Work};
 use tidewatch_core::{ChainInfo, Running as Task, Source};
 use tidewatch_devnet::{Devnet, readymade::Server};
 use tidewatch_node::{Attachment, Config as NodeConfig, Follower, Member, Role, supervisor};
-use tidewatch_sources::alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme};
+use tidewatch_sources::{
+    alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme},
+    rpc,
+};
 use tidewatch_store::{Config as StoreConfig, Reader as Kept, Store};
 use tidewatch_stream::{Mode, Start, Thresholds, delivery, driver::Config as Driver};
 
@@ -17,6 +21,37 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the partitions of a store begin with.
 pub(crate) const PARTITION: &str = "tidewatch";
+
+/// How a node is asked, in a test: waits that are short, deadlines that a busy machine keeps, and blocks as old as the
+/// node says.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Settings of the driver.
+    pub driver: Driver,
+    /// Settings of the source.
+    pub rpc: rpc::Config,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        let mut driver = Driver {
+            poll: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(200),
+            ..Driver::default()
+        };
+        driver.thresholds.tip_age = Duration::MAX;
+        let rpc = rpc::Config {
+            requests_per_second: NZU32!(10_000),
+            requests_burst: NZU32!(10_000),
+            lower_max: 2,
+            lower_pause: Duration::from_millis(10),
+            backoff_base: Duration::from_millis(20),
+            backoff_cap: Duration::from_millis(100),
+            ..rpc::Config::default()
+        };
+        Self { driver, rpc }
+    }
+}
 
 /// What a node follows, and how.
 #[derive(Clone, Debug)]

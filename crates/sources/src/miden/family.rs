@@ -14,7 +14,7 @@ pub(crate) const FAMILY: Family = Family {
             node's word; `?finalized=committed` or `=proven` says which of them is final, or none is",
     verified: "each header's commitment (Poseidon2), its link, and the signature of the validator that genesis names",
     word: "which block is proven: the proofs of today are stand-ins",
-    tried: "recorded: answers of miden-node 0.15.2; scripted nodes; no running network yet",
+    tried: "recorded: answers of miden-node 0.15.2; scripted nodes; a network of miden-validator and miden-node 0.15.2 (`scripts/miden-network`)",
     parse: |addresses, identity| {
         let parse = |address: &str| address.parse::<Address>();
         let family = Nodes { parse, open, work: |source| vec![source.work()] };
