@@ -29,10 +29,18 @@
 //! {"event":"reset","code":"...","detail":"...","block":BLOCK or null,"tips":TIPS,"cursor":"..."}
 //! {"event":"goodbye","reason":"shutdown","retry_ms":1000,"cursor":"..."}
 //! ```
+//!
+//! A stream that several followers write in turn has events, resets, and a line where one of them begins:
+//!
+//! ```text
+//! {"event":"lead","token":7,"publisher":"...","block":BLOCK or null,"tips":TIPS,"cursor":"..."}
+//! ```
 
 mod control;
+mod lead;
 
 pub use control::{Bookmark, Control, Goodbye, Hello, Lagged, Reason, Reset, Resumes, Skipped};
+pub use lead::Lead;
 
 use crate::{
     BlockRef, Cause, CheckpointRef, Cursor, Digest, Event, Fault, Height, Status, Tier, Tip,

@@ -1,0 +1,171 @@
+//! JetStream's API: requests and answers as JSON.
+
+use crate::Error;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// There is no such message.
+pub(super) const NO_MESSAGE: u64 = 10_037;
+/// There is no such stream.
+pub(super) const NO_STREAM: u64 = 10_059;
+/// A stream of this name is there, with another configuration.
+pub(super) const NAME_IN_USE: u64 = 10_058;
+/// The stream ends elsewhere than expected.
+pub(super) const ELSEWHERE: [u64; 2] = [10_071, 10_164];
+
+/// Why JetStream refused something.
+#[derive(Debug, Deserialize)]
+pub(super) struct ApiError {
+    #[serde(default)]
+    pub(super) err_code: u64,
+    #[serde(default)]
+    pub(super) description: String,
+}
+
+/// What was asked for, or why it was refused.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Outcome<T> {
+    Refused { error: ApiError },
+    Told(T),
+}
+
+/// Reads the answer to `what`.
+pub(super) fn read<T: DeserializeOwned>(
+    what: &str,
+    payload: &[u8],
+) -> Result<Result<T, ApiError>, Error> {
+    match serde_json::from_slice(payload) {
+        Ok(Outcome::Told(told)) => Ok(Ok(told)),
+        Ok(Outcome::Refused { error }) => Ok(Err(error)),
+        Err(error) => Err(Error::Answer { what: what.into(), why: error.to_string() }),
+    }
+}
+
+/// What an account has.
+#[derive(Debug, Deserialize)]
+pub(super) struct Account {
+    #[serde(default)]
+    pub(super) api: Api,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Api {
+    #[serde(default)]
+    pub(super) level: u64,
+}
+
+/// A stream.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stream {
+    pub(super) config: Map<String, Value>,
+    pub(super) state: State,
+}
+
+impl Stream {
+    pub(super) fn replicas(&self) -> u32 {
+        let replicas = self.config.get("num_replicas").and_then(Value::as_u64).unwrap_or(1);
+        u32::try_from(replicas).unwrap_or(1)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct State {
+    #[serde(default)]
+    pub(super) last_seq: u64,
+}
+
+/// What a message was answered with.
+#[derive(Debug, Deserialize)]
+pub(super) struct Published {
+    pub(super) seq: u64,
+    #[serde(default)]
+    pub(super) duplicate: bool,
+}
+
+/// A message that was asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Found {
+    pub(super) message: Stored,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Stored {
+    pub(super) subject: String,
+    pub(super) seq: u64,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+}
+
+impl Stored {
+    /// What it holds.
+    pub(super) fn payload(&self) -> Option<Bytes> {
+        STANDARD.decode(&self.data).ok().map(Bytes::from)
+    }
+
+    /// Its headers.
+    pub(super) fn headers(&self) -> Option<Headers> {
+        let bytes = STANDARD.decode(&self.hdrs).ok()?;
+        Some(Headers::read(&String::from_utf8(bytes).ok()?))
+    }
+}
+
+/// The headers of a message; of one that comes twice the first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Headers(BTreeMap<String, String>);
+
+impl Headers {
+    fn read(text: &str) -> Self {
+        let mut headers = BTreeMap::new();
+        // The first line is the protocol's version.
+        for line in text.split("\r\n").skip(1) {
+            if let Some((name, value)) = line.split_once(':') {
+                headers.entry(name.trim().into()).or_insert_with(|| value.trim().into());
+            }
+        }
+        Self(headers)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_an_answer_and_from_what_is_neither() {
+        let read = |text: &str| read::<Published>("a message", text.as_bytes());
+        let stored = read(r#"{"stream":"S","seq":3,"duplicate":true}"#).unwrap().unwrap();
+        assert!(stored.seq == 3 && stored.duplicate);
+        let refused = r#"{"error":{"code":400,"err_code":10071,"description":"wrong"},"seq":0}"#;
+        assert_eq!(read(refused).unwrap().unwrap_err().err_code, 10_071);
+        for neither in ["", "-ERR", "[]", r#"{"stream":"S"}"#, r#"{"seq":-1}"#] {
+            let error = read(neither).unwrap_err().to_string();
+            assert!(error.contains("a message"), "{neither}: {error}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_they_are_stored() {
+        let stored = Stored {
+            subject: "s".into(),
+            seq: 1,
+            hdrs: STANDARD.encode("NATS/1.0\r\nNats-Msg-Id: a.1.0\r\nX: 1\r\nX: 2\r\n\r\n"),
+            data: STANDARD.encode("{}"),
+        };
+        let headers = stored.headers().unwrap();
+        assert_eq!(headers.get("Nats-Msg-Id"), Some("a.1.0"));
+        assert_eq!((headers.get("X"), headers.get("Y")), (Some("1"), None));
+        assert_eq!(stored.payload().unwrap(), "{}");
+        let broken = Stored { hdrs: "?".into(), data: "?".into(), ..stored };
+        assert!(broken.headers().is_none() && broken.payload().is_none());
+    }
+}

@@ -1,0 +1,104 @@
+//! Why events are not published.
+
+use crate::{Foreign, settings::Difference};
+use tidewatch_core::{FaultKind, Reason, ResumeError};
+
+/// Everything that this crate fails with, with the values that disagree. Inside a
+/// [`Fault`](tidewatch_core::Fault), [`Fault::reason`](tidewatch_core::Fault::reason) gives it back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is none.
+    #[error("{0:?} is no address of a NATS server")]
+    Address(String),
+    /// The credentials cannot be read.
+    #[error("the credentials in {path} cannot be read: {why}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// What the system or the parser says.
+        why: String,
+    },
+    /// No server, or it refused.
+    #[error("no server of NATS took the connection: {0}")]
+    Connect(String),
+    /// A server that does not do what is relied on.
+    #[error("the server is NATS {found}, and {floor} is the oldest that is used: {why}")]
+    TooOld {
+        /// Its version.
+        found: String,
+        /// The oldest version.
+        floor: &'static str,
+        /// What an older one lacks.
+        why: &'static str,
+    },
+    /// Its JetStream does not do what is relied on.
+    #[error("the cluster's JetStream has API level {found}, and {wanted} is needed")]
+    Level {
+        /// Its level; 0 where it does not know the word.
+        found: u64,
+        /// The one that is needed.
+        wanted: u64,
+    },
+    /// JetStream is not there.
+    #[error("the server has no JetStream: {0}")]
+    NoJetStream(String),
+    /// A stream is not as it has to be.
+    #[error("the stream {stream} is not as it has to be: {}", .differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings {
+        /// Its name.
+        stream: String,
+        /// Each setting that is another one.
+        differences: Vec<Difference>,
+    },
+    /// JetStream refused a request.
+    #[error("JetStream refused {what}: {description} ({code})")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// The code of JetStream's API.
+        code: u64,
+        /// What it says.
+        description: String,
+    },
+    /// An answer that is none.
+    #[error("the answer to {what} cannot be read: {why}")]
+    Answer {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody answered.
+    #[error("no answer to {what}: {why}")]
+    NoAnswer {
+        /// What was asked for.
+        what: String,
+        /// What the client says.
+        why: String,
+    },
+    /// Something else writes to the stream.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
+    /// The stream is of another chain.
+    #[error("the stream's last position cannot be gone on from: {0}")]
+    Position(ResumeError),
+}
+
+impl Reason for Error {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Address(_)
+            | Self::Credentials { .. }
+            | Self::TooOld { .. }
+            | Self::Level { .. }
+            | Self::Settings { .. }
+            | Self::Foreign(_) => FaultKind::InvalidConfig,
+            Self::NoJetStream(_) => FaultKind::Unavailable,
+            Self::Position(_) => FaultKind::WrongChain,
+            Self::Connect(_) => FaultKind::Unreachable,
+            Self::NoAnswer { .. } => FaultKind::Timeout,
+            Self::Refused { .. } => FaultKind::Unavailable,
+            Self::Answer { .. } => FaultKind::Malformed,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Tip events on NATS JetStream: several followers of one chain publish as one.
+//!
+//! # Overview
+//!
+//! ```text
+//!  log of a follower ──▶ Publisher ──▶ stream TIDEWATCH_<chain>: events, and a record where a leader begins
+//!                           ▲
+//!                        Elector ◀───▶ bucket TIDEWATCH_LEADER_<chain>: who leads
+//! ```
+//!
+//! | part | what |
+//! |---|---|
+//! | [`publisher`] | reads the log from where the stream stands, and writes on under a fence |
+//! | [`elector`] | who leads: liveness alone, safety is the stream's |
+//! | [`reader`] | the law that readers of the stream go by |
+//! | [`settings`] | how stream and bucket have to be, compared with what the server made of it |
+//! | [`Cluster`] | the port |
+//! | [`client`] | the port over a connection to servers |
+//!
+//! Nothing that a cluster promises to keep is relied on: the local log stays the truth, and what was forgotten is published
+//! again.
+
+pub mod client;
+pub mod elector;
+mod error;
+mod port;
+pub mod publisher;
+pub mod reader;
+pub mod settings;
+mod values;
+#[cfg(test)]
+mod worlds;
+
+pub use elector::Elector;
+pub use error::Error;
+pub use port::{Answer, Claim, Cluster, Lease, Refusal};
+pub use publisher::Publisher;
+pub use values::{End, Foreign, Leader, Marked, Message, MessageId, Names, Outgoing, PublisherId};
