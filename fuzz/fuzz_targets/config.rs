@@ -23,6 +23,11 @@ mod sentinel {
     #[path = "../../crates/tidewatch/src/command/sentinel/args.rs"]
     pub(crate) mod args;
 }
+#[path = "."]
+mod sink {
+    #[path = "../../crates/tidewatch/src/command/sink/args.rs"]
+    pub(crate) mod args;
+}
 #[path = "../../crates/tidewatch/src/command/target.rs"]
 mod target;
 

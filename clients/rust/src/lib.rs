@@ -31,7 +31,7 @@ pub use message::{
 };
 
 use fold::Fold;
-use reqwest::{Response, StatusCode, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 use std::{
     hash::{BuildHasher as _, RandomState},
     time::Duration,
@@ -43,6 +43,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Longest event, in bytes.
 const LONGEST: usize = 1 << 20;
+/// Longest answer to a question beside the stream, in bytes.
+const LONGEST_ANSWER: usize = 64 << 10;
+/// Heights that one question may name.
+const HEIGHTS_MAX: usize = 64;
 
 /// What to follow, and from where.
 #[derive(Clone, Debug)]
@@ -83,6 +87,9 @@ pub enum Error {
         /// Why, for people.
         detail: String,
     },
+    /// A question beside the stream has no answer that can be used: ask again later.
+    #[error("the server does not answer: {0}")]
+    Unanswered(String),
     /// Events do not lead where the server says that they do.
     #[error(transparent)]
     LawBroken(#[from] LawBroken),
@@ -229,30 +236,114 @@ impl Follow {
         }
     }
 
+    /// Digests of the blocks at `heights` of the chain that goes through `tip`, in their order: `None` where the
+    /// server does not hold the block. `None` instead of all of them once its chain does not go through `tip`: a
+    /// prune below it has come, or comes.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped at any await.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses for good, or [`Error::Unanswered`].
+    pub async fn digests(
+        &self,
+        tip: &Block,
+        heights: &[u64],
+    ) -> Result<Option<Vec<Option<String>>>, Error> {
+        let mut digests = Vec::with_capacity(heights.len());
+        for heights in heights.chunks(HEIGHTS_MAX) {
+            let asked = timeout(self.options.silent, self.ask(tip, heights)).await;
+            let asked = asked.map_err(|_| Error::Unanswered("it is silent".into()))??;
+            let Some(found) = asked else { return Ok(None) };
+            digests.extend(found);
+        }
+        Ok(Some(digests))
+    }
+
+    async fn ask(
+        &self,
+        tip: &Block,
+        heights: &[u64],
+    ) -> Result<Option<Vec<Option<String>>>, Error> {
+        let wrong = |what: String| Error::Unanswered(what);
+        let mut url = self.url.join("digests").map_err(|error| wrong(error.to_string()))?;
+        let named: Vec<_> = heights.iter().map(u64::to_string).collect();
+        url.query_pairs_mut()
+            .append_pair("tip", &format!("{}:{}", tip.height, tip.digest))
+            .append_pair("heights", &named.join(","));
+        let lost = |error: reqwest::Error| wrong(error.without_url().to_string());
+        let answer = self.authorized(self.http.get(url)).send().await.map_err(lost)?;
+        let status = answer.status();
+        if status.is_success() {
+            let text = bounded(answer).await.map_err(wrong)?;
+            let found: Vec<_> =
+                serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+            let fits = found.len() == heights.len();
+            return if fits { Ok(Some(found)) } else { Err(wrong("not as many as asked".into())) };
+        }
+        match refused(answer).await {
+            Error::Refused { code, .. } if code == "off_chain" => Ok(None),
+            Error::Refused { code, detail, .. } if may_pass(status) => {
+                Err(wrong(format!("{code}: {detail}")))
+            }
+            error => Err(error),
+        }
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.options.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
     async fn connect(&self) -> Result<Response, Ended> {
         let from = if self.options.earliest { "earliest" } else { "tip" };
         let begin = self.cursor().map_or(("from", from), |cursor| ("cursor", cursor));
         let mut url = self.url.clone();
         url.query_pairs_mut().extend_pairs([begin]).extend_pairs(&self.options.query);
-        let mut request = self.http.get(url).header(header::ACCEPT, "text/event-stream");
-        if let Some(token) = &self.options.token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send().await?;
+        let request = self.http.get(url).header(header::ACCEPT, "text/event-stream");
+        let answer = self.authorized(request).send().await?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
         let retry =
             answer.headers().get(header::RETRY_AFTER).and_then(|s| s.to_str().ok()?.parse().ok());
-        let problem: serde_json::Value =
-            serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
-        let word = |name: &str| problem[name].as_str().unwrap_or("unknown").to_owned();
-        let (code, detail) = (word("code"), word("detail"));
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            let retry = Duration::from_secs(retry.unwrap_or(1));
-            return Err(Ended::Lost(format!("{code}: {detail}"), retry));
+        match refused(answer).await {
+            Error::Refused { code, detail, .. } if may_pass(status) => {
+                let retry = Duration::from_secs(retry.unwrap_or(1));
+                Err(Ended::Lost(format!("{code}: {detail}"), retry))
+            }
+            error => Err(Ended::For(error)),
         }
-        Err(Ended::For(Error::Refused { status: status.as_u16(), code, detail }))
     }
+}
+
+/// Whether another try may be answered.
+fn may_pass(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+}
+
+/// The refusal that an answer is.
+async fn refused(answer: Response) -> Error {
+    let status = answer.status().as_u16();
+    let text = bounded(answer).await.unwrap_or_default(); // The status says enough.
+    let problem: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let word = |name: &str| problem[name].as_str().unwrap_or("unknown").to_owned();
+    Error::Refused { status, code: word("code"), detail: word("detail") }
+}
+
+/// The body of an answer, if it is not too long.
+async fn bounded(mut answer: Response) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
+        text.extend_from_slice(&chunk);
+        if text.len() > LONGEST_ANSWER {
+            return Err("an answer has no end".into());
+        }
+    }
+    Ok(text)
 }

@@ -122,6 +122,35 @@ fn a_stream_goes_on_over_reorgs_and_restarts_of_both_sides() {
 }
 
 #[test]
+fn digests_are_of_the_chain_through_a_block_or_are_none() {
+    tokio::Runner::default().start(|context| async move {
+        let mut world = World::new(context);
+        world.grow(1, 150).await;
+        let (address, _server) = world.serve("127.0.0.1:0", Config::default()).await;
+        let mut follow = Follow::new(&format!("http://{address}"), earliest(None)).unwrap();
+        until(&mut follow, 150).await;
+        let block = |chain: &Chain, height| {
+            let digest = chain.at(height).digest.to_string();
+            tidewatch_client::Block { height, digest }
+        };
+        // More than one request may name, and one above the tip that they are asked of.
+        let (heights, tip): (Vec<_>, _) = ((1..=141).collect(), block(&world.chain, 140));
+        let found = follow.digests(&tip, &heights).await.unwrap().unwrap();
+        for (height, digest) in (1..=140).zip(&found) {
+            assert_eq!(*digest, Some(block(&world.chain, height).digest));
+        }
+        assert_eq!(found[140], None);
+        world.reorg(148, 'b').await;
+        world.grow(149, 150).await;
+        let gone = block(&Chain::new('a', 200), 150);
+        assert_eq!(follow.digests(&gone, &[149]).await.unwrap(), None);
+        let wrong = tidewatch_client::Block { height: 1, digest: "zz".into() };
+        let refused = follow.digests(&wrong, &[1]).await.unwrap_err();
+        assert!(matches!(refused, Error::Refused { status: 400, .. }), "{refused}");
+    });
+}
+
+#[test]
 fn what_cannot_be_gone_on_from_is_a_reset_or_an_error() {
     tokio::Runner::default().start(|context| async move {
         let mut world = World::new(context);

@@ -104,6 +104,17 @@ fn help_says_what_there_is() {
             &["status", "jobs", "range", "requeue", "supply", "verify", "prover.sock"],
         ),
         (
+            &["sink", "postgres", "--help"],
+            &[
+                "--from",
+                "--password-file",
+                "--schema",
+                "--on-reset",
+                "psql chain",
+                "tidewatch.chain",
+            ],
+        ),
+        (
             &["sequence", "--help"],
             &["submit", "--listen", "127.0.0.1:8750", "--data-dir", "--interval", "--metrics"],
         ),

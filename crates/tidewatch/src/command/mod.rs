@@ -14,6 +14,7 @@
 //! | `port` | a port that answers over HTTP, within limits |
 //! | `sequence` | `tidewatch sequence`, where this build has the devnet |
 //! | `serve` | serving over HTTP what is followed |
+//! | `sink` | `tidewatch sink`: another machine's stream into a database |
 //! | `problem` | why it ends without success, and what to do |
 //! | `proving` | `tidewatch prove`, `prover-worker` and `prover` |
 //! | `sentinel` | `tidewatch sentinel`: who did their part |
@@ -39,6 +40,7 @@ mod sentinel;
 mod sequence;
 mod serve;
 mod signals;
+mod sink;
 mod target;
 mod watch;
 
@@ -64,6 +66,7 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         #[cfg(feature = "devnet")]
         Some(Command::Sequence(options)) => sequence::run(*options),
         Some(Command::VerifyEvidence(options)) => evidence::run(&options),
+        Some(Command::Sink(asked)) => sink::run(asked),
         Some(Command::Watch(options)) => watch::run(options),
     }
 }

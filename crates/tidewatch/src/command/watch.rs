@@ -84,7 +84,9 @@ fn problem(error: &Error) -> Problem {
         Error::Refused { status: 401, .. } => Problem::usage(error.to_string())
             .hint("the server has a token: name the file that holds it with --token"),
         Error::Refused { .. } => Problem::usage(error.to_string()),
-        Error::LawBroken(_) | Error::Client(_) => Problem::failure(error.to_string()),
+        Error::LawBroken(_) | Error::Client(_) | Error::Unanswered(_) => {
+            Problem::failure(error.to_string())
+        }
     }
 }
 

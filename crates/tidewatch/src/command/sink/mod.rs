@@ -1,0 +1,48 @@
+//! `tidewatch sink`: another Tidewatch's stream into a database.
+//!
+//! | file | what |
+//! |---|---|
+//! | `args` | options |
+//! | `postgres` | `tidewatch sink postgres` |
+
+pub(super) mod args;
+mod postgres;
+
+use super::Problem;
+use crate::Outcome;
+use args::Sink;
+use std::path::Path;
+use tidewatch_client::Error;
+
+/// Does what was asked for.
+pub(super) fn run(asked: Sink) -> Outcome<()> {
+    match asked {
+        Sink::Postgres(options) => postgres::run(&options),
+    }
+}
+
+/// The secret that a file holds.
+fn secret(option: &str, path: &Path) -> Outcome<String> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| {
+        Problem::usage(format!("{option}: cannot read {}: {error}", path.display()))
+    })?;
+    match text.trim() {
+        "" => Err(Problem::usage(format!("{option}: {} is empty", path.display()))),
+        secret => Ok(secret.into()),
+    }
+}
+
+/// Why a stream is not gone on with.
+fn stream(error: &Error) -> Problem {
+    match error {
+        Error::Address(_) => Problem::usage(format!("--from: {error}"))
+            .hint("it is what the other side was started with after --serve, as http://HOST:PORT"),
+        Error::Refused { status: 401, .. } => Problem::usage(error.to_string())
+            .hint("the server has a token: name the file that holds it with --token-file"),
+        Error::Refused { .. } => Problem::usage(error.to_string()),
+        Error::LawBroken(_) | Error::Client(_) | Error::Unanswered(_) => {
+            Problem::failure(error.to_string())
+        }
+    }
+}
