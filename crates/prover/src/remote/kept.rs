@@ -192,8 +192,8 @@ impl<E: Context> Shared<E> {
         match proof {
             Some(_) if written && released => self.files.remove(Kind::Finished, &key).await,
             Some(proof) if written => {
-                self.observer.kept(&key, proof.len());
                 self.bound().await;
+                self.observer.kept(&key, proof.len());
             }
             _ => {}
         }
