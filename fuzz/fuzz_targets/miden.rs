@@ -6,7 +6,8 @@
 //! - no message causes a panic, and every call ends;
 //! - rejected input yields a typed fault with a bounded message, never a `Bug`;
 //! - every block and every tip is one that the validator signed: one of the recorded chain;
-//! - the encoding of a block is canonical.
+//! - the encoding of a block is canonical;
+//! - what a sequencer asks to have proven is read, or refused.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -27,7 +28,7 @@ use std::sync::{
 use tidewatch_core::{Block as _, Fault, FaultKind, Height, Severity, Source as _, Tier};
 use tidewatch_fuzz::{Damage, runner};
 use tidewatch_sources::{
-    miden::{Finalized, MidenBlock, MidenSource},
+    miden::{Finalized, MidenBlock, MidenSource, NotProposed, Proposed},
     rpc::{Answer, Call, Config, Messages, Rpc, RpcError, Streams, Unanswered},
 };
 
@@ -287,6 +288,15 @@ fn follow(committed: bool, replies: Vec<Reply>, asked: &[Asked]) {
     });
 }
 
+/// A request to have a block proven, as far as it is read, is of the block after the one at its end.
+fn proposed(bytes: &[u8]) {
+    match Proposed::read(bytes) {
+        Ok(proposed) => assert_eq!(proposed.height(), proposed.parent().height.next()),
+        Err(NotProposed::Last(height)) => assert_eq!(height.get(), u64::from(u32::MAX)),
+        Err(_) => {}
+    }
+}
+
 fuzz_target!(|what: What<'_>| {
     match what {
         What::Block(at, damage) => {
@@ -294,7 +304,10 @@ fuzz_target!(|what: What<'_>| {
             damage.iter().for_each(|damage| damage.apply(&mut bytes));
             exact(&bytes);
         }
-        What::Bytes(bytes) => exact(bytes),
+        What::Bytes(bytes) => {
+            exact(bytes);
+            proposed(bytes);
+        }
         What::Source { committed, replies, asked } => {
             follow(committed, replies, &asked);
         }

@@ -36,7 +36,7 @@ use tidewatch_prover::{
     Key, Pool, Program, Prove, Prover, Released, Scheduler,
     disk::{self, Subject},
     plan,
-    remote::{Limits, Remote, Worker, serve},
+    remote::{Jobs, Limits, Remote, Worker, serve},
     scheduler::{Config, Mailbox, NewBlock, Parts},
 };
 
@@ -96,8 +96,9 @@ fn worker_process() {
         let (_stopper, stopping) = Stopper::new();
         let limits = Limits::default();
         let (prover, program) = (Arc::new(pool), Chained.id());
-        let worker = Worker { prover, program, limits, token: None };
-        serve(listener, worker, stopping).await.expect("serves");
+        let jobs = Some(Jobs { prover, program });
+        let worker = Worker { jobs, miden: None, limits, token: None };
+        serve(listener, worker, stopping).await;
     });
 }
 

@@ -97,7 +97,16 @@ fn help_says_what_there_is() {
         ),
         (
             &["prover-worker", "--help"],
-            &["--listen", "127.0.0.1:8700", "--token-file", "--data-dir"],
+            &[
+                "--listen",
+                "127.0.0.1:8700",
+                "--token-file",
+                "--open",
+                "--data-dir",
+                "--miden",
+                "--block-prover.url",
+                "proves nothing",
+            ],
         ),
         (
             &["prover", "--help"],
@@ -352,6 +361,11 @@ fn wrong_input_is_refused_at_once_with_what_to_do() {
         (&["prover-worker"], &["cannot prove", "--features prove"]),
         #[cfg(feature = "prove")]
         (&["prover-worker", "--listen", "0.0.0.0:0"], &["not on loopback", "--token-file"]),
+        (
+            &["prover-worker", "--miden", "--listen", "0.0.0.0:0"],
+            &["not on loopback", "--token-file", "--open"],
+        ),
+        (&["prover-worker", "--open", "--token-file", "x"], &["--open", "cannot be used with"]),
     ] {
         refused(Command::new(args), words);
     }

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod command;
 mod node;
+mod sequencer;
 mod tls;
 
 use command::{Command, Fold, signal};
@@ -214,6 +215,33 @@ fn nobody_whose_node_answered_is_told_to_start_it() {
         }
         assert!(!output.errors.contains("start the"), "{}", output.errors);
     }
+}
+
+/// A worker stands in for a block prover of Miden 0.15, and says what that is worth. It is asked by the client that a
+/// sequencer asks with.
+#[test]
+fn a_miden_sequencer_is_answered_an_empty_proof_and_nothing_else() {
+    let worker = Command::new(&["prover-worker", "--miden", "--listen", "127.0.0.1:0"]).start();
+    let line = worker.line_with("sequencers of Miden 0.15");
+    assert!(line.contains("empty, and prove nothing"), "{line}");
+    let address = line.split(' ').find(|word| word.starts_with("http://")).unwrap();
+    let address = address.trim_end_matches(':');
+    let [block, batch] = [2, 1];
+    let request = include_bytes!("../../sources/src/miden/tests/fixtures/proposed_43.bin");
+    assert_eq!(sequencer::prove(address, block, request), Ok(vec![]));
+    let line = worker.line_with("an empty proof");
+    assert!(line.contains("block 43 of a Miden chain"), "{line}");
+    for (proof_type, payload, words) in [
+        (batch, &request[..], "unsupported proof type: Batch"),
+        (block, b"x", "1 bytes, and a proposed block has"),
+        (block, &request[..request.len() - 1], "does not end with the header"),
+    ] {
+        let refused = sequencer::prove(address, proof_type, payload).unwrap_err();
+        assert!(refused.contains("InvalidArgument") && refused.contains(words), "{refused}");
+    }
+    signal(&worker, "TERM");
+    let output = worker.end(END);
+    assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
 }
 
 #[test]

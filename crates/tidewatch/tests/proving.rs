@@ -32,7 +32,7 @@ use tidewatch_core::{AnyBlock, BlockRef, Digest, Height, Stopper};
 use tidewatch_devnet::{Config, Devnet, epochs};
 use tidewatch_prover::{
     Key, Pool, Program, Prove, Released, Scheduler, disk,
-    remote::{Limits, Worker, serve},
+    remote::{Jobs, Limits, Worker, serve},
     scheduler::{self, Parts},
     sha256::{ChainLink, Layout},
 };
@@ -443,12 +443,9 @@ fn a_poisoned_block_is_proven_once_its_worker_is_replaced_and_it_is_requeued() {
         };
         let fails = FailsAt(2, statement());
         let pool = Pool::new(context.child("pool"), "pool", fails, NonZeroUsize::MIN);
-        let worker = Worker {
-            prover: Arc::new(pool),
-            program: statement().id(),
-            limits: Limits::default(),
-            token: None,
-        };
+        let jobs = Jobs { prover: Arc::new(pool), program: statement().id() };
+        let limits = Limits::default();
+        let worker = Worker { jobs: Some(jobs), miden: None, limits, token: None };
         let (stopper, stopping) = Stopper::new();
         let serving = context.child("worker").spawn(move |_| serve(listener, worker, stopping));
         let data = tempfile::tempdir().unwrap();

@@ -19,18 +19,23 @@
 //! | `DELETE /v1/jobs/HANDLE` | 204: it may be stopped, and its proof forgotten. Also where it is not known |
 //! | any | 401: another token. 408: its body took too long. 503: too many requests at once, or the prover behind it is not available |
 //!
+//! At the same port, over HTTP/2, the calls of [`Miden`]'s sequencers may be answered: their protocol is in `miden.rs`.
+//!
 //! # Limits
 //!
 //! Of the server: [`Limits`]: bytes of inputs, requests at once, and how long one may wait. Bodies are read up to
 //! their limit and no further; a request that sends its body slowly ends with 408 after twice the time that one may
-//! wait. Connections that send no request are not counted. Of the client: bytes of an answer; the scheduler gives up calls at its deadlines, and verifies every proof.
+//! wait. `connections.rs` bounds connections. Of the client: bytes of an answer; the scheduler gives up calls at its deadlines, and verifies every proof.
 //!
 //! A [`Token`] says who may use the slots; without one, whoever reaches the address. It is shown with each request
 //! (`Authorization: Bearer`) and crosses the network as it is, as inputs and proofs do: serve on loopback or on a
 //! private network, or behind something that adds TLS. Proofs are public, and are verified by whoever asked for them.
 
 mod client;
+mod connections;
+mod grpc;
 mod kept;
+mod miden;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -38,7 +43,8 @@ mod token;
 
 pub use client::{BadAddress, Remote};
 pub use kept::{Kept, Observe};
-pub use server::{Limits, Worker, serve};
+pub use miden::{Calls, Miden, Reads};
+pub use server::{Jobs, Limits, Worker, serve};
 pub use token::{NoToken, Token};
 
 use crate::{Handle, Key};

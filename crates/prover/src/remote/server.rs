@@ -1,6 +1,11 @@
 //! Offers a prover over HTTP.
 
-use super::{Offered, Token, key};
+use super::{
+    Miden, Offered, Token, connections,
+    grpc::{self, Code, Status},
+    key,
+    miden::released,
+};
 use crate::{Failure, Handle, Progress, Prover};
 use axum::{
     Router,
@@ -14,8 +19,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use commonware_macros::select;
 use commonware_utils::NZUsize;
-use std::{collections::HashMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, fmt, future::pending, num::NonZeroUsize, sync::Arc, time::Duration,
+};
 use tidewatch_core::{Digest, Stopping};
 use tokio::{net::TcpListener, sync::Semaphore};
 
@@ -42,64 +50,118 @@ impl Default for Limits {
 }
 
 /// What is served.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Worker {
-    /// Who proves.
-    pub prover: Arc<dyn Prover>,
-    /// What: jobs of another program are refused.
-    pub program: Digest,
-    /// How much at once.
+    /// Jobs of [`Remote`](super::Remote); `None` takes none.
+    pub jobs: Option<Jobs>,
+    /// Calls of Miden's sequencers; `None` answers none.
+    pub miden: Option<Miden>,
+    /// How much at once. [`Calls`](super::Calls) bounds those of Miden's sequencers.
     pub limits: Limits,
     /// What a request has to show; `None` serves whoever connects.
     pub token: Option<Token>,
 }
 
-impl fmt::Debug for Worker {
+/// Who takes jobs, and of what.
+#[derive(Clone)]
+pub struct Jobs {
+    /// Who proves.
+    pub prover: Arc<dyn Prover>,
+    /// What: jobs of another program are refused.
+    pub program: Digest,
+}
+
+impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("prover", &self.prover.name()).finish_non_exhaustive()
+        f.debug_struct("Jobs").field("prover", &self.prover.name()).finish_non_exhaustive()
     }
 }
 
-/// Serves `worker` on `listener` until it is stopped.
-///
-/// # Errors
-///
-/// The listener fails.
-pub async fn serve(listener: TcpListener, worker: Worker, stop: Stopping) -> std::io::Result<()> {
-    let gate = Gate {
-        token: worker.token.clone(),
-        places: Arc::new(Semaphore::new(worker.limits.requests_max.get())),
-        inputs_max: worker.limits.inputs_max as u64,
-        // A request that waits for news as long as it may, and one that sends its body slowly.
-        longest: worker.limits.wait_max.saturating_mul(2),
-    };
-    let inputs_max = worker.limits.inputs_max;
-    let router = Router::new()
-        .route("/v1/offer", get(offer))
-        .route("/v1/jobs/{handle}", get(poll).put(submit).delete(release))
-        .layer(DefaultBodyLimit::max(inputs_max))
-        .layer(from_fn_with_state(gate, bounded))
-        .with_state(worker);
-    let stopped = async move { stop.stopped().await };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+/// What the handlers of jobs have.
+#[derive(Clone)]
+struct Desk {
+    jobs: Jobs,
+    wait_max: Duration,
 }
 
-/// What every request passes.
+/// Serves `worker` on `listener` until it is stopped. What is being answered then has a second to end; calls of
+/// Miden's sequencers end at once. Dropped, it cuts every connection.
+pub async fn serve(listener: TcpListener, worker: Worker, stop: Stopping) {
+    let Worker { jobs, miden, limits, token } = worker;
+    let mut router = Router::new();
+    let mut at_once = 0;
+    if let Some(jobs) = jobs {
+        at_once += limits.requests_max.get();
+        router = router.merge(routes(jobs, &limits));
+    }
+    let mut releasing = None;
+    if let Some(miden) = miden {
+        at_once += miden.calls_max();
+        let prover = miden.prover();
+        let (routes, given_up) = miden.routes(stop.clone());
+        router = router.merge(routes);
+        releasing = Some(released(prover, given_up));
+    }
+    let router = router.fallback(unknown).layer(from_fn_with_state(token, shown));
+    let at_once = u32::try_from(at_once).unwrap_or(u32::MAX);
+    let released = async {
+        if let Some(releasing) = releasing {
+            releasing.await;
+        }
+        pending::<()>().await;
+    };
+    select! {
+        () = connections::serve(listener, router, at_once, stop) => {},
+        () = released => {},
+    }
+}
+
+fn routes(jobs: Jobs, limits: &Limits) -> Router {
+    let gate = Gate {
+        places: Arc::new(Semaphore::new(limits.requests_max.get())),
+        inputs_max: limits.inputs_max as u64,
+        // A request that waits for news as long as it may, and one that sends its body slowly.
+        longest: limits.wait_max.saturating_mul(2),
+    };
+    Router::new()
+        .route("/v1/offer", get(offer))
+        .route("/v1/jobs/{handle}", get(poll).put(submit).delete(release))
+        .layer(DefaultBodyLimit::max(limits.inputs_max))
+        .layer(from_fn_with_state(gate, bounded))
+        .with_state(Desk { jobs, wait_max: limits.wait_max })
+}
+
+/// What is answered to a request for anything else.
+async fn unknown(request: Request) -> Response {
+    if grpc::is_call(request.headers()) {
+        return Status::new(Code::Unimplemented, "no such method here").into_response();
+    }
+    StatusCode::NOT_FOUND.into_response()
+}
+
+/// Lets those pass who show the token, where there is one.
+async fn shown(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
+    if let Some(token) = &token {
+        let shown = request.headers().get(AUTHORIZATION);
+        if !shown.is_some_and(|header| token.is_shown_in(header.as_bytes())) {
+            if grpc::is_call(request.headers()) {
+                return Status::new(Code::Unauthenticated, "a token is wanted").into_response();
+            }
+            return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
+        }
+    }
+    next.run(request).await
+}
+
+/// What every request about jobs passes.
 #[derive(Clone)]
 struct Gate {
-    token: Option<Token>,
     places: Arc<Semaphore>,
     inputs_max: u64,
     longest: Duration,
 }
 
 async fn bounded(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if let Some(token) = &gate.token {
-        let shown = request.headers().get(AUTHORIZATION);
-        if !shown.is_some_and(|header| token.is_shown_in(header.as_bytes())) {
-            return (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")]).into_response();
-        }
-    }
     let Ok(_place) = gate.places.try_acquire() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once").into_response();
     };
@@ -129,35 +191,35 @@ fn failed(failure: &Failure) -> Response {
     (status, reason).into_response()
 }
 
-async fn offer(State(worker): State<Worker>) -> Response {
-    match worker.prover.offer().await {
+async fn offer(State(desk): State<Desk>) -> Response {
+    match desk.jobs.prover.offer().await {
         Ok(offer) => {
             let deadline_ms = offer
                 .deadline
                 .map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-            let program = worker.program.to_string();
+            let program = desk.jobs.program.to_string();
             axum::Json(Offered { program, slots: offer.slots, deadline_ms }).into_response()
         }
         Err(failure) => failed(&failure),
     }
 }
 
-async fn submit(State(worker): State<Worker>, Path(handle): Path<String>, body: Bytes) -> Response {
+async fn submit(State(desk): State<Desk>, Path(handle): Path<String>, body: Bytes) -> Response {
     let Some(key) = Handle::new(handle).ok().as_ref().and_then(key) else {
         return (StatusCode::BAD_REQUEST, "no handle").into_response();
     };
-    if key.program != worker.program {
-        let ours = worker.program;
+    if key.program != desk.jobs.program {
+        let ours = desk.jobs.program;
         return (StatusCode::CONFLICT, format!("{ours} is proven here")).into_response();
     }
-    match worker.prover.submit(key, body).await {
+    match desk.jobs.prover.submit(key, body).await {
         Ok(_) => StatusCode::ACCEPTED.into_response(),
         Err(failure) => failed(&failure),
     }
 }
 
 async fn poll(
-    State(worker): State<Worker>,
+    State(desk): State<Desk>,
     Path(handle): Path<String>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
@@ -165,18 +227,18 @@ async fn poll(
         return (StatusCode::BAD_REQUEST, "no handle").into_response();
     };
     let wait = query.get("wait_ms").and_then(|wait| wait.parse().ok()).unwrap_or(0);
-    let wait = Duration::from_millis(wait).min(worker.limits.wait_max);
-    match worker.prover.poll(&handle, wait).await {
+    let wait = Duration::from_millis(wait).min(desk.wait_max);
+    match desk.jobs.prover.poll(&handle, wait).await {
         Ok(Progress::Proved(proof)) => proof.into_response(),
         Ok(Progress::Running) => StatusCode::ACCEPTED.into_response(),
         Err(failure) => failed(&failure),
     }
 }
 
-async fn release(State(worker): State<Worker>, Path(handle): Path<String>) -> Response {
+async fn release(State(desk): State<Desk>, Path(handle): Path<String>) -> Response {
     let Ok(handle) = Handle::new(handle) else {
         return (StatusCode::BAD_REQUEST, "no handle").into_response();
     };
-    worker.prover.release(&handle).await;
+    desk.jobs.prover.release(&handle).await;
     StatusCode::NO_CONTENT.into_response()
 }

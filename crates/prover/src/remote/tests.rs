@@ -1,5 +1,7 @@
 //! A remote prover, on real sockets.
 
+mod miden;
+
 use super::*;
 use crate::{
     Failure, Pool, Program, Progress, Prove, Prover, Released, disk, plan::tests::PROGRAM,
@@ -9,10 +11,11 @@ use ::tokio::{
     net::{TcpListener, TcpStream},
 };
 use bytes::Bytes;
-use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_runtime::{Clock as _, Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_utils::NZUsize;
 use std::{
     net::SocketAddr,
+    num::NonZeroUsize,
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, Sender, channel},
@@ -39,6 +42,10 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+fn worker(prover: Arc<dyn Prover>, limits: Limits, token: Option<Token>) -> Worker {
+    Worker { jobs: Some(Jobs { prover, program: PROGRAM }), miden: None, limits, token }
+}
+
 /// Serves `prover` and gives its address.
 async fn served(
     context: &tokio::Context,
@@ -47,9 +54,9 @@ async fn served(
 ) -> (String, Stopper) {
     let (listener, address) = listen().await;
     let (stopper, stopping) = Stopper::new();
-    let worker = Worker { prover, program: PROGRAM, limits, token: None };
+    let worker = worker(prover, limits, None);
     context.child("server").spawn(move |_| async move {
-        serve(listener, worker, stopping).await.unwrap();
+        serve(listener, worker, stopping).await;
     });
     (format!("http://{address}"), stopper)
 }
@@ -115,9 +122,9 @@ fn who_does_not_show_the_token_is_served_nothing() {
         let token = |digit: &str| Token::new(&digit.repeat(Token::MIN)).unwrap();
         let (_stopper, stopping) = Stopper::new();
         let (prover, limits) = (Arc::new(pool), Limits::default());
-        let worker = Worker { prover, program: PROGRAM, limits, token: Some(token("1")) };
+        let worker = worker(prover, limits, Some(token("1")));
         context.child("server").spawn(move |_| async move {
-            serve(listener, worker, stopping).await.unwrap();
+            serve(listener, worker, stopping).await;
         });
         let remote = remote(&format!("http://{address}"));
         let handle = Handle::of(&block(1));

@@ -60,6 +60,7 @@ mod error;
 mod family;
 mod field;
 mod header;
+mod proposed;
 mod pushes;
 mod source;
 mod wire;
@@ -73,6 +74,7 @@ pub use error::MidenError;
 pub(crate) use family::FAMILY;
 pub use field::Word;
 pub use header::{Faucet, Header};
+pub use proposed::{NotProposed, Proposed};
 pub use source::MidenSource;
 
 use crate::{

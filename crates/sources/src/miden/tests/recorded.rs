@@ -35,6 +35,61 @@ fn stored_1() -> Vec<u8> {
     bytes(&json(include_str!("fixtures/block_1.json"))["block"])
 }
 
+/// What a sequencer asks to have block 2 proven from, where that has no transactions.
+fn proposed_2() -> Vec<u8> {
+    let header = &stored_1()[..Header::SIZE];
+    let time = (MidenBlock::of_node(&stored_1()).unwrap().timestamp + 1).to_le_bytes();
+    // No batches, the time, no accounts, notes and nullifiers, a forest of one tree, and no blocks: as `proposed_43.bin`.
+    [&[1][..], &time, &[1, 1, 1], &[3, 3], &[7; 32], &[1, 1], header].concat()
+}
+
+#[test]
+fn what_a_sequencer_asked_to_have_proven_is_read() {
+    let asked = include_bytes!("fixtures/proposed_43.bin");
+    let proposed = Proposed::read(asked).unwrap();
+    assert_eq!((proposed.height(), proposed.batches()), (Height::new(43), 0));
+    assert_eq!(proposed.parent().height, Height::new(42));
+    for length in 0..asked.len() {
+        assert!(Proposed::read(&asked[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn a_request_to_prove_a_block_names_it_by_the_block_before() {
+    let asked = proposed_2();
+    let proposed = Proposed::read(&asked).unwrap();
+    let before = MidenBlock::of_node(&stored_1()).unwrap();
+    assert_eq!((proposed.height(), proposed.parent()), (Height::new(2), before.reference()));
+    assert_eq!(proposed.batches(), 0);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut asked = asked.clone();
+        asked[at..at + bytes.len()].copy_from_slice(bytes);
+        asked
+    };
+    let full = Proposed::read(&with(0, &[2 * 64 + 1])).unwrap();
+    assert_eq!(full.batches(), 64);
+    let (header, end) = (asked.len() - Header::SIZE, asked.len());
+    let key = end - 8 - 15 - 33;
+    for (bytes, refused) in [
+        (vec![], NotProposed::Short { got: 0, min: 8 + Header::SIZE }),
+        (
+            asked[end - Header::SIZE - 7..].into(),
+            NotProposed::Short { got: 7 + Header::SIZE, min: 8 + Header::SIZE },
+        ),
+        // A block as it is stored is none, and neither is one that is cut.
+        (stored_1(), NotProposed::Batches),
+        (with(0, &[2 * 65 + 1]), NotProposed::Batches),
+        (with(0, &[0]), NotProposed::Batches),
+        (with(key, &[9]), NotProposed::Header),
+        (with(header + 4, &[0xff; 8]), NotProposed::Header),
+        (with(1, &[0; 4]), NotProposed::Time { time: 0, before: before.timestamp }),
+        (with(header + 36, &[0xff; 4]), NotProposed::Last(Height::new(u32::MAX.into()))),
+        (asked[..end - 1].into(), NotProposed::Header),
+    ] {
+        assert_eq!(Proposed::read(&bytes), Err(refused), "{bytes:?}");
+    }
+}
+
 fn key() -> Key {
     Key::from_bytes(genesis().validator).unwrap()
 }

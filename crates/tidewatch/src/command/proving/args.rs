@@ -95,6 +95,15 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// Serve whoever reaches the address, also off loopback: for a network that you trust.
+    #[arg(long, conflicts_with = "token_file")]
+    pub(crate) open: bool,
+
+    /// Answer sequencers of Miden 0.15 too, at the same address: `miden-node sequencer --block-prover.url
+    /// http://HOST:PORT`. The block proofs of that version are empty, and prove nothing.
+    #[arg(long)]
+    pub(crate) miden: bool,
+
     /// Proofs that are made at once. One uses every core.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) slots: NonZeroUsize,
@@ -112,11 +121,19 @@ const WORKER: &str = "\
 It prints a line for each proof that it begins, and one when it is finished and on disk. Whatever ends it: what it
 had finished is there after the next start. What it was working on is proven again.
 
+With --miden it is what a Miden sequencer of version 0.15 calls a block prover (gRPC, remote_prover.Api/Prove, blocks
+alone). That version has no block proofs yet: what its own prover makes has no bytes, and no more has the answer from
+here. It makes proven follow committed, and proves nothing to anybody. A sequencer gives a block three attempts without a
+pause and then ends, so restart this one behind an address that does not go away, or restart both. It needs no
+build with `--features prove`; without that, it answers Miden's sequencers alone.
+
 Examples:
   tidewatch prover-worker
       prove for whoever asks on this machine
   tidewatch prover-worker --listen 10.0.0.7:8700 --token-file token
-      prove for those who show the token. It crosses the network as it is: put TLS in front where others listen";
+      prove for those who show the token. It crosses the network as it is: put TLS in front where others listen
+  tidewatch prover-worker --miden --listen 10.0.0.7:8700 --open
+      answer the Miden sequencers of a network of your own: they can show no token";
 
 /// What can be asked of whoever proves.
 #[derive(Clone, Debug, Subcommand)]

@@ -1,7 +1,8 @@
-//! `tidewatch prover-worker`: proves for whoever asks over HTTP.
+//! `tidewatch prover-worker`: proves for whoever asks over HTTP, and answers Miden's sequencers.
 
 use super::{
     args::Worker as Options,
+    miden,
     prover::BYTES_MAX,
     statement::{Statement, statement},
 };
@@ -11,7 +12,6 @@ use crate::{
     output::Printer,
 };
 use bytes::Bytes;
-use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{
@@ -24,7 +24,7 @@ use std::{
 use tidewatch_core::{Fault, Stopper};
 use tidewatch_prover::{
     Key, Pool, Program as _, Prove, Released, disk,
-    remote::{Kept, Limits, Observe, Token, Worker, serve},
+    remote::{Calls, Jobs, Kept, Limits, Miden, Observe, Token, Worker, serve},
 };
 use tokio::net::TcpListener;
 
@@ -36,15 +36,20 @@ const PARTITION: &str = "tidewatch-worker";
 /// Proves for others until it is stopped.
 pub(in crate::command) fn run(options: Options) -> Outcome<()> {
     logs::start();
-    let statement = statement()?;
+    let statement = match statement() {
+        // What Miden's sequencers are answered is in every build.
+        Err(_) if options.miden => None,
+        statement => Some(statement?),
+    };
     let token = options.token_file.as_deref().map(token).transpose()?;
-    if token.is_none() && !options.listen.ip().is_loopback() {
+    if token.is_none() && !options.open && !options.listen.ip().is_loopback() {
         return Err(Problem::usage(format!(
             "{} is not on loopback, and whoever reaches it could use this machine",
             options.listen
         ))
         .hint(
-            "name a file with a token with --token-file, such as `openssl rand -hex 32` prints",
+            "name a file with a token with --token-file, such as `openssl rand -hex 32` prints, or trust the \
+             network with --open",
         ));
     }
     let data = DataDir::open(&options.data_dir)?;
@@ -58,35 +63,49 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
         }
         let (listener, address) = listen(&options).await?;
         let announced = Arc::new(Announced::new(&context, printer.clone()));
-        let program = statement.id();
+        let program = statement.as_ref().map(Statement::id);
         let prove = Spoken { statement, announced: announced.clone() };
-        let pool = Pool::new(context.child("pool"), "pool", prove, options.slots);
-        let kept = Kept::open(
-            context.child("kept"),
-            Arc::new(pool),
-            (program, KEPT),
-            disk::Config::new(PARTITION),
-            announced,
-        );
-        let kept = kept.await.map_err(|error| {
-            Problem::ended(Fault::new("the finished proofs", error), data.path())
-        })?;
-        printer.hint(format!(
-            "proving at http://{address}: {} at once, {} kept, program {program}\n",
-            options.slots,
-            kept.count()
-        ));
-        let limits = Limits { inputs_max: BYTES_MAX as usize, ..Limits::default() };
-        let worker = Worker { prover: Arc::new(kept), program, limits, token };
-        let (_stopper, stopping) = Stopper::new();
-        let outcome = select! {
-            () = stop.asked() => Ok(()),
-            served = serve(listener, worker, stopping) => {
-                Err(Problem::failure(format!("cannot serve at {address}: {served:?}")))
-            },
+        let pool = Arc::new(Pool::new(context.child("pool"), "pool", prove, options.slots));
+        let jobs = match program {
+            None => None,
+            Some(program) => {
+                let kept = Kept::open(
+                    context.child("kept"),
+                    pool.clone(),
+                    (program, KEPT),
+                    disk::Config::new(PARTITION),
+                    announced,
+                );
+                let kept = kept.await.map_err(|error| {
+                    Problem::ended(Fault::new("the finished proofs", error), data.path())
+                })?;
+                printer.hint(format!(
+                    "proving at http://{address}: {} at once, {} kept, program {program}\n",
+                    options.slots,
+                    kept.count()
+                ));
+                Some(Jobs { prover: Arc::new(kept), program })
+            }
         };
+        let miden = options.miden.then(|| {
+            printer.hint(format!(
+                "answering sequencers of Miden 0.15 at http://{address}: the block proofs of that version are \
+                 empty, and prove nothing\n"
+            ));
+            let calls = Calls { slots: options.slots, ..Calls::default() };
+            let version = format!("tidewatch {}", env!("CARGO_PKG_VERSION"));
+            Miden::new(&context.child("miden"), pool, miden::key, version, calls)
+        });
+        let limits = Limits { inputs_max: BYTES_MAX as usize, ..Limits::default() };
+        let worker = Worker { jobs, miden, limits, token };
+        let (stopper, stopping) = Stopper::new();
+        let asked = async {
+            stop.asked().await;
+            stopper.stop();
+        };
+        tokio::join!(asked, serve(listener, worker, stopping));
         drop(data);
-        crate::leave(outcome)
+        crate::leave(Ok(()))
     })
 }
 
@@ -137,18 +156,27 @@ impl Observe for Announced {
     }
 }
 
-/// The statement, with what it does said.
+/// What is proven, with what it does said.
 struct Spoken {
-    statement: Statement,
+    /// None, where this build has none.
+    statement: Option<Statement>,
     announced: Arc<Announced>,
 }
 
 impl Prove for Spoken {
     fn prove(&self, key: &Key, inputs: &[u8], released: &Released) -> Result<Bytes, String> {
         let Announced { printer, took, .. } = &*self.announced;
+        if key.program == miden::PROGRAM {
+            let height = key.block.height;
+            printer.hint(format!("an empty proof for block {height} of a Miden chain\n"));
+            return Ok(Bytes::new());
+        }
+        let Some(statement) = &self.statement else {
+            return Err("nothing else is proven by this build".into());
+        };
         let began = self.announced.now();
         printer.hint(format!("proving {}\n", key.block.height));
-        let proof = self.statement.prove(key, inputs, released);
+        let proof = statement.prove(key, inputs, released);
         match &proof {
             Ok(_) => {
                 let mut took = took.lock();
