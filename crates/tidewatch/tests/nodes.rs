@@ -96,6 +96,36 @@ fn over_a_websocket_an_etherlink_node_says_by_itself_where_levels_of_l1_begin() 
     assert_eq!(run.end(END).code, Some(0));
 }
 
+/// Its epochs have four blocks, and the third one begins with another key: after the restart.
+#[test]
+fn a_tempo_node_is_followed_over_a_change_of_the_key_and_on_after_a_restart() {
+    let (node, genesis) = Node::serve_tempo(6);
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("genesis.json");
+    std::fs::write(&file, genesis).unwrap();
+    let source = format!("tempo+http://{}?genesis={}", node.address, file.display());
+    let data = data.path().join("data");
+    let mut fold = Fold::default();
+    for (top, until) in [(6, "6"), (14, "14")] {
+        node.grow_to(top);
+        // Its blocks are as old as they were written down.
+        let run = following(&source, &data).with(["--until", until, "--trust-period", "36500d"]);
+        let run = run.start().end(END);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        run.lines.iter().for_each(|line| fold.line(line));
+        assert_eq!((fold.finalized(), fold.repeated), (top, 0));
+    }
+    assert_eq!(fold.first, Some(1));
+    // A network that it is not of, and a file that is not there.
+    let other = tempfile::tempdir().unwrap();
+    for (query, words) in [("network=mainnet", "wrong_chain"), ("genesis=/nowhere", "nowhere")] {
+        let source = format!("tempo+http://{}?{query}", node.address);
+        let run = following(&source, other.path()).start().end(END);
+        assert!(run.code.is_some_and(|code| code != 0), "{run:?}");
+        assert!(run.errors.contains(words), "{query}: {run:?}");
+    }
+}
+
 #[test]
 fn an_aztec_node_is_followed_with_its_checkpoints() {
     let node = Node::serve(ID, 0);

@@ -31,6 +31,9 @@ const ETHERLINK: &str = include_str!("../../../sources/src/etherlink/tests/block
 /// Answers of an Aztec node, with blocks 1 and 2 of 4.
 const AZTEC: &str = include_str!("../../../sources/src/aztec/tests/fixtures/recorded.json");
 
+/// A network of Tempo: its genesis, blocks 0 to 14, and the certificates of all but the first.
+const TEMPO: &str = include_str!("../../../sources/src/tempo/tests/fixtures/network.json");
+
 /// The lowest height that a block is finalized under.
 pub(crate) const UNTIL_SAFE: u64 = 4;
 
@@ -40,6 +43,8 @@ struct Chain {
     /// The latest block.
     top: AtomicU64,
     aztec: BTreeMap<String, Value>,
+    /// Blocks of Tempo with their certificates, from height 1 on.
+    certified: Vec<Value>,
     /// The path and the authorization of the last request.
     seen: std::sync::Mutex<(String, String)>,
 }
@@ -72,14 +77,34 @@ impl Node {
         Self::of(id, top, ETHEREUM, BTreeMap::new())
     }
 
+    /// A node of Tempo, and the genesis of its network.
+    pub(crate) fn serve_tempo(top: u64) -> (Self, String) {
+        let network: Value = serde_json::from_str(TEMPO).unwrap();
+        let list = |name: &str| network[name].as_array().unwrap().clone();
+        let node = Self::start(Chain {
+            id: network["id"].as_u64().unwrap(),
+            blocks: list("blocks"),
+            top: AtomicU64::new(top),
+            aztec: BTreeMap::new(),
+            certified: list("certified"),
+            seen: std::sync::Mutex::default(),
+        });
+        (node, network["genesis"].to_string())
+    }
+
     fn of(id: u64, top: u64, blocks: &str, aztec: BTreeMap<String, Value>) -> Self {
-        let chain = Arc::new(Chain {
+        Self::start(Chain {
             id,
             blocks: serde_json::from_str(blocks).unwrap(),
             top: AtomicU64::new(top),
             aztec,
+            certified: Vec::new(),
             seen: std::sync::Mutex::default(),
-        });
+        })
+    }
+
+    fn start(chain: Chain) -> Self {
+        let chain = Arc::new(chain);
         let (bound, address) = channel();
         let served = chain.clone();
         thread::spawn(move || {
@@ -163,6 +188,21 @@ impl Chain {
             }
             ("eth_getBlockByNumber", Some(height)) => {
                 block(u64::from_str_radix(&height[2..], 16).unwrap())
+            }
+            ("eth_getBlockByHash", Some(hash)) => {
+                let block = self.blocks[..=top as usize].iter().find(|it| it["hash"] == hash);
+                block.cloned().unwrap_or_default()
+            }
+            ("consensus_getFinalization", query) => {
+                let height = call["params"][0]["height"].as_u64();
+                let height = height.or(query.map(|_| top)).unwrap();
+                match height.checked_sub(1).filter(|_| height <= top) {
+                    Some(at) => self.certified[at as usize].clone(),
+                    None => {
+                        let error = json!({"code": 503, "message": "can be retried later"});
+                        return json!({"jsonrpc": "2.0", "id": call["id"], "error": error});
+                    }
+                }
             }
             ("tez_getFinalizedBlocksOfL1Level", _) => match call["params"][0].as_u64() {
                 Some(level) if (1..=top.saturating_sub(2 * UNTIL_SAFE)).contains(&level) => json!({

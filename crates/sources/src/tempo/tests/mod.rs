@@ -7,3 +7,4 @@ mod hostile;
 mod node;
 mod recorded;
 mod spoken;
+mod written;
