@@ -126,6 +126,37 @@ fn a_tempo_node_is_followed_over_a_change_of_the_key_and_on_after_a_restart() {
     }
 }
 
+/// A follower exports where an epoch began, and another one begins there: with the key that came after genesis's.
+#[test]
+fn a_tempo_network_is_followed_from_an_anchor_that_a_publisher_signed() {
+    let (node, genesis) = Node::serve_tempo(14);
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let text = |name: &str| place(name).to_str().unwrap().to_owned();
+    std::fs::write(place("genesis.json"), genesis).unwrap();
+    let source = format!("tempo+http://{}?genesis={}", node.address, text("genesis.json"));
+    let old = ["--trust-period", "36500d"];
+    let first = following(&source, &place("one")).with(["--until", "14"]).start().end(END);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    std::fs::write(place("key"), "07".repeat(32)).unwrap();
+    let export = ["anchor", "export", "--data-dir", &text("one"), "--key", &text("key")];
+    let exported = Command::new(&export).start().end(END);
+    assert_eq!(exported.code, Some(0), "{exported:?}");
+    let anchor: Value = serde_json::from_str(&exported.text()).unwrap();
+    assert!(anchor["chain"].as_str().unwrap().starts_with("tempo:4242:"), "{anchor}");
+    assert_eq!(anchor["epoch"], 3);
+    let (file, publisher) = (text("anchor.json"), anchor["signatures"][0]["publisher"].as_str());
+    std::fs::write(&file, exported.text()).unwrap();
+    let import = ["anchor", "import", &file, "--publisher", publisher.unwrap()];
+    let import = Command::new(&import).with(["--data-dir", &text("two")]).with(old);
+    let imported = import.start().end(END);
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+    let run = following(&source, &place("two")).with(["--until", "14"]).with(old);
+    let run = run.start().end(END);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.text().contains("\"anchor\":\"pinned\""), "{run:?}");
+}
+
 #[test]
 fn an_aztec_node_is_followed_with_its_checkpoints() {
     let node = Node::serve(ID, 0);

@@ -35,7 +35,7 @@ pub(crate) const FAMILY: Family = Family {
     parse,
 };
 
-/// The storage partition of a follower's boundaries, in its data directory.
+/// The storage partition of a follower's boundaries, in its data directory: that of every chain which has some.
 const EPOCHS: &str = "tidewatch-epochs";
 
 /// Blocks that may lie between an anchor and the last end of an epoch below it. Each is a request.

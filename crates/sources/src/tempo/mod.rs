@@ -82,7 +82,7 @@ pub use error::TempoError;
 pub(crate) use family::FAMILY;
 pub use header::{ConsensusContext, TempoHeader};
 pub use network::{Name, Network};
-pub use outcome::{Identity, Outcome, TempoBoundary};
+pub use outcome::{Identity, Outcome, TempoBoundary, identity};
 pub use transport::{TempoFeed, TempoTransport};
 
 use crate::{

@@ -71,6 +71,19 @@ impl Outcome {
     }
 }
 
+/// The key of `epoch`, as `block`, the last one before it, carries it.
+///
+/// # Errors
+///
+/// The block carries none, or that of another epoch.
+pub fn identity(epoch: Epoch, block: &TempoBlock) -> Result<Identity, Error> {
+    let outcome = Outcome::read(&block.inner.extra_data)?;
+    match outcome.epoch == epoch {
+        true => Ok(outcome.identity),
+        false => Err(Error::Invalid("boundary", "it is about another epoch")),
+    }
+}
+
 /// Reads the last blocks of Tempo's epochs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TempoBoundary;
@@ -79,11 +92,7 @@ impl Boundary<TempoBlock> for TempoBoundary {
     type Scheme = Scheme;
 
     fn scheme(&self, epoch: Epoch, block: &TempoBlock) -> Result<Scheme, Error> {
-        let outcome = Outcome::read(&block.inner.extra_data)?;
-        match outcome.epoch == epoch {
-            true => Ok(scheme(outcome.identity)),
-            false => Err(Error::Invalid("boundary", "it is about another epoch")),
-        }
+        identity(epoch, block).map(scheme)
     }
 
     fn key(&self, scheme: &Scheme) -> Option<Bytes> {

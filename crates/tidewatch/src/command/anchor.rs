@@ -29,6 +29,7 @@ use tidewatch_core::{Block as _, ChainId, Fault};
 use tidewatch_sources::{
     alto::{self, AltoBlock},
     registry::Settings,
+    tempo::{self, TempoBlock},
 };
 
 /// Version of the file.
@@ -212,15 +213,23 @@ impl Told {
 
 /// What a boundary says.
 fn tell(chain: ChainId, epoch: Epoch, bytes: bytes::Bytes) -> Result<Told, String> {
-    if !chain.as_str().starts_with("alto:") {
-        return Err(format!("{chain} is no chain whose validators change"));
-    }
     let wrong = |error| format!("it does not hold the last block before epoch {epoch}: {error}");
-    let block =
-        AltoBlock::decode_cfg(bytes.clone(), &AltoBlock::codec(BLOCK_MAX)).map_err(wrong)?;
-    let identity = hex(&alto::identity(epoch, &block).map_err(wrong)?.encode());
-    let anchor = Anchor { chain, epoch, block: block.reference(), bytes };
-    Ok(Told { anchor, time_ms: block.timestamp, identity, signatures: Vec::new() })
+    let (block, time_ms, identity) = match chain.as_str().split(':').next() {
+        Some("alto") => {
+            let codec = AltoBlock::codec(BLOCK_MAX);
+            let block = AltoBlock::decode_cfg(bytes.clone(), &codec).map_err(wrong)?;
+            let identity = alto::identity(epoch, &block).map_err(wrong)?.encode();
+            (block.reference(), block.timestamp, identity)
+        }
+        Some("tempo") => {
+            let block = TempoBlock::decode(bytes.clone()).map_err(wrong)?;
+            let identity = tempo::identity(epoch, &block).map_err(wrong)?.encode();
+            (block.reference(), block.time_ms(), identity)
+        }
+        _ => return Err(format!("{chain} is no chain whose validators change")),
+    };
+    let (identity, anchor) = (hex(&identity), Anchor { chain, epoch, block, bytes });
+    Ok(Told { anchor, time_ms, identity, signatures: Vec::new() })
 }
 
 /// Reads an anchor. What it says for people has to be what its boundary says.
