@@ -16,6 +16,7 @@
 //! | [`settings`] | how stream and bucket have to be, compared with what the server made of it |
 //! | [`Cluster`] | the port |
 //! | [`client`] | the port over a connection to servers |
+//! | [`service`] | all of it as one actor |
 //!
 //! Nothing that a cluster promises to keep is relied on: the local log stays the truth, and what was forgotten is published
 //! again.
@@ -26,6 +27,7 @@ mod error;
 mod port;
 pub mod publisher;
 pub mod reader;
+pub mod service;
 pub mod settings;
 mod values;
 #[cfg(test)]
@@ -35,4 +37,5 @@ pub use elector::Elector;
 pub use error::Error;
 pub use port::{Answer, Claim, Cluster, Lease, Refusal};
 pub use publisher::Publisher;
+pub use service::Service;
 pub use values::{End, Foreign, Leader, Marked, Message, MessageId, Names, Outgoing, PublisherId};

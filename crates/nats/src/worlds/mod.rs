@@ -11,6 +11,7 @@
 //! | once all is quiet, the stream ends where every follower stands | the end of the world |
 
 mod cluster;
+mod followers;
 mod observer;
 
 use crate::{
@@ -23,12 +24,13 @@ use commonware_runtime::{
     Clock as _, Handle, Runner as _, Spawner as _, Supervisor as _, deterministic,
 };
 use commonware_utils::sync::Mutex;
+use followers::{Machine, Truth};
 use observer::Observer;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tidewatch_core::{Block as _, Change, Digest, LocalView as _, Running, Tier, Tip};
+use tidewatch_core::Running;
 use tidewatch_sim::scripted::chain::{Chain, TestBlock};
-use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_store::MemoryReader;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FOLLOWERS: usize = 3;
@@ -36,94 +38,6 @@ const FOLLOWERS: usize = 3;
 const TROUBLE: Duration = Duration::from_secs(150);
 /// How long it may take after that until all agree.
 const QUIET: Duration = Duration::from_secs(120);
-
-/// The chain as it is.
-struct Truth {
-    chain: Chain,
-    finalized: u64,
-    fork: u32,
-    rng: StdRng,
-    parents: BTreeMap<Digest, Digest>,
-}
-
-impl Truth {
-    fn new(seed: u64) -> Self {
-        let chain = Chain::new('a', 3);
-        let rng = StdRng::seed_from_u64(seed);
-        let mut truth = Self { chain, finalized: 0, fork: 0, rng, parents: BTreeMap::new() };
-        truth.learn();
-        truth
-    }
-
-    fn learn(&mut self) {
-        for block in self.chain.blocks() {
-            self.parents.insert(block.reference().digest, block.parent());
-        }
-    }
-
-    /// Blocks come, sometimes in place of others, and some become final.
-    fn step(&mut self) {
-        let tip = self.chain.tip();
-        let depth = if self.rng.random_bool(0.25) { self.rng.random_range(1..4) } else { 0 };
-        let from = (tip + 1).saturating_sub(depth).max(self.finalized + 1);
-        self.fork += 1;
-        let fork = char::from_u32('b' as u32 + self.fork % 20).unwrap_or('z');
-        let fork = if depth == 0 { 'a' } else { fork };
-        let to = tip + self.rng.random_range(1..3);
-        self.chain = self.chain.fork(from, fork, to);
-        self.finalized = self.finalized.max(to.saturating_sub(self.rng.random_range(3..8)));
-        self.learn();
-    }
-}
-
-/// A follower's log, and how far it has come.
-struct Machine {
-    writer: MemoryWriter<TestBlock>,
-    reader: MemoryReader<TestBlock>,
-    chain: Option<Chain>,
-    finalized: u64,
-}
-
-impl Machine {
-    fn new(chain: &Chain) -> Self {
-        let (writer, reader) = Memory::new(chain.chain_info());
-        Self { writer, reader, chain: None, finalized: 0 }
-    }
-
-    /// Takes in what the chain has, up to `blocks` more, from `first` on where there is nothing yet.
-    async fn follow(&mut self, truth: (Chain, u64), blocks: u64, first: u64) {
-        let (chain, finalized) = truth;
-        let mut changes = Vec::new();
-        let from = match &self.chain {
-            None => first,
-            Some(mine) => {
-                let same = |height: &u64| mine.get(*height) == chain.get(*height);
-                let ancestor = (0..=mine.tip().min(chain.tip())).rev().find(same).unwrap_or(0);
-                if ancestor < mine.tip() {
-                    let tips = self.writer.watermarks().await.unwrap().tips;
-                    let tips = tips.with(Tier::Proposed, chain.at(ancestor));
-                    changes.push(Change::Pruned { to: chain.at(ancestor), tips });
-                }
-                ancestor + 1
-            }
-        };
-        let to = chain.tip().min(from + blocks - 1);
-        let moved = |tier, tip: Tip| Change::Advanced { tier, tip, proof: None };
-        if from <= to {
-            changes.push(Change::Blocks(chain.range(from, to)));
-            changes.push(moved(Tier::Proposed, chain.at(to).into()));
-        }
-        let finalized = finalized.min(to);
-        if finalized > self.finalized && finalized >= first {
-            changes.push(moved(Tier::Finalized, chain.at(finalized).into()));
-            self.finalized = finalized;
-        }
-        if !changes.is_empty() {
-            self.chain = Some(Chain::from_blocks(chain.range(0, to)));
-            self.writer.commit(changes).await.unwrap();
-        }
-    }
-}
 
 /// A publisher that runs.
 struct Pair([Running; 2]);
@@ -219,7 +133,7 @@ fn world(seed: u64, without: Without) -> Report {
             loop {
                 context.sleep(Duration::from_millis(97)).await;
                 let parents = &known.lock().parents;
-                seen.servers(|servers| seeing.lock().look(servers, parents));
+                seen.servers(|servers| seeing.lock().look(&servers.stream, parents));
             }
         });
 

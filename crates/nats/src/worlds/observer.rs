@@ -1,6 +1,5 @@
 //! A reader of the stream that goes by the law, and objects.
 
-use super::cluster::Servers;
 use crate::{
     Marked, Message, MessageId,
     reader::{Reader, Step},
@@ -71,14 +70,14 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Takes what there is. `parents` knows every block that ever was.
-    pub(crate) fn look(&mut self, servers: &Servers, parents: &BTreeMap<Digest, Digest>) {
+    pub(crate) fn look(&mut self, stream: &[Message], parents: &BTreeMap<Digest, Digest>) {
         let leads = |message: &Message| message.subject.ends_with(".lead");
-        let here = self.next.checked_sub(1).and_then(|at| servers.stream.get(at));
+        let here = self.next.checked_sub(1).and_then(|at| stream.get(at));
         if self.next > 0 && here.and_then(|here| here.id.as_ref()) != self.at.as_ref() {
             // What was read was forgotten.
-            self.next = servers.stream.iter().rposition(leads).unwrap_or(0);
+            self.next = stream.iter().rposition(leads).unwrap_or(0);
         }
-        while let Some(message) = servers.stream.get(self.next) {
+        while let Some(message) = stream.get(self.next) {
             let marked = Marked::read(message).expect("of a publisher");
             let before = self.reader.position().map(|cursor| cursor.watermarks());
             let resets = message.subject.ends_with(".reset");
@@ -92,7 +91,7 @@ impl Observer {
             };
             *self.steps.entry(name).or_default() += 1;
             if step == Step::Dropped && self.back.insert(marked.id.clone()) {
-                let below = &servers.stream[..=self.next];
+                let below = &stream[..=self.next];
                 if let Some(lead) = below.iter().rposition(leads) {
                     self.next = lead;
                     continue;

@@ -304,6 +304,21 @@ pub(crate) struct Follow {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) serve_ready_age: Option<u64>,
 
+    /// Publish the events to NATS JetStream: a server, such as `nats://127.0.0.1:4222` or `tls://nats.example`;
+    /// several are servers of one cluster. Several followers of one chain, on several machines, publish as one: one of
+    /// them leads, and another one goes on where the stream stands when it does not. Readers find one history in the
+    /// stream `TIDEWATCH_<chain>`, whoever wrote it. NATS 2.12.8 or newer.
+    #[arg(long, value_name = "URL")]
+    pub(crate) nats: Vec<String>,
+
+    /// On how many servers of the cluster events are kept: 1, 3 or 5. [default: what is there, and 1 for what is made]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) nats_replicas: Option<u8>,
+
+    /// The file with the credentials for it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nats_creds: Option<PathBuf>,
+
     /// Have an execution client follow too: the address of its Engine API. It is given every block of an `eth+`
     /// source, and is pointed at its head, safe and finalized blocks; no consensus client is needed.
     #[arg(long, value_name = "http://HOST:PORT")]
@@ -331,6 +346,8 @@ Examples:
       the first 20 finalized blocks of it, as events
   tidewatch follow --serve 127.0.0.1:9200
       and serve it: curl -N -H 'accept: text/event-stream' http://127.0.0.1:9200/v1/events
+  tidewatch follow --nats nats://127.0.0.1:4222
+      and publish its events to NATS JetStream, as one with every other follower of the chain
   tidewatch follow --source 'alto+http://127.0.0.1:8080?mode=standard' --identity 8f4c…
       follow an alto network, keeping it in ./tidewatch-data
   tidewatch follow --source eth+ws://127.0.0.1:8546 --source eth+http://127.0.0.1:8545 --start tip
@@ -512,6 +529,9 @@ impl Follow {
                 .or(file.serve_streams_per_client),
             serve_ready_lag: self.serve_ready_lag.or(file.serve_ready_lag),
             serve_ready_age: self.serve_ready_age.or(file.serve_ready_age),
+            nats: if self.nats.is_empty() { file.nats } else { self.nats },
+            nats_replicas: self.nats_replicas.or(file.nats_replicas),
+            nats_creds: self.nats_creds.or(file.nats_creds),
             execution: self.execution.or(file.execution),
             jwt_secret: self.jwt_secret.or(file.jwt_secret),
             config: self.config,

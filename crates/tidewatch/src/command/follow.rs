@@ -7,6 +7,7 @@ use super::{
     embedded::Embedded,
     execution::{Execution, Wanted},
     logs, metrics,
+    nats::Publishing,
     proving::{self, args::Proving},
     serve::Serving,
     signals::Stop,
@@ -40,6 +41,7 @@ pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
     let target = if proving.is_some() { target.proven() } else { target };
     let wanted = Wanted::parse(&options)?;
     let serving = Serving::parse(&options)?;
+    let publishing = Publishing::parse(&options)?;
     let data = match (&options.data_dir, &target) {
         (Some(path), _) => DataDir::open(path)?,
         (None, Target::Devnet { .. }) => DataDir::temporary()?,
@@ -55,7 +57,7 @@ pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
         audience.bar().into_iter().for_each(logs::beside);
         // The data directory is locked until everything has stopped.
         let proves = proving.is_some();
-        let run = Run { context, options, wanted, proving, serving, audience, stop };
+        let run = Run { context, options, wanted, proving, serving, publishing, audience, stop };
         let outcome = run.target(target, &data).await;
         if proves {
             drop(data);
@@ -73,6 +75,8 @@ struct Run {
     wanted: Option<Wanted>,
     /// What is to be served.
     serving: Option<Serving>,
+    /// Where events are to be published.
+    publishing: Option<Publishing>,
     /// Who is to prove the blocks.
     proving: Option<proving::Wanted>,
     audience: Audience,
@@ -163,6 +167,15 @@ impl Run {
             },
             None => None,
         };
+        let publishing = match self.publishing.take() {
+            Some(publishing) => select! {
+                () = self.stop.asked() => return Ok(()),
+                publishing = publishing.open(&self.context, chain_info.id.clone()) => {
+                    Some(publishing?)
+                },
+            },
+            None => None,
+        };
         self.audience.say(&format!("following {}", opened.name)).await;
         data.has_descriptors()?;
         let config = StoreConfig::new(chain_info, opened.decoder);
@@ -196,6 +209,11 @@ impl Run {
             let (context, source) = (&self.context, opened.name.clone());
             let server = serving.start(context, store, heads, ladder, source).await;
             server.map_err(ended)?.map(|server| follower.supervise(Member::optional(server)));
+        }
+        if let Some(publishing) = publishing {
+            self.audience.say(&format!("publishing to {}", publishing.shown())).await;
+            let published = publishing.start(&self.context, store.clone(), monitor.clone());
+            follower.supervise(Member::optional(published));
         }
         if let Some(consumer) = self.audience.events() {
             // The command exists for this consumer: without it, nobody is left to follow for.

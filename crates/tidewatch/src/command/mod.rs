@@ -11,6 +11,7 @@
 //! | `execution` | an execution client that follows too |
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
+//! | `nats` | publishing to NATS what is followed |
 //! | `port` | a port that answers over HTTP, within limits |
 //! | `sequence` | `tidewatch sequence`, where this build has the devnet |
 //! | `serve` | serving over HTTP what is followed |
@@ -32,6 +33,7 @@ mod execution;
 mod follow;
 mod logs;
 mod metrics;
+mod nats;
 mod port;
 mod problem;
 mod proving;

@@ -1,0 +1,191 @@
+//! `tidewatch follow --nats`: processes that publish to a real server of NATS.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test that cannot go on has failed, and shares what others need more of"
+)]
+
+mod command;
+#[path = "../../nats/tests/real/server.rs"]
+mod server;
+
+use command::{Command, Run, signal};
+use commonware_formatting::from_hex;
+use commonware_runtime::{Clock as _, Runner as _, tokio};
+use server::{NEWEST, Server, TOO_OLD, installed};
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tidewatch_core::{ChainId, Height, Tier, within};
+use tidewatch_devnet::{
+    CertificateMode,
+    readymade::{self, Chain, ChainConfig, ServerConfig},
+};
+use tidewatch_nats::{
+    Cluster as _, Marked,
+    client::{JetStream, Options},
+    reader::{Reader, Step},
+    service::Config,
+};
+use tidewatch_sources::alto;
+
+/// How long a run may take that has an end of its own.
+const END: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_millis(50);
+
+fn chain(blocks: u64) -> Chain {
+    Chain::sign(blocks, CertificateMode::Standard, ChainConfig::default()).unwrap()
+}
+
+fn indexer(chain: &Chain, upto: u64) -> readymade::Server {
+    let upto = Some(Height::new(upto));
+    readymade::Server::start(chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap()
+}
+
+/// A follower of `indexer` that publishes to `nats`.
+fn follow(indexer: &readymade::Server, nats: &str, data: &TempDir) -> Command {
+    let source = format!("alto+{}?mode=standard", indexer.url());
+    Command::follow().with(["--source", &source, "--identity", indexer.identity()]).with([
+        "--data-dir",
+        data.path().to_str().unwrap(),
+        "--nats",
+        nats,
+    ])
+}
+
+fn publishing(indexer: &readymade::Server, nats: &str, data: &TempDir) -> Run {
+    let run = follow(indexer, nats, data).start();
+    run.line_with("publishing to nats://");
+    run
+}
+
+/// The metrics that the command says where to find.
+fn scraped(line: &str) -> String {
+    let at = line.find("http://").unwrap() + "http://".len();
+    let address = line[at..].split('/').next().unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What a reader has of a stream.
+struct Read {
+    cluster: JetStream,
+    reader: Reader,
+    steps: Vec<Step>,
+    tokens: Vec<u64>,
+}
+
+impl Read {
+    async fn open(context: &tokio::Context, nats: &Server, chain: ChainId) -> Self {
+        let options = Options::read(&[nats.url()], None).unwrap();
+        let config = Config { options, chain, replicas: None };
+        let cluster = config.open(context).await.unwrap();
+        Self { cluster, reader: Reader::default(), steps: Vec::new(), tokens: Vec::new() }
+    }
+
+    fn finalized(&self) -> Option<u64> {
+        let position = self.reader.position()?;
+        position.block(Tier::Finalized).map(|block| block.height.get())
+    }
+
+    /// Reads until `height` is final.
+    async fn until(&mut self, context: &tokio::Context, height: u64) {
+        let reads = async {
+            while self.finalized() != Some(height) {
+                let next = self.steps.len() as u64 + 1;
+                match within(context, 40 * TICK, self.cluster.message(next)).await {
+                    Some(Ok(Some(message))) => {
+                        let marked = Marked::read(&message).unwrap();
+                        if marked.leads {
+                            self.tokens.push(marked.leader.token);
+                        }
+                        let resets = message.subject.ends_with(".reset");
+                        self.steps.push(self.reader.take(&marked, resets));
+                    }
+                    _ => context.sleep(TICK).await,
+                }
+            }
+        };
+        assert!(within(context, END, reads).await.is_some(), "{height} was not published");
+    }
+}
+
+#[test]
+fn two_processes_publish_as_one_and_one_is_killed() {
+    let Some(executable) = installed(NEWEST) else { return };
+    let (nats, chain) = (Server::start(&executable), chain(30));
+    let indexer = indexer(&chain, 10);
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let first = follow(&indexer, &nats.url(), &one).with(["--metrics", "127.0.0.1:0"]).start();
+    let metrics = first.line_with("metrics at http://");
+    first.line_with("publishing to nats://");
+    let identity = from_hex(indexer.identity()).unwrap();
+    let id = alto::chain_id(&identity, CertificateMode::Standard);
+    tokio::Runner::default().start(|context| async move {
+        let mut read = Read::open(&context, &nats, id).await;
+        read.until(&context, 10).await;
+        // The second one stands by, and takes over when the first is gone.
+        let second = publishing(&indexer, &nats.url(), &two);
+        for height in 11..=15 {
+            indexer.finalize(&chain, Height::new(height)).unwrap();
+        }
+        read.until(&context, 15).await;
+        assert_eq!(read.tokens.len(), 1, "the first one leads");
+        let metrics = scraped(&metrics);
+        for line in [
+            "nats_elector_leader 1",
+            &format!("nats_publisher_token {}", read.tokens[0]),
+            "nats_publisher_published_total{kind=\"lead\"} 1",
+            "nats_publisher_publish_timestamp_seconds ",
+            "nats_publisher_unanswered_total 0",
+        ] {
+            assert!(metrics.lines().any(|found| found.starts_with(line)), "{line}: {metrics}");
+        }
+        signal(&first, "KILL");
+        for height in 16..=20 {
+            indexer.finalize(&chain, Height::new(height)).unwrap();
+        }
+        read.until(&context, 20).await;
+        assert!(read.tokens.is_sorted_by(|a, b| a < b) && read.tokens.len() == 2);
+        // One that is stopped hands over at once.
+        signal(&second, "TERM");
+        assert_eq!(second.end(END).code, Some(0));
+        assert!(read.cluster.lease().await.unwrap().value.is_none());
+        let (begins, rest) = read.steps.split_first().unwrap();
+        assert_eq!(*begins, Step::Restart);
+        assert!(rest.iter().all(|step| matches!(step, Step::Event | Step::Leads)), "{rest:?}");
+    });
+}
+
+#[test]
+fn a_server_that_is_too_old_is_refused_with_what_helps() {
+    let Some(executable) = installed(TOO_OLD) else { return };
+    let nats = Server::start(&executable);
+    let (chain, data) = (chain(3), tempfile::tempdir().unwrap());
+    let indexer = indexer(&chain, 3);
+    // It may not be ready at once: then it is asked again, and the follower goes on without it.
+    while std::net::TcpStream::connect(nats.url().trim_start_matches("nats://")).is_err() {}
+    let output = follow(&indexer, &nats.url(), &data).with(["--until", "3"]).start().end(END);
+    let told = output.errors;
+    assert!(told.contains("2.11.11") && told.contains("run nats-server 2.12.8 or newer"), "{told}");
+    assert_eq!(output.code, Some(2), "{told}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_reported_and_holds_nobody_up() {
+    let (chain, data) = (chain(3), tempfile::tempdir().unwrap());
+    let indexer = indexer(&chain, 3);
+    let run = follow(&indexer, "nats://127.0.0.1:1", &data).with(["--until", "3"]).start();
+    let output = run.end(END);
+    assert_eq!(output.code, Some(0), "{}", output.errors);
+    assert!(output.errors.contains("no server of NATS took the connection"), "{}", output.errors);
+}
