@@ -1,5 +1,10 @@
 //! A real Postgres server, a real Tidewatch server of a history that the test writes, and what is between them.
+//!
+//! `CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test -p tidewatch-sinks --test postgres -- --ignored --nocapture` prints how many
+//! events a second are taken in.
 
+#![allow(clippy::disallowed_types, reason = "how long it takes is real time")]
+#![allow(clippy::print_stdout, reason = "figures are printed, not tested")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod rows;
@@ -306,5 +311,40 @@ fn a_database_that_goes_away_is_connected_again_and_said() {
         sink.abort();
         let said = said.lock();
         assert_eq!(said.iter().filter(|word| **word == "connected").count(), 2, "{said:?}");
+    });
+}
+
+#[test]
+#[ignore = "prints figures: the module says how to run it"]
+fn how_many_events_a_second() {
+    with(async |context, postgres| {
+        let mut world = World::with_all_events(context.child("world"));
+        for _ in 0..10_000 {
+            world.grow(1).await;
+        }
+        let (address, _serving) = world.serve("127.0.0.1:0").await;
+        let client = postgres.client().await;
+        let began = std::time::Instant::now();
+        let done = Arc::new(Mutex::new(None));
+        let (config, heard, head) = (config(&postgres, address), done.clone(), world.head);
+        let sink = context.child("sink").spawn(move |context| {
+            run(context, config, move |progress| {
+                if let Progress::Committed { position, state, .. } = progress
+                    && state.tips.proposed.as_ref().is_some_and(|tip| tip.block.height == head)
+                {
+                    *heard.lock() = Some((position, began.elapsed()));
+                }
+            })
+        });
+        let (events, took) = loop {
+            if let Some(done) = *done.lock() {
+                break done;
+            }
+            server::pause();
+        };
+        sink.abort();
+        let blocks = count(&client, "select count(*) from tidewatch.blocks").await;
+        let rate = events as f64 / took.as_secs_f64();
+        println!("{events} events, {blocks} blocks, in {took:.1?}: {rate:.0} events a second");
     });
 }

@@ -124,6 +124,16 @@ fn help_says_what_there_is() {
             ],
         ),
         (
+            &["sink", "webhook", "--help"],
+            &[
+                "--secret-file",
+                "--finalized",
+                "--give-up",
+                "tidewatch sink dead",
+                "Standard Webhooks",
+            ],
+        ),
+        (
             &["sequence", "--help"],
             &["submit", "--listen", "127.0.0.1:8750", "--data-dir", "--interval", "--metrics"],
         ),

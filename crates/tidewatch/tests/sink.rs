@@ -1,6 +1,6 @@
 //! `tidewatch sink` as a process, beside a real Tidewatch server and a real Postgres server.
 //!
-//! `cargo test -p tidewatch --test sink -- --ignored --nocapture` kills the sink 50 times and the database 50 times, with
+//! `cargo test -p tidewatch --test sink -- --ignored --nocapture` kills the sink 50 times and the database 50 times,
 //! the server ended 25 times, under reorgs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -11,6 +11,8 @@
 mod command;
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod process;
+#[path = "../../sinks/tests/receiver/mod.rs"]
+mod receiver;
 #[path = "../../sinks/tests/rows/mod.rs"]
 mod rows;
 #[path = "../../sinks/tests/server/mod.rs"]
@@ -22,6 +24,7 @@ use command::{Command, signal};
 use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use process::Process;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use receiver::{Act, Fold, Receiver};
 use rows::{becomes, consistent};
 use server::Postgres;
 use std::{
@@ -203,6 +206,11 @@ fn what_cannot_work_is_refused_with_what_to_do_and_no_secret_is_shown() {
         assert!(output.errors.contains(words), "{words} is not in {}", output.errors);
         assert!(!output.errors.contains("hunter2"), "{}", output.errors);
     }
+    // What is no secret of a webhook is not repeated either.
+    let hook = ["sink", "webhook", "https://hooks.example/", "--from", "http://127.0.0.1:9"];
+    let output = Command::new(&hook).with(["--secret-file", secret]).start().end(LIMIT);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.errors.contains("openssl rand") && !output.errors.contains("hunter2"));
     // Nobody listens there: that passes, and is said.
     let run = into("postgres://u@127.0.0.1:9/d", address)
         .with(["--password-file", secret])
@@ -214,4 +222,135 @@ fn what_cannot_work_is_refused_with_what_to_do_and_no_secret_is_shown() {
     let output = run.end(LIMIT);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(!output.errors.contains("hunter2") && !output.text().contains("hunter2"));
+}
+
+/// A directory with a secret in it.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+    std::fs::write(directory.path().join("secret"), secret).unwrap();
+    directory
+}
+
+fn hook(url: &str, address: SocketAddr, directory: &std::path::Path) -> Command {
+    let place = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    Command::new(&["sink", "webhook", url, "--from", &format!("http://{address}")]).with([
+        "--secret-file",
+        &place("secret"),
+        "--data-dir",
+        &place("data"),
+    ])
+}
+
+/// Kills the sender of a webhook so many times.
+fn sender_killed(kills: usize, seed: u64) {
+    tokio::Runner::default().start(|context| async move {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut world = World::with_all_events(context.child("world"));
+        let (address, _serving) = world.serve("127.0.0.1:0").await;
+        let receiver = Receiver::start(&context).await;
+        let (directory, url) = (directory(), receiver.url());
+        let path = directory.path().to_owned();
+        let mut sink = Process::start(move || hook(&url, address, &path));
+        let began = Instant::now();
+        for kill in 0..kills {
+            let (before, since) = (receiver.events().len(), Instant::now());
+            world.grow(1).await;
+            while receiver.events().len() == before {
+                assert!(since.elapsed() < LIMIT, "nothing came after {before} events");
+                sink.lines(Duration::from_millis(5));
+            }
+            if kill % 5 == 0 {
+                receiver.next([Act::Status(500)]);
+            }
+            for _ in 0..rng.random_range(0..10) {
+                world.step(&mut rng).await;
+                sink.lines(Duration::from_millis(rng.random_range(0..20)));
+            }
+            sink.kill(LIMIT);
+        }
+        world.grow(1).await;
+        let since = Instant::now();
+        let block = |block: tidewatch_core::BlockRef| (block.height.get(), block.digest.to_string());
+        let head = block(world.at(world.head));
+        let finalized = world.finalized().map(block);
+        loop {
+            let fold = Fold::of(&receiver.events());
+            if fold.head.as_ref() == Some(&head)
+                && fold.tips.get("proposed") == Some(&head)
+                && fold.tips.get("finalized") == finalized.as_ref()
+            {
+                let (events, requests) = (receiver.events().len(), receiver.got().len());
+                println!(
+                    "{kills} kills of the sender in {:.0?}: {events} events, {} of them prunes, in {requests} requests",
+                    began.elapsed(),
+                    fold.prunes,
+                );
+                break;
+            }
+            assert!(since.elapsed() < LIMIT, "{:?} is not {head:?}", fold.head);
+            sink.lines(Duration::from_millis(20));
+        }
+        let run = sink.run.unwrap();
+        signal(&run, "TERM");
+        let output = run.end(LIMIT);
+        assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+    });
+}
+
+#[test]
+fn a_sender_that_is_killed_leaves_no_event_out_and_sends_none_differently() {
+    sender_killed(6, 18);
+}
+
+#[test]
+#[ignore = "takes a minute: the module says how to run it"]
+fn a_sender_that_is_killed_fifty_times() {
+    sender_killed(50, 19);
+}
+
+#[test]
+fn an_endpoint_is_sent_events_and_what_was_given_up_is_listed_and_sent_again() {
+    tokio::Runner::default().start(|context| async move {
+        let mut world = World::with_all_events(context.child("world"));
+        world.grow(1).await;
+        let (address, _serving) = world.serve("127.0.0.1:0").await;
+        let (receiver, directory) = (Receiver::start(&context).await, directory());
+        let hook = || hook(&receiver.url(), address, directory.path());
+        let dead = |more: &[&str]| {
+            let data = directory.path().join("data");
+            Command::new(&["sink", "dead", "--data-dir", data.to_str().unwrap()]).with(more)
+        };
+        // The blocks are given up, the proposed tier is taken, and the next one finds the endpoint gone.
+        receiver.next([500, 200, 410].map(Act::Status));
+        let run = hook().with(["--attempts", "1"]).start();
+        run.line_with("given up: blocks evt_");
+        run.line_with("advanced evt_");
+        world.grow(1).await;
+        let output = run.end(LIMIT);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.errors.contains("410") && output.errors.contains("--enable"), "{output:?}");
+        let output = hook().start().end(LIMIT);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        let listed = dead(&[]).start().end(LIMIT);
+        assert_eq!(listed.code, Some(0), "{listed:?}");
+        assert!(listed.text().contains("after 1 attempts: status 500"), "{listed:?}");
+        let listed = dead(&["--format", "json"]).start().end(LIMIT);
+        let line: serde_json::Value = serde_json::from_str(&listed.lines[0]).unwrap();
+        assert_eq!((&line["event"], &line["kind"]), (&"dead".into(), &"blocks".into()));
+        assert_eq!(line["body"]["data"]["event"], "blocks");
+        let secret = directory.path().join("secret");
+        let again = dead(&["--again", &receiver.url(), "--secret-file", secret.to_str().unwrap()]);
+        let output = again.start().end(LIMIT);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.text().contains("1 sent again"), "{output:?}");
+        assert_eq!(dead(&[]).start().end(LIMIT).lines, [""; 0]);
+        // It goes on from what the endpoint refused.
+        let run = hook().with(["--enable"]).start();
+        let line = run.line_with("to http://127.0.0.1:");
+        assert!(!line.contains("hunter2"), "{line}");
+        run.line_with("blocks evt_");
+        signal(&run, "TERM");
+        assert_eq!(run.end(LIMIT).code, Some(0));
+    });
 }

@@ -110,7 +110,7 @@ pub(crate) enum Command {
     /// by the fingerprint that a `tidewatch sentinel` of your own prints for the epoch. Ends with exit code 0 if
     /// the evidence holds, and says why if it does not.
     VerifyEvidence(VerifyEvidence),
-    /// Keep in a database what a Tidewatch serves, on this machine or another one.
+    /// Keep in a database what a Tidewatch serves, or send it to webhooks.
     #[command(subcommand)]
     Sink(super::sink::args::Sink),
     /// Watch a Tidewatch that serves, on this machine or another one. It connects again by itself.

@@ -15,7 +15,7 @@
 //! | `port` | a port that answers over HTTP, within limits |
 //! | `sequence` | `tidewatch sequence`, where this build has the devnet |
 //! | `serve` | serving over HTTP what is followed |
-//! | `sink` | `tidewatch sink`: another machine's stream into a database |
+//! | `sink` | `tidewatch sink`: another machine's stream into a database, and to webhooks |
 //! | `problem` | why it ends without success, and what to do |
 //! | `proving` | `tidewatch prove`, `prover-worker` and `prover` |
 //! | `sentinel` | `tidewatch sentinel`: who did their part |

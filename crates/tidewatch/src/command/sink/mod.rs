@@ -1,12 +1,14 @@
-//! `tidewatch sink`: another Tidewatch's stream into a database.
+//! `tidewatch sink`: another Tidewatch's stream into a database, and to webhooks.
 //!
 //! | file | what |
 //! |---|---|
 //! | `args` | options |
 //! | `postgres` | `tidewatch sink postgres` |
+//! | `webhook` | `tidewatch sink webhook`, and its dead letters: `tidewatch sink dead` |
 
 pub(super) mod args;
 mod postgres;
+mod webhook;
 
 use super::Problem;
 use crate::Outcome;
@@ -18,6 +20,8 @@ use tidewatch_client::Error;
 pub(super) fn run(asked: Sink) -> Outcome<()> {
     match asked {
         Sink::Postgres(options) => postgres::run(&options),
+        Sink::Webhook(options) => webhook::run(&options),
+        Sink::Dead(options) => webhook::dead(&options),
     }
 }
 
