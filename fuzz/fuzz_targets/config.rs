@@ -14,6 +14,11 @@ mod args;
 #[path = "../../crates/tidewatch/src/command/problem.rs"]
 mod problem;
 #[path = "."]
+mod monitoring {
+    #[path = "../../crates/tidewatch/src/command/monitoring/args.rs"]
+    pub(crate) mod args;
+}
+#[path = "."]
 mod proving {
     #[path = "../../crates/tidewatch/src/command/proving/args.rs"]
     pub(crate) mod args;

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command;
+mod scraped;
 mod surroundings;
 mod tls;
 
-use command::{Command, Fold, Run, signal};
+use command::{Command, Fold, signal};
 use futures::executor::block_on;
+use scraped::{metrics, metrics_address};
 use serde_json::Value;
 use std::{
     io::{Read as _, Write as _},
@@ -483,22 +485,6 @@ fn a_reader_who_leaves_ends_it() {
     let output = run.end(END);
     assert_ne!(output.code, Some(0));
     assert!(output.errors.contains("standard output"), "{output:?}");
-}
-
-/// `GET /metrics` at `address`.
-fn metrics(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// Where `run`, which prints for people, serves its metrics.
-fn metrics_address(run: &Run) -> String {
-    let line = run.line_with("metrics at http://");
-    line.trim_start_matches("metrics at http://").trim_end_matches("/metrics").to_owned()
 }
 
 #[test]

@@ -142,11 +142,11 @@ fn two_processes_publish_as_one_and_one_is_killed() {
         assert_eq!(read.tokens.len(), 1, "the first one leads");
         let metrics = scraped(&metrics);
         for line in [
-            "nats_elector_leader 1",
-            &format!("nats_publisher_token {}", read.tokens[0]),
-            "nats_publisher_published_total{kind=\"lead\"} 1",
-            "nats_publisher_publish_timestamp_seconds ",
-            "nats_publisher_unanswered_total 0",
+            "tidewatch_nats_elector_leader 1",
+            &format!("tidewatch_nats_publisher_token {}", read.tokens[0]),
+            "tidewatch_nats_publisher_published_total{kind=\"lead\"} 1",
+            "tidewatch_nats_publisher_publish_timestamp_seconds ",
+            "tidewatch_nats_publisher_unanswered_total 0",
         ] {
             assert!(metrics.lines().any(|found| found.starts_with(line)), "{line}: {metrics}");
         }

@@ -15,7 +15,7 @@ use axum::{
 use commonware_runtime::{Clock, Metrics};
 use http::{StatusCode, header};
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tidewatch_core::{Cause, Status};
 use url::form_urlencoded;
 
@@ -129,14 +129,19 @@ pub(super) async fn health<E: Send + Sync + 'static, L: Served>(
     Health::answer(code, word, &status)
 }
 
+/// Shows in the metrics what holds at the moment `at`.
+pub(crate) fn show<L: Served>(shared: &Shared<L>, at: SystemTime) {
+    let tail = &shared.tail;
+    let end = tail.beat().end;
+    let behind = |next: u64| (end.saturating_sub(next), tail.age(next, at));
+    let behind: Vec<_> = shared.gate.positions().into_iter().map(behind).collect();
+    shared.metrics.show(shared.gate.streams(), &behind, unready(shared).is_none());
+}
+
 pub(super) async fn metrics<E: Clock + Metrics, L: Served>(
     State(App { context, shared }): State<App<E, L>>,
 ) -> Response {
-    let (tail, now) = (&shared.tail, context.current());
-    let end = tail.beat().end;
-    let behind = |next: u64| (end.saturating_sub(next), tail.age(next, now));
-    let behind: Vec<_> = shared.gate.positions().into_iter().map(behind).collect();
-    shared.metrics.show(shared.gate.streams(), &behind, unready(&shared).is_none());
+    show(&shared, context.current());
     ([(header::CONTENT_TYPE, OPEN_METRICS)], context.encode()).into_response()
 }
 

@@ -4,7 +4,7 @@ mod blocks;
 mod chain;
 mod consumers;
 mod events;
-mod health;
+pub(crate) mod health;
 mod page;
 mod session;
 mod status;

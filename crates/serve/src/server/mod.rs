@@ -161,6 +161,8 @@ impl<E: Spawner + Clock + Register, L: Served> Server<E, L> {
                 }),
                 () = &mut due => {
                     shared.liveness.tick([shared.observer.progress(), shared.tail.progress()]);
+                    // The process may serve its metrics elsewhere too.
+                    routes::health::show(&shared, context.current());
                     due = context.sleep(tick).boxed();
                 },
                 accepted = listener.accept() => match accepted {

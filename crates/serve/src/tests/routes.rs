@@ -5,9 +5,10 @@ use super::{
 };
 use crate::{Config, Token};
 use commonware_codec::Encode as _;
-use commonware_runtime::Supervisor as _;
+use commonware_runtime::{Clock as _, Metrics as _, Supervisor as _};
 use commonware_utils::{NZU64, NZUsize};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tidewatch_core::{
     Change, EventLog as _, FaultKind, LocalView as _, Monitor as _, Positions as _, State, Tier,
     TierProof, json::Block,
@@ -139,6 +140,19 @@ fn the_status_resumes_and_faults_are_shown() {
         let metrics = get(served.address, "/metrics", "").await.text().await;
         for shown in ["serve_ready 0", "serve_streams 0", "serve_resumes_total{why=\"exact\"} 1"] {
             assert!(metrics.contains(shown), "no {shown}: {metrics}");
+        }
+    });
+}
+
+#[test]
+fn what_holds_is_shown_wherever_the_process_serves_its_metrics() {
+    let config = Config { live: Duration::from_millis(120), ..config() };
+    serve(config, NZU64!(65_536), |served| async move {
+        let mut tip = get(served.address, "/v1/events", "accept: text/event-stream\n").await;
+        assert_eq!(tip.said().await.unwrap().event, "hello");
+        // Nobody asks this server for them.
+        while !served.context.encode().contains("serve_streams 1\n") {
+            served.context.sleep(Duration::from_millis(1)).await;
         }
     });
 }

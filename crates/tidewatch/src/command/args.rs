@@ -2,6 +2,7 @@
 
 use super::{
     Problem,
+    monitoring::args as monitoring,
     proving::args::{self as proving, Proving},
     sentinel::args as sentinel,
 };
@@ -103,6 +104,9 @@ pub(crate) enum Command {
     /// directory: whatever ends it, no transaction that was accepted is lost, and none is applied twice.
     #[cfg(feature = "devnet")]
     Sequence(Box<super::sequence::args::Sequence>),
+    /// Print a dashboard for Grafana and alert rules for Prometheus, for what `--metrics` serves.
+    #[command(subcommand)]
+    Monitoring(monitoring::Monitoring),
     /// Check, offline, that a validator signed two messages that contradict each other.
     ///
     /// The file is evidence that `tidewatch sentinel` kept. It brings the committee that it is judged by along, and

@@ -50,6 +50,7 @@ pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
+        let context = metrics::named(&context);
         let stop = Stop::new()?;
         let json = options.format.unwrap_or_default() == Format::Json;
         let tier = if proving.is_some() { Tier::Proven } else { Tier::Finalized };

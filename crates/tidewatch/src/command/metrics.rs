@@ -11,6 +11,12 @@ use tokio::net::TcpListener;
 /// What the encoder writes: the format that Prometheus asks for first.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What runs, below the name that all of its metrics begin with. Those of the runtime itself have the names that they
+/// have in every program on it.
+pub(super) fn named(context: &Context) -> Context {
+    context.child("tidewatch")
+}
+
 /// Serves the metrics of `context` at `address` until the runtime ends. Returns once it listens, with
 /// the address (of which the port may have been chosen by the system).
 pub(super) async fn serve(context: &Context, address: SocketAddr) -> Result<SocketAddr, Problem> {

@@ -11,6 +11,7 @@
 //! | `execution` | an execution client that follows too |
 //! | `follow` | `tidewatch follow`, from options to exit code |
 //! | `logs`, `metrics` | what operators see besides the output |
+//! | `monitoring` | `tidewatch monitoring`: a dashboard, and alert rules |
 //! | `nats` | publishing to NATS what is followed |
 //! | `port` | a port that answers over HTTP, within limits |
 //! | `sequence` | `tidewatch sequence`, where this build has the devnet |
@@ -33,6 +34,7 @@ mod execution;
 mod follow;
 mod logs;
 mod metrics;
+mod monitoring;
 mod nats;
 mod port;
 mod problem;
@@ -67,6 +69,7 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         Some(Command::Sentinel(asked)) => sentinel::run(asked),
         #[cfg(feature = "devnet")]
         Some(Command::Sequence(options)) => sequence::run(*options),
+        Some(Command::Monitoring(asked)) => monitoring::run(asked),
         Some(Command::VerifyEvidence(options)) => evidence::run(&options),
         Some(Command::Sink(asked)) => sink::run(asked),
         Some(Command::Watch(options)) => watch::run(options),

@@ -56,6 +56,7 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
+        let context = metrics::named(&context);
         let mut stop = Stop::new()?;
         if let Some(address) = options.metrics {
             let address = metrics::serve(&context, address).await?;

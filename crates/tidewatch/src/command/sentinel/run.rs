@@ -65,6 +65,7 @@ pub(super) fn run(asked: Watch) -> Outcome<()> {
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
+        let context = metrics::named(&context);
         let stop = Stop::new()?;
         let mut run = Run { context, asked, printer, stop };
         if let Some(address) = run.asked.metrics {

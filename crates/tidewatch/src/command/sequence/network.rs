@@ -23,6 +23,7 @@ pub(super) fn run(options: &Options) -> Outcome<()> {
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
+        let context = metrics::named(&context);
         let outcome = order(&context, options, &data, &printer).await;
         drop(data);
         crate::leave(outcome)

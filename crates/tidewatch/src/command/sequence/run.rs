@@ -54,6 +54,7 @@ pub(super) fn run(options: &Running) -> Outcome<()> {
     let printer = Printer::start(std::io::stdout())
         .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
+        let context = metrics::named(&context);
         let outcome = sequence(&context, options, serving, &data, &printer).await;
         drop(data);
         crate::leave(outcome)

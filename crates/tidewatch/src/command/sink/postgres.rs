@@ -51,6 +51,7 @@ pub(super) fn run(options: &Postgres) -> Outcome<()> {
     };
     let runtime = commonware_runtime::tokio::Config::new().with_worker_threads(1);
     commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
+        let context = metrics::named(&context);
         let mut stop = Stop::new()?;
         if let Some(address) = options.stream.metrics {
             let address = metrics::serve(&context, address).await?;

@@ -44,6 +44,7 @@ pub(super) fn run(options: &Webhook) -> Outcome<()> {
     let watch = move |progress: Progress<'_>| lines.hint(format!("{}\n", line(&progress, format)));
     let ended =
         commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
+            let context = metrics::named(&context);
             let mut stop = Stop::new()?;
             if let Some(address) = options.stream.metrics {
                 let address = metrics::serve(&context, address).await?;

@@ -1,0 +1,319 @@
+//! `tidewatch monitoring`: everything that is served has a panel, every panel shows something that is served, and
+//! each alert fires when what it is about comes about.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "processes live in real time"
+)]
+#![allow(dead_code, reason = "what runs the command is shared with other tests")]
+
+#[path = "../../execution/tests/engine/chain.rs"]
+mod chain;
+#[path = "../../execution/tests/engine/client.rs"]
+mod client;
+mod command;
+mod node;
+mod scraped;
+
+use client::Client;
+use command::{Command, Run};
+use node::Node;
+use scraped::{metrics, metrics_address};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    path::Path,
+    process,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tidewatch_execution::engine::Secret;
+
+const END: Duration = Duration::from_secs(60);
+
+/// Metrics, at a free port.
+const SERVED: [&str; 2] = ["--metrics", "127.0.0.1:0"];
+
+fn dashboard() -> Value {
+    let output = Command::new(&["monitoring", "dashboard"]).start().end(END);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    serde_json::from_str(&output.text()).unwrap()
+}
+
+/// The expressions of all panels, with every value of every variable.
+fn expressions(dashboard: &Value) -> BTreeSet<String> {
+    let targets = dashboard["panels"].as_array().unwrap().iter();
+    let targets = targets.filter_map(|panel| panel["targets"].as_array()).flatten();
+    let mut all: Vec<_> =
+        targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    for variable in dashboard["templating"]["list"].as_array().unwrap() {
+        let (name, Some(options)) = (&variable["name"], variable["options"].as_array()) else {
+            continue;
+        };
+        let place = format!("${{{}}}", name.as_str().unwrap());
+        let each = |expression: String| -> Vec<String> {
+            if !expression.contains(&place) {
+                return vec![expression];
+            }
+            let values = options.iter().map(|option| option["value"].as_str().unwrap());
+            values.map(|value| expression.replace(&place, value)).collect()
+        };
+        all = all.into_iter().flat_map(each).collect();
+    }
+    all.into_iter().collect()
+}
+
+/// The metric that an expression is about, as its type is served: without what Prometheus adds for a kind of it.
+fn metric(expression: &str) -> String {
+    let words = expression.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+    let mut words =
+        words.filter(|word| word.starts_with("tidewatch_") || word.starts_with("runtime_"));
+    let word = words.next().unwrap();
+    let suffix = if expression.starts_with("rate(") {
+        "_total"
+    } else if expression.starts_with("histogram_quantile(") {
+        "_bucket"
+    } else {
+        ""
+    };
+    word.strip_suffix(suffix).unwrap().to_owned()
+}
+
+/// What is served, by the lines that say of what type it is.
+fn names(answer: &str) -> BTreeSet<String> {
+    let types = answer.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+fn start(args: &[&str]) -> Run {
+    Command::new(args).with(SERVED).start()
+}
+
+#[test]
+fn everything_that_is_served_has_a_panel_and_every_panel_shows_something() {
+    let node = Node::serve(31_337, 10);
+    let network = start(&["sequence", "network", "--port", "0", "--data-dir", "network"]);
+    let sequencer = start(&[
+        "sequence",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "sequencer",
+        "--serve",
+        "127.0.0.1:0",
+    ]);
+    let sentinel = start(&["sentinel"]);
+    let ethereum = format!("eth+http://{}", node.address);
+    let optimism = format!("op+http://{0}?el=http://{0}", node.address);
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("jwt.hex");
+    fs::write(&secret, "07".repeat(32)).unwrap();
+    let (mined, client) = (Client::serve(), Client::serve());
+    mined.mine(12);
+    mined.settle(10, 8);
+    client.change(|world| world.secret = Some(Secret::new([7; 32])));
+    let source = format!("eth+http://{}", mined.address);
+    let engine = format!("http://{}", client.address);
+    let driving = ["--execution", &engine, "--jwt-secret", secret.to_str().unwrap()];
+    let driving = Command::new(&["follow", "--source", &source]).with(driving).with(SERVED);
+    let runs = [
+        (start(&["follow", "--source", "devnet:epochs", "--serve", "127.0.0.1:0"]), "finalized 2"),
+        (start(&["follow", "--source", &ethereum]), "proposed 10"),
+        (start(&["follow", "--source", &optimism]), "proposed 10"),
+        (driving.start(), "finalized 8"),
+        (start(&["prover-worker", "--miden", "--listen", "127.0.0.1:0"]), ""),
+        (network, ""),
+        (sequencer, "sequencing at"),
+        (sentinel, ""),
+        #[cfg(feature = "prove")]
+        (start(&["prove"]), "proposed 1"),
+    ];
+    let mut served = BTreeSet::new();
+    for (run, there) in &runs {
+        let address = metrics_address(run);
+        if !there.is_empty() {
+            run.line_with(there);
+        }
+        served.append(&mut names(&metrics(&address)));
+    }
+    let expressions = expressions(&dashboard());
+    let drawn: BTreeSet<_> = expressions.iter().map(|expression| metric(expression)).collect();
+    let missing: Vec<_> = served.difference(&drawn).collect();
+    assert!(missing.is_empty(), "no panel shows {missing:#?}");
+
+    // What is counted by kind is served once there is something to count, and some of it by other commands. An actor's
+    // mailbox and a file of a journal have the same names everywhere.
+    let sources = sources();
+    let is_known = |end: &str| {
+        let elsewhere = || served.iter().any(|name| name.ends_with(&format!("_{end}")));
+        sources.contains(&format!("\"{end}\"")) || (end.contains('_') && elsewhere())
+    };
+    let unknown = drawn.difference(&served).filter(|name| {
+        let ends = name.match_indices('_').map(|(at, _)| &name[at + 1..]);
+        !ends.into_iter().any(is_known)
+    });
+    let unknown: Vec<_> = unknown.collect();
+    assert!(unknown.is_empty(), "nothing serves {unknown:#?}");
+}
+
+/// The whole product, as text.
+fn sources() -> String {
+    fn read(directory: &Path, text: &mut String) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("monitoring/table.rs")
+            {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for entry in fs::read_dir(crates).unwrap() {
+        read(&entry.unwrap().path().join("src"), &mut text);
+    }
+    text
+}
+
+/// Runs promtool in `directory`; nothing, after it was said, where there is none.
+fn promtool(directory: &Path, args: &[&str]) -> Option<()> {
+    match process::Command::new("promtool").args(args).current_dir(directory).output() {
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+            assert!(output.status.success(), "promtool {args:?}: {}", said.join("\n"));
+            Some(())
+        }
+        Err(error) => {
+            let thread = std::thread::current();
+            let line = format!(
+                "\nSKIPPED {}: promtool: {error}; it comes with Prometheus\n",
+                thread.name().unwrap_or_default()
+            );
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            None
+        }
+    }
+}
+
+fn alerts() -> String {
+    let output = Command::new(&["monitoring", "alerts"]).start().end(END);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.text()
+}
+
+#[test]
+fn prometheus_takes_the_rules_and_every_expression_of_the_dashboard() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("alerts.yml"), alerts()).unwrap();
+    let mut rules = String::from("groups:\n  - name: dashboard\n    rules:\n");
+    for (at, expression) in expressions(&dashboard()).iter().enumerate() {
+        let expression = expression.replace("$__rate_interval", "5m").replace("$instance", ".*");
+        writeln!(rules, "      - record: panel:{at}\n        expr: '{expression}'").unwrap();
+    }
+    fs::write(directory.path().join("dashboard.yml"), rules).unwrap();
+    let _ = promtool(directory.path(), &["check", "rules", "alerts.yml", "dashboard.yml"]);
+}
+
+/// One look at what is served, as a test of rules has it: each sample stands still from half an hour before the look on,
+/// which is at [`LOOK`].
+fn samples(answer: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let lines = answer.lines().filter(|line| line.starts_with("tidewatch_"));
+    let mut series = String::new();
+    for line in lines {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let mut value: f64 = value.parse().unwrap();
+        // The time of a test of rules begins with zero.
+        if name.contains("_timestamp_seconds") && value > 0.0 {
+            value += LOOK - now;
+        }
+        let name = match name.split_once('{') {
+            Some((name, labels)) => format!("{name}{{job=\"tidewatch\",{labels}"),
+            None => format!("{name}{{job=\"tidewatch\"}}"),
+        };
+        writeln!(series, "      - series: '{name}'\n        values: '{value}x120'").unwrap();
+    }
+    series
+}
+
+/// What is served at `address`, once `shown` is in it.
+fn until(address: &str, shown: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let answer = metrics(address);
+        if answer.contains(shown) {
+            return answer;
+        }
+        assert!(began.elapsed() < END, "no {shown}: {answer}");
+    }
+}
+
+/// When the look is taken, in seconds of the time of a test of rules.
+const LOOK: f64 = 1_800.0;
+
+/// Checks which alerts fire: at the look, and an hour after it where nothing has changed since.
+fn fires(answer: &str, at_the_look: &[&str], an_hour_later: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("alerts.yml"), alerts()).unwrap();
+    let mut test = format!(
+        "rule_files: [alerts.yml]\ntests:\n  - interval: 1m\n    input_series:\n{}    promql_expr_test:\n",
+        samples(answer)
+    );
+    for (time, alerts) in [("30m", at_the_look), ("90m", an_hour_later)] {
+        writeln!(
+            test,
+            "      - expr: 'sum by (alertname) (ALERTS{{alertstate=\"firing\"}}) > 0'\n        eval_time: {time}\n        exp_samples:"
+        )
+        .unwrap();
+        for alert in alerts {
+            writeln!(test, "          - labels: '{{alertname=\"{alert}\"}}'\n            value: 1")
+                .unwrap();
+        }
+        if alerts.is_empty() {
+            test.truncate(test.trim_end().len());
+            test.push_str(" []\n");
+        }
+    }
+    fs::write(directory.path().join("test.yml"), test).unwrap();
+    let _ = promtool(directory.path(), &["test", "rules", "test.yml"]);
+}
+
+#[test]
+fn a_follower_that_stands_still_is_told_of_by_moments_that_it_exported_before() {
+    let run = start(&["follow", "--serve", "127.0.0.1:0"]);
+    let address = metrics_address(&run);
+    run.line_with("finalized 3");
+    let answer = until(&address, "tidewatch_serve_ready 1\n");
+    let still = ["TidewatchFinalityStalled", "TidewatchNoBlocks", "TidewatchNoContact"];
+    fires(&answer, &[], &still);
+}
+
+#[test]
+fn a_follower_whose_node_has_no_new_blocks_is_not_ready() {
+    let node = Node::serve(31_337, 10);
+    let source = format!("eth+http://{}", node.address);
+    // The blocks were recorded long ago.
+    let run = start(&["follow", "--source", &source, "--serve", "127.0.0.1:0"]);
+    let address = metrics_address(&run);
+    run.line_with("stale");
+    let answer = metrics(&address);
+    let later = [
+        "TidewatchFinalityStalled",
+        "TidewatchNoBlocks",
+        "TidewatchNoContact",
+        "TidewatchNotReady",
+    ];
+    fires(&answer, &["TidewatchNotReady"], &later);
+}

@@ -1,0 +1,24 @@
+//! What a running command serves to Prometheus.
+
+use crate::command::Run;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+/// `GET /metrics` at `address`, with the head of the answer.
+pub(crate) fn metrics(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Where `run`, which prints for people, serves its metrics.
+pub(crate) fn metrics_address(run: &Run) -> String {
+    let line = run.line_with("metrics at http://");
+    let address = line.split("metrics at http://").nth(1).unwrap();
+    address.trim_end_matches("/metrics").to_owned()
+}
