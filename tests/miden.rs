@@ -1,4 +1,4 @@
-//! A follower of a real Miden network, whose proofs lag behind its blocks.
+//! A follower of a real Miden network, whose proofs lag behind its blocks; and our worker in that network.
 //!
 //! The two programs take a quarter of an hour to build, so these tests have a command of their own, which builds
 //! them once and runs the tests:
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tidewatch_core::{Block as _, BlockRef, FaultKind, Ladder, Severity, State, Tier};
 use tidewatch_tests::{
     MidenNode, Seen, Tuning, assert_lawful_on, block_at, history,
-    miden::{AT_A_TIME, INTERVAL, Network, Programs, Proving},
+    miden::{AT_A_TIME, INTERVAL, Network, Programs, Proving, SlowProver, Worker},
     process, run_within,
 };
 
@@ -88,8 +88,8 @@ fn proofs_fall_behind_the_sequencer_ends_and_the_follower_goes_on_where_it_stood
     let programs = Programs::find(env!("CARGO_TARGET_TMPDIR"));
     let directory = tempfile::tempdir().expect("a directory");
     run_within(directory.path(), LIMIT, async |context| {
-        let slowly = Proving::After(8 * INTERVAL);
-        let mut network = Network::start(&programs, slowly).await;
+        let prover = SlowProver::start(Proving::After(8 * INTERVAL)).await;
+        let mut network = Network::start(&programs, prover.address()).await;
         let address = address(&network);
         let node = MidenNode::start(&context, &address, &tuning()).await;
 
@@ -123,7 +123,7 @@ fn proofs_fall_behind_the_sequencer_ends_and_the_follower_goes_on_where_it_stood
         assert_eq!(seen.faults, [], "nothing is wrong");
 
         // One proof fails three times.
-        network.prover.set(Proving::Fails);
+        prover.set(Proving::Fails);
         network.sequencer_ended().await;
         println!("the sequencer ended");
         let seen = node.recorder.until("blind", |seen| seen.state() == Some(State::Blind)).await;
@@ -132,7 +132,7 @@ fn proofs_fall_behind_the_sequencer_ends_and_the_follower_goes_on_where_it_stood
         assert_eq!(seen.watermarks.delivered.map(|block| block.height.get()), Some(top));
 
         // It is back, and its prover is well: what was not proven is proven now.
-        network.prover.set(Proving::After(Duration::ZERO));
+        prover.set(Proving::After(Duration::ZERO));
         network.start_sequencer().await;
         let on = |seen: &Seen| height(seen, Tier::Proposed) > top + 3 && lag(seen) <= 2;
         let seen = until(&node, &network, "goes on and is proven", on).await;
@@ -165,5 +165,30 @@ fn proofs_fall_behind_the_sequencer_ends_and_the_follower_goes_on_where_it_stood
             .any(|record| matches!(record.event, tidewatch_core::Event::Pruned { .. }));
         assert!(!pruned, "the validator signs one chain");
         assert_eq!(kept(&store, top).await, anew(address, top).await);
+    });
+}
+
+#[test]
+#[ignore = "takes a minute over a network that scripts/miden-network builds"]
+fn our_worker_proves_for_a_sequencer_and_is_killed_and_started_again() {
+    let programs = Programs::find(env!("CARGO_TARGET_TMPDIR"));
+    let directory = tempfile::tempdir().expect("a directory");
+    run_within(directory.path(), LIMIT, async |context| {
+        let mut worker = Worker::start(&programs).await;
+        let network = Network::start(&programs, worker.address()).await;
+        let node = MidenNode::start(&context, &address(&network), &tuning()).await;
+        for round in 1..=4 {
+            let before = height(&node.recorder.seen(), Tier::Proven);
+            let on = |seen: &Seen| height(seen, Tier::Proven) > before + 4 && lag(seen) <= 1;
+            let seen = until(&node, &network, "proven follows committed", on).await;
+            println!(
+                "round {round}: committed {}, proven {}",
+                height(&seen, Tier::Proposed),
+                height(&seen, Tier::Proven)
+            );
+            worker.kill().await;
+        }
+        assert_eq!(node.recorder.seen().faults, [], "nothing is wrong");
+        node.stop().await;
     });
 }

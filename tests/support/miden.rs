@@ -2,9 +2,10 @@
 //!
 //! # Overview
 //!
-//! [`Network`] is two processes with a chain of their own, on ports of their own, and a [`SlowProver`] in this
-//! process. `scripts/miden-network` builds the two programs, which takes a quarter of an hour, and runs the tests
-//! over them. A test that ends takes the processes with it, however it ends.
+//! [`Network`] is two processes with a chain of their own, on ports of their own, whose blocks somebody else proves: a
+//! [`SlowProver`] in this process, or a [`Worker`], which is `tidewatch prover-worker`. `scripts/miden-network`
+//! builds the programs, which takes a quarter of an hour, and runs the tests over them. A test that ends takes the
+//! processes with it, however it ends.
 //!
 //! # What these programs do
 //!
@@ -56,11 +57,12 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Blocks that are proven at a time.
 pub const AT_A_TIME: u32 = 2;
 
-/// The two programs of a network.
+/// The two programs of a network, and ours.
 #[derive(Clone, Debug)]
 pub struct Programs {
     validator: PathBuf,
     node: PathBuf,
+    tidewatch: PathBuf,
 }
 
 impl Programs {
@@ -70,13 +72,16 @@ impl Programs {
     ///
     /// If they are not there: who runs these tests wants them to run.
     pub fn find(directory: &str) -> Self {
-        let programs = Path::new(directory).with_file_name("miden").join("bin");
-        let find = |name: &str| {
-            let path = programs.join(name);
+        let find = |path: &str| {
+            let path = Path::new(directory).with_file_name(path);
             assert!(path.is_file(), "{} is missing: run scripts/miden-network", path.display());
             path
         };
-        Self { validator: find("miden-validator"), node: find("miden-node") }
+        Self {
+            validator: find("miden/bin/miden-validator"),
+            node: find("miden/bin/miden-node"),
+            tidewatch: find("debug/tidewatch"),
+        }
     }
 }
 
@@ -98,7 +103,7 @@ pub struct SlowProver {
 
 impl SlowProver {
     /// Listens on loopback until the runtime ends.
-    async fn start(proving: Proving) -> Self {
+    pub async fn start(proving: Proving) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
         let address = listener.local_addr().expect("it has an address");
         let (proving, at) = watch::channel(proving);
@@ -114,6 +119,11 @@ impl SlowProver {
             }
         });
         Self { address, proving }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// From now on; those that wait, too.
@@ -150,6 +160,62 @@ async fn prove(
     Ok(response)
 }
 
+/// `tidewatch prover-worker --miden`. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Worker {
+    tidewatch: PathBuf,
+    directory: TempDir,
+    address: SocketAddr,
+    program: Option<Program>,
+    log: Log,
+}
+
+impl Worker {
+    /// Starts one, and waits until it listens.
+    pub async fn start(programs: &Programs) -> Self {
+        let mut worker = Self {
+            tidewatch: programs.tidewatch.clone(),
+            directory: tempfile::tempdir().expect("a directory"),
+            address: free(),
+            program: None,
+            log: Log::default(),
+        };
+        worker.run().await;
+        worker
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    async fn run(&mut self) {
+        let mut command = program(&self.tidewatch, self.directory.path());
+        command.args(["prover-worker", "--miden", "--listen", &self.address.to_string()]);
+        let program = Program::start(command, &self.log);
+        listens(self.address, &program, &self.log).await;
+        self.program = Some(program);
+    }
+
+    /// Kills it, and starts it again at once.
+    pub async fn kill(&mut self) {
+        self.program.take().expect("it runs").end("-KILL").await;
+        self.run().await;
+    }
+}
+
+/// Waits until `program` listens.
+async fn listens(address: SocketAddr, program: &Program, log: &Log) {
+    let up = async {
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            assert!(program.is_running(), "it ended:\n{}", shown(log));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let up = tokio::time::timeout(PATIENCE, up).await;
+    up.unwrap_or_else(|_| panic!("nobody listens at {address}:\n{}", shown(log)));
+}
+
 /// A network: see the [module](self). It ends when this is dropped.
 #[derive(Debug)]
 pub struct Network {
@@ -158,23 +224,23 @@ pub struct Network {
     rpc: SocketAddr,
     signer: SocketAddr,
     /// Who proves.
-    pub prover: SlowProver,
+    prover: SocketAddr,
     validator: Option<Program>,
     sequencer: Option<Program>,
     logs: [Log; 2],
 }
 
 impl Network {
-    /// Makes a genesis, starts both programs, and waits until the sequencer answers. Blocks are proven as `proving`
-    /// says.
-    pub async fn start(programs: &Programs, proving: Proving) -> Self {
+    /// Makes a genesis, starts both programs, and waits until the sequencer answers. Blocks are proven by who listens at
+    /// `prover`.
+    pub async fn start(programs: &Programs, prover: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut network = Self {
             programs: programs.clone(),
             directory,
             rpc: free(),
             signer: free(),
-            prover: SlowProver::start(proving).await,
+            prover,
             validator: None,
             sequencer: None,
             logs: Default::default(),
@@ -223,17 +289,11 @@ impl Network {
         // Nobody has to listen there: there are no network transactions.
         command.arg(format!("--ntx-builder.url=http://{}", free()));
         command.arg(format!("--block.interval={}s", INTERVAL.as_secs()));
-        command.arg(format!("--block-prover.url=http://{}", self.prover.address));
+        command.arg(format!("--block-prover.url=http://{}", self.prover));
         command.arg(format!("--block.max-concurrent-proofs={AT_A_TIME}"));
-        self.sequencer = Some(Program::start(command, &self.logs[1]));
-        let up = async {
-            while tokio::net::TcpStream::connect(self.rpc).await.is_err() {
-                assert!(self.is_running(), "it ended:\n{}", self.shown());
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let up = tokio::time::timeout(PATIENCE, up).await;
-        up.unwrap_or_else(|_| panic!("no sequencer:\n{}", self.shown()));
+        let sequencer = Program::start(command, &self.logs[1]);
+        listens(self.rpc, &sequencer, &self.logs[1]).await;
+        self.sequencer = Some(sequencer);
     }
 
     fn is_running(&self) -> bool {

@@ -8,6 +8,7 @@ use crate::{
 use commonware_macros::select;
 use commonware_runtime::{
     Clock, ContextCell, Handle, Metrics as Register, Spawner, Supervisor, spawn_cell,
+    telemetry::metrics::{Gauge, MetricsExt as _},
 };
 use rand::Rng;
 use std::{fmt, sync::Arc, time::Duration};
@@ -60,6 +61,7 @@ pub struct Service<E: Spawner + Clock, L> {
     opened: Option<JetStream>,
     log: L,
     monitor: Arc<dyn Monitor>,
+    connected: Gauge,
     stopper: Stopper,
     stop: Stopping,
 }
@@ -84,8 +86,10 @@ where
         monitor: Arc<dyn Monitor>,
     ) -> Self {
         let (stopper, stop) = Stopper::new();
+        let connected = context
+            .gauge("connected", "1 once the cluster answered, and was found as it has to be");
         let context = ContextCell::new(context);
-        Self { context, config, opened, log, monitor, stopper, stop }
+        Self { context, config, opened, log, monitor, connected, stopper, stop }
     }
 
     async fn run(mut self) -> Result<(), Fault> {
@@ -110,6 +114,7 @@ where
                 () = self.context.sleep(pause) => {},
             }
         };
+        self.connected.set(1);
         let timing = cluster.timing();
         info!(servers = self.config.options.shown(), replicas = cluster.replicas(), "nats");
         let id = PublisherId::draw(&mut *self.context);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command;
+#[allow(dead_code, reason = "shared with the other tests of the command")]
 mod scraped;
 mod surroundings;
 mod tls;

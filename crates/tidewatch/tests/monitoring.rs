@@ -25,7 +25,7 @@ mod scraped;
 use client::Client;
 use command::{Command, Run};
 use node::Node;
-use scraped::{metrics, metrics_address};
+use scraped::{ask, metrics, metrics_address};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -252,11 +252,11 @@ fn samples(answer: &str) -> String {
 fn until(address: &str, shown: &str) -> String {
     let began = Instant::now();
     loop {
-        let answer = metrics(address);
-        if answer.contains(shown) {
-            return answer;
+        let answer = ask(address);
+        match answer {
+            Ok(answer) if answer.contains(shown) => return answer,
+            answer => assert!(began.elapsed() < END, "no {shown}: {answer:?}"),
         }
-        assert!(began.elapsed() < END, "no {shown}: {answer}");
     }
 }
 
@@ -316,4 +316,19 @@ fn a_follower_whose_node_has_no_new_blocks_is_not_ready() {
         "TidewatchNotReady",
     ];
     fires(&answer, &["TidewatchNotReady"], &later);
+}
+
+#[test]
+fn a_follower_that_publishes_to_a_cluster_that_is_away_is_told_of() {
+    let run = start(&["follow", "--nats", "nats://127.0.0.1:9"]);
+    let address = metrics_address(&run);
+    run.line_with("finalized 3");
+    let none = ["TidewatchNatsNoPublisher"];
+    let later = [
+        "TidewatchFinalityStalled",
+        "TidewatchNatsNoPublisher",
+        "TidewatchNoBlocks",
+        "TidewatchNoContact",
+    ];
+    fires(&metrics(&address), &none, &later);
 }

@@ -2,18 +2,22 @@
 
 use crate::command::Run;
 use std::{
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::TcpStream,
 };
 
 /// `GET /metrics` at `address`, with the head of the answer.
 pub(crate) fn metrics(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
-        .unwrap();
+    ask(address).unwrap()
+}
+
+/// The same, where whoever asks too often may be refused.
+pub(crate) fn ask(address: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Where `run`, which prints for people, serves its metrics.

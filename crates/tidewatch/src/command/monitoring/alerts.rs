@@ -59,12 +59,6 @@ const ALERTS: &[Alert] = &[
         "the source of {{ $labels.instance }} has not answered for {{ $value | humanizeDuration }}",
     ),
     alert(
-        "TidewatchNeverConnected",
-        (Page, "5m"),
-        "tidewatch_follower_driver_contact_timestamp_seconds == 0",
-        "the source of {{ $labels.instance }} has never answered",
-    ),
-    alert(
         "TidewatchNoBlocks",
         (Page, "5m"),
         r#"time() - (tidewatch_follower_driver_tip_timestamp_seconds{kind="proposed"} > 0) > 300"#,
@@ -115,7 +109,7 @@ const ALERTS: &[Alert] = &[
     alert(
         "TidewatchNatsNoPublisher",
         (Page, "2m"),
-        "max by (job) (tidewatch_nats_elector_leader) == 0",
+        "max by (job) (tidewatch_nats_elector_leader or tidewatch_nats_connected) == 0",
         "of the followers that publish to NATS none does",
     ),
     alert(

@@ -117,7 +117,7 @@ pub(super) const TABLE: &[Row] = &[
     row(SERVING, "Events of a bridge", P99, &["serve_bridge_events"]),
     row(SERVING, "Events that a stream is behind", (Draw::P99Now, Unit::Count), &["serve_behind_events"]),
     row(SERVING, "Seconds that a stream is behind", (Draw::P99Now, Unit::Seconds), &["serve_behind_seconds"]),
-    row(NATS, "Publishes for the chain", SWITCH, &["nats_elector_leader"]),
+    row(NATS, "Publishes for the chain", SWITCH, &["nats_elector_leader", "nats_connected"]),
     row(NATS, "Fencing token", VALUE, &["nats_publisher_token"]),
     row(NATS, "Last sequence of the stream", VALUE, &["nats_publisher_sequence"]),
     row(NATS, "Since a message was acknowledged", AGE, &["nats_publisher_publish_timestamp_seconds"]),
