@@ -82,17 +82,18 @@ impl fmt::Debug for Jobs {
 struct Desk {
     jobs: Jobs,
     wait_max: Duration,
+    stop: Stopping,
 }
 
-/// Serves `worker` on `listener` until it is stopped. What is being answered then has a second to end; calls of
-/// Miden's sequencers end at once. Dropped, it cuts every connection.
+/// Serves `worker` on `listener` until it is stopped. What is being answered then has a second to end; requests that
+/// wait for news, and calls of Miden's sequencers, end at once. Dropped, it cuts every connection.
 pub async fn serve(listener: TcpListener, worker: Worker, stop: Stopping) {
     let Worker { jobs, miden, limits, token } = worker;
     let mut router = Router::new();
     let mut at_once = 0;
     if let Some(jobs) = jobs {
         at_once += limits.requests_max.get();
-        router = router.merge(routes(jobs, &limits));
+        router = router.merge(routes(jobs, &limits, stop.clone()));
     }
     let mut releasing = None;
     if let Some(miden) = miden {
@@ -116,7 +117,7 @@ pub async fn serve(listener: TcpListener, worker: Worker, stop: Stopping) {
     }
 }
 
-fn routes(jobs: Jobs, limits: &Limits) -> Router {
+fn routes(jobs: Jobs, limits: &Limits, stop: Stopping) -> Router {
     let gate = Gate {
         places: Arc::new(Semaphore::new(limits.requests_max.get())),
         inputs_max: limits.inputs_max as u64,
@@ -128,7 +129,7 @@ fn routes(jobs: Jobs, limits: &Limits) -> Router {
         .route("/v1/jobs/{handle}", get(poll).put(submit).delete(release))
         .layer(DefaultBodyLimit::max(limits.inputs_max))
         .layer(from_fn_with_state(gate, bounded))
-        .with_state(Desk { jobs, wait_max: limits.wait_max })
+        .with_state(Desk { jobs, wait_max: limits.wait_max, stop })
 }
 
 /// What is answered to a request for anything else.
@@ -228,7 +229,11 @@ async fn poll(
     };
     let wait = query.get("wait_ms").and_then(|wait| wait.parse().ok()).unwrap_or(0);
     let wait = Duration::from_millis(wait).min(desk.wait_max);
-    match desk.jobs.prover.poll(&handle, wait).await {
+    let progress = select! {
+        progress = desk.jobs.prover.poll(&handle, wait) => progress,
+        () = desk.stop.stopped() => Ok(Progress::Running),
+    };
+    match progress {
         Ok(Progress::Proved(proof)) => proof.into_response(),
         Ok(Progress::Running) => StatusCode::ACCEPTED.into_response(),
         Err(failure) => failed(&failure),
