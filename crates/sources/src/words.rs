@@ -14,6 +14,19 @@ pub(crate) fn excerpt(content: &[u8]) -> String {
     shown[..shown.len().min(EXCERPT)].escape_ascii().to_string()
 }
 
+/// What an error says, without the middle where it quotes much of what was read.
+#[cfg(feature = "tempo")]
+pub(crate) fn shortened(error: &dyn std::fmt::Display) -> String {
+    /// Characters at either end. Where it stands in a file comes last.
+    const ENDS: usize = 120;
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let text: Vec<char> = error.to_string().chars().map(plain).collect();
+    match text.len() > 2 * ENDS {
+        true => text[..ENDS].iter().chain(&['…']).chain(&text[text.len() - ENDS..]).collect(),
+        false => text.into_iter().collect(),
+    }
+}
+
 /// An error with what caused it. Errors of the clients name only the outermost step.
 pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -44,6 +57,19 @@ pub(crate) const fn milliseconds(time: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "tempo")]
+    #[test]
+    fn an_error_that_quotes_much_is_shortened_in_its_middle() {
+        assert_eq!(shortened(&"invalid value\n at line 1"), "invalid value  at line 1");
+        let long = format!("invalid value: \"{}\" at line 7", "é".repeat(5_000));
+        let short = shortened(&long);
+        assert_eq!(short.chars().count(), 241, "{short}");
+        assert!(
+            short.starts_with("invalid value: \"é") && short.ends_with("é\" at line 7"),
+            "{short}"
+        );
+    }
 
     #[test]
     fn a_time_is_in_milliseconds_whatever_unit_it_came_in() {

@@ -5,7 +5,7 @@
 //! accounts in their genesis files were hashed to.
 
 use super::{TempoBlock, TempoError, header::TempoHeader, outcome::Outcome};
-use crate::error::fault;
+use crate::{error::fault, words::shortened};
 use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B64, B256, Bytes, U64, U256, keccak256};
@@ -210,7 +210,7 @@ impl Network {
     }
 
     fn read(text: &str) -> Result<Self, TempoError> {
-        let wrong = |error: &dyn fmt::Display| TempoError::Genesis(error.to_string());
+        let wrong = |error: &dyn fmt::Display| TempoError::Genesis(shortened(error));
         let file: File = serde_json::from_str(text).map_err(|error| wrong(&error))?;
         let genesis = TempoBlock::seal(file.header()?).map_err(|error| wrong(&error))?;
         let outcome = Outcome::read(&file.extra_data)

@@ -181,6 +181,15 @@ fn the_outcome_of_a_boundary_is_that_of_the_next_epoch_under_the_key_of_genesis(
 }
 
 #[test]
+fn a_genesis_file_with_much_that_is_wrong_is_refused_in_few_words() {
+    let file = include_str!("fixtures/mainnet-genesis.json");
+    let mut file: serde_json::Value = serde_json::from_str(file).unwrap();
+    file["extraData"] = "0xzz".repeat(5_000).into();
+    let refused = Network::from_genesis(&file.to_string()).unwrap_err().to_string();
+    assert!(refused.len() < 512, "{} bytes: {refused}", refused.len());
+}
+
+#[test]
 fn the_networks_that_are_known_are_those_of_their_genesis_files() {
     let all: Value = serde_json::from_str(include_str!("fixtures/mainnet.json")).unwrap();
     let network = mainnet();
