@@ -10,9 +10,11 @@ pub(super) mod args;
 mod postgres;
 mod webhook;
 
-use super::Problem;
-use crate::Outcome;
-use args::Sink;
+use super::{Problem, args::Format, metrics, signals::Stop};
+use crate::{Outcome, output::Printer};
+use args::{Sink, Stream};
+use commonware_macros::select;
+use commonware_runtime::tokio::Context;
 use std::path::Path;
 use tidewatch_client::Error;
 
@@ -23,6 +25,36 @@ pub(super) fn run(asked: Sink) -> Outcome<()> {
         Sink::Webhook(options) => webhook::run(&options),
         Sink::Dead(options) => webhook::dead(&options),
     }
+}
+
+fn printer() -> Outcome<Printer> {
+    Printer::start(std::io::stdout())
+        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))
+}
+
+/// Runs `sink` until it ends or is asked to, and serves metrics meanwhile where `from` asks for them.
+async fn until_stopped(
+    context: &Context,
+    from: &Stream,
+    printer: &Printer,
+    sink: impl Future<Output = Outcome<()>>,
+) -> Outcome<()> {
+    let mut stop = Stop::new()?;
+    if let Some(address) = from.metrics {
+        let address = metrics::serve(context, address).await?;
+        if from.format == Format::Human {
+            printer.hint(format!("metrics at http://{address}/metrics\n"));
+        }
+    }
+    select! {
+        () = stop.asked() => Ok(()),
+        ended = sink => ended,
+    }
+}
+
+/// The token of the server, if it has one.
+fn token(from: &Stream) -> Outcome<Option<String>> {
+    from.token_file.as_deref().map(|path| secret("--token-file", path)).transpose()
 }
 
 /// The secret that a file holds.

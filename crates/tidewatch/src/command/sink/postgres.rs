@@ -2,14 +2,12 @@
 
 use super::{
     args::{Begin, OnReset, Postgres},
-    secret, stream,
+    printer, secret, stream, token, until_stopped,
 };
 use crate::{
     Outcome,
-    command::{Problem, args::Format, logs, metrics, signals::Stop},
-    output::Printer,
+    command::{Problem, args::Format, logs, metrics},
 };
-use commonware_macros::select;
 use commonware_runtime::{Runner as _, Supervisor as _};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -23,8 +21,7 @@ pub(super) fn run(options: &Postgres) -> Outcome<()> {
     let password = password.map(|path| secret("--password-file", path)).transpose()?;
     let address = Address::new(&options.url, password.as_deref());
     let address = address.map_err(|error| problem(&error))?;
-    let token = options.stream.token_file.as_deref();
-    let token = token.map(|path| secret("--token-file", path)).transpose()?;
+    let token = token(&options.stream)?;
     let (database, schema) = (address.shown(), options.schema.clone());
     let config = Config {
         address,
@@ -37,8 +34,7 @@ pub(super) fn run(options: &Postgres) -> Outcome<()> {
             OnReset::Begin => postgres::OnReset::Begin,
         },
     };
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = printer()?;
     let lines = printer.clone();
     let format = options.stream.format;
     let place = format!("{database}, schema {schema}");
@@ -52,19 +48,11 @@ pub(super) fn run(options: &Postgres) -> Outcome<()> {
     let runtime = commonware_runtime::tokio::Config::new().with_worker_threads(1);
     commonware_runtime::tokio::Runner::new(runtime).start(|context| async move {
         let context = metrics::named(&context);
-        let mut stop = Stop::new()?;
-        if let Some(address) = options.stream.metrics {
-            let address = metrics::serve(&context, address).await?;
-            if format == Format::Human {
-                printer.hint(format!("metrics at http://{address}/metrics\n"));
-            }
-        }
-        select! {
-            () = stop.asked() => Ok(()),
-            ended = postgres::run(context.child("sink_postgres"), config, watch) => {
-                ended.map_err(|error| problem(&error))
-            },
-        }
+        let run = async {
+            let ended = postgres::run(context.child("sink_postgres"), config, watch).await;
+            ended.map_err(|error| problem(&error))
+        };
+        until_stopped(&context, &options.stream, &printer, run).await
     })
 }
 

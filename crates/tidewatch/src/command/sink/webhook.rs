@@ -2,12 +2,11 @@
 
 use super::{
     args::{Begin, Dead as DeadOptions, Webhook},
-    secret, stream,
+    printer, secret, stream, token, until_stopped,
 };
 use crate::{
     Outcome,
     command::{Problem, args::Format, data_dir::DataDir, logs, metrics, signals::Stop},
-    output::Printer,
 };
 use commonware_macros::select;
 use commonware_runtime::{Runner as _, Supervisor as _};
@@ -23,8 +22,7 @@ pub(super) fn run(options: &Webhook) -> Outcome<()> {
     let limits =
         Limits { give_up: options.give_up.0, attempts: options.attempts, ..Limits::default() };
     let endpoint = endpoint(&options.url, &options.secret_file, limits)?;
-    let token = options.stream.token_file.as_deref();
-    let token = token.map(|path| secret("--token-file", path)).transpose()?;
+    let token = token(&options.stream)?;
     let data = DataDir::open(&options.data_dir)?;
     let mut kept = open(data.path())?;
     let printer = printer()?;
@@ -45,19 +43,11 @@ pub(super) fn run(options: &Webhook) -> Outcome<()> {
     let ended =
         commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
             let context = metrics::named(&context);
-            let mut stop = Stop::new()?;
-            if let Some(address) = options.stream.metrics {
-                let address = metrics::serve(&context, address).await?;
-                if format == Format::Human {
-                    printer.hint(format!("metrics at http://{address}/metrics\n"));
-                }
-            }
-            select! {
-                () = stop.asked() => Ok(()),
-                ended = webhook::run(context.child("sink_webhook"), config, &mut kept, watch) => {
-                    ended.map_err(|error| problem(&error, &options.data_dir))
-                },
-            }
+            let run = async {
+                let run = webhook::run(context.child("sink_webhook"), config, &mut kept, watch);
+                run.await.map_err(|error| problem(&error, &options.data_dir))
+            };
+            until_stopped(&context, &options.stream, &printer, run).await
         });
     drop(data);
     ended
@@ -119,11 +109,6 @@ fn endpoint(url: &str, file: &Path, limits: Limits) -> Outcome<Endpoint> {
 
 fn open(directory: &Path) -> Outcome<Kept> {
     Kept::open(directory).map_err(|error| Problem::disk("read", directory, &error))
-}
-
-fn printer() -> Outcome<Printer> {
-    Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))
 }
 
 fn problem(error: &Error, directory: &Path) -> Problem {
