@@ -19,6 +19,27 @@ async fn heard(context: &deterministic::Context, doorbell: &mut Doorbell) -> boo
     futures::select_biased! { () = rung => true, () = late => false }
 }
 
+/// A source of `node` that stands at its tip, and a doorbell of it that has rung for what came before it listened.
+async fn listening(
+    context: &deterministic::Context,
+    node: &Node,
+) -> (MidenSource<deterministic::Context, Node>, Doorbell) {
+    let source = source(context, node.clone(), Finalized::Unknown);
+    source.snapshot().await.unwrap();
+    let mut doorbell = source.doorbell();
+    assert!(heard(context, &mut doorbell).await);
+    (source, doorbell)
+}
+
+/// Pushes block 5 as block `number`, which not the validator signs.
+fn push_signed_by_another(node: &Node, number: u32) -> MidenBlock {
+    let mut header = (*node.0.lock().chain[5]).clone();
+    header.number = number;
+    let block = sign(header, &SigningKey::from_slice(&[2; 32]).unwrap());
+    node.push(&wire::Pushed { block: stored(&block) }.encode_to_vec().into());
+    block
+}
+
 #[test]
 fn a_new_block_rings_and_is_not_asked_for() {
     run(|context| async move {
@@ -71,16 +92,9 @@ fn of_two_who_listen_both_hear_every_block() {
 fn a_push_that_is_not_signed_is_no_block() {
     run(|context| async move {
         let node = Node::new(5);
-        let source = source(&context, node.clone(), Finalized::Unknown);
-        source.snapshot().await.unwrap();
-        let mut doorbell = source.doorbell();
-        assert!(heard(&context, &mut doorbell).await);
+        let (source, mut doorbell) = listening(&context, &node).await;
         // Streams are of what the node signs; here of what another one does.
-        let key = SigningKey::from_slice(&[2; 32]).unwrap();
-        let mut header = (*node.0.lock().chain[5]).clone();
-        header.number = 6;
-        let fake = sign(header, &key);
-        node.push(&wire::Pushed { block: stored(&fake) }.encode_to_vec().into());
+        let fake = push_signed_by_another(&node, 6);
         assert!(heard(&context, &mut doorbell).await, "a ring carries nothing");
         node.grow_by(1);
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
@@ -96,14 +110,8 @@ fn a_push_that_is_not_signed_is_no_block() {
 fn a_push_from_far_above_silences_none_that_comes_after_it() {
     run(|context| async move {
         let node = Node::new(5);
-        let source = source(&context, node.clone(), Finalized::Unknown);
-        source.snapshot().await.unwrap();
-        let mut doorbell = source.doorbell();
-        assert!(heard(&context, &mut doorbell).await);
-        let mut header = (*node.0.lock().chain[5]).clone();
-        header.number = u32::MAX;
-        let beyond = sign(header, &SigningKey::from_slice(&[2; 32]).unwrap());
-        node.push(&wire::Pushed { block: stored(&beyond) }.encode_to_vec().into());
+        let (_source, mut doorbell) = listening(&context, &node).await;
+        push_signed_by_another(&node, u32::MAX);
         assert!(heard(&context, &mut doorbell).await, "a ring carries nothing");
         node.grow_by(1);
         assert!(heard(&context, &mut doorbell).await, "a block that is true");
@@ -114,10 +122,7 @@ fn a_push_from_far_above_silences_none_that_comes_after_it() {
 fn a_stream_that_breaks_is_opened_again_and_what_it_missed_rings() {
     run(|context| async move {
         let node = Node::new(5);
-        let source = source(&context, node.clone(), Finalized::Unknown);
-        source.snapshot().await.unwrap();
-        let mut doorbell = source.doorbell();
-        assert!(heard(&context, &mut doorbell).await);
+        let (_source, mut doorbell) = listening(&context, &node).await;
         for broken in [Bytes::from_static(&[255; 9]), Bytes::new()] {
             node.push(&broken);
             node.grow_by(1);
