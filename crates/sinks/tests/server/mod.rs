@@ -121,11 +121,24 @@ impl Postgres {
     /// `kill -9` of all of its processes.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
+            // Each process that serves a connection leads a group of its own, and outlives the first one by as long as
+            // it takes to notice: what it is told meanwhile it commits.
             let group = format!("-{}", process.id());
-            let _ =
-                Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+            let _ = Command::new("kill")
+                .args(["-KILL", "--", &group])
+                .args(self.children())
+                .stderr(Stdio::null())
+                .status();
             let _ = process.wait();
         }
+    }
+
+    /// The processes that the server started.
+    fn children(&self) -> Vec<String> {
+        let first = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let first = first.lines().next().unwrap();
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+        children.split_whitespace().map(str::to_owned).collect()
     }
 
     fn socket(&self) -> &Path {
