@@ -6,6 +6,7 @@ mod command;
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod scraped;
 mod surroundings;
+#[allow(dead_code, reason = "shared with the other tests of the command")]
 mod tls;
 
 use command::{Command, Fold, signal};

@@ -17,6 +17,8 @@ mod receiver;
 mod rows;
 #[path = "../../sinks/tests/server/mod.rs"]
 mod server;
+#[allow(dead_code, reason = "shared with the other tests of the command")]
+mod tls;
 #[path = "../../sinks/tests/world/mod.rs"]
 mod world;
 
@@ -184,6 +186,56 @@ fn a_database_is_filled_for_people_and_a_second_sink_is_refused() {
         signal(&run, "INT");
         let output = run.end(LIMIT);
         assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+    });
+}
+
+#[test]
+fn a_database_is_asked_over_tls_and_has_to_be_the_one_that_it_is_called() {
+    tokio::Runner::default().start(|context| async move {
+        let Some(mut postgres) = Postgres::start().await else { return };
+        let mut world = World::with_all_events(context.child("world"));
+        world.grow(3).await;
+        let (address, _serving) = world.serve("127.0.0.1:0").await;
+        let certified = tls::Certified::new();
+        let port = postgres.run_over_tls(|directory| certified.write(directory)).await;
+        let url =
+            |host: &str, mode: &str| format!("postgres://tide@{host}:{port}/chain?sslmode={mode}");
+        let trusting =
+            |url: &str, authority: &str| into(url, address).env("SSL_CERT_FILE", authority).start();
+        let other = tls::Certified::new();
+        for (host, mode, authority, words) in [
+            // Nobody that is trusted says who it is.
+            (
+                "localhost",
+                "require",
+                other.authority(),
+                ["invalid peer certificate", "SSL_CERT_FILE"],
+            ),
+            // It says that it is somebody else.
+            (
+                "127.0.0.1",
+                "require",
+                certified.authority(),
+                ["not valid for name", "SSL_CERT_FILE"],
+            ),
+            // It takes nobody without TLS.
+            ("localhost", "disable", certified.authority(), ["no encryption", "check the user"]),
+        ] {
+            let run = trusting(&url(host, mode), authority);
+            let output = run.end(LIMIT);
+            assert_eq!(output.code, Some(2), "{output:?}");
+            for words in words {
+                assert!(output.errors.contains(words), "{words} is not in {}", output.errors);
+            }
+        }
+        let run = trusting(&url("localhost", "require"), certified.authority());
+        becomes(&mut postgres.client().await, &world).await;
+        let over = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid)
+                    where ssl and application_name like 'tidewatch tables%'";
+        let over: i64 = postgres.client().await.query_one(over, &[]).await.unwrap().get(0);
+        assert_eq!(over, 1, "it is encrypted");
+        signal(&run, "TERM");
+        assert_eq!(run.end(LIMIT).code, Some(0));
     });
 }
 

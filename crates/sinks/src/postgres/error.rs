@@ -107,6 +107,11 @@ impl Error {
         }
     }
 
+    /// Whether the database's certificate is not one that is trusted for its name.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self, Self::Database(error) if unproven(error))
+    }
+
     /// The kind, as metrics count it.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -128,16 +133,29 @@ impl Error {
 
 /// Whether the input or output failed, below what tokio-postgres says.
 fn lost(error: &tokio_postgres::Error) -> bool {
+    match below(error) {
+        Some(_) => !unproven(error),
+        // What ran out of time before it was connected has no cause.
+        None => error.to_string().contains("timed out"),
+    }
+}
+
+/// Whether the database did not prove that it is who it is called.
+fn unproven(error: &tokio_postgres::Error) -> bool {
+    let tls = below(error).and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// How input or output failed.
+fn below(error: &tokio_postgres::Error) -> Option<&std::io::Error> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            return !matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
         }
         cause = error.source();
     }
-    // What ran out of time before it was connected has no cause.
-    error.to_string().contains("timed out")
+    None
 }
 
 /// Whether a refusal of the database passes by itself.

@@ -7,6 +7,7 @@ use std::{
     env,
     fs::{self, File},
     io::{self, Write as _},
+    net::TcpListener,
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -24,6 +25,8 @@ pub(crate) struct Postgres {
     directory: TempDir,
     /// Whom it runs as: it refuses to run as root.
     user: Option<u32>,
+    /// Names its socket, and is where it listens if it is told to.
+    port: u16,
     process: Option<Child>,
 }
 
@@ -63,7 +66,7 @@ impl Postgres {
         if let Some(user) = user {
             chown(directory.path(), Some(user), None).unwrap();
         }
-        let mut server = Self { programs, directory, user, process: None };
+        let mut server = Self { programs, directory, user, port: 5432, process: None };
         let made = server
             .command(server.programs.join("initdb").to_str().unwrap())
             .args(["--auth=trust", "--username=tide", "--encoding=UTF8", "--no-locale", "--pgdata"])
@@ -74,6 +77,29 @@ impl Postgres {
         server.run(&[]).await;
         server.client_of("postgres").await.batch_execute("create database chain").await.unwrap();
         Some(server)
+    }
+
+    /// Starts it again: over TLS alone it listens at a port of this machine, which is returned.
+    #[allow(dead_code, reason = "not every test asks it over TLS")]
+    pub(crate) async fn run_over_tls(&mut self, write: impl Fn(&Path) -> [PathBuf; 2]) -> u16 {
+        self.kill();
+        let files = write(self.directory.path());
+        let mut options = vec!["ssl=on".to_owned(), "listen_addresses=127.0.0.1".to_owned()];
+        for (name, path) in ["ssl_cert_file", "ssl_key_file"].iter().zip(&files) {
+            if let Some(user) = self.user {
+                chown(path, Some(user), None).unwrap();
+            }
+            options.push(format!("{name}={}", path.display()));
+        }
+        let who = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+        fs::write(self.data().join("pg_hba.conf"), who).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.port = free.local_addr().unwrap().port();
+        drop(free);
+        options.push(format!("port={}", self.port));
+        let options: Vec<_> = options.iter().flat_map(|option| ["-c", option]).collect();
+        self.run(&options).await;
+        self.port
     }
 
     fn data(&self) -> PathBuf {
@@ -161,7 +187,7 @@ impl Postgres {
 
     async fn try_client(&self, database: &str) -> Option<Client> {
         let mut config = tokio_postgres::Config::new();
-        config.host_path(self.socket()).user("tide").dbname(database);
+        config.host_path(self.socket()).port(self.port).user("tide").dbname(database);
         let (client, connection) = config.connect(NoTls).await.ok()?;
         #[allow(clippy::disallowed_methods, reason = "a test's own connection")]
         tokio::spawn(connection);

@@ -1,8 +1,16 @@
-//! TLS in front of a server, with a certificate that this machine does not trust.
+//! Certificates for `localhost` that this machine does not trust, and TLS in front of a server that has none.
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use std::{io::Write as _, net::SocketAddr, sync::Arc, thread};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::{
+    fs::{self, Permissions},
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 use tempfile::NamedTempFile;
 use tokio::{
     io::copy_bidirectional,
@@ -13,30 +21,65 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 
-/// Takes connections for `localhost`, and passes what they hold on to a server without TLS.
+/// An authority of its own, and a certificate of it.
 #[derive(Debug)]
-pub(crate) struct Terminator {
-    /// The port on this machine.
-    pub(crate) port: u16,
+pub(crate) struct Certified {
     authority: NamedTempFile,
+    certificate: Certificate,
+    key: KeyPair,
 }
 
-impl Terminator {
-    /// Starts one before `server`, with an authority of its own.
-    pub(crate) fn before(server: SocketAddr) -> Self {
+impl Certified {
+    /// One for `localhost`.
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let certificate = certificate.signed_by(&key, &ca).unwrap();
+        let mut authority = NamedTempFile::new().unwrap();
+        authority.write_all(ca.pem().as_bytes()).unwrap();
+        Self { authority, certificate, key }
+    }
+
+    /// The certificate of its authority, as a file.
+    pub(crate) fn authority(&self) -> &str {
+        self.authority.path().to_str().unwrap()
+    }
+
+    /// Writes certificate and key into `directory`, and says where they are.
+    pub(crate) fn write(&self, directory: &Path) -> [PathBuf; 2] {
+        let files =
+            [("certificate.pem", self.certificate.pem()), ("key.pem", self.key.serialize_pem())];
+        files.map(|(name, pem)| {
+            let path = directory.join(name);
+            fs::write(&path, pem).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            path
+        })
+    }
+}
+
+/// Takes connections for `localhost`, and passes what they hold on to a server without TLS.
+#[derive(Debug)]
+pub(crate) struct Terminator {
+    /// The port on this machine.
+    pub(crate) port: u16,
+    certified: Certified,
+}
+
+impl Terminator {
+    /// Starts one before `server`, with an authority of its own.
+    pub(crate) fn before(server: SocketAddr) -> Self {
+        let certified = Certified::new();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+                vec![certified.certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(certified.key.serialize_der().into()),
             );
         let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -57,14 +100,12 @@ impl Terminator {
                 }
             });
         });
-        let mut authority = NamedTempFile::new().unwrap();
-        authority.write_all(ca.pem().as_bytes()).unwrap();
-        Self { port, authority }
+        Self { port, certified }
     }
 
     /// The certificate of its authority, as a file.
     pub(crate) fn authority(&self) -> &str {
-        self.authority.path().to_str().unwrap()
+        self.certified.authority()
     }
 }
 

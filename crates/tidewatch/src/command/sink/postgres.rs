@@ -73,6 +73,9 @@ fn problem(error: &Error) -> Problem {
             "--on-reset begin empties the blocks and begins again; what came in between stays unknown to the tables",
         ),
         Error::Stream(error) => stream(error),
+        Error::Database(_) if error.is_untrusted() => usage().hint(
+            "name it as its certificate does; SSL_CERT_FILE=FILE trusts the authorities in FILE instead of this machine's",
+        ),
         Error::Database(said) => {
             let code = said.code().map_or("", |code| code.code());
             match code.get(..2) {
