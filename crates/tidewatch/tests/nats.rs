@@ -9,34 +9,30 @@
 )]
 
 mod command;
+mod published;
 #[path = "../../nats/tests/real/server.rs"]
 mod server;
 
 use command::{Command, Run, signal};
 use commonware_formatting::from_hex;
-use commonware_runtime::{Clock as _, Runner as _, tokio};
+use commonware_runtime::{Runner as _, tokio};
+use published::Read;
 use server::{NEWEST, Server, TOO_OLD, installed};
 use std::{
     io::{Read as _, Write as _},
     time::Duration,
 };
 use tempfile::TempDir;
-use tidewatch_core::{ChainId, Height, Tier, within};
+use tidewatch_core::Height;
 use tidewatch_devnet::{
     CertificateMode,
     readymade::{self, Chain, ChainConfig, ServerConfig},
 };
-use tidewatch_nats::{
-    Cluster as _, Marked,
-    client::{JetStream, Options},
-    reader::{Reader, Step},
-    service::Config,
-};
+use tidewatch_nats::{Cluster as _, reader::Step};
 use tidewatch_sources::alto;
 
 /// How long a run may take that has an end of its own.
 const END: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_millis(50);
 
 fn chain(blocks: u64) -> Chain {
     Chain::sign(blocks, CertificateMode::Standard, ChainConfig::default()).unwrap()
@@ -76,49 +72,6 @@ fn scraped(line: &str) -> String {
     answer
 }
 
-/// What a reader has of a stream.
-struct Read {
-    cluster: JetStream,
-    reader: Reader,
-    steps: Vec<Step>,
-    tokens: Vec<u64>,
-}
-
-impl Read {
-    async fn open(context: &tokio::Context, nats: &Server, chain: ChainId) -> Self {
-        let options = Options::read(&[nats.url()], None).unwrap();
-        let config = Config { options, chain, replicas: None };
-        let cluster = config.open(context).await.unwrap();
-        Self { cluster, reader: Reader::default(), steps: Vec::new(), tokens: Vec::new() }
-    }
-
-    fn finalized(&self) -> Option<u64> {
-        let position = self.reader.position()?;
-        position.block(Tier::Finalized).map(|block| block.height.get())
-    }
-
-    /// Reads until `height` is final.
-    async fn until(&mut self, context: &tokio::Context, height: u64) {
-        let reads = async {
-            while self.finalized() != Some(height) {
-                let next = self.steps.len() as u64 + 1;
-                match within(context, 40 * TICK, self.cluster.message(next)).await {
-                    Some(Ok(Some(message))) => {
-                        let marked = Marked::read(&message).unwrap();
-                        if marked.leads {
-                            self.tokens.push(marked.leader.token);
-                        }
-                        let resets = message.subject.ends_with(".reset");
-                        self.steps.push(self.reader.take(&marked, resets));
-                    }
-                    _ => context.sleep(TICK).await,
-                }
-            }
-        };
-        assert!(within(context, END, reads).await.is_some(), "{height} was not published");
-    }
-}
-
 #[test]
 fn two_processes_publish_as_one_and_one_is_killed() {
     let Some(executable) = installed(NEWEST) else { return };
@@ -131,7 +84,7 @@ fn two_processes_publish_as_one_and_one_is_killed() {
     let identity = from_hex(indexer.identity()).unwrap();
     let id = alto::chain_id(&identity, CertificateMode::Standard);
     tokio::Runner::default().start(|context| async move {
-        let mut read = Read::open(&context, &nats, id).await;
+        let mut read = Read::open(&context, &nats.url(), id).await;
         read.until(&context, 10).await;
         // The second one stands by, and takes over when the first is gone.
         let second = publishing(&indexer, &nats.url(), &two);

@@ -22,6 +22,13 @@ pub(crate) struct Pinned {
     requirements: &'static str,
 }
 
+impl Pinned {
+    #[allow(dead_code, reason = "for what is described elsewhere")]
+    pub(crate) const fn version(self) -> &'static str {
+        self.version
+    }
+}
+
 pub(crate) const NEWEST: Pinned =
     Pinned { version: "2.15.1", requirements: include_str!("requirements-2.15.1.txt") };
 pub(crate) const FLOOR: Pinned =
@@ -127,6 +134,16 @@ impl Server {
         arguments.push("-sd".into());
         arguments.push(directory.path().display().to_string());
         arguments.extend_from_slice(more);
+        Self::with(executable, arguments, address, directory)
+    }
+
+    /// A server with arguments of its own, by which it is at `address` and keeps what it has in `directory`.
+    pub(crate) fn with(
+        executable: &Path,
+        arguments: Vec<String>,
+        address: SocketAddr,
+        directory: TempDir,
+    ) -> Self {
         let executable = executable.to_owned();
         let mut server =
             Self { arguments, executable, address, _directory: directory, process: None };
@@ -150,6 +167,19 @@ impl Server {
         let output = shell.stdout.take().expect("it is piped");
         BufReader::new(output).read_line(&mut id).expect("it says its number");
         self.process = Some((shell, id.trim().to_owned()));
+    }
+
+    /// SIGTERM. What it ends with, where it has by itself once `ended` says that it should have.
+    #[allow(dead_code, reason = "for deployments")]
+    pub(crate) fn terminate(mut self, mut ended: impl FnMut(bool) -> bool) -> Option<i32> {
+        let (mut shell, id) = self.process.take().expect("it runs");
+        let told = Command::new("kill").args(["-TERM", &id]).status().expect("there is kill");
+        assert!(told.success());
+        // It is a zombie until the shell, which waits for standard input, has waited for it.
+        let stat = format!("/proc/{id}/stat");
+        while !ended(fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))) {}
+        drop(shell.stdin.take());
+        shell.wait().expect("the shell ends").code()
     }
 
     /// `kill -9`.

@@ -13,8 +13,13 @@ pub(crate) fn metrics(address: &str) -> String {
 
 /// The same, where whoever asks too often may be refused.
 pub(crate) fn ask(address: &str) -> io::Result<String> {
+    get(address, "/metrics")
+}
+
+/// `GET` of any path.
+pub(crate) fn get(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
