@@ -9,13 +9,16 @@
 )]
 
 mod command;
+mod credentials;
 mod published;
 #[path = "../../nats/tests/real/server.rs"]
 mod server;
+mod tls;
 
 use command::{Command, Run, signal};
 use commonware_formatting::from_hex;
 use commonware_runtime::{Runner as _, tokio};
+use credentials::Operator;
 use published::Read;
 use server::{NEWEST, Server, TOO_OLD, installed};
 use std::{
@@ -30,6 +33,7 @@ use tidewatch_devnet::{
 };
 use tidewatch_nats::{Cluster as _, reader::Step};
 use tidewatch_sources::alto;
+use tls::Certified;
 
 /// How long a run may take that has an end of its own.
 const END: Duration = Duration::from_secs(60);
@@ -141,4 +145,47 @@ fn a_server_that_is_not_there_is_reported_and_holds_nobody_up() {
     let output = run.end(END);
     assert_eq!(output.code, Some(0), "{}", output.errors);
     assert!(output.errors.contains("no server of NATS took the connection"), "{}", output.errors);
+}
+
+#[test]
+fn over_tls_and_with_credentials_it_publishes_and_is_told_what_is_wrong_with_either() {
+    let Some(executable) = installed(NEWEST) else { return };
+    let (certified, operator) = (Certified::new(), Operator::new());
+    let nats = Server::configured(&executable, |directory| {
+        let [certificate, key] = certified.write(directory);
+        let tls = format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n");
+        tls + &operator.configuration()
+    });
+    let (chain, data) = (chain(3), tempfile::tempdir().unwrap());
+    let indexer = indexer(&chain, 3);
+    let place = |name: &str, text: String| {
+        let path = data.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = place("good.creds", operator.user());
+    let strange = place("strange.creds", Operator::new().user());
+    let port = nats.address().port();
+    while std::net::TcpStream::connect(nats.address()).is_err() {}
+    let run = |url: &str, credentials: &str, authority: &str| {
+        let more = ["--nats-creds", credentials];
+        follow(&indexer, url, &data).with(more).env("SSL_CERT_FILE", authority)
+    };
+    let [named, numbered] = ["localhost", "127.0.0.1"].map(|host| format!("tls://{host}:{port}"));
+    // What was wrong is said, and the chain is followed all the same.
+    let other = Certified::new();
+    for (url, credentials, authority, words) in [
+        (&*named, &*good, other.authority(), "invalid peer certificate"),
+        (&*numbered, &*good, certified.authority(), "not valid for name"),
+        (&*named, &*strange, certified.authority(), "authorization violation"),
+    ] {
+        let output = run(url, credentials, authority).with(["--until", "3"]).start().end(END);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.errors.contains(words), "{words} is not in {}", output.errors);
+    }
+    let follower = run(&named, &good, certified.authority()).start();
+    let line = follower.line_with("publishing to ");
+    assert!(line.contains(&named), "{line}");
+    signal(&follower, "TERM");
+    assert_eq!(follower.end(END).code, Some(0));
 }

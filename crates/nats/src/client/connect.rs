@@ -1,8 +1,11 @@
 //! A connection.
 
 use crate::Error;
-use async_nats::{ConnectOptions, Event, ServerAddr};
-use std::{path::PathBuf, time::Duration};
+use async_nats::{
+    ConnectOptions, Event, ServerAddr,
+    rustls::{ClientConfig, RootCertStore, crypto::ring},
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidewatch_core::Fault;
 use tracing::{debug, info, warn};
 
@@ -72,6 +75,7 @@ pub async fn connect(options: &Options) -> Result<async_nats::Client, Fault> {
             .map_err(|error| Fault::new("nats", Error::Connect(error.to_string())))?;
     }
     let connect = connect
+        .tls_client_config(trusting()?)
         .name("tidewatch")
         .connection_timeout(CONNECT)
         .client_capacity(WAITING)
@@ -91,6 +95,17 @@ pub async fn connect(options: &Options) -> Result<async_nats::Client, Fault> {
         .connect(&options.servers[..])
         .await
         .map_err(|error| Fault::new("nats", Error::Connect(error.to_string())))
+}
+
+/// Trusts what this machine trusts, or what `SSL_CERT_FILE` names. The provider is named: without one the connection
+/// panics where more than one is linked into the process, as soon as a server asks for TLS.
+fn trusting() -> Result<ClientConfig, Fault> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Fault::new("nats", Error::Connect(error.to_string())))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

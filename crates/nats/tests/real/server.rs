@@ -126,8 +126,28 @@ impl Server {
         clients.iter().enumerate().map(start).collect()
     }
 
+    /// One server by itself, with the configuration that `write` makes for its directory.
+    #[allow(dead_code, reason = "not every test configures its servers")]
+    pub(crate) fn configured(executable: &Path, write: impl FnOnce(&Path) -> String) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let configuration = directory.path().join("nats.conf");
+        fs::write(&configuration, write(directory.path())).expect("a file");
+        let more = ["-c".to_owned(), configuration.display().to_string()];
+        Self::within(executable, "alone", free(1)[0], directory, &more)
+    }
+
     fn of(executable: &Path, name: &str, address: SocketAddr, more: &[String]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        Self::within(executable, name, address, directory, more)
+    }
+
+    fn within(
+        executable: &Path,
+        name: &str,
+        address: SocketAddr,
+        directory: TempDir,
+        more: &[String],
+    ) -> Self {
         let mut arguments: Vec<String> =
             ["-a", "127.0.0.1", "-js", "-n", name, "-p"].map(str::to_owned).into();
         arguments.push(address.port().to_string());
@@ -154,6 +174,12 @@ impl Server {
     /// Where clients connect.
     pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[allow(dead_code, reason = "not every test names its servers itself")]
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Starts it, with what it had.

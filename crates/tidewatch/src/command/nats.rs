@@ -88,7 +88,10 @@ fn hint(error: &Error) -> String {
         Error::Settings { stream, .. } => {
             format!("edit it (nats stream edit {stream}), or say what it has with --nats-replicas")
         }
-        Error::Connect(_) | Error::NoAnswer { .. } => {
+        Error::Connect(_) => "start it, or check its address, --nats-creds, and for tls:// which certificates are trusted \
+            (this machine's, or those in SSL_CERT_FILE); what is followed meanwhile is published once it answers"
+            .into(),
+        Error::NoAnswer { .. } => {
             "start it, or check the address; what is followed meanwhile is published once it answers".into()
         }
         _ => "see what its server logs say".into(),
