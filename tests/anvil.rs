@@ -16,6 +16,8 @@ mod followed;
 mod reorged;
 #[path = "anvil/restarted.rs"]
 mod restarted;
+#[path = "anvil/tabled.rs"]
+mod tabled;
 
 use commonware_runtime::tokio::Context;
 use std::path::PathBuf;
