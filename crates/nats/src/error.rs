@@ -3,6 +3,10 @@
 use crate::{Foreign, settings::Difference};
 use tidewatch_core::{FaultKind, Reason, ResumeError};
 
+fn listed(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Everything that this crate fails with, with the values that disagree. Inside a
 /// [`Fault`](tidewatch_core::Fault), [`Fault::reason`](tidewatch_core::Fault::reason) gives it back.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +47,20 @@ pub enum Error {
     #[error("the server has no JetStream: {0}")]
     NoJetStream(String),
     /// A stream is not as it has to be.
-    #[error("the stream {stream} is not as it has to be: {}", .differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the stream {stream} is not as it has to be: {}", listed(.differences))]
     Settings {
         /// Its name.
         stream: String,
+        /// Each setting that is another one.
+        differences: Vec<Difference>,
+    },
+    /// A consumer is not as it has to be.
+    #[error("the consumer {consumer} of the stream {stream} is not as it has to be: {}", listed(.differences))]
+    Consumer {
+        /// The stream.
+        stream: String,
+        /// Its name.
+        consumer: String,
         /// Each setting that is another one.
         differences: Vec<Difference>,
     },
@@ -92,6 +106,7 @@ impl Reason for Error {
             | Self::TooOld { .. }
             | Self::Level { .. }
             | Self::Settings { .. }
+            | Self::Consumer { .. }
             | Self::Foreign(_) => FaultKind::InvalidConfig,
             Self::NoJetStream(_) => FaultKind::Unavailable,
             Self::Position(_) => FaultKind::WrongChain,

@@ -17,6 +17,7 @@
 //! | [`Cluster`] | the port |
 //! | [`client`] | the port over a connection to servers |
 //! | [`service`] | all of it as one actor |
+//! | `jobs` | a prover's queue of jobs, with the feature `jobs` |
 //!
 //! Nothing that a cluster promises to keep is relied on: the local log stays the truth, and what was forgotten is published
 //! again.
@@ -24,6 +25,8 @@
 pub mod client;
 pub mod elector;
 mod error;
+#[cfg(feature = "jobs")]
+pub mod jobs;
 mod port;
 pub mod publisher;
 pub mod reader;

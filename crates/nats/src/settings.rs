@@ -93,11 +93,11 @@ const NAMES: Duration = Duration::from_secs(120);
 /// How long the marker of a lease that ended stays.
 const MARKER: Duration = Duration::from_secs(60);
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn map(value: Value) -> Map<String, Value> {
+pub(crate) fn map(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),

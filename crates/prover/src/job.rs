@@ -84,10 +84,40 @@ impl Handle {
         Self(format!("{from}{}-{}-{program}", block.height, block.digest))
     }
 
+    /// The key that [`Handle::of`] made this of; `None` of any other handle.
+    pub fn key(&self) -> Option<Key> {
+        let mut parts = self.0.split('-');
+        let heights = parts.next()?;
+        let (first, height) = heights.split_once('_').unwrap_or((heights, heights));
+        let (first, height): (u64, u64) = (first.parse().ok()?, height.parse().ok()?);
+        let block = BlockRef::new(Height::new(height), digest(parts.next()?)?);
+        let key = Key { block, program: digest(parts.next()?)?, first: Height::new(first) };
+        // The one spelling: `+7` and `07` parse too.
+        (first <= height && Self::of(&key) == *self).then_some(key)
+    }
+
     /// The handle as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The digest that `text` is the lower-case hex of.
+pub(crate) fn digest(text: &str) -> Option<Digest> {
+    let text = text.as_bytes();
+    let nibble = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = nibble(&pair[0])? << 4 | nibble(&pair[1])?;
+    }
+    Some(Digest(bytes))
 }
 
 impl fmt::Display for Handle {

@@ -91,6 +91,8 @@ fn help_says_what_there_is() {
             &["prove", "--help"],
             &[
                 "--prover",
+                "nats://127.0.0.1:4222",
+                "--prover-creds",
                 "--slots",
                 "--ahead",
                 "--token-file",
@@ -107,6 +109,9 @@ fn help_says_what_there_is() {
                 "--token-file",
                 "--open",
                 "--data-dir",
+                "--nats",
+                "--nats-replicas",
+                "--nats-creds",
                 "--miden",
                 "--block-prover.url",
                 "proves nothing",

@@ -8,21 +8,28 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// There is no such message.
-pub(super) const NO_MESSAGE: u64 = 10_037;
+pub(crate) const NO_MESSAGE: u64 = 10_037;
 /// There is no such stream.
-pub(super) const NO_STREAM: u64 = 10_059;
+pub(crate) const NO_STREAM: u64 = 10_059;
 /// A stream of this name is there, with another configuration.
-pub(super) const NAME_IN_USE: u64 = 10_058;
+pub(crate) const NAME_IN_USE: u64 = 10_058;
 /// The stream ends elsewhere than expected.
-pub(super) const ELSEWHERE: [u64; 2] = [10_071, 10_164];
+pub(crate) const ELSEWHERE: [u64; 2] = [10_071, 10_164];
+
+/// There is no such consumer.
+#[cfg(feature = "jobs")]
+pub(crate) const NO_CONSUMER: u64 = 10_014;
+/// A message cannot be stored: the stream is full, and does not drop what it has.
+#[cfg(feature = "jobs")]
+pub(crate) const FULL: u64 = 10_077;
 
 /// Why JetStream refused something.
 #[derive(Debug, Deserialize)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     #[serde(default)]
-    pub(super) err_code: u64,
+    pub(crate) err_code: u64,
     #[serde(default)]
-    pub(super) description: String,
+    pub(crate) description: String,
 }
 
 /// What was asked for, or why it was refused.
@@ -34,7 +41,7 @@ enum Outcome<T> {
 }
 
 /// Reads the answer to `what`.
-pub(super) fn read<T: DeserializeOwned>(
+pub(crate) fn read<T: DeserializeOwned>(
     what: &str,
     payload: &[u8],
 ) -> Result<Result<T, ApiError>, Error> {
@@ -47,55 +54,68 @@ pub(super) fn read<T: DeserializeOwned>(
 
 /// What an account has.
 #[derive(Debug, Deserialize)]
-pub(super) struct Account {
+pub(crate) struct Account {
     #[serde(default)]
-    pub(super) api: Api,
+    pub(crate) api: Api,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Api {
+pub(crate) struct Api {
     #[serde(default)]
-    pub(super) level: u64,
+    pub(crate) level: u64,
 }
 
 /// A stream.
 #[derive(Debug, Deserialize)]
-pub(super) struct Stream {
-    pub(super) config: Map<String, Value>,
-    pub(super) state: State,
+pub(crate) struct Stream {
+    pub(crate) config: Map<String, Value>,
+    pub(crate) state: State,
 }
 
 impl Stream {
-    pub(super) fn replicas(&self) -> u32 {
+    pub(crate) fn replicas(&self) -> u32 {
         let replicas = self.config.get("num_replicas").and_then(Value::as_u64).unwrap_or(1);
         u32::try_from(replicas).unwrap_or(1)
     }
 }
 
+/// A consumer.
+#[cfg(feature = "jobs")]
 #[derive(Debug, Deserialize)]
-pub(super) struct State {
+pub(crate) struct Consumer {
+    pub(crate) config: Map<String, Value>,
+    /// Requests for messages that wait.
     #[serde(default)]
-    pub(super) last_seq: u64,
+    pub(crate) num_waiting: u64,
+    /// Messages that were delivered and not acknowledged.
+    #[serde(default)]
+    pub(crate) num_ack_pending: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct State {
+    #[serde(default)]
+    pub(crate) last_seq: u64,
 }
 
 /// What a message was answered with.
 #[derive(Debug, Deserialize)]
-pub(super) struct Published {
-    pub(super) seq: u64,
+pub(crate) struct Published {
+    pub(crate) seq: u64,
     #[serde(default)]
-    pub(super) duplicate: bool,
+    pub(crate) duplicate: bool,
 }
 
 /// A message that was asked for.
 #[derive(Debug, Deserialize)]
-pub(super) struct Found {
-    pub(super) message: Stored,
+pub(crate) struct Found {
+    pub(crate) message: Stored,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Stored {
-    pub(super) subject: String,
-    pub(super) seq: u64,
+pub(crate) struct Stored {
+    pub(crate) subject: String,
+    pub(crate) seq: u64,
     #[serde(default)]
     hdrs: String,
     #[serde(default)]
@@ -104,12 +124,12 @@ pub(super) struct Stored {
 
 impl Stored {
     /// What it holds.
-    pub(super) fn payload(&self) -> Option<Bytes> {
+    pub(crate) fn payload(&self) -> Option<Bytes> {
         STANDARD.decode(&self.data).ok().map(Bytes::from)
     }
 
     /// Its headers.
-    pub(super) fn headers(&self) -> Option<Headers> {
+    pub(crate) fn headers(&self) -> Option<Headers> {
         let bytes = STANDARD.decode(&self.hdrs).ok()?;
         Some(Headers::read(&String::from_utf8(bytes).ok()?))
     }
@@ -117,7 +137,7 @@ impl Stored {
 
 /// The headers of a message; of one that comes twice the first.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Headers(BTreeMap<String, String>);
+pub(crate) struct Headers(BTreeMap<String, String>);
 
 impl Headers {
     fn read(text: &str) -> Self {
@@ -131,7 +151,7 @@ impl Headers {
         Self(headers)
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 }

@@ -1,7 +1,7 @@
 //! A prover over HTTP.
 
-use super::{Offered, Token, digest};
-use crate::{Failure, Handle, Key, Offer, Progress, Prover};
+use super::{Offered, Token};
+use crate::{Failure, Handle, Key, Offer, Progress, Prover, job::digest};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};

@@ -47,43 +47,10 @@ pub use miden::{Calls, Miden, Reads};
 pub use server::{Jobs, Limits, Worker, serve};
 pub use token::{NoToken, Token};
 
-use crate::{Handle, Key};
-use tidewatch_core::{BlockRef, Digest, Height};
-
 /// What `GET /v1/offer` answers.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Offered {
     program: String,
     slots: usize,
     deadline_ms: Option<u64>,
-}
-
-/// The digest that `text` is the lower-case hex of.
-fn digest(text: &str) -> Option<Digest> {
-    let text = text.as_bytes();
-    let nibble = |byte: &u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = nibble(&pair[0])? << 4 | nibble(&pair[1])?;
-    }
-    Some(Digest(bytes))
-}
-
-/// The key that [`Handle::of`] made `handle` of.
-fn key(handle: &Handle) -> Option<Key> {
-    let mut parts = handle.as_str().split('-');
-    let heights = parts.next()?;
-    let (first, height) = heights.split_once('_').unwrap_or((heights, heights));
-    let (first, height): (u64, u64) = (first.parse().ok()?, height.parse().ok()?);
-    let block = BlockRef::new(Height::new(height), digest(parts.next()?)?);
-    let key = Key { block, program: digest(parts.next()?)?, first: Height::new(first) };
-    // The one spelling: `+7` and `07` parse too.
-    (first <= height && Handle::of(&key) == *handle).then_some(key)
 }

@@ -3,7 +3,6 @@
 use super::{
     Miden, Offered, Token, connections,
     grpc::{self, Code, Status},
-    key,
     miden::released,
 };
 use crate::{Failure, Handle, Progress, Prover};
@@ -206,7 +205,7 @@ async fn offer(State(desk): State<Desk>) -> Response {
 }
 
 async fn submit(State(desk): State<Desk>, Path(handle): Path<String>, body: Bytes) -> Response {
-    let Some(key) = Handle::new(handle).ok().as_ref().and_then(key) else {
+    let Some(key) = Handle::new(handle).ok().as_ref().and_then(Handle::key) else {
         return (StatusCode::BAD_REQUEST, "no handle").into_response();
     };
     if key.program != desk.jobs.program {

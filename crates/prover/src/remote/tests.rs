@@ -4,7 +4,8 @@ mod miden;
 
 use super::*;
 use crate::{
-    Failure, Pool, Program, Progress, Prove, Prover, Released, disk, plan::tests::PROGRAM,
+    Failure, Handle, Key, Pool, Program, Progress, Prove, Prover, Released, disk,
+    plan::tests::PROGRAM,
 };
 use ::tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -22,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::Stopper;
+use tidewatch_core::{Digest, Height, Stopper};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -238,12 +239,12 @@ fn an_address_is_a_host_and_says_nothing_secret() {
 #[test]
 fn only_the_one_spelling_of_a_handle_is_a_job() {
     let handle = Handle::of(&block(7));
-    assert_eq!(key(&handle), Some(block(7)));
+    assert_eq!(handle.key(), Some(block(7)));
     let range = Key { first: Height::new(5), ..block(7) };
-    assert_eq!(key(&Handle::of(&range)), Some(range));
+    assert_eq!(Handle::of(&range).key(), Some(range));
     let (same, back) = (format!("7_{handle}"), format!("9_{handle}"));
     for bad in ["7", "7--", &format!("0{handle}"), &format!("{handle}-"), &same, &back] {
-        assert_eq!(Handle::new(bad).ok().as_ref().and_then(key), None, "{bad}");
+        assert_eq!(Handle::new(bad).ok().as_ref().and_then(Handle::key), None, "{bad}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Problem, args::Follow};
 use crate::{Outcome, output::report};
 use commonware_runtime::{Supervisor as _, tokio::Context};
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use tidewatch_core::{AnyBlock, ChainId, Fault, Monitor, Running};
 use tidewatch_nats::{
     Error, Service,
@@ -34,12 +34,8 @@ impl Publishing {
                 false => Ok(None),
             };
         }
-        let read = Options::read(&options.nats, options.nats_creds.as_ref());
         let replicas = options.nats_replicas.map(u32::from);
-        let options = read.map_err(|error| {
-            let hint = hint(&error);
-            Problem::usage(error.to_string()).hint(hint)
-        })?;
+        let options = read(&options.nats, options.nats_creds.as_ref())?;
         Ok(Some(Self { options, replicas }))
     }
 
@@ -77,28 +73,44 @@ impl Opened {
     }
 }
 
+/// Reads addresses and the file with credentials.
+pub(super) fn read(servers: &[String], credentials: Option<&PathBuf>) -> Outcome<Options> {
+    Options::read(servers, credentials).map_err(|error| {
+        let hint = hint(&error);
+        Problem::usage(error.to_string()).hint(hint)
+    })
+}
+
 /// What helps.
 fn hint(error: &Error) -> String {
     match error {
-        Error::Address(_) => "write an address such as nats://127.0.0.1:4222 or tls://nats.example".into(),
+        Error::Address(_) => {
+            "write an address such as nats://127.0.0.1:4222 or tls://nats.example".into()
+        }
         Error::Credentials { .. } => "name the file that `nsc generate creds` wrote".into(),
         Error::TooOld { floor, .. } => format!("run nats-server {floor} or newer"),
         Error::Level { .. } => "run the same, newer version on all servers of the cluster".into(),
-        Error::NoJetStream(_) => "start the server with JetStream (nats-server -js), or enable it for the account".into(),
+        Error::NoJetStream(_) => {
+            "start the server with JetStream (nats-server -js), or enable it for the account".into()
+        }
         Error::Settings { stream, .. } => {
             format!("edit it (nats stream edit {stream}), or say what it has with --nats-replicas")
         }
+        Error::Consumer { stream, consumer, .. } => {
+            format!("remove it (nats consumer rm {stream} {consumer}): it is made anew")
+        }
         Error::Connect(_) => "start it, or check its address, --nats-creds, and for tls:// which certificates are trusted \
-            (this machine's, or those in SSL_CERT_FILE); what is followed meanwhile is published once it answers"
+            (this machine's, or those in SSL_CERT_FILE); what is done meanwhile goes on once it answers"
             .into(),
         Error::NoAnswer { .. } => {
-            "start it, or check the address; what is followed meanwhile is published once it answers".into()
+            "start it, or check the address; what is done meanwhile goes on once it answers".into()
         }
         _ => "see what its server logs say".into(),
     }
 }
 
-fn refused(fault: Fault) -> Problem {
+/// Why a cluster is not used, and what to do.
+pub(super) fn refused(fault: Fault) -> Problem {
     let hint = fault.reason::<Error>().map(hint);
     let problem = Problem::from(fault);
     match hint {

@@ -37,9 +37,15 @@ impl Prove {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Proving")]
 pub(crate) struct Proving {
-    /// Have blocks proven by the `tidewatch prover-worker` at this address too. Several may be given.
-    #[arg(long, value_name = "http://HOST:PORT")]
+    /// Have blocks proven by the `tidewatch prover-worker` at this address too, such as `http://127.0.0.1:8700`; or by
+    /// all that take jobs from a queue on NATS, such as `nats://127.0.0.1:4222`, where the servers of a cluster stand
+    /// with commas between them. Several may be given.
+    #[arg(long, value_name = "URL")]
     pub(crate) prover: Vec<String>,
+
+    /// The file with the credentials for NATS, where a prover is a queue there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prover_creds: Option<PathBuf>,
 
     /// The file with the token that these workers were started with.
     #[arg(long, value_name = "FILE")]
@@ -59,6 +65,7 @@ impl Proving {
     fn over(self, file: Self) -> Self {
         Self {
             prover: if self.prover.is_empty() { file.prover } else { self.prover },
+            prover_creds: self.prover_creds.or(file.prover_creds),
             token_file: self.token_file.or(file.token_file),
             slots: self.slots.or(file.slots),
             ahead: self.ahead.or(file.ahead),
@@ -77,6 +84,8 @@ Examples:
   tidewatch prove --source 'alto+http://127.0.0.1:8080?mode=standard' --identity 8f4c… \\
       --prover http://127.0.0.1:8700 --prover http://127.0.0.1:8701
       prove an alto network with two workers, keeping everything in ./tidewatch-data
+  tidewatch prove --prover nats://127.0.0.1:4222
+      prove with every worker that takes jobs from the queue at that server
   tidewatch prover status
       where that stands
 
@@ -104,6 +113,21 @@ pub(crate) struct Worker {
     #[arg(long)]
     pub(crate) miden: bool,
 
+    /// Take jobs from a queue on NATS JetStream in place of listening: a server, such as `nats://127.0.0.1:4222` or
+    /// `tls://nats.example`; several are servers of one cluster. `tidewatch prove --prover nats://127.0.0.1:4222` hands
+    /// them in. Several workers share a queue: one that dies leaves its job to another. NATS 2.12.8 or newer.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["listen", "token_file", "open", "miden"])]
+    pub(crate) nats: Vec<String>,
+
+    /// On how many servers of the cluster jobs and proofs are kept: 1, 3 or 5. [default: what is there, and 1 for what
+    /// is made]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5), requires = "nats")]
+    pub(crate) nats_replicas: Option<u8>,
+
+    /// The file with the credentials for it.
+    #[arg(long, value_name = "FILE", requires = "nats")]
+    pub(crate) nats_creds: Option<PathBuf>,
+
     /// Proofs that are made at once. One uses every core.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) slots: NonZeroUsize,
@@ -121,6 +145,9 @@ const WORKER: &str = "\
 It prints a line for each proof that it begins, and one when it is finished and on disk. Whatever ends it: what it
 had finished is there after the next start. What it was working on is proven again.
 
+With --nats it needs no port of its own. It has a job for 30 seconds, and renews that while it proves; one that a worker
+does not renew is given to the next one. One that five workers did not end is given up, and whoever submitted it is told.
+
 With --miden it is what a Miden sequencer of version 0.15 calls a block prover (gRPC, remote_prover.Api/Prove, blocks
 alone). That version has no block proofs yet: what its own prover makes has no bytes, and no more has the answer from
 here. It makes proven follow committed, and proves nothing to anybody. A sequencer gives a block three attempts without a
@@ -132,6 +159,8 @@ Examples:
       prove for whoever asks on this machine
   tidewatch prover-worker --listen 10.0.0.7:8700 --token-file token
       prove for those who show the token. It crosses the network as it is: put TLS in front where others listen
+  tidewatch prover-worker --nats nats://10.0.0.7:4222
+      take jobs from the queue at that server, as one of many
   tidewatch prover-worker --miden --listen 10.0.0.7:8700 --open
       answer the Miden sequencers of a network of your own: they can show no token";
 

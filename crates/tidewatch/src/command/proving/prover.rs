@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Outcome,
-    command::{Problem, args::Follow, control::Socket},
+    command::{Problem, args::Follow, control::Socket, nats},
 };
 use commonware_runtime::{Spawner as _, Supervisor as _, tokio::Context};
 use std::{
@@ -24,6 +24,7 @@ use tidewatch_core::{
     Height, Monitor, Running, json,
     watch::{Receiver, Sender, watch},
 };
+use tidewatch_nats::{client::Options, jobs::Queue};
 use tidewatch_node::{Attachment, Follower, Member, Role};
 use tidewatch_prover::{
     Error, Pool, Program as _, Prover, Scheduler, disk, plan,
@@ -47,10 +48,23 @@ pub(super) fn disk() -> disk::Config {
     disk::Config { inputs_max: max, proof_max: max, ..disk::Config::new(PARTITION) }
 }
 
+/// A prover that is another process.
+enum Elsewhere {
+    /// A worker over HTTP.
+    Http(Remote),
+    /// Whoever takes jobs from a queue.
+    Nats(Options),
+}
+
+/// Whether the address is that of a queue.
+fn is_queue(address: &str) -> bool {
+    ["nats://", "tls://"].iter().any(|scheme| address.starts_with(scheme))
+}
+
 /// Who is to prove what.
 pub(in crate::command) struct Wanted {
     statement: Statement,
-    remotes: Vec<Remote>,
+    elsewhere: Vec<Elsewhere>,
     slots: Option<NonZeroUsize>,
     ahead: Option<NonZeroUsize>,
     /// Whether the first block that is kept is the lowest of all.
@@ -60,7 +74,7 @@ pub(in crate::command) struct Wanted {
 impl Wanted {
     /// Reads the options.
     pub(in crate::command) fn parse(follow: &Follow, proving: Proving) -> Outcome<Self> {
-        let Proving { prover, token_file, slots, ahead } = proving;
+        let Proving { prover, prover_creds, token_file, slots, ahead } = proving;
         provable(follow)?;
         let slots = slots.unwrap_or_else(|| usize::from(prover.is_empty()));
         if slots == 0 && prover.is_empty() {
@@ -69,26 +83,41 @@ impl Wanted {
             )
             .hint("give one of them"));
         }
-        if token_file.is_some() && prover.is_empty() {
-            return Err(Problem::usage("--token-file means nothing without --prover")
-                .hint("name the workers that ask for the token, or leave it out"));
+        if token_file.is_some() && prover.iter().all(|address| is_queue(address)) {
+            return Err(Problem::usage(
+                "--token-file means nothing without --prover http://HOST:PORT",
+            )
+            .hint("name the workers that ask for the token, or leave it out"));
+        }
+        if prover_creds.is_some() && !prover.iter().any(|address| is_queue(address)) {
+            return Err(Problem::usage(
+                "--prover-creds means nothing without --prover nats://HOST:PORT",
+            )
+            .hint("name the queue that asks for credentials, or leave it out"));
         }
         let token = token_file.as_deref().map(token).transpose()?;
         let statement = statement()?;
         let program = statement.id();
-        let remote = |address: &String| {
+        let elsewhere = |address: &String| {
+            if is_queue(address) {
+                let servers: Vec<_> = address.split(',').map(str::to_owned).collect();
+                return nats::read(&servers, prover_creds.as_ref()).map(Elsewhere::Nats);
+            }
             let remote = Remote::new(address, program, BYTES_MAX).map_err(|error| {
                 Problem::usage(format!("--prover: {error}"))
-                    .hint("it is the address that `tidewatch prover-worker` listens at")
+                    .hint(
+                    "it is the address that `tidewatch prover-worker` listens at, or nats://HOST:PORT where workers \
+                     take jobs from a queue",
+                )
             })?;
-            Ok(match &token {
+            Ok(Elsewhere::Http(match &token {
                 Some(token) => remote.with_token(token.clone()),
                 None => remote,
-            })
+            }))
         };
-        let remotes = prover.iter().map(remote).collect::<Outcome<_>>()?;
+        let elsewhere = prover.iter().map(elsewhere).collect::<Outcome<_>>()?;
         let from_genesis = follow.start.is_none_or(|start| start.0 == Start::Genesis);
-        Ok(Self { statement, remotes, slots: NonZeroUsize::new(slots), ahead, from_genesis })
+        Ok(Self { statement, elsewhere, slots: NonZeroUsize::new(slots), ahead, from_genesis })
     }
 
     /// Gets ready to prove what a follower keeps in `store`, in the directory `data`.
@@ -132,8 +161,16 @@ impl Wanted {
             let statement = self.statement.clone();
             provers.push(Arc::new(Pool::new(context.child("pool"), "pool", statement, slots)));
         }
-        provers.extend(self.remotes.into_iter().map(|remote| Arc::new(remote) as Arc<dyn Prover>));
         let (chain, program) = (store.chain_info().id.clone(), self.statement.id());
+        for (number, prover) in self.elsewhere.into_iter().enumerate() {
+            provers.push(match prover {
+                Elsewhere::Http(remote) => Arc::new(remote),
+                Elsewhere::Nats(options) => {
+                    let context = context.child("queue").with_attribute("prover", number);
+                    Arc::new(Queue::new(context, options, program, BYTES_MAX))
+                }
+            });
+        }
         let parts = Parts {
             program: Arc::new(self.statement.clone()),
             provers,
@@ -309,11 +346,41 @@ mod tests {
                 Proving { prover: url(), token_file: Some("/none".into()), ..none() },
                 "openssl rand -hex 32",
             ),
+            (
+                follow("devnet:"),
+                Proving {
+                    prover: vec!["nats://host".into()],
+                    token_file: Some("/none".into()),
+                    ..none()
+                },
+                "--prover http://",
+            ),
+            (
+                follow("devnet:"),
+                Proving { prover: url(), prover_creds: Some("/none".into()), ..none() },
+                "--prover nats://",
+            ),
             #[cfg(feature = "prove")]
             (
                 follow("devnet:"),
                 Proving { prover: vec!["http://me:hunter2@host/".into()], ..none() },
                 "prover-worker",
+            ),
+            #[cfg(feature = "prove")]
+            (
+                follow("devnet:"),
+                Proving { prover: vec!["nats://a,nats://me:hunter2@:x".into()], ..none() },
+                "no address of a NATS server",
+            ),
+            #[cfg(feature = "prove")]
+            (
+                follow("devnet:"),
+                Proving {
+                    prover: vec!["nats://host".into()],
+                    prover_creds: Some("/none".into()),
+                    ..none()
+                },
+                "the credentials in /none",
             ),
             #[cfg(not(feature = "prove"))]
             (follow("devnet:"), none(), "cargo run --release --features prove"),
@@ -330,7 +397,9 @@ mod tests {
     #[test]
     fn this_process_proves_unless_others_do() {
         let prover = vec!["http://127.0.0.1:8700".to_owned()];
+        let queue = vec!["nats://127.0.0.1:4222,nats://127.0.0.1:4223".to_owned()];
         for (prover, slots, local) in [
+            (queue, None, 0),
             (vec![], None, 1),
             (vec![], Some(3), 3),
             (prover.clone(), None, 0),

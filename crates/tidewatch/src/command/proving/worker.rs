@@ -1,4 +1,4 @@
-//! `tidewatch prover-worker`: proves for whoever asks over HTTP, and answers Miden's sequencers.
+//! `tidewatch prover-worker`: proves for whoever asks over HTTP, or what a queue on NATS has, and answers Miden's sequencers.
 
 use super::{
     args::Worker as Options,
@@ -8,20 +8,23 @@ use super::{
 };
 use crate::{
     Outcome,
-    command::{Problem, data_dir::DataDir, logs, metrics, signals::Stop},
-    output::Printer,
+    command::{Problem, data_dir::DataDir, logs, metrics, nats, signals::Stop},
+    output::{Printer, report},
 };
 use bytes::Bytes;
+use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio::Context};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     num::NonZeroUsize,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Fault, Stopper};
+use tidewatch_core::{Actor as _, Fault, Monitor, Running, Stopper};
+use tidewatch_nats::{client, jobs};
 use tidewatch_prover::{
     Key, Pool, Program as _, Prove, Released, disk,
     remote::{Calls, Jobs, Kept, Limits, Miden, Observe, Token, Worker, serve},
@@ -62,7 +65,7 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
             let address = metrics::serve(&context, address).await?;
             printer.hint(format!("metrics at http://{address}/metrics\n"));
         }
-        let (listener, address) = listen(&options).await?;
+        let face = Face::of(&options).await?;
         let announced = Arc::new(Announced::new(&context, printer.clone()));
         let program = statement.as_ref().map(Statement::id);
         let prove = Spoken { statement, announced: announced.clone() };
@@ -81,33 +84,110 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
                     Problem::ended(Fault::new("the finished proofs", error), data.path())
                 })?;
                 printer.hint(format!(
-                    "proving at http://{address}: {} at once, {} kept, program {program}\n",
+                    "{}: {} at once, {} kept, program {program}\n",
+                    face.proving(),
                     options.slots,
                     kept.count()
                 ));
                 Some(Jobs { prover: Arc::new(kept), program })
             }
         };
-        let miden = options.miden.then(|| {
-            printer.hint(format!(
-                "answering sequencers of Miden 0.15 at http://{address}: the block proofs of that version are \
-                 empty, and prove nothing\n"
-            ));
-            let calls = Calls { slots: options.slots, ..Calls::default() };
-            let version = format!("tidewatch {}", env!("CARGO_PKG_VERSION"));
-            Miden::new(&context.child("miden"), pool, miden::key, version, calls)
-        });
-        let limits = Limits { inputs_max: BYTES_MAX as usize, ..Limits::default() };
-        let worker = Worker { jobs, miden, limits, token };
-        let (stopper, stopping) = Stopper::new();
-        let asked = async {
-            stop.asked().await;
-            stopper.stop();
+        let ended = match face {
+            Face::Http(listener, address) => {
+                let miden = options.miden.then(|| {
+                    printer.hint(format!(
+                        "answering sequencers of Miden 0.15 at http://{address}: the block proofs of that version are \
+                         empty, and prove nothing\n"
+                    ));
+                    let calls = Calls { slots: options.slots, ..Calls::default() };
+                    let version = format!("tidewatch {}", env!("CARGO_PKG_VERSION"));
+                    Miden::new(&context.child("miden"), pool, miden::key, version, calls)
+                });
+                let limits = Limits { inputs_max: BYTES_MAX as usize, ..Limits::default() };
+                let worker = Worker { jobs, miden, limits, token };
+                let (stopper, stopping) = Stopper::new();
+                let asked = async {
+                    stop.asked().await;
+                    stopper.stop();
+                };
+                tokio::join!(asked, serve(listener, worker, stopping));
+                Ok(())
+            }
+            Face::Queue(queue) => match jobs {
+                Some(Jobs { prover, program }) => {
+                    let config = jobs::WorkerConfig {
+                        options: queue,
+                        program,
+                        prover,
+                        slots: options.slots,
+                        replicas: options.nats_replicas.map(u32::from),
+                        inputs_max: BYTES_MAX,
+                    };
+                    take(&context, config, &mut stop).await
+                }
+                // Without a statement the command has ended before.
+                None => Ok(()),
+            },
         };
-        tokio::join!(asked, serve(listener, worker, stopping));
         drop(data);
-        crate::leave(Ok(()))
+        crate::leave(ended)
     })
+}
+
+/// Where jobs come from.
+enum Face {
+    /// Over HTTP.
+    Http(TcpListener, SocketAddr),
+    /// From a queue on NATS.
+    Queue(client::Options),
+}
+
+impl Face {
+    async fn of(options: &Options) -> Outcome<Self> {
+        if options.nats.is_empty() {
+            let (listener, address) = listen(options).await?;
+            return Ok(Self::Http(listener, address));
+        }
+        Ok(Self::Queue(nats::read(&options.nats, options.nats_creds.as_ref())?))
+    }
+
+    fn proving(&self) -> String {
+        match self {
+            Self::Http(_, address) => format!("proving at http://{address}"),
+            Self::Queue(queue) => format!("proving what is queued at {}", queue.shown()),
+        }
+    }
+}
+
+/// Takes jobs from a queue until it is stopped.
+async fn take(context: &Context, config: jobs::WorkerConfig, stop: &mut Stop) -> Outcome<()> {
+    let worker = jobs::Worker::new(
+        context.child("nats").child("jobs"),
+        config,
+        Arc::new(Reported(Mutex::default())),
+    );
+    let (stopper, mut running) = (worker.stopper(), Running::start(worker));
+    let ended = select! {
+        ended = &mut running => ended,
+        () = stop.asked() => {
+            stopper.stop();
+            running.await
+        },
+    };
+    ended.map_err(nats::refused)
+}
+
+/// Reports what fails, once for each time that it is something else.
+struct Reported(Mutex<String>);
+
+impl Monitor for Reported {
+    fn fault(&self, fault: &Fault) {
+        let text = fault.to_string();
+        let before = std::mem::replace(&mut *self.0.lock(), text.clone());
+        if before != text {
+            report(&nats::refused(fault.clone()));
+        }
+    }
 }
 
 /// The token in a file.
@@ -118,7 +198,7 @@ pub(super) fn token(path: &Path) -> Outcome<Token> {
     })
 }
 
-async fn listen(options: &Options) -> Outcome<(TcpListener, std::net::SocketAddr)> {
+async fn listen(options: &Options) -> Outcome<(TcpListener, SocketAddr)> {
     let refuse = |error: std::io::Error| {
         Problem::usage(format!("cannot listen at {}: {error}", options.listen))
             .hint("name a free address of this machine with --listen, such as 127.0.0.1:8700")
