@@ -24,9 +24,28 @@ pub(crate) struct Read {
 
 impl Read {
     pub(crate) async fn open(context: &tokio::Context, nats: &str, chain: ChainId) -> Self {
+        Self::open_copies(context, nats, chain, None).await
+    }
+
+    /// Of a stream that has so many copies, whoever comes first makes it.
+    pub(crate) async fn open_copies(
+        context: &tokio::Context,
+        nats: &str,
+        chain: ChainId,
+        replicas: Option<u32>,
+    ) -> Self {
         let options = Options::read(&[nats.to_owned()], None).unwrap();
-        let config = Config { options, chain, replicas: None };
-        let cluster = config.open(context).await.unwrap();
+        let config = Config { options, chain, replicas };
+        let opens = async {
+            loop {
+                match config.open(context).await {
+                    Ok(cluster) => return cluster,
+                    Err(fault) if fault.severity().is_fatal() => panic!("{fault}"),
+                    Err(_) => context.sleep(TICK).await,
+                }
+            }
+        };
+        let cluster = within(context, END, opens).await.expect("the cluster is ready");
         Self { cluster, reader: Reader::default(), steps: Vec::new(), tokens: Vec::new() }
     }
 
