@@ -1,5 +1,5 @@
-//! `tidewatch monitoring`: everything that is served has a panel, every panel shows something that is served, and
-//! each alert fires when what it is about comes about.
+//! `tidewatch monitoring`: everything that is served has a panel, every panel shows something that is served, and Prometheus
+//! takes all of it. What each alert is fired by is in `alerts.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,22 +20,16 @@ mod chain;
 mod client;
 mod command;
 mod node;
+mod rules;
 mod scraped;
 
 use client::Client;
 use command::{Command, Run};
 use node::Node;
-use scraped::{ask, metrics, metrics_address};
+use rules::{alerts, promtool};
+use scraped::{metrics, metrics_address};
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    fs,
-    io::Write as _,
-    path::Path,
-    process,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Duration};
 use tidewatch_execution::engine::Secret;
 
 const END: Duration = Duration::from_secs(60);
@@ -189,32 +183,6 @@ fn sources() -> String {
     text
 }
 
-/// Runs promtool in `directory`; nothing, after it was said, where there is none.
-fn promtool(directory: &Path, args: &[&str]) -> Option<()> {
-    match process::Command::new("promtool").args(args).current_dir(directory).output() {
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
-            assert!(output.status.success(), "promtool {args:?}: {}", said.join("\n"));
-            Some(())
-        }
-        Err(error) => {
-            let thread = std::thread::current();
-            let line = format!(
-                "\nSKIPPED {}: promtool: {error}; it comes with Prometheus\n",
-                thread.name().unwrap_or_default()
-            );
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            None
-        }
-    }
-}
-
-fn alerts() -> String {
-    let output = Command::new(&["monitoring", "alerts"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
-    output.text()
-}
-
 #[test]
 fn prometheus_takes_the_rules_and_every_expression_of_the_dashboard() {
     let directory = tempfile::tempdir().unwrap();
@@ -226,111 +194,4 @@ fn prometheus_takes_the_rules_and_every_expression_of_the_dashboard() {
     }
     fs::write(directory.path().join("dashboard.yml"), rules).unwrap();
     let _ = promtool(directory.path(), &["check", "rules", "alerts.yml", "dashboard.yml"]);
-}
-
-/// One look at what is served, as a test of rules has it: each sample stands still from half an hour before the look on,
-/// which is at [`LOOK`].
-fn samples(answer: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-    let lines = answer.lines().filter(|line| line.starts_with("tidewatch_"));
-    let mut series = String::new();
-    for line in lines {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        let mut value: f64 = value.parse().unwrap();
-        // The time of a test of rules begins with zero.
-        if name.contains("_timestamp_seconds") && value > 0.0 {
-            value += LOOK - now;
-        }
-        let name = match name.split_once('{') {
-            Some((name, labels)) => format!("{name}{{job=\"tidewatch\",{labels}"),
-            None => format!("{name}{{job=\"tidewatch\"}}"),
-        };
-        writeln!(series, "      - series: '{name}'\n        values: '{value}x120'").unwrap();
-    }
-    series
-}
-
-/// What is served at `address`, once `shown` is in it.
-fn until(address: &str, shown: &str) -> String {
-    let began = Instant::now();
-    loop {
-        let answer = ask(address);
-        match answer {
-            Ok(answer) if answer.contains(shown) => return answer,
-            answer => assert!(began.elapsed() < END, "no {shown}: {answer:?}"),
-        }
-    }
-}
-
-/// When the look is taken, in seconds of the time of a test of rules.
-const LOOK: f64 = 1_800.0;
-
-/// Checks which alerts fire: at the look, and an hour after it where nothing has changed since.
-fn fires(answer: &str, at_the_look: &[&str], an_hour_later: &[&str]) {
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("alerts.yml"), alerts()).unwrap();
-    let mut test = format!(
-        "rule_files: [alerts.yml]\ntests:\n  - interval: 1m\n    input_series:\n{}    promql_expr_test:\n",
-        samples(answer)
-    );
-    for (time, alerts) in [("30m", at_the_look), ("90m", an_hour_later)] {
-        writeln!(
-            test,
-            "      - expr: 'sum by (alertname) (ALERTS{{alertstate=\"firing\"}}) > 0'\n        eval_time: {time}\n        exp_samples:"
-        )
-        .unwrap();
-        for alert in alerts {
-            writeln!(test, "          - labels: '{{alertname=\"{alert}\"}}'\n            value: 1")
-                .unwrap();
-        }
-        if alerts.is_empty() {
-            test.truncate(test.trim_end().len());
-            test.push_str(" []\n");
-        }
-    }
-    fs::write(directory.path().join("test.yml"), test).unwrap();
-    let _ = promtool(directory.path(), &["test", "rules", "test.yml"]);
-}
-
-#[test]
-fn a_follower_that_stands_still_is_told_of_by_moments_that_it_exported_before() {
-    let run = start(&["follow", "--serve", "127.0.0.1:0"]);
-    let address = metrics_address(&run);
-    run.line_with("finalized 3");
-    let answer = until(&address, "tidewatch_serve_ready 1\n");
-    let still = ["TidewatchFinalityStalled", "TidewatchNoBlocks", "TidewatchNoContact"];
-    fires(&answer, &[], &still);
-}
-
-#[test]
-fn a_follower_whose_node_has_no_new_blocks_is_not_ready() {
-    let node = Node::serve(31_337, 10);
-    let source = format!("eth+http://{}", node.address);
-    // The blocks were recorded long ago.
-    let run = start(&["follow", "--source", &source, "--serve", "127.0.0.1:0"]);
-    let address = metrics_address(&run);
-    run.line_with("stale");
-    let answer = metrics(&address);
-    let later = [
-        "TidewatchFinalityStalled",
-        "TidewatchNoBlocks",
-        "TidewatchNoContact",
-        "TidewatchNotReady",
-    ];
-    fires(&answer, &["TidewatchNotReady"], &later);
-}
-
-#[test]
-fn a_follower_that_publishes_to_a_cluster_that_is_away_is_told_of() {
-    let run = start(&["follow", "--nats", "nats://127.0.0.1:9"]);
-    let address = metrics_address(&run);
-    run.line_with("finalized 3");
-    let none = ["TidewatchNatsNoPublisher"];
-    let later = [
-        "TidewatchFinalityStalled",
-        "TidewatchNatsNoPublisher",
-        "TidewatchNoBlocks",
-        "TidewatchNoContact",
-    ];
-    fires(&metrics(&address), &none, &later);
 }

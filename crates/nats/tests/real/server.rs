@@ -100,7 +100,7 @@ pub(crate) struct Server {
     arguments: Vec<String>,
     executable: PathBuf,
     address: SocketAddr,
-    _directory: TempDir,
+    directory: TempDir,
     process: Option<(Child, String)>,
 }
 
@@ -165,8 +165,7 @@ impl Server {
         directory: TempDir,
     ) -> Self {
         let executable = executable.to_owned();
-        let mut server =
-            Self { arguments, executable, address, _directory: directory, process: None };
+        let mut server = Self { arguments, executable, address, directory, process: None };
         server.restart();
         server
     }
@@ -206,6 +205,27 @@ impl Server {
         while !ended(fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))) {}
         drop(shell.stdin.take());
         shell.wait().expect("the shell ends").code()
+    }
+
+    /// `kill -9`, and what it had on disk then.
+    #[allow(dead_code, reason = "for alerts")]
+    pub(crate) fn copied(&mut self) -> TempDir {
+        self.kill();
+        let copy = tempfile::tempdir().expect("a directory");
+        let all = format!("{}/.", self.directory.path().display());
+        let copied = Command::new("cp").args(["-a", &all]).arg(copy.path()).status();
+        assert!(copied.expect("there is cp").success());
+        copy
+    }
+
+    /// `kill -9`, and its disk is as it was when it was copied.
+    #[allow(dead_code, reason = "for alerts")]
+    pub(crate) fn roll_back(&mut self, copy: &TempDir) {
+        self.kill();
+        fs::remove_dir_all(self.directory.path()).expect("it kept something");
+        let copied =
+            Command::new("cp").arg("-a").arg(copy.path()).arg(self.directory.path()).status();
+        assert!(copied.expect("there is cp").success());
     }
 
     /// `kill -9`.

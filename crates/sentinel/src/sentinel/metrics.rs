@@ -43,8 +43,14 @@ fn count(family: &Family, kind: &str, by: u64) {
     family.get_or_create(&Label { kind: kind.to_owned() }).inc_by(by);
 }
 
+/// Kinds of events.
+const EVENTS: [&str; 3] = ["inactive", "withdrawn", "contradicted"];
+
 impl Metrics {
     pub(super) fn new(context: &impl Register) -> Self {
+        let events = context.family("events", "Verdicts, withdrawals and contradictions");
+        // A counter that begins with one did not grow: whoever alerts on the first of a kind would not hear of it.
+        EVENTS.iter().for_each(|kind| count(&events, kind, 0));
         Self {
             passed: context.gauge("passed_slot", "Newest slot that the canonical chain has passed"),
             processed: context.gauge("processed_slot", "Newest slot that is recorded"),
@@ -60,7 +66,7 @@ impl Metrics {
             attestations_missed: context
                 .counter("attestations_missed", "Attestations that were due and not made"),
             observations: context.family("observations", "Observations, by what became of them"),
-            events: context.family("events", "Verdicts, withdrawals and contradictions"),
+            events,
             faults: context.family("faults", "Passes and deliveries that failed, by why"),
             reorgs: context.counter("reorgs", "Reorgs below a slot that was judged"),
             judged_again: context.counter("slots_stale", "Slots that a reorg made stale"),
@@ -115,10 +121,11 @@ impl Metrics {
             }
         }
         for event in &change.events {
+            let [inactive, withdrawn, contradicted] = EVENTS;
             let kind = match &event.what {
-                What::Inactive { .. } => "inactive",
-                What::Withdrawn { .. } => "withdrawn",
-                What::Contradicted(_) => "contradicted",
+                What::Inactive { .. } => inactive,
+                What::Withdrawn { .. } => withdrawn,
+                What::Contradicted(_) => contradicted,
             };
             count(&self.events, kind, 1);
         }

@@ -85,7 +85,8 @@ const ALERTS: &[Alert] = &[
     alert(
         "TidewatchFaults",
         (Ticket, "15m"),
-        "sum by (job, instance, kind) (rate(tidewatch_follower_driver_faults_total[5m])) > 0.1",
+        // A follower asks again after half a minute at the most: ten times in five.
+        "sum by (job, instance, kind) (rate(tidewatch_follower_driver_faults_total[5m])) > 0.02",
         "{{ $labels.instance }} refuses what its source says, or gets none, again and again: {{ $labels.kind }}",
     ),
     alert(
@@ -97,7 +98,8 @@ const ALERTS: &[Alert] = &[
     alert(
         "TidewatchConsumerBehind",
         (Ticket, "10m"),
-        "tidewatch_store_retention_unacknowledged > 100000",
+        // Half of the events that are kept by default.
+        "tidewatch_store_retention_unacknowledged > 32768",
         "a consumer of {{ $labels.instance }} is {{ $value }} events behind",
     ),
     alert(
@@ -139,7 +141,8 @@ const ALERTS: &[Alert] = &[
     alert(
         "TidewatchExecutionFailing",
         (Page, "5m"),
-        "sum by (job, instance) (rate(tidewatch_execution_executor_faults_total[5m])) > 0.1",
+        // One that is away is called with the heartbeat alone: once a minute.
+        "sum by (job, instance) (rate(tidewatch_execution_executor_faults_total[5m])) > 0.01",
         "the execution client of {{ $labels.instance }} fails or refuses",
     ),
     alert(
