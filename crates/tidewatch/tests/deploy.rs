@@ -326,9 +326,9 @@ fn the_three_followers_and_servers_of_the_file_publish_as_one_and_the_leader_is_
         assert!(read.cluster.lease().await.unwrap().value.is_none(), "the last one hands over");
         for (name, server) in servers.iter().zip(cluster) {
             let (began, grace) = (Instant::now(), services.grace(name));
-            let code = server.terminate(|ended| {
+            let code = server.terminate(|| {
                 assert!(began.elapsed() < grace, "{name}");
-                ended
+                std::thread::sleep(TICK);
             });
             assert_eq!(code, Some(0), "{name}");
         }

@@ -194,15 +194,17 @@ impl Server {
         self.process = Some((shell, id.trim().to_owned()));
     }
 
-    /// SIGTERM. What it ends with, where it has by itself once `ended` says that it should have.
+    /// SIGTERM, and what it ends with; `waits` is called while it has not.
     #[allow(dead_code, reason = "for deployments")]
-    pub(crate) fn terminate(mut self, mut ended: impl FnMut(bool) -> bool) -> Option<i32> {
+    pub(crate) fn terminate(mut self, mut waits: impl FnMut()) -> Option<i32> {
         let (mut shell, id) = self.process.take().expect("it runs");
         let told = Command::new("kill").args(["-TERM", &id]).status().expect("there is kill");
         assert!(told.success());
-        // It is a zombie until the shell, which waits for standard input, has waited for it.
+        // Once it has ended it is a zombie, until the shell has noticed.
         let stat = format!("/proc/{id}/stat");
-        while !ended(fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))) {}
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            waits();
+        }
         drop(shell.stdin.take());
         shell.wait().expect("the shell ends").code()
     }
