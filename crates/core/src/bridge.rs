@@ -5,14 +5,14 @@ use crate::{BlockRef, Event, Height, Ladder, Rule, Tier, Tip, TipSet, Watermarks
 
 /// The ladder that both sides obey. Where they obey both, and where they obey none, that of a rollup: it takes
 /// tiers that are equal at both ends, and a certified chain with checkpoints, for the other one to matter.
-pub(crate) fn ladder_of(theirs: &TipSet, ours: &TipSet) -> Ladder {
+pub fn ladder_of(theirs: &TipSet, ours: &TipSet) -> Ladder {
     let obeyed = |ladder: &Ladder| theirs.check(*ladder).is_ok() && ours.check(*ladder).is_ok();
     [Ladder::Rollup, Ladder::Certified].into_iter().find(obeyed).unwrap_or(Ladder::Rollup)
 }
 
 /// The prune, if the cursor stands above the ancestor or has a tier that this chain does not have. Of the
 /// blocks that it drops, those count that lie from `first` on, where this log's begin.
-pub(crate) fn undo(
+pub fn undo(
     ladder: Ladder,
     theirs: &Watermarks,
     ours: &Watermarks,

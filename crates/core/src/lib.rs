@@ -59,7 +59,7 @@ mod formats;
 pub use actor::{Actor, Running, Stopper, Stopping};
 pub use archive::{Archive, ArchiveError};
 pub use backoff::Backoff;
-pub use bridge::tiers as tier_moves;
+pub use bridge::{ladder_of, tiers as tier_moves, undo};
 pub use commonware_consensus::types::Height;
 pub use commonware_cryptography::sha256::Digest;
 pub use consumer::{Ack, Acknowledgement, Canceled, Consumer, LeftBehind, Waiter};

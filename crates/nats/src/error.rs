@@ -1,7 +1,7 @@
 //! Why events are not published.
 
 use crate::{Foreign, settings::Difference};
-use tidewatch_core::{FaultKind, Reason, ResumeError};
+use tidewatch_core::{Conflict, Cursor, FaultKind, Reason, ResumeError};
 
 fn listed(differences: &[Difference]) -> String {
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -93,6 +93,27 @@ pub enum Error {
     /// Something else writes to the stream.
     #[error(transparent)]
     Foreign(#[from] Foreign),
+    /// A feed is at its end.
+    #[error("the feed of {stream} is lost: {why}")]
+    FeedLost {
+        /// The stream.
+        stream: String,
+        /// What was seen.
+        why: String,
+    },
+    /// What comes after a reader's place is kept no more.
+    #[error("message {wanted} is no longer kept, the oldest is {oldest}: start again from there")]
+    Trimmed {
+        /// The message that was wanted; 0 where the place in the stream was not known.
+        wanted: u64,
+        /// The oldest that is kept.
+        oldest: u64,
+        /// Its position: the point to start again from.
+        restart: Option<Box<Cursor>>,
+    },
+    /// The stream contradicts what a reader has as final.
+    #[error("the stream has {} as final, this reader has {}", .0.theirs, .0.ours)]
+    Conflict(Conflict),
     /// The stream is of another chain.
     #[error("the stream's last position cannot be gone on from: {0}")]
     Position(ResumeError),
@@ -109,11 +130,20 @@ impl Reason for Error {
             | Self::Consumer { .. }
             | Self::Foreign(_) => FaultKind::InvalidConfig,
             Self::NoJetStream(_) => FaultKind::Unavailable,
+            Self::Trimmed { .. } => FaultKind::TooOld,
+            Self::Conflict(_) => FaultKind::FinalityConflict,
             Self::Position(_) => FaultKind::WrongChain,
-            Self::Connect(_) => FaultKind::Unreachable,
+            Self::Connect(_) | Self::FeedLost { .. } => FaultKind::Unreachable,
             Self::NoAnswer { .. } => FaultKind::Timeout,
             Self::Refused { .. } => FaultKind::Unavailable,
             Self::Answer { .. } => FaultKind::Malformed,
+        }
+    }
+
+    fn conflict(&self) -> Option<Conflict> {
+        match self {
+            Self::Conflict(conflict) => Some(*conflict),
+            _ => None,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`publisher`] | reads the log from where the stream stands, and writes on under a fence |
 //! | [`elector`] | who leads: liveness alone, safety is the stream's |
 //! | [`reader`] | the law that readers of the stream go by |
+//! | [`tail`] | a reader that goes by it over whatever happens to servers |
 //! | [`settings`] | how stream and bucket have to be, compared with what the server made of it |
 //! | [`Cluster`] | the port |
 //! | [`client`] | the port over a connection to servers |
@@ -23,6 +24,7 @@
 //! again.
 
 pub mod client;
+mod content;
 pub mod elector;
 mod error;
 #[cfg(feature = "jobs")]
@@ -32,13 +34,16 @@ pub mod publisher;
 pub mod reader;
 pub mod service;
 pub mod settings;
+pub mod tail;
 mod values;
 #[cfg(test)]
 mod worlds;
 
+pub use content::Content;
 pub use elector::Elector;
 pub use error::Error;
 pub use port::{Answer, Claim, Cluster, Lease, Refusal};
 pub use publisher::Publisher;
 pub use service::Service;
+pub use tail::Tail;
 pub use values::{End, Foreign, Leader, Marked, Message, MessageId, Names, Outgoing, PublisherId};

@@ -161,6 +161,8 @@ pub struct Message {
     pub id: Option<String>,
     /// `Tidewatch-After`.
     pub after: Option<String>,
+    /// `Tidewatch-Record`.
+    pub record: Option<String>,
     /// `Tidewatch-Publisher`.
     pub publisher: Option<String>,
     /// `Tidewatch-Token`.
@@ -187,6 +189,8 @@ pub struct Marked {
     pub id: MessageId,
     /// The name of the one before.
     pub after: Option<MessageId>,
+    /// The place of the record that its leadership begins with; `None` where it is one, or does not say.
+    pub record: Option<u64>,
     /// Who wrote it.
     pub leader: Leader,
     /// Whether a leadership begins with it.
@@ -206,6 +210,9 @@ pub struct Foreign {
     /// What is wrong.
     pub why: &'static str,
 }
+
+/// What the subject of a record ends with.
+const LEAD: &str = ".lead";
 
 /// Longest name of a message or of a publisher, in bytes.
 const NAME_MAX: usize = 128;
@@ -228,9 +235,10 @@ impl Marked {
         let token = token.parse().map_err(|_| foreign("its token is no number"))?;
         let after = message.after.clone().filter(|text| text.len() <= NAME_MAX).map(MessageId);
         let cursor = position(payload).ok_or_else(|| foreign("it has no cursor"))?;
-        let leads = subject.ends_with(".lead");
+        let leads = subject.ends_with(LEAD);
         let leader = Leader { publisher, token };
-        Ok(Self { sequence: *sequence, id, after, leader, leads, cursor })
+        let record = message.record.as_ref().and_then(|record| record.parse().ok());
+        Ok(Self { sequence: *sequence, id, after, record, leader, leads, cursor })
     }
 }
 
@@ -273,6 +281,7 @@ mod tests {
             subject: "tidewatch.c.lead".into(),
             id: Some("p.1.0".into()),
             after: None,
+            record: None,
             publisher: Some("p".into()),
             token: Some("1".into()),
             payload: format!(r#"{{"event":"lead","cursor":"{cursor}"}}"#).into(),

@@ -28,12 +28,13 @@ use observer::Observer;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use server::{FLOOR, NEWEST, Pinned, Server, TOO_OLD, installed};
 use std::{future::Future, sync::Arc, time::Duration};
-use tidewatch_core::{ChainId, Cursor, FaultKind, Running, within};
+use tidewatch_core::{ChainId, Cursor, FaultKind, Running};
 use tidewatch_nats::{
-    Answer, Claim, Cluster as _, Error, Leader, Marked, Message, MessageId, Names, Outgoing,
-    PublisherId, Refusal, Service,
+    Answer, Claim, Cluster as _, Error, Leader, Marked, MessageId, Names, Outgoing, PublisherId,
+    Refusal, Service, Tail,
     client::{JetStream, Options, connect},
-    reader, service,
+    service,
+    tail::{self, From},
 };
 use tidewatch_sim::scripted::chain::TestBlock;
 use tidewatch_store::MemoryReader;
@@ -252,6 +253,8 @@ struct Followers {
     running: Vec<Option<Running>>,
     observer: Arc<Mutex<Observer>>,
     tasks: Vec<Handle<()>>,
+    consumer: Option<Handle<()>>,
+    cluster: JetStream,
     options: Options,
     chain: ChainId,
 }
@@ -265,12 +268,14 @@ impl Followers {
             logs: Vec::new(),
             running: Vec::new(),
             tasks: Vec::new(),
+            consumer: None,
+            cluster,
             options: options(servers),
             truth: truth.clone(),
-            observer: observer.clone(),
+            observer,
             chain,
         };
-        let (moving, known) = (truth.clone(), truth.clone());
+        let moving = truth.clone();
         this.tasks.push(context.child("chain").spawn(move |context| async move {
             loop {
                 context.sleep(2 * TICK).await;
@@ -295,21 +300,33 @@ impl Followers {
             this.running.push(None);
             this.publish(context, number);
         }
-        this.tasks.push(context.child("reader").spawn(move |context| async move {
-            let mut messages: Vec<Message> = Vec::new();
+        this.consume(context);
+        this
+    }
+
+    /// A consumer reads from the place that was kept on.
+    fn consume(&mut self, context: &Context) {
+        let (cluster, observer) = (self.cluster.clone(), self.observer.clone());
+        let (known, config) = (self.truth.clone(), tail::Config::new(self.chain.clone()));
+        self.consumer = Some(context.child("consumer").spawn(move |context| async move {
+            let kept = observer.lock().place.clone();
+            let from = kept.map_or(From::Oldest, |place| From::Place(Box::new(place)));
+            let mut tail = Tail::new(context, cluster, Arc::new(()), config, from);
             loop {
-                let next = messages.len() as u64 + 1;
-                // A request to a server that is killed is never answered.
-                match within(&context, 40 * TICK, cluster.message(next)).await {
-                    Some(Ok(Some(message))) => {
-                        messages.push(message);
-                        observer.lock().look(&messages, &known.lock().parents);
+                match tail.next().await {
+                    Ok(taken) => observer.lock().take(&taken, &known.lock().parents),
+                    Err(fault) => {
+                        observer.lock().violations.push(fault.to_string());
+                        return;
                     }
-                    _ => context.sleep(TICK).await,
                 }
             }
         }));
-        this
+    }
+
+    /// The consumer ends where it stands.
+    fn kill_consumer(&mut self) {
+        self.consumer.take().expect("it runs").abort();
     }
 
     /// Publisher `number` runs.
@@ -359,12 +376,13 @@ impl Followers {
             running.await.unwrap();
         }
         self.tasks.iter().for_each(Handle::abort);
+        self.kill_consumer();
         let observer = self.observer.lock();
         assert!(observer.violations.is_empty(), "{:#?}", observer.violations);
     }
 }
 
-/// Kills servers and publishers in turn: after each of them events come as before.
+/// Kills servers, publishers and the consumer in turn: after each of them events come as before.
 async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, rounds: usize) {
     let name = Truth::new(7).chain.chain_info().id;
     let cluster = opened(context, &servers, name.as_str(), copies).await;
@@ -380,6 +398,9 @@ async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, rounds
         followers.abort(who);
         context.sleep(TICK * 4).await;
         followers.publish(context, who);
+        followers.kill_consumer();
+        context.sleep(TICK).await;
+        followers.consume(context);
         followers.goes_on(context).await;
     }
     followers.end(context).await;

@@ -95,6 +95,8 @@ pub(crate) struct Consumer {
 #[derive(Debug, Deserialize)]
 pub(crate) struct State {
     #[serde(default)]
+    pub(crate) first_seq: u64,
+    #[serde(default)]
     pub(crate) last_seq: u64,
 }
 

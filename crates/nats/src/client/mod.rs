@@ -2,9 +2,9 @@
 //!
 //! # Overview
 //!
-//! All of it is requests with an answer, and a deadline that the caller sets: no subscription and no consumer, which can
-//! end without a word. What is read is read from the stream's leader (`STREAM.MSG.GET`): a direct get may be answered by a
-//! copy that is behind.
+//! All that publishers and electors do is requests with an answer, and a deadline that the caller sets: no subscription and
+//! no consumer, which can end without a word. What is read is read from the stream's leader (`STREAM.MSG.GET`): a direct get
+//! may be answered by a copy that is behind. Readers have a feed besides ([`Feed`]), and are ready for one that ends so.
 //!
 //! # What is not used, and why
 //!
@@ -17,9 +17,11 @@
 
 pub(crate) mod api;
 mod connect;
+mod feed;
 mod requests;
 
 pub use connect::{Options, connect};
+pub use feed::Feed;
 pub(crate) use requests::{Requests, refused};
 
 use crate::{
@@ -78,6 +80,13 @@ impl JetStream {
         self.replicas
     }
 
+    /// The stream of events.
+    async fn info(&self) -> Result<api::Stream, Fault> {
+        let subject = format!("$JS.API.STREAM.INFO.{}", self.names.stream);
+        let stream = self.requests.ask::<api::Stream>(&subject, &[]).await?;
+        stream.map_err(|error| refused(subject, error))
+    }
+
     fn bucket(&self) -> String {
         format!("KV_{}", self.names.bucket)
     }
@@ -96,6 +105,7 @@ fn message(stored: &api::Stored) -> Result<Message, Fault> {
         subject: stored.subject.clone(),
         id: get("Nats-Msg-Id"),
         after: get("Tidewatch-After"),
+        record: get("Tidewatch-Record"),
         publisher: get("Tidewatch-Publisher"),
         token: get("Tidewatch-Token"),
         payload: stored.payload().ok_or_else(unreadable)?,
@@ -108,11 +118,8 @@ impl Cluster for JetStream {
         if let Some(stored) = self.requests.get(&self.names.stream, &newest).await? {
             return Ok(End { sequence: stored.seq, message: Some(message(&stored)?) });
         }
-        let subject = format!("$JS.API.STREAM.INFO.{}", self.names.stream);
-        match self.requests.ask::<api::Stream>(&subject, &[]).await? {
-            Ok(stream) => Ok(End { sequence: stream.state.last_seq, message: None }),
-            Err(error) => Err(refused(subject, error)),
-        }
+        let api::State { last_seq: sequence, .. } = self.info().await?.state;
+        Ok(End { sequence, message: None })
     }
 
     async fn message(&self, sequence: u64) -> Result<Option<Message>, Fault> {
@@ -130,6 +137,7 @@ impl Cluster for JetStream {
         if let Some(record) = message.record {
             headers.insert("Nats-Expected-Last-Subject-Sequence", &*record.to_string());
             headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", &*self.names.lead());
+            headers.insert("Tidewatch-Record", &*record.to_string());
         }
         if let Some(after) = &message.after {
             headers.insert("Tidewatch-After", after.as_str());
@@ -180,9 +188,5 @@ impl Cluster for JetStream {
 ///
 /// Nobody answered.
 pub async fn configuration(jetstream: &JetStream) -> Result<Map<String, Value>, Fault> {
-    let subject = format!("$JS.API.STREAM.INFO.{}", jetstream.names.stream);
-    match jetstream.requests.ask::<api::Stream>(&subject, &[]).await? {
-        Ok(stream) => Ok(stream.config),
-        Err(error) => Err(refused(subject, error)),
-    }
+    Ok(jetstream.info().await?.config)
 }

@@ -29,6 +29,11 @@ impl Requests {
         Self(client)
     }
 
+    /// The connection.
+    pub(crate) const fn client(&self) -> &async_nats::Client {
+        &self.0
+    }
+
     /// Refuses servers that are older than what is relied on.
     pub(crate) async fn accepted(&self) -> Result<(), Fault> {
         let fault = |error| Fault::new(NATS, error);

@@ -15,6 +15,7 @@ fn message(sequence: u64, leader: &Leader, number: u64) -> Message {
         subject: "tidewatch.c.event.blocks".into(),
         id: Some(MessageId::new(leader, number).as_str().into()),
         after: None,
+        record: None,
         publisher: Some(leader.publisher.as_str().into()),
         token: Some(leader.token.to_string()),
         payload: format!(r#"{{"cursor":"{cursor}"}}"#).into(),

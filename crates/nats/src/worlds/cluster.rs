@@ -1,6 +1,9 @@
 //! A cluster that does what clusters of NATS were seen to do, and forgets.
 
-use crate::{Answer, Claim, Cluster, End, Lease, Message, Outgoing, Refusal};
+use crate::{
+    Answer, Claim, Cluster, End, Lease, Message, Outgoing, Refusal,
+    tail::{self, Bounds},
+};
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, deterministic::Context};
 use commonware_utils::sync::Mutex;
@@ -103,6 +106,12 @@ impl Servers {
         self.lease.truncate(left);
     }
 
+    /// Whether the message at `sequence` is a record.
+    pub(crate) fn leads(&self, sequence: u64) -> bool {
+        let at = usize::try_from(sequence).ok().and_then(|sequence| sequence.checked_sub(1));
+        at.and_then(|at| self.stream.get(at)).is_some_and(|one| one.subject.ends_with(".lead"))
+    }
+
     fn expire(&mut self, now: i64) {
         if let Some((revision, Some(_), at)) = self.lease.last()
             && now - at >= self.ttl
@@ -145,6 +154,7 @@ impl Servers {
             subject: message.subject.clone(),
             id: Some(id.into()),
             after: message.after.as_ref().map(|after| after.as_str().into()),
+            record: message.record.map(|record| record.to_string()),
             publisher: Some(message.leader.publisher.as_str().into()),
             token: Some(message.leader.token.to_string()),
             payload: message.payload.clone(),
@@ -265,5 +275,41 @@ impl Cluster for Double {
 
     async fn claim(&self, expected: u64, value: Option<Bytes>) -> Result<Claim, Fault> {
         self.request(move |servers, now| servers.claim(expected, value, now)).await
+    }
+}
+
+/// Messages as they come: a consumer that goes on by sequence, whatever the servers forgot meanwhile.
+pub(crate) struct Feed {
+    double: Double,
+    next: u64,
+}
+
+impl tail::Feed for Feed {
+    async fn next(&mut self) -> Result<Option<Message>, Fault> {
+        self.double.context.sleep(Duration::from_millis(20)).await;
+        let message = Cluster::message(&self.double, self.next).await?;
+        self.next += u64::from(message.is_some());
+        Ok(message)
+    }
+
+    fn connected(&self) -> bool {
+        true
+    }
+}
+
+impl tail::Stream for Double {
+    type Feed = Feed;
+
+    async fn bounds(&self) -> Result<Bounds, Fault> {
+        self.request(|servers, _| Bounds { first: 1, last: servers.stream.len() as u64 }).await
+    }
+
+    async fn at(&self, sequence: u64) -> Result<Option<Message>, Fault> {
+        Cluster::message(self, sequence).await
+    }
+
+    async fn feed(&self, sequence: u64) -> Result<Feed, Fault> {
+        self.request(|_, _| ()).await?;
+        Ok(Feed { double: self.clone(), next: sequence })
     }
 }

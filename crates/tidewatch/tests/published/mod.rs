@@ -1,13 +1,13 @@
 //! What followers published to NATS, as a reader has it.
 
-use commonware_runtime::{Clock as _, tokio};
-use std::time::Duration;
+use commonware_runtime::{Clock as _, Supervisor as _, tokio};
+use std::{sync::Arc, time::Duration};
 use tidewatch_core::{ChainId, Tier, within};
 use tidewatch_nats::{
-    Cluster as _, Marked,
+    Cluster as _, Marked, Tail,
     client::{JetStream, Options},
-    reader::{Reader, Step},
     service::Config,
+    tail::{self, From, Given, Taken},
 };
 
 /// How long a block may take.
@@ -17,9 +17,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// What a reader has of a stream.
 pub(crate) struct Read {
     pub(crate) cluster: JetStream,
-    reader: Reader,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) tokens: Vec<u64>,
+    tail: Tail<tokio::Context, JetStream>,
+    pub(crate) given: Vec<Taken>,
 }
 
 impl Read {
@@ -35,7 +34,7 @@ impl Read {
         replicas: Option<u32>,
     ) -> Self {
         let options = Options::read(&[nats.to_owned()], None).unwrap();
-        let config = Config { options, chain, replicas };
+        let config = Config { options, chain: chain.clone(), replicas };
         let opens = async {
             loop {
                 match config.open(context).await {
@@ -46,11 +45,13 @@ impl Read {
             }
         };
         let cluster = within(context, END, opens).await.expect("the cluster is ready");
-        Self { cluster, reader: Reader::default(), steps: Vec::new(), tokens: Vec::new() }
+        let (context, config) = (context.child("tail"), tail::Config::new(chain));
+        let tail = Tail::new(context, cluster.clone(), Arc::new(()), config, From::Oldest);
+        Self { cluster, tail, given: Vec::new() }
     }
 
     pub(crate) fn finalized(&self) -> Option<u64> {
-        let position = self.reader.position()?;
+        let position = &self.given.last()?.place.cursor;
         position.block(Tier::Finalized).map(|block| block.height.get())
     }
 
@@ -58,20 +59,28 @@ impl Read {
     pub(crate) async fn until(&mut self, context: &tokio::Context, height: u64) {
         let reads = async {
             while self.finalized() < Some(height) {
-                let next = self.steps.len() as u64 + 1;
-                match within(context, 40 * TICK, self.cluster.message(next)).await {
-                    Some(Ok(Some(message))) => {
-                        let marked = Marked::read(&message).unwrap();
-                        if marked.leads {
-                            self.tokens.push(marked.leader.token);
-                        }
-                        let resets = message.subject.ends_with(".reset");
-                        self.steps.push(self.reader.take(&marked, resets));
-                    }
-                    _ => context.sleep(TICK).await,
-                }
+                self.given.push(self.tail.next().await.unwrap());
             }
         };
         assert!(within(context, END, reads).await.is_some(), "{height} was not published");
+    }
+
+    /// Whether each event came once and in order, after a start.
+    pub(crate) fn is_whole(&self) -> bool {
+        let event = |taken: &Taken| matches!(taken.given, Given::Event { .. });
+        let first = self.given.split_first();
+        first.is_some_and(|(first, rest)| first.given == Given::Restart && rest.iter().all(event))
+    }
+
+    /// The tokens of the leaders so far.
+    pub(crate) async fn tokens(&self) -> Vec<u64> {
+        let last = self.given.last().map_or(0, |last| last.place.sequence);
+        let mut tokens = Vec::new();
+        for sequence in 1..=last {
+            let message = self.cluster.message(sequence).await.unwrap().unwrap();
+            let marked = Marked::read(&message).unwrap();
+            tokens.extend(marked.leads.then_some(marked.leader.token));
+        }
+        tokens
     }
 }
