@@ -10,7 +10,6 @@
 //! | `gaps`, `situations` | the seven gaps, the extra cases (`X-*`), and sources that fail or lie |
 //! | `small_worlds` | every decision in every small world |
 //! | `interleavings` | every path through a small world of passes, and through one of a delivery: sources, commits, consumers and processes that move, fail and die between any two steps |
-//! | `random_worlds` | seeded worlds with a driver, reorgs and faults |
 //!
 //! The cases of the loop (`ED-*`, `RP-*`) are in the tests of the driver.
 //!
@@ -53,7 +52,6 @@ mod conflicts;
 pub(crate) mod follower;
 mod gaps;
 mod interleavings;
-mod random_worlds;
 mod situations;
 mod small_worlds;
 mod tips_only;
