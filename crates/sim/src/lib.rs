@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`world`] | a chain that reorgs, upstreams that lie, lag and hang, and consumers that fail, all drawn from one seed |
 //! | [`host`] | the machine: clock jumps, starved tasks, a disk that is slow, fails, or crashes in the middle of a write |
+//! | [`truth`] | the chain as it is, which every upstream reports in its own way |
 //! | [`watch`] | recorders at every port of the follower, and a checker for each rule |
 //! | [`validators`] | a sentinel among validators that are offline, late, equivocate; reorgs, crashes, and a checker that knows the truth |
 //! | [`conformance`] | two test suites for your own code: one for a `Source`, one for a `Consumer` |
@@ -25,6 +26,7 @@ pub mod conformance;
 pub mod host;
 pub mod scripted;
 pub mod sequencing;
+pub mod truth;
 pub mod validators;
 pub mod watch;
 pub mod world;

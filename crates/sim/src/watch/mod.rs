@@ -27,7 +27,7 @@ pub use observation::{Answer, Log, Observation, Question, Resumed};
 pub use source::Spied;
 pub use view::Kept;
 
-use crate::world::Truth;
+use crate::truth::Truth;
 use commonware_utils::sync::Mutex;
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use tidewatch_core::{Fault, Ladder, Status};

@@ -1,7 +1,7 @@
 //! The border to the source.
 
 use super::{Answer, Observation, Question, Watch};
-use crate::{scripted::chain::TestBlock, world::since_begin};
+use crate::{scripted::chain::TestBlock, truth::since_begin};
 use commonware_runtime::Clock;
 use std::{sync::Arc, time::SystemTime};
 use tidewatch_core::{

@@ -3,11 +3,13 @@
 use super::{
     node::{Node, Personality},
     plot::Scene,
-    truth::{Truth, View},
 };
-use crate::scripted::{
-    chain::TestBlock,
-    committee::{Committee, Committees, NAMESPACE, Scheme},
+use crate::{
+    scripted::{
+        chain::TestBlock,
+        committee::{Committee, Committees, NAMESPACE, Scheme},
+    },
+    truth::{Truth, View},
 };
 use bytes::Bytes;
 use commonware_codec::Encode as _;

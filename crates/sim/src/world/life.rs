@@ -2,11 +2,12 @@
 
 use super::{
     End, Node, Reader, RpcSource, Temper, World, certified::Upstream, elsewhere::Elsewhere, millis,
-    since_begin, traveller::TRAVELLER,
+    traveller::TRAVELLER,
 };
 use crate::{
     host::{Host, Odds, Trouble},
     scripted::chain::TestBlock,
+    truth::since_begin,
     watch::{Heard, Kept, Observation, Spied, Told},
 };
 use commonware_macros::select;

@@ -1,7 +1,7 @@
 //! Parameters of a world, drawn from a seed: anything from fault-free to hostile.
 
-use super::{consumer::Temper, node::Personality, plot::Plot, truth::Habits};
-use crate::host::Odds;
+use super::{consumer::Temper, node::Personality, plot::Plot};
+use crate::{host::Odds, truth::Habits};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::{
     num::{NonZeroU64, NonZeroUsize},

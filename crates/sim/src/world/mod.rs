@@ -41,7 +41,6 @@ mod node;
 mod plot;
 mod rpc;
 mod traveller;
-mod truth;
 
 pub use consumer::{Book, Books, Reader, Temper};
 pub use endpoint::{Endpoint, Network, Pushes, Traffic, Validators};
@@ -49,9 +48,11 @@ pub use mix::{Abroad, Machine, Mix};
 pub use node::{Health, Node, Personality};
 pub use plot::{Plot, Scene, Withholds};
 pub use rpc::RpcSource;
-pub use truth::{Habits, Truth, View};
 
-use crate::watch::{Observation, Rules, Violation, Watch};
+use crate::{
+    truth::{BEGIN, Truth},
+    watch::{Observation, Rules, Violation, Watch},
+};
 use commonware_runtime::deterministic;
 use commonware_utils::{Probability, sync::Mutex};
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -63,9 +64,6 @@ use tidewatch_core::Tier;
 
 /// Passes after which a healed world must have converged.
 pub const PASSES: usize = 5;
-
-/// Start time of a simulated world: late enough that the clock can be set back.
-const BEGIN: Duration = Duration::from_secs(1_000_000_000);
 
 /// Outcome of a world.
 #[derive(Clone, Debug)]
@@ -218,16 +216,6 @@ fn left_by_a_crash(mix: &Mix) -> deterministic::FaultConfig {
     };
     let write = deterministic::WriteConfig { failure_rate, retention_rate, mode };
     deterministic::FaultConfig::default().write(write)
-}
-
-/// Simulated time since the world began.
-pub(crate) fn since_begin(now: SystemTime) -> Duration {
-    now.duration_since(UNIX_EPOCH + BEGIN).unwrap_or_default()
-}
-
-/// Simulated time since the world began, of a block's timestamp.
-pub(crate) fn since_begin_ms(time_ms: u64) -> Duration {
-    Duration::from_millis(time_ms).saturating_sub(BEGIN)
 }
 
 fn millis(time: SystemTime) -> u64 {

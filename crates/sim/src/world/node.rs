@@ -1,7 +1,7 @@
 //! Simulated upstreams, each with a personality.
 
-use super::truth::{Truth, View};
 use crate::scripted::chain::{Chain, TestBlock};
+use crate::truth::{Truth, View};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};

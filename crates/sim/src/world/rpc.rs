@@ -18,10 +18,8 @@ use tidewatch_core::{
     BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
 };
 
-use super::{
-    node::{Health, Personality},
-    truth::Truth,
-};
+use super::node::{Health, Personality};
+use crate::truth::Truth;
 
 /// Sends requests to one upstream at a time, and switches to the next one after a failure, or when its
 /// answers turn out to be of no use.

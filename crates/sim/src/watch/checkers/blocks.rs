@@ -3,8 +3,8 @@
 use super::{Checker, Observation};
 use crate::{
     scripted::{chain::TestBlock, words::word},
+    truth::Truth,
     watch::Answer,
-    world::Truth,
 };
 use std::collections::BTreeSet;
 use tidewatch_core::{Block as _, BlockRef, Change, Digest};

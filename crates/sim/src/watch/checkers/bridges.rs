@@ -3,8 +3,8 @@
 use super::{Checker, Observation, Rules};
 use crate::{
     scripted::words::{tips_words, watermarks_words, word, words},
+    truth::Truth,
     watch::{Log, Resumed},
-    world::Truth,
 };
 use tidewatch_core::{
     BlockRef, Event, Height, Ladder, Record, Resume, ResumeError, Tier, TipSet, Watermarks,

@@ -2,8 +2,8 @@
 
 use super::{Checker, Observation, Rules};
 use crate::{
+    truth::Truth,
     watch::{Answer, Certificates, Question},
-    world::Truth,
 };
 use std::time::Duration;
 use tidewatch_core::Tier;

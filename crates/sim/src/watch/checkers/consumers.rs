@@ -1,7 +1,7 @@
 //! Rules about consumers.
 
 use super::{Checker, Observation};
-use crate::world::Truth;
+use crate::truth::Truth;
 use std::collections::BTreeMap;
 use tidewatch_core::{Cursor, Event, Record, Watermarks};
 

@@ -3,7 +3,7 @@
 use super::{Checker, Observation};
 use crate::{
     scripted::words::{watermarks_words, words},
-    world::Truth,
+    truth::Truth,
 };
 use std::collections::BTreeMap;
 use tidewatch_core::{Record, Watermarks};

@@ -35,7 +35,7 @@ mod status;
 mod tips;
 
 use super::{Observation, Rules};
-use crate::world::Truth;
+use crate::truth::Truth;
 
 /// An independent observer of one rule.
 pub trait Checker: Send {

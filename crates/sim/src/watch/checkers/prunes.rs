@@ -1,7 +1,7 @@
 //! Rules about prunes.
 
 use super::{Checker, Observation, Rules};
-use crate::{scripted::words::word, watch::Answer, world::Truth};
+use crate::{scripted::words::word, truth::Truth, watch::Answer};
 use std::collections::HashMap;
 use tidewatch_core::{Block as _, BlockRef, Change, Tier};
 use tidewatch_stream::FLAPPING_WINDOW;

@@ -2,8 +2,8 @@
 
 use super::{Checker, Observation, Rules};
 use crate::{
+    truth::{Truth, since_begin_ms},
     watch::Answer,
-    world::{Truth, since_begin_ms},
 };
 use std::time::Duration;
 use tidewatch_core::{FaultKind, State, Tier, TipSet, Watermarks};

@@ -3,7 +3,7 @@
 use super::{Checker, Observation, Rules};
 use crate::{
     scripted::words::{watermarks_words, word, words},
-    world::Truth,
+    truth::Truth,
 };
 use tidewatch_core::{Change, Event, Height, Record, Tier, TipSet, Watermarks};
 

@@ -6,11 +6,15 @@ use rand::{RngExt as _, rngs::StdRng};
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tidewatch_core::{
     Bell, Block as _, BlockRef, CheckpointRef, Digest, Doorbell, Height, Ladder, Locator, Tier,
     Tip, TipSet,
 };
+
+/// Start time of a simulated world: late enough that the clock can be set back.
+pub(crate) const BEGIN: Duration = Duration::from_secs(1_000_000_000);
 
 /// Number of past states that are kept.
 const PAST: usize = 24;
@@ -401,4 +405,14 @@ impl Truth {
     pub fn bell(&self) -> Doorbell {
         self.bell.listen()
     }
+}
+
+/// Simulated time since the world began.
+pub(crate) fn since_begin(now: SystemTime) -> Duration {
+    now.duration_since(UNIX_EPOCH + BEGIN).unwrap_or_default()
+}
+
+/// Simulated time since the world began, of a block's timestamp.
+pub(crate) fn since_begin_ms(time_ms: u64) -> Duration {
+    Duration::from_millis(time_ms).saturating_sub(BEGIN)
 }
