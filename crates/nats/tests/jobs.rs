@@ -1,6 +1,7 @@
 //! The queue of a prover's jobs over real servers of NATS, alone and in a cluster of three.
 //!
-//! `conformance` is one suite for every implementation of the port `Prover`; `traps` has what was seen of servers.
+//! `conformance` is one suite for every implementation of the port `Prover`; `traps` has what was seen of servers; `kills`
+//! kills workers and servers; `speed` measures.
 
 #![allow(
     clippy::expect_used,
@@ -12,10 +13,14 @@
 
 #[path = "jobs/conformance.rs"]
 mod conformance;
+#[path = "jobs/kills.rs"]
+mod kills;
 #[path = "jobs/scripted.rs"]
 mod scripted;
 #[path = "real/server.rs"]
 mod server;
+#[path = "jobs/speed.rs"]
+mod speed;
 #[path = "jobs/traps.rs"]
 mod traps;
 

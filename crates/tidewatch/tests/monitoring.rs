@@ -130,6 +130,8 @@ fn everything_that_is_served_has_a_panel_and_every_panel_shows_something() {
         (sentinel, ""),
         #[cfg(feature = "prove")]
         (start(&["prove"]), "proposed 1"),
+        #[cfg(feature = "prove")]
+        (start(&["prover-worker", "--nats", "nats://127.0.0.1:1"]), ""),
     ];
     let mut served = BTreeSet::new();
     for (run, there) in &runs {

@@ -9,6 +9,9 @@
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod command;
 mod process;
+#[allow(dead_code, reason = "shared with the tests of events")]
+#[path = "../../nats/tests/real/server.rs"]
+mod server;
 
 use bytes::Bytes;
 use command::{Command, Fold, signal};
@@ -19,6 +22,7 @@ use commonware_runtime::{
 use process::{Process, with_storage};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
+use server::{NEWEST, Server, installed};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
@@ -413,6 +417,47 @@ fn a_start_in_the_middle_of_a_chain_is_proven_from_there_on() {
         assert!(first > 4, "{first}");
         let verified = verify(first, place);
         assert_eq!(verified.code, Some(0), "{first}: {verified:?}");
+        devnet.stop().await;
+    });
+}
+
+/// A worker is killed on the first job that it took from the queue; after its lease another one has it.
+#[test]
+fn workers_take_jobs_from_a_queue_and_one_is_killed_on_a_job() {
+    let Some(executable) = installed(NEWEST) else { return };
+    let (chain, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let runtime = RuntimeConfig::default().with_storage_directory(chain.path());
+    Runner::new(runtime).start(|context| async move {
+        let nats = Server::start(&executable);
+        let devnet = devnet(&context).await;
+        let (identity, source) =
+            (devnet.identity(), format!("alto+{}?mode=standard", devnet.url()));
+        let place = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+        let worker = |name: &str| {
+            let worker = Command::new(&["prover-worker", "--nats", &nats.url()]);
+            worker.with(["--data-dir", &place(name)]).start()
+        };
+        let first = worker("one");
+        first.line_with("proving what is queued at nats://");
+        let prove = Command::new(&["prove", "--format", "json", "--source", &source])
+            .with(["--identity", &identity, "--data-dir", &place("prove")])
+            .with(["--prover", &nats.url()])
+            .start();
+        first.line_with("proving ");
+        signal(&first, "KILL");
+        assert_eq!(first.end(LIMIT).code, None);
+        let second = worker("two");
+        let goal = devnet.tip().get() + 2;
+        let mut seen = Seen::default();
+        while seen.proven < goal {
+            seen.prover(&prove.line(LIMIT).unwrap());
+        }
+        for run in [prove, second] {
+            signal(&run, "TERM");
+            let output = run.end(LIMIT);
+            assert_eq!((output.code, output.errors.as_str()), (Some(0), ""), "{output:?}");
+        }
+        verify_all(Path::new(&place("prove")), &source, &identity, goal);
         devnet.stop().await;
     });
 }

@@ -136,6 +136,14 @@ impl Requests {
         Request::new().inbox(self.0.new_inbox())
     }
 
+    /// Hears of what is published on `subject` from now on.
+    #[cfg(feature = "jobs")]
+    pub(crate) async fn bell(&self, subject: String) -> Result<async_nats::Subscriber, Fault> {
+        self.0.subscribe(subject.clone()).await.map_err(|error| {
+            Fault::new(NATS, Error::NoAnswer { what: subject, why: error.to_string() })
+        })
+    }
+
     /// Sends `payload`, to which nothing is answered.
     #[cfg(feature = "jobs")]
     pub(crate) async fn tell(&self, subject: &str, payload: &'static str) -> Result<(), Fault> {

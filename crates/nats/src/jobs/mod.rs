@@ -21,8 +21,9 @@
 //! | `plan` | what follows from what was found and answered: pure |
 //! | `values` | names, jobs, deliveries, results |
 //! | [`settings`] | how streams and consumers have to be |
-//! | `cluster` | the requests |
-//! | `queue`, `worker` | those two |
+//! | `cluster`, `objects` | the requests |
+//! | `queue` | the one who hands in |
+//! | `worker`, `lane` | the one who takes; a lane has one job at a time |
 //!
 //! # A job
 //!
@@ -53,11 +54,14 @@
 //!
 //! # Limits
 //!
-//! A full queue is `Full`. Results and objects that nobody releases end after a week. Workers take no inputs above
+//! A full queue is `Full`. What could not be released while servers were away is released later; results and objects that
+//! nobody releases end after a week. Workers take no inputs above
 //! [`Config::inputs_max`](WorkerConfig::inputs_max), submitters no proof above theirs.
 
 mod cluster;
+mod lane;
 mod metrics;
+mod objects;
 mod plan;
 mod queue;
 pub mod settings;

@@ -12,21 +12,28 @@ use crate::{
     client::{Options, api, connect},
 };
 use bytes::Bytes;
+use commonware_macros::select;
 use commonware_runtime::{Clock, Metrics as Register, Supervisor};
 use commonware_utils::sync::{AsyncMutex, Mutex};
-use futures::future::BoxFuture;
+use futures::{StreamExt as _, future::BoxFuture};
 use rand::{Rng, RngExt as _};
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, future::pending, time::Duration};
 use tidewatch_core::{Digest, Fault, within};
 use tidewatch_prover::{Failure, Handle, Key, Offer, Progress, Prover};
-use tracing::warn;
+use tracing::debug;
 
 /// The first pause between two looks at a job; it doubles up to `LOOK_MAX`.
 const LOOK: Duration = Duration::from_millis(20);
 /// The longest such pause.
-const LOOK_MAX: Duration = Duration::from_millis(500);
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// How long a look may take: what was asked of a server that was killed is never answered.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How long a cluster may take to answer what it is asked at the start: within a call of the scheduler.
 const OPEN: Duration = Duration::from_secs(8);
+/// Jobs whose release is tried again, at the most; others are forgotten by age.
+const UNRELEASED_MAX: usize = 1_024;
+/// Of those so many at once.
+const AGAIN_MAX: usize = 16;
 /// Generations of one job that are tried in one submission.
 const GENERATIONS: usize = 3;
 
@@ -38,6 +45,8 @@ pub struct Queue<E> {
     names: JobNames,
     proof_max: u64,
     opened: AsyncMutex<Option<Queued>>,
+    /// Jobs whose release nobody has confirmed.
+    unreleased: Mutex<BTreeMap<String, JobId>>,
     dead: Dead,
 }
 
@@ -74,6 +83,7 @@ where
             names: JobNames::of(program),
             proof_max,
             opened: AsyncMutex::new(None),
+            unreleased: Mutex::default(),
         }
     }
 
@@ -136,9 +146,12 @@ where
     async fn look(&self, id: &JobId, patience: Duration) -> Result<Progress, Failure> {
         let queued = self.opened().await?;
         let clock = self.clock();
+        let mut bell = self.checked(queued.bell(id).await).await?;
         let (began, mut pause) = (clock.current(), LOOK);
         loop {
-            let found = self.checked(queued.find_job(id).await).await?;
+            let found = within(&clock, ANSWER, queued.find_job(id)).await;
+            let silent = || Failure::Unavailable("no answer about a job".into());
+            let found = self.checked(found.ok_or_else(silent)?).await?;
             match plan::polled(found, self.proof_max) {
                 Polled::Running => {}
                 Polled::Failed(failure) => return Err(failure),
@@ -152,8 +165,16 @@ where
             if left.is_zero() {
                 break;
             }
-            clock.sleep(pause.min(left)).await;
-            pause = (pause * 2).min(LOOK_MAX);
+            let rung = async {
+                if bell.next().await.is_none() {
+                    pending::<()>().await;
+                }
+            };
+            select! {
+                () = clock.sleep(pause.min(left)) => pause = (pause * 2).min(LOOK_MAX),
+                // What rang may not be stored yet.
+                () = rung => pause = LOOK,
+            }
         }
         // Those who wait file what was given up: whoever else did not may be dead.
         for _ in 0..FILED_MAX {
@@ -162,6 +183,22 @@ where
         }
         let workers = self.checked(queued.workers().await).await?;
         plan::slots(workers).map(|_| Progress::Running)
+    }
+
+    async fn forget(&self, id: &JobId) -> Result<(), Failure> {
+        let queued = self.opened().await?;
+        self.checked(queued.release(id).await).await?;
+        self.unreleased.lock().remove(&id.handle());
+        Ok(())
+    }
+
+    /// Releases what could not be released while the cluster was away.
+    async fn forget_more(&self) -> Result<(), Failure> {
+        let some: Vec<_> = self.unreleased.lock().values().take(AGAIN_MAX).copied().collect();
+        for id in some {
+            self.forget(&id).await?;
+        }
+        Ok(())
     }
 
     fn job(&self, handle: &Handle) -> Option<JobId> {
@@ -181,6 +218,9 @@ where
         Box::pin(async move {
             let queued = self.opened().await?;
             let workers = self.checked(queued.workers().await).await?;
+            if let Err(failure) = self.forget_more().await {
+                debug!(%failure, "jobs are not released yet");
+            }
             Ok(Offer { slots: plan::slots(workers)?, deadline: None })
         })
     }
@@ -206,13 +246,15 @@ where
     fn release<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let Some(id) = self.job(handle) else { return };
-            let released = async {
-                let queued = self.opened().await?;
-                self.checked(queued.release(&id).await).await
-            };
-            // What is left is forgotten by age.
-            if let Err(failure) = released.await {
-                warn!(job = %handle, %failure, "a job is not released");
+            {
+                let mut unreleased = self.unreleased.lock();
+                unreleased.insert(id.handle(), id);
+                if unreleased.len() > UNRELEASED_MAX {
+                    unreleased.pop_first();
+                }
+            }
+            if let Err(failure) = self.forget(&id).await {
+                debug!(job = %handle, %failure, "a job is not released yet");
             }
         })
     }

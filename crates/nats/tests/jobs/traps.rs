@@ -21,7 +21,7 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::FaultKind;
+use tidewatch_core::{FaultKind, within};
 use tidewatch_nats::jobs::{JobId, JobNames, Outcome, Queue, Record, settings};
 use tidewatch_prover::{Failure, Handle, Key, Offer, Progress, Prover};
 
@@ -107,10 +107,13 @@ async fn until(context: &Context, condition: impl Fn() -> bool) {
     }
 }
 
-/// How many messages a stream has.
+/// How many messages a stream has, as soon as the server says it.
 async fn count(client: &Client, stream: &str) -> u64 {
-    let info = api(client, &format!("STREAM.INFO.{stream}"), &Value::Null).await.unwrap();
-    info["state"]["messages"].as_u64().unwrap()
+    loop {
+        if let Ok(info) = api(client, &format!("STREAM.INFO.{stream}"), &Value::Null).await {
+            return info["state"]["messages"].as_u64().unwrap();
+        }
+    }
 }
 
 /// Waits until a stream has so many messages.
@@ -507,5 +510,35 @@ fn a_worker_that_stops_gives_its_job_to_the_next_at_once() {
         assert_eq!(ended(&queue, &handle).await, Ok(proof(&key(1), b"wait")));
         second.stop();
         second.await.unwrap();
+    });
+}
+
+#[test]
+fn what_was_released_while_the_servers_were_away_is_removed_when_they_are_back() {
+    let Some(executable) = installed(NEWEST) else { return };
+    run(|context| async move {
+        let mut servers = [Server::start(&executable)];
+        let worker = worker(&context, &servers, 1, &Scripted::default());
+        let queue = queue(&context, &servers);
+        let handle = submitted(&context, &queue, 1, "one").await;
+        assert!(ended(&queue, &handle).await.is_ok());
+        servers[0].kill();
+        // A scheduler gives a call up at its deadline.
+        let release = queue.release(&handle);
+        assert_eq!(within(&context, 10 * TICK, release).await, None);
+        servers[0].restart();
+        let client = connected(&context, &servers).await;
+        let empty = async {
+            loop {
+                let _ = within(&context, 20 * TICK, queue.offer()).await;
+                if count(&client, &format!("KV_{}", names().results())).await == 0 {
+                    break;
+                }
+            }
+        };
+        empty.await;
+        counts(&context, &client, &format!("OBJ_{}", names().objects()), 0).await;
+        worker.stop();
+        worker.await.unwrap();
     });
 }
