@@ -106,4 +106,8 @@ impl<S: Source> Source for Counted<S> {
     fn durable(&self, watermarks: &Watermarks) {
         self.inner.durable(watermarks);
     }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.inner.judged(verdict);
+    }
 }

@@ -180,4 +180,8 @@ impl<E: Clock, S: Source> Source for Probe<E, S> {
     fn durable(&self, watermarks: &Watermarks) {
         self.source.durable(watermarks);
     }
+
+    fn judged(&self, verdict: Result<(), &Fault>) {
+        self.source.judged(verdict);
+    }
 }
