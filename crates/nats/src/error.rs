@@ -93,6 +93,21 @@ pub enum Error {
     /// Something else writes to the stream.
     #[error(transparent)]
     Foreign(#[from] Foreign),
+    /// The name of a consumer is none.
+    #[error("a consumer's name has 1 to {max} bytes")]
+    ConsumerName {
+        /// The most that there may be.
+        max: usize,
+    },
+    /// No consumer more can have a position.
+    #[error("{max} consumers have a position already: forget one")]
+    TooManyConsumers {
+        /// The most that there may be.
+        max: usize,
+    },
+    /// A newer consumer of that name moves the position.
+    #[error("another consumer of the name {0:?} has begun since: only one moves its position")]
+    Taken(String),
     /// A feed is at its end.
     #[error("the feed of {stream} is lost: {why}")]
     FeedLost {
@@ -128,6 +143,9 @@ impl Reason for Error {
             | Self::Level { .. }
             | Self::Settings { .. }
             | Self::Consumer { .. }
+            | Self::ConsumerName { .. }
+            | Self::TooManyConsumers { .. }
+            | Self::Taken(_)
             | Self::Foreign(_) => FaultKind::InvalidConfig,
             Self::NoJetStream(_) => FaultKind::Unavailable,
             Self::Trimmed { .. } => FaultKind::TooOld,

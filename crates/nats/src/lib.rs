@@ -14,6 +14,7 @@
 //! | [`elector`] | who leads: liveness alone, safety is the stream's |
 //! | [`reader`] | the law that readers of the stream go by |
 //! | [`tail`] | a reader that goes by it over whatever happens to servers |
+//! | [`positions`] | where each named consumer is, in a bucket |
 //! | [`settings`] | how stream and bucket have to be, compared with what the server made of it |
 //! | [`Cluster`] | the port |
 //! | [`client`] | the port over a connection to servers |
@@ -30,6 +31,7 @@ mod error;
 #[cfg(feature = "jobs")]
 pub mod jobs;
 mod port;
+pub mod positions;
 pub mod publisher;
 pub mod reader;
 pub mod service;
@@ -43,6 +45,7 @@ pub use content::Content;
 pub use elector::Elector;
 pub use error::Error;
 pub use port::{Answer, Claim, Cluster, Lease, Refusal};
+pub use positions::Positions;
 pub use publisher::Publisher;
 pub use service::Service;
 pub use tail::Tail;

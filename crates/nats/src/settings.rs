@@ -3,7 +3,7 @@
 //! Servers ignore settings that they do not know, without a word. So whatever was asked for is read back, and the server's
 //! version and API level are looked at before.
 
-use crate::{Error, Names, elector::Timing};
+use crate::{Error, Names, elector::Timing, positions::CONSUMERS_MAX};
 use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
 
@@ -88,6 +88,8 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 const KEPT_BYTES: u64 = 1 << 30;
 /// Largest message, in bytes.
 const MESSAGE_MAX: u64 = 64 << 10;
+/// Largest record of a consumer's position, in bytes.
+const POSITION_MAX: u64 = 4 << 10;
 /// Names of messages are remembered for so long.
 const NAMES: Duration = Duration::from_secs(120);
 /// How long the marker of a lease that ended stays.
@@ -162,6 +164,34 @@ impl Wanted {
             name,
             all: map(all),
             free: &["storage", "num_replicas", "duplicate_window", "allow_direct"],
+        }
+    }
+
+    /// The bucket of consumers' positions, with so many copies.
+    pub fn positions(names: &Names, replicas: u32) -> Self {
+        let name = format!("KV_{}", names.positions);
+        let all = json!({
+            "name": name,
+            "subjects": [format!("$KV.{}.>", names.positions)],
+            "retention": "limits",
+            "discard": "new",
+            "storage": "file",
+            "num_replicas": replicas,
+            "max_age": 0,
+            // A cluster that is full refuses to replace a record too: writers see to it that it never is.
+            "max_msgs": 2 * CONSUMERS_MAX,
+            "max_msgs_per_subject": 1,
+            "max_msg_size": POSITION_MAX,
+            "duplicate_window": nanos(NAMES),
+            "allow_direct": true,
+            "allow_rollup_hdrs": true,
+            "deny_delete": true,
+            "deny_purge": false,
+        });
+        Self {
+            name,
+            all: map(all),
+            free: &["storage", "num_replicas", "duplicate_window", "allow_direct", "max_msg_size"],
         }
     }
 

@@ -77,6 +77,8 @@ pub struct Names {
     pub stream: String,
     /// The bucket that the leader's lease is in.
     pub bucket: String,
+    /// The bucket that consumers' positions are in.
+    pub positions: String,
     /// What all subjects of the chain begin with.
     pub prefix: String,
 }
@@ -100,6 +102,7 @@ impl Names {
         Self {
             stream: format!("TIDEWATCH_{name}"),
             bucket: format!("TIDEWATCH_LEADER_{name}"),
+            positions: format!("TIDEWATCH_POSITIONS_{name}"),
             prefix: format!("tidewatch.{name}"),
         }
     }

@@ -20,7 +20,6 @@ pub(crate) const ELSEWHERE: [u64; 2] = [10_071, 10_164];
 #[cfg(feature = "jobs")]
 pub(crate) const NO_CONSUMER: u64 = 10_014;
 /// A message cannot be stored: the stream is full, and does not drop what it has.
-#[cfg(feature = "jobs")]
 pub(crate) const FULL: u64 = 10_077;
 
 /// Why JetStream refused something.

@@ -18,10 +18,12 @@
 pub(crate) mod api;
 mod connect;
 mod feed;
+mod records;
 mod requests;
 
 pub use connect::{Options, connect};
 pub use feed::Feed;
+pub(crate) use records::{Put, Stored};
 pub(crate) use requests::{Requests, refused};
 
 use crate::{
@@ -73,6 +75,11 @@ impl JetStream {
     /// How long things take at a cluster with so many copies.
     pub const fn timing(&self) -> Timing {
         Timing::of(self.replicas)
+    }
+
+    /// What things are called.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// How many copies the stream has.

@@ -1,5 +1,6 @@
 //! Conformance suites for implementations of [`Source`](tidewatch_core::Source) and
-//! [`Consumer`](tidewatch_core::Consumer). Each suite is a function that a test calls.
+//! [`Consumer`](tidewatch_core::Consumer), and of [`Positions`](tidewatch_core::Positions). Each suite is a function that a
+//! test calls.
 //!
 //! # Overview
 //!
@@ -11,7 +12,7 @@
 //!  your Subject  ─▶   a real log and Delivery, crashes at every await
 //! ```
 //!
-//! Both run in any commonware runtime: in the deterministic one, where waiting is free and a seed
+//! The first two run in any commonware runtime: in the deterministic one, where waiting is free and a seed
 //! replays a run, and in the tokio one, for implementations with sockets or files. Both return a
 //! [`Report`] that lists every check by name with its verdict: held, broken (and how), or not shown (and
 //! why). If the implementation fails, hangs or panics, that breaks a check, never the suite.
@@ -21,6 +22,8 @@
 //!   must follow each change.
 //! - [`consumer`](consumer()) feeds generated histories to a consumer through a real log and delivery,
 //!   crashes it, reopens it on what it persisted, and compares its state with the fold of the events.
+//! - [`positions`](positions()) writes, lists, forgets and fills the positions of consumers; it panics where a promise is
+//!   broken.
 //!
 //! # Limits
 //!
@@ -30,6 +33,7 @@
 
 mod consumer;
 mod patience;
+mod positions;
 mod report;
 mod source;
 mod told;
@@ -38,6 +42,7 @@ mod told;
 mod tests;
 
 pub use consumer::{Subject, consumer, name as consumer_checks};
+pub use positions::positions;
 pub use report::{Check, Report, Verdict};
 pub use source::{Stage, Still, name as source_checks, source};
 

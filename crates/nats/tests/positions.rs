@@ -1,0 +1,192 @@
+//! The port of positions over real servers, and over the embedded stores, by one suite.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test that cannot go on has failed, and shares what others need more of"
+)]
+
+#[path = "real/server.rs"]
+mod server;
+
+use commonware_runtime::{
+    Clock as _, Runner as _, Supervisor as _, deterministic,
+    tokio::{Config as RuntimeConfig, Context, Runner},
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use server::{FLOOR, NEWEST, Pinned, Server, installed};
+use std::{future::Future, num::NonZeroUsize, time::Duration};
+use tidewatch_core::{ChainId, Change, Cursor, FaultKind, LocalView as _, Positions as _};
+use tidewatch_nats::{
+    Error, Leader, MessageId, Positions, PublisherId,
+    client::{JetStream, Options},
+    positions::Kept,
+    service,
+    tail::{From, Place},
+};
+use tidewatch_sim::{conformance, scripted::chain::Chain};
+use tidewatch_store::Memory;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const TICK: Duration = Duration::from_millis(50);
+
+fn run<F: Future<Output = ()>>(test: impl FnOnce(Context) -> F) {
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        RuntimeConfig::default().with_storage_directory(directory.path()).with_worker_threads(2);
+    Runner::new(config).start(|context| async move {
+        tokio::time::timeout(LIMIT, Box::pin(test(context))).await.expect("the test ends in time");
+    });
+}
+
+fn chain() -> ChainId {
+    Chain::new('a', 3).chain_info().id
+}
+
+/// Two positions of a log: in both stores it has these events.
+fn changes() -> [Vec<Change<tidewatch_sim::scripted::chain::TestBlock>>; 2] {
+    let chain = Chain::new('a', 3);
+    [vec![Change::Blocks(chain.range(1, 2))], vec![Change::Blocks(chain.range(3, 3))]]
+}
+
+async fn cursors(log: &impl tidewatch_core::EventLog) -> [Cursor; 2] {
+    let records = log.read(0, NonZeroUsize::new(2).unwrap()).await.unwrap();
+    [records[0].cursor.clone(), records[1].cursor.clone()]
+}
+
+async fn opened(context: &Context, servers: &[Server], copies: u32) -> JetStream {
+    let urls: Vec<_> = servers.iter().map(Server::url).collect();
+    let options = Options::read(&urls, None).unwrap();
+    let config = service::Config { options, chain: chain(), replicas: Some(copies) };
+    loop {
+        match config.open(context).await {
+            Ok(opened) => return opened,
+            Err(fault) if fault.severity().is_fatal() => panic!("{fault}"),
+            Err(_) => context.sleep(TICK).await,
+        }
+    }
+}
+
+/// Opens the positions, each time as a writer of its own.
+async fn positions(context: &Context, jetstream: &JetStream, writer: u64) -> Positions {
+    let mut rng = StdRng::seed_from_u64(writer);
+    loop {
+        match Positions::open(jetstream.clone(), chain(), &mut rng).await {
+            Ok(positions) => return positions,
+            Err(fault) if fault.severity().is_fatal() => panic!("{fault}"),
+            Err(_) => context.sleep(TICK).await,
+        }
+    }
+}
+
+async fn in_memory() -> [Cursor; 2] {
+    let (mut writer, reader) = Memory::new(Chain::new('a', 3).chain_info());
+    for changes in changes() {
+        writer.commit(changes).await.unwrap();
+    }
+    cursors(&reader).await
+}
+
+async fn conforms(context: Context, servers: Vec<Server>, copies: u32) {
+    let jetstream = opened(&context, &servers, copies).await;
+    let [first, second] = in_memory().await;
+    let writers = std::cell::Cell::new(0);
+    let open = async || {
+        writers.set(writers.get() + 1);
+        positions(&context, &jetstream, writers.get()).await
+    };
+    conformance::positions(open, [&first, &second]).await;
+}
+
+fn alone(pinned: Pinned, test: impl AsyncFnOnce(Context, Vec<Server>)) {
+    let Some(executable) = installed(pinned) else { return };
+    run(|context| test(context, vec![Server::start(&executable)]));
+}
+
+#[test]
+fn the_positions_at_one_server_conform() {
+    alone(NEWEST, async |context, servers| conforms(context, servers, 1).await);
+}
+
+#[test]
+fn the_positions_at_the_oldest_server_that_is_used_conform() {
+    alone(FLOOR, async |context, servers| conforms(context, servers, 1).await);
+}
+
+#[test]
+fn the_positions_at_a_cluster_of_three_conform() {
+    let Some(executable) = installed(NEWEST) else { return };
+    run(|context| conforms(context, Server::cluster(&executable), 3));
+}
+
+#[test]
+fn the_embedded_positions_in_memory_conform() {
+    deterministic::Runner::default().start(|_| async move {
+        let (mut writer, reader) = Memory::new(Chain::new('a', 3).chain_info());
+        for changes in changes() {
+            writer.commit(changes).await.unwrap();
+        }
+        let [first, second] = cursors(&reader).await;
+        conformance::positions(async || reader.clone(), [&first, &second]).await;
+    });
+}
+
+#[test]
+fn the_embedded_positions_on_disk_conform() {
+    deterministic::Runner::default().start(|context| async move {
+        let config = tidewatch_store::Config::new(Chain::new('a', 3).chain_info(), ());
+        let opened = tidewatch_store::Store::open(context.child("store"), config).await;
+        let (mut writer, reader) = opened.unwrap();
+        for changes in changes() {
+            writer.commit(changes).await.unwrap();
+        }
+        let [first, second] = cursors(&reader).await;
+        conformance::positions(async || reader.clone(), [&first, &second]).await;
+    });
+}
+
+#[test]
+fn of_two_consumers_of_one_name_the_newer_one_moves_the_position() {
+    alone(NEWEST, async |context, mut servers| {
+        let jetstream = opened(&context, &servers, 1).await;
+        let [first, second] = in_memory().await;
+        let old = positions(&context, &jetstream, 1).await;
+        let new = positions(&context, &jetstream, 2).await;
+        old.store("a", &first).await.unwrap();
+        assert_eq!(new.load("a").await.unwrap(), Some(first.clone()));
+        old.store("a", &second).await.unwrap();
+        new.store("a", &first).await.unwrap();
+        for _ in 0..2 {
+            let refused = old.store("a", &second).await.unwrap_err();
+            assert!(
+                matches!(refused.reason(), Some(Error::Taken(name)) if name == "a"),
+                "{refused}"
+            );
+            assert_eq!(refused.kind, FaultKind::InvalidConfig);
+            assert_eq!(old.load("a").await.unwrap(), Some(first.clone()));
+        }
+        new.store("a", &second).await.unwrap();
+        // Over the end of the server too; and each consumer by itself.
+        servers[0].kill();
+        servers[0].restart();
+        let place = Place {
+            sequence: 7,
+            id: MessageId::new(&Leader { publisher: PublisherId::read("p"), token: 1 }, 3),
+            cursor: first.clone(),
+        };
+        while new.keep("a", &place).await.is_err() {
+            context.sleep(TICK).await;
+        }
+        let kept = new.kept("a").await.unwrap().unwrap();
+        assert_eq!(kept.clone().from(), From::Place(Box::new(place)));
+        old.store("b", &second).await.unwrap();
+        let alone = Kept { cursor: second.clone(), message: None };
+        assert_eq!(old.kept("b").await.unwrap().unwrap(), alone);
+        assert_eq!(alone.from(), From::Position(Box::new(second)));
+        // Somebody forgets it: it comes again as a new one.
+        assert!(old.forget("a").await.unwrap());
+        new.store("a", &first).await.unwrap();
+    });
+}
