@@ -385,6 +385,8 @@ fn wrong_input_is_refused_at_once_with_what_to_do() {
             &["not on loopback", "--token-file", "--open"],
         ),
         (&["prover-worker", "--open", "--token-file", "x"], &["--open", "cannot be used with"]),
+        (&["prover-worker", "--nats", "nats://a", "--miden"], &["--miden", "cannot be used with"]),
+        (&["prover-worker", "--nats-creds", "x"], &["required", "--nats <URL>"]),
     ] {
         refused(Command::new(args), words);
     }

@@ -387,6 +387,20 @@ fn what_the_cluster_forgot_is_lost_and_submitted_again() {
         queue.release(&handle).await;
         let handle = submitted(&context, &queue, 2, "two").await;
         assert_eq!(ended(&queue, &handle).await, Ok(proof(&key(2), b"two")));
+        // Inputs, before a worker had them.
+        for height in [11, 12] {
+            submitted(&context, &queue, height, "wait").await;
+            until(&context, || script.begun(height) == 1).await;
+        }
+        let large = Bytes::from(vec![b'x'; 100_000]);
+        let handle = submitted(&context, &queue, 13, large.clone()).await;
+        purge(format!("OBJ_{}", names().objects())).await;
+        script.open(11);
+        assert_eq!(ended(&queue, &handle).await, Err(Failure::Lost));
+        let handle = submitted(&context, &queue, 13, large.clone()).await;
+        assert_eq!(ended(&queue, &handle).await, Ok(proof(&key(13), &large)));
+        assert_eq!(script.begun(13), 1);
+        script.open(12);
         // Everything.
         for stream in [
             names().jobs(),
