@@ -17,7 +17,7 @@ mod tls;
 
 use command::{Command, Run, signal};
 use commonware_formatting::from_hex;
-use commonware_runtime::{Runner as _, tokio};
+use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use credentials::Operator;
 use published::Read;
 use server::{NEWEST, Server, TOO_OLD, installed};
@@ -120,6 +120,30 @@ fn two_processes_publish_as_one_and_one_is_killed() {
         assert_eq!(second.end(END).code, Some(0));
         assert!(read.cluster.lease().await.unwrap().value.is_none());
         assert!(read.is_whole(), "{:?}", read.given);
+    });
+}
+
+#[test]
+fn a_server_that_comes_back_with_nothing_is_told_all_of_it_again() {
+    let Some(executable) = installed(NEWEST) else { return };
+    let (mut nats, chain) = (Server::start(&executable), chain(20));
+    let indexer = indexer(&chain, 5);
+    let data = tempfile::tempdir().unwrap();
+    let run = publishing(&indexer, &nats.url(), &data);
+    let id = from_hex(indexer.identity()).unwrap();
+    let id = alto::chain_id(&id, CertificateMode::Standard);
+    tokio::Runner::default().start(|context| async move {
+        let mut read = Read::open(&context.child("before"), &nats.url(), id.clone()).await;
+        read.until(&context, 5).await;
+        nats.restart_empty();
+        indexer.finalize(&chain, Height::new(6)).unwrap();
+        // Nobody but the follower makes the stream again.
+        read.until(&context, 6).await;
+        let mut read = Read::open(&context.child("after"), &nats.url(), id).await;
+        read.until(&context, 6).await;
+        assert!(read.is_whole(), "{:?}", read.given);
+        signal(&run, "TERM");
+        assert_eq!(run.end(END).code, Some(0));
     });
 }
 

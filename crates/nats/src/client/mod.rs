@@ -36,6 +36,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tidewatch_core::Fault;
+use tracing::warn;
 
 /// Names this in faults.
 pub(crate) const NATS: &str = "nats";
@@ -65,11 +66,28 @@ impl JetStream {
     ) -> Result<Self, Fault> {
         let requests = Requests::new(client);
         requests.accepted().await?;
-        let events = Wanted::events(&names, replicas.unwrap_or(1));
-        let kept = requests.made(&events, replicas).await?;
-        let bucket = Wanted::bucket(&names, kept, &Timing::of(kept));
-        requests.made(&bucket, replicas).await?;
-        Ok(Self { requests, names: Arc::new(names), replicas: kept })
+        let replicas = made(&requests, &names, replicas).await?;
+        Ok(Self { requests, names: Arc::new(names), replicas })
+    }
+
+    /// Asks again after stream and bucket were made again, where `asked` says that they are gone: a cluster that came
+    /// back with nothing, or an operator deleted them.
+    async fn anew<T>(
+        &self,
+        asked: Result<T, Fault>,
+        again: impl AsyncFnOnce() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        match asked {
+            Err(fault) if gone(&fault) => {
+                warn!(
+                    stream = self.names.stream,
+                    "the stream or the lease is gone: both are made again"
+                );
+                made(&self.requests, &self.names, Some(self.replicas)).await?;
+                again().await
+            }
+            asked => asked,
+        }
     }
 
     /// How long things take at a cluster with so many copies.
@@ -94,9 +112,44 @@ impl JetStream {
         stream.map_err(|error| refused(subject, error))
     }
 
+    /// Where the stream ends, if it is there.
+    async fn ends(&self) -> Result<End, Fault> {
+        let newest = json!({ "last_by_subj": self.names.subjects() });
+        if let Some(stored) = self.requests.get(&self.names.stream, &newest).await? {
+            return Ok(End { sequence: stored.seq, message: Some(message(&stored)?) });
+        }
+        let api::State { last_seq: sequence, .. } = self.info().await?.state;
+        Ok(End { sequence, message: None })
+    }
+
+    /// The lease, if its bucket is there.
+    async fn leased(&self) -> Result<Lease, Fault> {
+        let key = json!({ "last_by_subj": format!("$KV.{}.{KEY}", self.names.bucket) });
+        let Some(stored) = self.requests.get(&self.bucket(), &key).await? else {
+            return Ok(Lease { revision: 0, value: None });
+        };
+        let headers = stored.headers().unwrap_or_default();
+        let marker = ["KV-Operation", "Nats-Marker-Reason"];
+        let ended = marker.iter().any(|name| headers.get(name).is_some());
+        let value = if ended { None } else { stored.payload() };
+        Ok(Lease { revision: stored.seq, value })
+    }
+
     fn bucket(&self) -> String {
         format!("KV_{}", self.names.bucket)
     }
+}
+
+/// Makes stream and bucket where they are not there. Gives how many copies there are.
+async fn made(requests: &Requests, names: &Names, replicas: Option<u32>) -> Result<u32, Fault> {
+    let events = Wanted::events(names, replicas.unwrap_or(1));
+    let kept = requests.made(&events, replicas).await?;
+    let bucket = Wanted::bucket(names, kept, &Timing::of(kept));
+    requests.made(&bucket, replicas).await
+}
+
+fn gone(fault: &Fault) -> bool {
+    matches!(fault.reason::<Error>(), Some(Error::Refused { code: api::NO_STREAM, .. }))
 }
 
 /// `stored` as a message of the stream.
@@ -121,12 +174,7 @@ fn message(stored: &api::Stored) -> Result<Message, Fault> {
 
 impl Cluster for JetStream {
     async fn end(&self) -> Result<End, Fault> {
-        let newest = json!({ "last_by_subj": self.names.subjects() });
-        if let Some(stored) = self.requests.get(&self.names.stream, &newest).await? {
-            return Ok(End { sequence: stored.seq, message: Some(message(&stored)?) });
-        }
-        let api::State { last_seq: sequence, .. } = self.info().await?.state;
-        Ok(End { sequence, message: None })
+        self.anew(self.ends().await, async || self.ends().await).await
     }
 
     async fn message(&self, sequence: u64) -> Result<Option<Message>, Fault> {
@@ -162,15 +210,7 @@ impl Cluster for JetStream {
     }
 
     async fn lease(&self) -> Result<Lease, Fault> {
-        let key = json!({ "last_by_subj": format!("$KV.{}.{KEY}", self.names.bucket) });
-        let Some(stored) = self.requests.get(&self.bucket(), &key).await? else {
-            return Ok(Lease { revision: 0, value: None });
-        };
-        let headers = stored.headers().unwrap_or_default();
-        let marker = ["KV-Operation", "Nats-Marker-Reason"];
-        let ended = marker.iter().any(|name| headers.get(name).is_some());
-        let value = if ended { None } else { stored.payload() };
-        Ok(Lease { revision: stored.seq, value })
+        self.anew(self.leased().await, async || self.leased().await).await
     }
 
     async fn claim(&self, expected: u64, value: Option<Bytes>) -> Result<Claim, Fault> {

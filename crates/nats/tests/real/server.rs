@@ -230,6 +230,15 @@ impl Server {
         assert!(copied.expect("there is cp").success());
     }
 
+    /// Starts it again, with nothing.
+    #[allow(dead_code, reason = "not every server loses its disk")]
+    pub(crate) fn restart_empty(&mut self) {
+        self.kill();
+        fs::remove_dir_all(self.directory.path()).expect("a directory");
+        fs::create_dir(self.directory.path()).expect("a directory");
+        self.restart();
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         let Some((mut shell, id)) = self.process.take() else { return };
