@@ -14,7 +14,7 @@
 //! ```
 //!
 //! [`Queue`] is a [`Prover`](tidewatch_prover::Prover) like a pool and a worker over HTTP: a scheduler knows no difference.
-//! [`Worker`] has any of them behind it. `<program>` is the first half of the program's digest.
+//! [`Worker`] has any of them behind it. `<program>` is the first eight bytes of the program's digest in hex.
 //!
 //! | file | what |
 //! |---|---|
