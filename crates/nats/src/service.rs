@@ -42,16 +42,37 @@ impl Config {
     ///
     /// No server answers, it is too old, or what is there is not as it has to be.
     pub async fn open(&self, clock: &impl Clock) -> Result<JetStream, Fault> {
-        let opened = within(clock, OPEN, async {
+        in_time(clock, async {
             let client = connect(&self.options).await?;
             JetStream::open(client, Names::of(&self.chain), self.replicas).await
-        });
-        opened.await.unwrap_or_else(|| {
-            let why = format!("nothing came within {} s", OPEN.as_secs());
-            let what = "the first requests".into();
-            Err(Fault::new("nats", crate::Error::NoAnswer { what, why }))
         })
+        .await
     }
+
+    /// Connects to read what is there: nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and there is no such stream.
+    pub async fn find(&self, clock: &impl Clock) -> Result<JetStream, Fault> {
+        in_time(clock, async {
+            let client = connect(&self.options).await?;
+            JetStream::there(client, Names::of(&self.chain)).await
+        })
+        .await
+    }
+}
+
+/// Waits for what a cluster is asked at the start.
+async fn in_time(
+    clock: &impl Clock,
+    asked: impl Future<Output = Result<JetStream, Fault>>,
+) -> Result<JetStream, Fault> {
+    within(clock, OPEN, asked).await.unwrap_or_else(|| {
+        let why = format!("nothing came within {} s", OPEN.as_secs());
+        let what = "the first requests".into();
+        Err(Fault::new("nats", crate::Error::NoAnswer { what, why }))
+    })
 }
 
 /// Publishes a log's events at a cluster, as long as it is there and whenever it comes back.

@@ -17,7 +17,7 @@ mod tls;
 
 use command::{Command, Run, signal};
 use commonware_formatting::from_hex;
-use commonware_runtime::{Runner as _, Supervisor as _, tokio};
+use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio};
 use credentials::Operator;
 use published::Read;
 use server::{NEWEST, Server, TOO_OLD, installed};
@@ -26,12 +26,12 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tidewatch_core::Height;
+use tidewatch_core::{Cursor, Height, Positions as _, Tier, Watermarks, within};
 use tidewatch_devnet::{
     CertificateMode,
     readymade::{self, Chain, ChainConfig, ServerConfig},
 };
-use tidewatch_nats::Cluster as _;
+use tidewatch_nats::{Cluster as _, Content, Message, Positions};
 use tidewatch_sources::alto;
 use tls::Certified;
 
@@ -212,4 +212,82 @@ fn over_tls_and_with_credentials_it_publishes_and_is_told_what_is_wrong_with_eit
     assert!(line.contains(&named), "{line}");
     signal(&follower, "TERM");
     assert_eq!(follower.end(END).code, Some(0));
+}
+
+/// Reads lines of `run` until `height` is final: each event leads on from `at`.
+fn leads_on(run: &Run, at: &mut Watermarks, height: u64) {
+    while at.tips.block(Tier::Finalized).map(|block| block.height.get()) != Some(height) {
+        let line = run.line(END).unwrap();
+        let message = Message {
+            sequence: 0,
+            subject: "tidewatch.chain.event.any".into(),
+            id: None,
+            after: None,
+            record: None,
+            publisher: None,
+            token: None,
+            payload: line.clone().into(),
+        };
+        let Ok(Content::Event(event)) = Content::read(&message) else { panic!("no event: {line}") };
+        let before = *at;
+        at.apply(&event);
+        let cursor = line.split("\"cursor\":\"").nth(1).unwrap().split('"').next().unwrap();
+        let cursor: Cursor = cursor.parse().unwrap();
+        assert!(cursor.stands_at(at) && !cursor.stands_at(&before), "{before:?}: {line}");
+    }
+}
+
+#[test]
+fn the_tail_prints_each_event_once_over_kills_of_the_publisher_and_of_itself() {
+    let Some(executable) = installed(NEWEST) else { return };
+    let (nats, chain) = (Server::start(&executable), chain(20));
+    let indexer = indexer(&chain, 10);
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let first = publishing(&indexer, &nats.url(), &one);
+    let id = alto::chain_id(&from_hex(indexer.identity()).unwrap(), CertificateMode::Standard);
+    let (url, name) = (nats.url(), id.clone());
+    let tail = move |words: &[&str]| {
+        Command::new(&["tail", &url, "--chain", name.as_str()]).with(words).start()
+    };
+    let mut at = Watermarks::none();
+    let prints = tail(&["--consumer", "mine"]);
+    assert!(prints.line(END).unwrap().contains(r#"{"event":"reset","code":"start""#));
+    leads_on(&prints, &mut at, 10);
+    tokio::Runner::default().start(|context| async move {
+        // What is kept is what was printed: one that is killed now has nothing to print again.
+        let cluster = Read::open(&context, &nats.url(), id.clone()).await.cluster;
+        let mut rng = context.child("writer");
+        let positions = Positions::open(cluster, id.clone(), &mut rng).await.unwrap();
+        let keeps = async {
+            let at = |cursor: &Cursor| cursor.block(Tier::Finalized).map(|at| at.height.get());
+            while positions.load("mine").await.unwrap().as_ref().and_then(at) != Some(10) {
+                context.sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(within(&context, END, keeps).await.is_some(), "the position is kept");
+        signal(&prints, "KILL");
+        signal(&first, "KILL");
+        let second = publishing(&indexer, &nats.url(), &two);
+        for height in 11..=15 {
+            indexer.finalize(&chain, Height::new(height)).unwrap();
+        }
+        let prints = tail(&["--consumer", "mine"]);
+        leads_on(&prints, &mut at, 15);
+        // Without a name, and from the end.
+        let newest = tail(&["--from", "newest"]);
+        assert!(newest.line(END).unwrap().contains(r#"{"event":"reset""#));
+        for run in [prints, newest, second] {
+            signal(&run, "TERM");
+            assert_eq!(run.end(END).code, Some(0));
+        }
+        // What was typed.
+        for (words, told) in [
+            (vec!["--chain", "another"], "nobody publishes this chain there"),
+            (vec!["--chain", "another", "--from", "here"], "neither oldest nor newest"),
+        ] {
+            let output = Command::new(&["tail", &nats.url()]).with(words).start().end(END);
+            assert_eq!(output.code, Some(2), "{}", output.errors);
+            assert!(output.errors.contains(told), "{told}: {}", output.errors);
+        }
+    });
 }

@@ -90,6 +90,18 @@ impl JetStream {
         }
     }
 
+    /// A stream that is there, to be read: nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answered, the server is too old, or the stream is not there, or not as it has to be.
+    pub async fn there(client: async_nats::Client, names: Names) -> Result<Self, Fault> {
+        let requests = Requests::new(client);
+        requests.accepted().await?;
+        let replicas = requests.there(&Wanted::events(&names, 1)).await?;
+        Ok(Self { requests, names: Arc::new(names), replicas })
+    }
+
     /// How long things take at a cluster with so many copies.
     pub const fn timing(&self) -> Timing {
         Timing::of(self.replicas)

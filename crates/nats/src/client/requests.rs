@@ -63,7 +63,6 @@ impl Requests {
     }
 
     /// Checks the stream `wanted`, which has to be there. Gives how many copies it has.
-    #[cfg(feature = "jobs")]
     pub(crate) async fn there(&self, wanted: &Wanted) -> Result<u32, Fault> {
         Self::checked(wanted, self.info(wanted).await?, &Made::There, None)
     }

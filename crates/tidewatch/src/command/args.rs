@@ -119,6 +119,12 @@ pub(crate) enum Command {
     Sink(super::sink::args::Sink),
     /// Watch a Tidewatch that serves, on this machine or another one. It connects again by itself.
     Watch(Watch),
+    /// Print the events that followers publish to NATS (`follow --nats`), one JSON object a line.
+    ///
+    /// Each event comes once and in order, also while servers restart and followers take over from each other. Where the
+    /// cluster forgot what was printed and another fork took its place, one `pruned` leads back. It begins with a `reset`
+    /// that says where it stands, and prints another one only where no event leads on.
+    Tail(super::tail::Tail),
 }
 
 /// Options of `verify-evidence`.

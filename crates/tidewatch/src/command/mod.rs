@@ -21,6 +21,7 @@
 //! | `proving` | `tidewatch prove`, `prover-worker` and `prover` |
 //! | `sentinel` | `tidewatch sentinel`: who did their part |
 //! | `signals` | what asks it to end |
+//! | `tail` | `tidewatch tail`: what followers published to NATS |
 //! | `target` | what the options ask to follow, from the registry of `tidewatch-sources` |
 //! | `watch` | `tidewatch watch`: another machine's stream |
 
@@ -45,6 +46,7 @@ mod sequence;
 mod serve;
 mod signals;
 mod sink;
+mod tail;
 mod target;
 mod watch;
 
@@ -73,5 +75,6 @@ pub(crate) fn run(cli: Cli) -> Outcome<()> {
         Some(Command::VerifyEvidence(options)) => evidence::run(&options),
         Some(Command::Sink(asked)) => sink::run(asked),
         Some(Command::Watch(options)) => watch::run(options),
+        Some(Command::Tail(options)) => tail::run(options),
     }
 }
