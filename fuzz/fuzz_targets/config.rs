@@ -33,6 +33,11 @@ mod sink {
     #[path = "../../crates/tidewatch/src/command/sink/args.rs"]
     pub(crate) mod args;
 }
+#[path = "."]
+mod tail {
+    #[path = "../../crates/tidewatch/src/command/tail/args.rs"]
+    pub(crate) mod args;
+}
 #[path = "../../crates/tidewatch/src/command/target.rs"]
 mod target;
 

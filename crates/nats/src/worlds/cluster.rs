@@ -112,6 +112,13 @@ impl Servers {
         at.and_then(|at| self.stream.get(at)).is_some_and(|one| one.subject.ends_with(".lead"))
     }
 
+    /// Whether the message `id` is still at `sequence`.
+    pub(crate) fn keeps(&self, sequence: u64, id: &str) -> bool {
+        let at = usize::try_from(sequence).ok().and_then(|sequence| sequence.checked_sub(1));
+        let kept = at.and_then(|at| self.stream.get(at)).and_then(|kept| kept.id.as_deref());
+        kept == Some(id)
+    }
+
     fn expire(&mut self, now: i64) {
         if let Some((revision, Some(_), at)) = self.lease.last()
             && now - at >= self.ttl

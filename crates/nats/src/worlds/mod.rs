@@ -2,14 +2,15 @@
 //!
 //! Three followers of one chain take in what it has, each at its own pace and in its own portions. Publishers crash and
 //! come back, machines are replaced by empty ones, ways to the cluster are cut, slow and lossy, servers go away and forget
-//! messages and leases, and their clock jumps by an hour. Meanwhile a consumer reads, over a way that is no better, and is
-//! killed and comes back with the place that it kept.
+//! messages and leases, and their clock jumps by an hour, as those of the publishers do, whose tasks stand still
+//! for longer than a lease. Meanwhile a consumer reads, over a way that is no better, and is killed and comes back with the
+//! place that it kept.
 //!
 //! | rule | who objects |
 //! |---|---|
 //! | no message of an older leader is stored after one of a newer leader | the cluster |
 //! | each event leads on from the one before: in order, no hole, none twice, finality never back, whatever was forgotten | the consumer |
-//! | a consumer that had a position never starts again at a record, and nowhere where it is already | the consumer |
+//! | a consumer starts again at a record only where what it took last was forgotten, and nowhere where it is already | the consumer |
 //! | once all is quiet, the stream ends where every follower stands | the end of the world |
 
 mod cluster;
@@ -32,7 +33,10 @@ use observer::Observer;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidewatch_core::Running;
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
+use tidewatch_sim::{
+    host::{Host, Odds},
+    scripted::chain::{Chain, TestBlock},
+};
 use tidewatch_store::MemoryReader;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,7 +51,7 @@ struct Pair([Running; 2]);
 
 impl Pair {
     fn start(
-        context: &deterministic::Context,
+        context: &Host<deterministic::Context>,
         cluster: &Double,
         log: MemoryReader<TestBlock>,
         chain: &Chain,
@@ -127,11 +131,15 @@ fn consumes(
             match tail.next().await {
                 Ok(taken) => {
                     let mut observer = observer.lock();
-                    let again = taken.given == Given::Restart && observer.place.is_some();
-                    let record = reads.servers(|servers| servers.leads(taken.place.sequence));
-                    if again && record {
+                    let at = taken.place.sequence;
+                    if let Some(place) = &observer.place
+                        && taken.given == Given::Restart
+                        && reads.servers(|servers| {
+                            servers.leads(at) && servers.keeps(place.sequence, place.id.as_str())
+                        })
+                    {
                         let why =
-                            format!("the record at {} begins elsewhere", taken.place.sequence);
+                            format!("the record at {at} begins elsewhere, and {place:?} is kept");
                         observer.violations.push(why);
                     }
                     observer.take(&taken, &truth.lock().parents);
@@ -171,6 +179,7 @@ fn world(seed: u64, without: Without) -> Report {
 
         let mut logs = Vec::new();
         let mut links = Vec::new();
+        let mut hosts = Vec::new();
         let mut pairs: Vec<Option<Pair>> = Vec::new();
         let mut ids = 0_u64;
         let mut id = || {
@@ -181,7 +190,9 @@ fn world(seed: u64, without: Without) -> Report {
             let machine = Machine::new(&genesis);
             let (log, link) = (machine.reader.clone(), cluster.beside());
             let task = follows(&context, rng.random::<u64>() >> number, truth.clone(), machine);
-            pairs.push(Some(Pair::start(&context, &link, log.clone(), &genesis, (id(), timing))));
+            let (host, trouble) = Host::new(context.child("host"), seed + number as u64);
+            pairs.push(Some(Pair::start(&host, &link, log.clone(), &genesis, (id(), timing))));
+            hosts.push((host, trouble));
             logs.push((log, task));
             links.push(link);
         }
@@ -192,7 +203,7 @@ fn world(seed: u64, without: Without) -> Report {
         while context.current() < end {
             context.sleep(Duration::from_millis(rng.random_range(200..4_000))).await;
             let (who, way) = (rng.random_range(0..FOLLOWERS), rng.random_range(0..=FOLLOWERS));
-            match rng.random_range(0..17) {
+            match rng.random_range(0..20) {
                 0..=2 => {
                     if let Some(pair) = pairs[who].take() {
                         pair.abort();
@@ -206,7 +217,8 @@ fn world(seed: u64, without: Without) -> Report {
                 4..=6 if pairs[who].is_none() => {
                     let log = logs[who].0.clone();
                     let identity = (id(), timing);
-                    pairs[who] = Some(Pair::start(&context, &links[who], log, &genesis, identity));
+                    pairs[who] =
+                        Some(Pair::start(&hosts[who].0, &links[who], log, &genesis, identity));
                 }
                 7 => {
                     // Another machine in its place, with nothing.
@@ -241,7 +253,10 @@ fn world(seed: u64, without: Without) -> Report {
                     let skew = [-hour, 0, hour][rng.random_range(0..3)];
                     cluster.servers(|servers| servers.skew = skew);
                 }
-                15 => {
+                15 => hosts[who].1.jump([-3_600_000, 3_600_000][rng.random_range(0..2)]),
+                16 => hosts[who].1.starve(Odds { rate: 0.05, longest: 2 * timing.ttl }),
+                17 => hosts.iter().for_each(|(_, trouble)| trouble.end()),
+                18 => {
                     // The consumer is killed, or comes back.
                     match consumer.take() {
                         Some(running) => running.abort(),
@@ -266,6 +281,7 @@ fn world(seed: u64, without: Without) -> Report {
             truth.finalized = truth.chain.tip();
         }
         cluster.servers(|servers| servers.up = true);
+        hosts.iter().for_each(|(_, trouble)| trouble.end());
         links.iter().for_each(|link| link.link(|link| *link = Link::default()));
         let running = consumer.take();
         let running = running.unwrap_or_else(|| consumes(&context, &reads, &observer, &truth));
@@ -273,7 +289,7 @@ fn world(seed: u64, without: Without) -> Report {
             if pairs[who].is_none() {
                 let log = logs[who].0.clone();
                 pairs[who] =
-                    Some(Pair::start(&context, &links[who], log, &genesis, (id(), timing)));
+                    Some(Pair::start(&hosts[who].0, &links[who], log, &genesis, (id(), timing)));
             }
         }
         let agree = || {

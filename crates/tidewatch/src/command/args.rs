@@ -124,7 +124,7 @@ pub(crate) enum Command {
     /// Each event comes once and in order, also while servers restart and followers take over from each other. Where the
     /// cluster forgot what was printed and another fork took its place, one `pruned` leads back. It begins with a `reset`
     /// that says where it stands, and prints another one only where no event leads on.
-    Tail(super::tail::Tail),
+    Tail(super::tail::args::Tail),
 }
 
 /// Options of `verify-evidence`.
