@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind, Write as _},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
 };
 
@@ -16,53 +17,51 @@ pub(crate) struct Hosts {
     count: u8,
 }
 
-fn ip(words: &str) -> io::Result<Result<(), String>> {
-    let output = Command::new("ip").args(words.split(' ')).output()?;
+fn ip(words: &str) -> Result<(), String> {
+    let output = match Command::new("ip").args(words.split(' ')).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err("ip is missing: apt-get install iproute2".into());
+        }
+        output => output.unwrap(),
+    };
     let said = || format!("ip {words}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(if output.status.success() { Ok(()) } else { Err(said()) })
-}
-
-fn done(words: &str) {
-    ip(words).unwrap().unwrap();
+    if output.status.success() { Ok(()) } else { Err(said()) }
 }
 
 impl Hosts {
-    /// So many. `None`, after it was said that the test is skipped, where no namespace can be made.
+    /// So many. `None`, after it was said that the test is skipped, where they cannot be made.
     pub(crate) fn start(count: u8) -> Option<Self> {
-        let id = process::id();
-        let hosts = Self { name: format!("tw{id}"), network: (id % 250) as u8, count };
-        let made = match ip(&format!("netns add {}", hosts.host(0))) {
-            Ok(made) => made,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err("ip is missing: apt-get install iproute2".into())
+        // No two on this machine are called the same.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (id, next) = (process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let (name, network) = (format!("tw{id}{next}"), ((id + next) % 250) as u8);
+        let hosts = Self { name, network, count };
+        match hosts.make() {
+            Ok(()) => Some(hosts),
+            Err(why) => {
+                let thread = thread::current();
+                let line = format!("\nSKIPPED {}: {why}\n", thread.name().unwrap_or("a test"));
+                io::stderr().write_all(line.as_bytes()).unwrap();
+                None
             }
-            Err(error) => panic!("{error}"),
-        };
-        if let Err(why) = made {
-            // The unfinished one has nothing to take away.
-            std::mem::forget(hosts);
-            let thread = thread::current();
-            let line = format!("\nSKIPPED {}: {why}\n", thread.name().unwrap_or("a test"));
-            io::stderr().write_all(line.as_bytes()).unwrap();
-            return None;
         }
-        let bridge = hosts.bridge();
-        done(&format!("link add {bridge} type bridge"));
-        done(&format!("addr add {}/24 dev {bridge}", hosts.outside()));
-        done(&format!("link set {bridge} up"));
-        for host in 0..count {
-            let (name, address) = (hosts.host(host), hosts.address(host));
-            if host > 0 {
-                done(&format!("netns add {name}"));
-            }
-            let link = hosts.link(host);
-            done(&format!("link add {link} type veth peer name eth0 netns {name}"));
-            done(&format!("link set {link} master {bridge} up"));
-            done(&format!("-n {name} addr add {address}/24 dev eth0"));
-            done(&format!("-n {name} link set eth0 up"));
-            done(&format!("-n {name} link set lo up"));
+    }
+
+    fn make(&self) -> Result<(), String> {
+        let bridge = self.bridge();
+        ip(&format!("link add {bridge} type bridge"))?;
+        ip(&format!("addr add {}/24 dev {bridge}", self.outside()))?;
+        ip(&format!("link set {bridge} up"))?;
+        for host in 0..self.count {
+            let (name, link, address) = (self.host(host), self.link(host), self.address(host));
+            ip(&format!("netns add {name}"))?;
+            ip(&format!("link add {link} type veth peer name eth0 netns {name}"))?;
+            ip(&format!("link set {link} master {bridge} up"))?;
+            ip(&format!("-n {name} addr add {address}/24 dev eth0"))?;
+            ip(&format!("-n {name} link set eth0 up"))?;
+            ip(&format!("-n {name} link set lo up"))?;
         }
-        Some(hosts)
+        Ok(())
     }
 
     fn bridge(&self) -> String {
@@ -108,7 +107,7 @@ impl Hosts {
         for other in (0..self.count).filter(|other| *other != host) {
             for (from, to) in [(host, other), (other, host)] {
                 let (from, to) = (self.host(from), self.address(to));
-                done(&format!("-n {from} route {change} blackhole {to}/32"));
+                ip(&format!("-n {from} route {change} blackhole {to}/32")).unwrap();
             }
         }
     }
