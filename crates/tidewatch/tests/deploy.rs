@@ -35,6 +35,7 @@ use server::{NEWEST, Server, installed};
 use std::{
     fs,
     io::{ErrorKind, Write as _},
+    net::{SocketAddr, TcpListener},
     path::Path,
     process,
     time::{Duration, Instant},
@@ -262,6 +263,9 @@ fn the_three_followers_and_servers_of_the_file_publish_as_one_and_the_leader_is_
             .map(|name| {
                 let words = services.arguments(place, name, &followed);
                 let address = format!("{}:4222", place.address(name)).parse().unwrap();
+                // One that listens everywhere, as `nats-server -js` does, has these addresses too.
+                TcpListener::bind::<SocketAddr>(address)
+                    .expect("nothing else listens at port 4222");
                 Server::with(&executable, words, address, tempfile::tempdir().unwrap())
             })
             .collect();
