@@ -426,7 +426,7 @@ fn a_cluster_of_three_refuses_a_zombie_and_its_lease_ends() {
 
 #[test]
 fn three_followers_publish_as_one_over_kills_in_a_cluster_of_three() {
-    three(async |context, servers| killed(&context, servers, 3, 3).await);
+    three(async |context, servers| killed(&context, servers, 3, 2).await);
 }
 
 /// Nine minutes: each leader that ends without a word costs the life of its lease.

@@ -9,7 +9,7 @@
 #[allow(dead_code, reason = "shared with the other tests of the command")]
 mod command;
 mod process;
-#[allow(dead_code, reason = "shared with the tests of events")]
+#[allow(dead_code, clippy::expect_used, reason = "shared with the tests of events")]
 #[path = "../../nats/tests/real/server.rs"]
 mod server;
 
