@@ -169,6 +169,8 @@ async fn measured(context: Context, mut servers: Vec<Server>, copies: u32) {
     context.sleep(Duration::from_secs(2)).await;
     first.abort();
     let killed = Instant::now();
+    // Its tasks end a moment later: what comes before that it may publish yet.
+    context.sleep(Duration::from_millis(200)).await;
     log.grow().await;
     let gap = until(&context, &seen, log.height).await - killed;
     println!("R{copies}: without a publisher for {gap:.1?} after the leader was killed");
