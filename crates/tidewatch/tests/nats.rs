@@ -31,7 +31,7 @@ use tidewatch_devnet::{
     CertificateMode,
     readymade::{self, Chain, ChainConfig, ServerConfig},
 };
-use tidewatch_nats::{Cluster as _, Content, Message, Positions};
+use tidewatch_nats::{Cluster as _, Content, Message, Names, Positions};
 use tidewatch_sources::alto;
 use tls::Certified;
 
@@ -243,8 +243,11 @@ fn the_tail_prints_each_event_once_over_kills_of_the_publisher_and_of_itself() {
     let (nats, chain) = (Server::start(&executable), chain(20));
     let indexer = indexer(&chain, 10);
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let first = publishing(&indexer, &nats.url(), &one);
+    let first = follow(&indexer, &nats.url(), &one).start();
     let id = alto::chain_id(&from_hex(indexer.identity()).unwrap(), CertificateMode::Standard);
+    let said = first.line_with("publishing to nats://");
+    assert!(said.ends_with(&format!(", chain {id}")), "{said}");
+    let stream = Names::of(&id).stream;
     let (url, name) = (nats.url(), id.clone());
     let tail = move |words: &[&str]| {
         Command::new(&["tail", &url, "--chain", name.as_str()]).with(words).start()
@@ -283,6 +286,10 @@ fn the_tail_prints_each_event_once_over_kills_of_the_publisher_and_of_itself() {
         // What was typed.
         for (words, told) in [
             (vec!["--chain", "another"], "nobody publishes this chain there"),
+            (
+                vec!["--chain", stream.trim_start_matches("TIDEWATCH_")],
+                "not as the stream is called",
+            ),
             (vec!["--chain", "another", "--from", "here"], "neither oldest nor newest"),
         ] {
             let output = Command::new(&["tail", &nats.url()]).with(words).start().end(END);

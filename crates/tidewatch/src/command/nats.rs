@@ -56,9 +56,9 @@ impl Publishing {
 }
 
 impl Opened {
-    /// The servers.
+    /// The servers, and what the chain is called: who reads it there has to name it.
     pub(super) fn shown(&self) -> String {
-        self.config.options.shown()
+        format!("{}, chain {}", self.config.options.shown(), self.config.chain)
     }
 
     /// Publishes `log`.

@@ -11,7 +11,7 @@ pub(crate) struct Tail {
     /// A server, such as `nats://127.0.0.1:4222`; several are servers of one cluster.
     #[arg(value_name = "URL", required = true)]
     pub(crate) nats: Vec<String>,
-    /// The chain's name, as the followers have it.
+    /// The chain's name, as `follow --nats` says it: "publishing to nats://127.0.0.1:4222, chain NAME".
     #[arg(long, value_name = "NAME")]
     pub(crate) chain: String,
     /// The file with the credentials for the servers.
@@ -30,7 +30,7 @@ const HELP: &str = "\
 Example:
   nats-server -js
   tidewatch follow --nats nats://127.0.0.1:4222
-      in two terminals, and in a third one, with the name that `nats stream ls` shows after TIDEWATCH_:
+      in two terminals, and in a third one, with the name of the chain that the follower says:
   tidewatch tail nats://127.0.0.1:4222 --chain NAME --consumer mine
 
 After a crash the last event may be printed once more. It ends with exit code 2 where something that was typed has to

@@ -11,7 +11,7 @@ use commonware_runtime::{
     tokio::{Config as RuntimeConfig, Context, Runner},
 };
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{ChainId, Fault, Monitor};
+use tidewatch_core::{ChainId, Fault, FaultKind, Monitor};
 use tidewatch_nats::{
     Error, Positions, Tail as Reads,
     client::{JetStream, Options},
@@ -121,7 +121,10 @@ fn refused(fault: Fault) -> Problem {
         Some(Error::Trimmed { .. }) => Problem::usage(fault.to_string())
             .hint("drop what was made of the events, and begin again with --from oldest"),
         Some(Error::Refused { code: 10_059, .. }) => Problem::usage(fault.to_string())
-            .hint("nobody publishes this chain there: see `nats stream ls` for those that are"),
+            .hint("nobody publishes this chain there: `tidewatch follow --nats` says what its chain is called"),
+        _ if fault.kind == FaultKind::WrongChain => Problem::usage(fault.to_string()).hint(
+            "name the chain as `tidewatch follow --nats` does where it says what it publishes, not as the stream is called",
+        ),
         _ => nats::refused(fault),
     }
 }
