@@ -1,6 +1,6 @@
 //! Why events are not published.
 
-use crate::{Foreign, settings::Difference};
+use crate::{Foreign, client::api, settings::Difference};
 use tidewatch_core::{Conflict, Cursor, FaultKind, Reason, ResumeError};
 
 fn listed(differences: &[Difference]) -> String {
@@ -132,6 +132,13 @@ pub enum Error {
     /// The stream is of another chain.
     #[error("the stream's last position cannot be gone on from: {0}")]
     Position(ResumeError),
+}
+
+impl Error {
+    /// Whether what was asked of is a stream that is not there.
+    pub const fn is_no_stream(&self) -> bool {
+        matches!(self, Self::Refused { code: api::NO_STREAM, .. })
+    }
 }
 
 impl Reason for Error {

@@ -30,6 +30,7 @@ pub mod elector;
 mod error;
 #[cfg(feature = "jobs")]
 pub mod jobs;
+mod patience;
 mod port;
 pub mod positions;
 pub mod publisher;

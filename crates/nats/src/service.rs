@@ -3,7 +3,9 @@
 use crate::{
     Elector, Names, Publisher, PublisherId,
     client::{JetStream, Options, connect},
-    elector, publisher,
+    elector,
+    patience::{FIRST, OPEN, RETRY, RETRY_MAX, in_time},
+    publisher,
 };
 use commonware_macros::select;
 use commonware_runtime::{
@@ -11,18 +13,11 @@ use commonware_runtime::{
     telemetry::metrics::{Gauge, MetricsExt as _},
 };
 use rand::Rng;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 use tidewatch_core::{
-    Actor, Backoff, ChainId, Fault, History, Monitor, Running, Stopper, Stopping, within,
+    Actor, Backoff, ChainId, Fault, History, Monitor, Running, Stopper, Stopping,
 };
 use tracing::info;
-
-/// How long it may take until a cluster has answered what it is asked at the start.
-const OPEN: Duration = Duration::from_secs(10);
-/// The first pause before that is tried again; it doubles up to `RETRY_MAX`.
-const RETRY: Duration = Duration::from_millis(500);
-/// The longest such pause.
-const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Where to publish what.
 #[derive(Clone, Debug)]
@@ -42,7 +37,7 @@ impl Config {
     ///
     /// No server answers, it is too old, or what is there is not as it has to be.
     pub async fn open(&self, clock: &impl Clock) -> Result<JetStream, Fault> {
-        in_time(clock, async {
+        in_time(clock, OPEN, FIRST, async {
             let client = connect(&self.options).await?;
             JetStream::open(client, Names::of(&self.chain), self.replicas).await
         })
@@ -55,24 +50,12 @@ impl Config {
     ///
     /// As [`open`](Self::open), and there is no such stream.
     pub async fn find(&self, clock: &impl Clock) -> Result<JetStream, Fault> {
-        in_time(clock, async {
+        in_time(clock, OPEN, FIRST, async {
             let client = connect(&self.options).await?;
             JetStream::there(client, Names::of(&self.chain)).await
         })
         .await
     }
-}
-
-/// Waits for what a cluster is asked at the start.
-async fn in_time(
-    clock: &impl Clock,
-    asked: impl Future<Output = Result<JetStream, Fault>>,
-) -> Result<JetStream, Fault> {
-    within(clock, OPEN, asked).await.unwrap_or_else(|| {
-        let why = format!("nothing came within {} s", OPEN.as_secs());
-        let what = "the first requests".into();
-        Err(Fault::new("nats", crate::Error::NoAnswer { what, why }))
-    })
 }
 
 /// Publishes a log's events at a cluster, as long as it is there and whenever it comes back.

@@ -174,6 +174,27 @@ pub struct Message {
     pub payload: Bytes,
 }
 
+impl Message {
+    /// The message at `sequence`, whose headers `header` gives.
+    pub(crate) fn new(
+        sequence: u64,
+        subject: String,
+        payload: Bytes,
+        header: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        Self {
+            sequence,
+            subject,
+            id: header("Nats-Msg-Id"),
+            after: header("Tidewatch-After"),
+            record: header("Tidewatch-Record"),
+            publisher: header("Tidewatch-Publisher"),
+            token: header("Tidewatch-Token"),
+            payload,
+        }
+    }
+}
+
 /// Where a stream ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {

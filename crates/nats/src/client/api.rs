@@ -99,6 +99,39 @@ pub(crate) struct State {
     pub(crate) last_seq: u64,
 }
 
+/// What the subject says that a delivered message is acknowledged on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Delivered<'a> {
+    /// The stream that it is from.
+    pub(crate) stream: &'a str,
+    /// The consumer that it was given by.
+    pub(crate) consumer: &'a str,
+    /// How often it was delivered, with this time.
+    pub(crate) times: u64,
+    /// Its place in the stream.
+    pub(crate) sequence: u64,
+    /// Its number among all that the consumer sent.
+    pub(crate) number: u64,
+}
+
+impl<'a> Delivered<'a> {
+    /// Reads nine words, or at least eleven, where domain and account stand before the stream.
+    pub(crate) fn read(reply: &'a str) -> Option<Self> {
+        let words: Vec<_> = reply.split('.').take(16).collect();
+        let at = match words.len() {
+            9 => 2,
+            11.. => 4,
+            _ => return None,
+        };
+        if words[..2] != ["$JS", "ACK"] {
+            return None;
+        }
+        let number = |at: usize| words[at].parse().ok();
+        let (times, sequence, number) = (number(at + 2)?, number(at + 3)?, number(at + 4)?);
+        Some(Self { stream: words[at], consumer: words[at + 1], times, sequence, number })
+    }
+}
+
 /// What a message was answered with.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Published {
@@ -160,6 +193,25 @@ impl Headers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_says_where_it_is_from_in_both_forms_and_in_no_other() {
+        let place = |sequence, number| Some((sequence, number));
+        let read = |reply: &str| Delivered::read(reply).map(|read| (read.sequence, read.number));
+        for (reply, wanted) in [
+            ("$JS.ACK.S.c.1.42.7.1700000000.3", place(42, 7)),
+            ("$JS.ACK.hub.acc.S.c.1.42.7.1700000000.3.rnd", place(42, 7)),
+            ("$JS.ACK.hub.acc.S.c.1.42.7.1700000000.3", place(42, 7)),
+            ("$JS.ACK.S.c.1.42.7.1700000000", None),
+            ("$JS.ACK.S.c.1.x.7.1700000000.3", None),
+            ("$JS.ACK.S.c.1.-4.7.1700000000.3", None),
+            ("_INBOX.S.c.d.1.42.7.1700000000.3", None),
+            ("", None),
+        ] {
+            assert_eq!(read(reply), wanted, "{reply}");
+        }
+        assert_eq!(read(&"$JS.ACK.".repeat(1_000)), None);
+    }
 
     #[test]
     fn a_refusal_is_told_from_an_answer_and_from_what_is_neither() {

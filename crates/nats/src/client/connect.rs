@@ -5,7 +5,11 @@ use async_nats::{
     ConnectOptions, Event, ServerAddr,
     rustls::{ClientConfig, RootCertStore, crypto::ring},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tidewatch_core::Fault;
 use tracing::{debug, info, warn};
 
@@ -95,6 +99,12 @@ pub async fn connect(options: &Options) -> Result<async_nats::Client, Fault> {
         .connect(&options.servers[..])
         .await
         .map_err(|error| Fault::new("nats", Error::Connect(error.to_string())))
+}
+
+/// How often `client` was connected. A connection that was made anew has forgotten, without a word, what was asked for over
+/// the one before.
+pub(crate) fn connects(client: &async_nats::Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
 }
 
 /// Trusts what this machine trusts, or what `SSL_CERT_FILE` names. The provider is named: without one the connection

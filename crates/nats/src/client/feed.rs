@@ -11,16 +11,21 @@
 //!
 //! 256 messages at the most are on the way, each of at most 64 KiB where the stream is as it was made.
 
-use super::{JetStream, NATS, api, refused};
+use super::{
+    JetStream, NATS,
+    api::{self, Delivered},
+    connects, refused,
+};
 use crate::{
     Error, Message,
+    settings::nanos,
     tail::{self, Bounds},
 };
 use async_nats::{Client, HeaderMap, StatusCode, Subscriber};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 use tidewatch_core::Fault;
 
 /// How long a pull waits for messages.
@@ -68,7 +73,6 @@ impl Feed {
         let messages =
             client.subscribe(inbox.clone()).await.map_err(|error| failed(error.to_string()))?;
         let name = inbox.rsplit('.').next().unwrap_or_default();
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let wanted = json!({
             "stream_name": stream,
             "action": "create",
@@ -92,7 +96,6 @@ impl Feed {
 
     /// Asks for more messages.
     async fn pull(&mut self) -> Result<(), Fault> {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let pull = json!({
             "batch": BATCH, "expires": nanos(EXPIRES), "idle_heartbeat": nanos(HEARTBEAT),
         });
@@ -110,8 +113,8 @@ impl Feed {
     /// A message of the stream, or what the server says of the feed.
     fn read(&mut self, message: &async_nats::Message) -> Result<Read, Fault> {
         let Some(status) = message.status else {
-            let place = message.reply.as_deref().and_then(Place::read);
-            let Some(Place { sequence, number }) = place else {
+            let from = message.reply.as_deref().and_then(Delivered::read);
+            let Some(Delivered { sequence, number, .. }) = from else {
                 return Err(self.lost("a message does not say where it is from"));
             };
             if number != self.came + 1 {
@@ -120,18 +123,11 @@ impl Feed {
             }
             self.came = number;
             self.due = self.due.saturating_sub(1);
-            let headers = message.headers.clone().unwrap_or_default();
-            let get = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
-            return Ok(Read::Message(Message {
-                sequence,
-                subject: message.subject.to_string(),
-                id: get("Nats-Msg-Id"),
-                after: get("Tidewatch-After"),
-                record: get("Tidewatch-Record"),
-                publisher: get("Tidewatch-Publisher"),
-                token: get("Tidewatch-Token"),
-                payload: message.payload.clone(),
-            }));
+            let (subject, payload) = (message.subject.to_string(), message.payload.clone());
+            let headers = message.headers.as_ref();
+            return Ok(Read::Message(Message::new(sequence, subject, payload, |name| {
+                Some(headers?.get(name)?.as_str().to_owned())
+            })));
         };
         let sent = message.headers.as_ref().and_then(|headers: &HeaderMap| {
             headers.get("Nats-Last-Consumer")?.as_str().parse::<u64>().ok()
@@ -156,35 +152,6 @@ enum Read {
     Message(Message),
     Alive,
     Over,
-}
-
-/// Where a message is from: its sequence in the stream, and its number in the feed.
-#[derive(Debug, PartialEq, Eq)]
-struct Place {
-    sequence: u64,
-    number: u64,
-}
-
-impl Place {
-    /// Reads the subject that a message would be acknowledged on: nine words, or at least eleven, with domain and account
-    /// before the stream.
-    fn read(reply: &str) -> Option<Self> {
-        let words: Vec<_> = reply.split('.').take(16).collect();
-        let at = match words.len() {
-            9 => 5,
-            11.. => 7,
-            _ => return None,
-        };
-        if words[..2] != ["$JS", "ACK"] {
-            return None;
-        }
-        let number = |at: usize| words.get(at)?.parse().ok();
-        Some(Self { sequence: number(at)?, number: number(at + 1)? })
-    }
-}
-
-fn connects(client: &Client) -> u64 {
-    client.statistics().connects.load(Ordering::Relaxed)
 }
 
 impl tail::Feed for Feed {
@@ -225,28 +192,5 @@ impl tail::Stream for JetStream {
 
     async fn feed(&self, sequence: u64) -> Result<Feed, Fault> {
         Feed::open(self, sequence).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_says_where_it_is_from_in_both_forms_and_in_no_other() {
-        let place = |sequence, number| Some(Place { sequence, number });
-        for (reply, read) in [
-            ("$JS.ACK.S.c.1.42.7.1700000000.3", place(42, 7)),
-            ("$JS.ACK.hub.acc.S.c.1.42.7.1700000000.3.rnd", place(42, 7)),
-            ("$JS.ACK.hub.acc.S.c.1.42.7.1700000000.3", place(42, 7)),
-            ("$JS.ACK.S.c.1.42.7.1700000000", None),
-            ("$JS.ACK.S.c.1.x.7.1700000000.3", None),
-            ("$JS.ACK.S.c.1.-4.7.1700000000.3", None),
-            ("_INBOX.S.c.d.1.42.7.1700000000.3", None),
-            ("", None),
-        ] {
-            assert_eq!(Place::read(reply), read, "{reply}");
-        }
-        assert_eq!(Place::read(&"$JS.ACK.".repeat(1_000)), None);
     }
 }

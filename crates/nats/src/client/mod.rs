@@ -21,6 +21,7 @@ mod feed;
 mod records;
 mod requests;
 
+pub(crate) use connect::connects;
 pub use connect::{Options, connect};
 pub use feed::Feed;
 pub(crate) use records::{Put, Stored};
@@ -70,21 +71,20 @@ impl JetStream {
         Ok(Self { requests, names: Arc::new(names), replicas })
     }
 
-    /// Asks again after stream and bucket were made again, where `asked` says that they are gone: a cluster that came
+    /// What is asked; and what is asked `again` once stream and bucket were made again, where they are gone: a cluster came
     /// back with nothing, or an operator deleted them.
-    async fn anew<T>(
-        &self,
-        asked: Result<T, Fault>,
-        again: impl AsyncFnOnce() -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        match asked {
-            Err(fault) if gone(&fault) => {
+    async fn or_made<T, F>(&self, [ask, again]: [F; 2]) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        match ask.await {
+            Err(fault) if fault.reason::<Error>().is_some_and(Error::is_no_stream) => {
                 warn!(
                     stream = self.names.stream,
                     "the stream or the lease is gone: both are made again"
                 );
                 made(&self.requests, &self.names, Some(self.replicas)).await?;
-                again().await
+                again.await
             }
             asked => asked,
         }
@@ -160,10 +160,6 @@ async fn made(requests: &Requests, names: &Names, replicas: Option<u32>) -> Resu
     requests.made(&bucket, replicas).await
 }
 
-fn gone(fault: &Fault) -> bool {
-    matches!(fault.reason::<Error>(), Some(Error::Refused { code: api::NO_STREAM, .. }))
-}
-
 /// `stored` as a message of the stream.
 fn message(stored: &api::Stored) -> Result<Message, Fault> {
     let unreadable = || {
@@ -171,22 +167,14 @@ fn message(stored: &api::Stored) -> Result<Message, Fault> {
         Fault::new(NATS, Error::Answer { what, why })
     };
     let headers = stored.headers().ok_or_else(unreadable)?;
-    let get = |name| headers.get(name).map(str::to_owned);
-    Ok(Message {
-        sequence: stored.seq,
-        subject: stored.subject.clone(),
-        id: get("Nats-Msg-Id"),
-        after: get("Tidewatch-After"),
-        record: get("Tidewatch-Record"),
-        publisher: get("Tidewatch-Publisher"),
-        token: get("Tidewatch-Token"),
-        payload: stored.payload().ok_or_else(unreadable)?,
-    })
+    let payload = stored.payload().ok_or_else(unreadable)?;
+    let header = |name: &str| headers.get(name).map(str::to_owned);
+    Ok(Message::new(stored.seq, stored.subject.clone(), payload, header))
 }
 
 impl Cluster for JetStream {
     async fn end(&self) -> Result<End, Fault> {
-        self.anew(self.ends().await, async || self.ends().await).await
+        self.or_made([self.ends(), self.ends()]).await
     }
 
     async fn message(&self, sequence: u64) -> Result<Option<Message>, Fault> {
@@ -222,7 +210,7 @@ impl Cluster for JetStream {
     }
 
     async fn lease(&self) -> Result<Lease, Fault> {
-        self.anew(self.leased().await, async || self.leased().await).await
+        self.or_made([self.leased(), self.leased()]).await
     }
 
     async fn claim(&self, expected: u64, value: Option<Bytes>) -> Result<Claim, Fault> {

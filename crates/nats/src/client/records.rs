@@ -1,7 +1,7 @@
 //! The records of a bucket.
 
-use super::{JetStream, NATS, api, refused};
-use crate::{Error, settings::Wanted};
+use super::{JetStream, api, refused};
+use crate::{patience::silent, settings::Wanted};
 use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -112,9 +112,7 @@ impl JetStream {
         what: &str,
         asked: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| {
-            let why = format!("nothing came within {} s", ANSWER.as_secs());
-            Err(Fault::new(NATS, Error::NoAnswer { what: what.into(), why }))
-        })
+        let answered = tokio::time::timeout(ANSWER, asked).await;
+        answered.unwrap_or_else(|_| Err(silent(what, ANSWER)))
     }
 }

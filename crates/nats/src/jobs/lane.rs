@@ -5,13 +5,17 @@ use super::{
     plan::{self, Begin, Step},
     settings::FILED_MAX,
     values::{Delivery, Job, JobId, Outcome, Record, Reference},
-    worker::{OPEN, RETRY, RETRY_MAX, Worker, silent},
+    worker::Worker,
+};
+use crate::{
+    client::connects,
+    patience::{OPEN, RETRY, RETRY_MAX, in_time},
 };
 use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::{Clock, Metrics as Register, Spawner, Supervisor};
 use rand::{Rng, RngExt as _};
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 use tidewatch_core::{Backoff, Fault, Stopping, within};
 use tidewatch_prover::{Failure, Handle, Progress, Prover};
 use tracing::debug;
@@ -94,17 +98,18 @@ where
         what: &str,
         request: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        within(&self.context, CALL, request).await.unwrap_or_else(|| Err(silent(what, CALL)))
+        in_time(&self.context, CALL, what, request).await
     }
 
     /// Takes one job, if there is one, and works on it.
     async fn once(&mut self) -> Result<Option<Duration>, Fault> {
+        let take = self.queued.take(TAKE);
         let taken = select! {
             () = self.stop.stopped() => return Ok(None),
             () = self.connected_anew() => return Ok(None),
-            taken = within(&self.context, TAKE + CALL, self.queued.take(TAKE)) => taken,
+            taken = in_time(&self.context, TAKE + CALL, "a request for a job", take) => taken?,
         };
-        let Some(taken) = taken.unwrap_or_else(|| Err(silent("a request for a job", CALL)))? else {
+        let Some(taken) = taken else {
             self.file().await?;
             return Ok(None);
         };
@@ -118,9 +123,8 @@ where
 
     /// Resolves once the connection was made anew: a server that was started anew does not know who waits for a job.
     async fn connected_anew(&self) {
-        let connects = || self.client.statistics().connects.load(Ordering::Relaxed);
-        let before = connects();
-        while connects() == before {
+        let before = connects(self.client);
+        while connects(self.client) == before {
             self.context.sleep(RETRY).await;
         }
     }
@@ -268,8 +272,7 @@ where
         let began = self.context.current();
         loop {
             let stored = self.store(delivery, ended);
-            let stored = within(&self.context, CALL * 4, stored).await;
-            let stored = stored.unwrap_or_else(|| Err(silent("a result", CALL * 4)));
+            let stored = in_time(&self.context, CALL * 4, "a result", stored).await;
             let spent = self.context.current().duration_since(began).unwrap_or_default();
             if stored.is_ok() {
                 break;

@@ -1,5 +1,6 @@
 //! What the queue is made of.
 
+use crate::client::api::Delivered;
 use bytes::Bytes;
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_formatting::from_hex;
@@ -146,17 +147,13 @@ pub struct Delivery {
 impl Delivery {
     /// Reads where a message of `stream`, given by `consumer`, is acknowledged.
     pub fn read(reply: &str, stream: &str, consumer: &str) -> Option<Self> {
-        let parts: Vec<_> = reply.split('.').collect();
-        // Newer servers say the domain and the account too.
-        let at = match parts.len() {
-            9 => 2,
-            11 | 12 => 4,
-            _ => return None,
-        };
-        let ours = parts[..2] == ["$JS", "ACK"] && parts[at] == stream && parts[at + 1] == consumer;
-        let number = |at: usize| parts[at].parse().ok();
-        let (delivered, sequence) = (number(at + 2)?, number(at + 3)?);
-        ours.then(|| Self { reply: reply.into(), sequence, number: delivered })
+        let delivered = Delivered::read(reply)?;
+        // No server was seen to say more than twelve words.
+        let ours = delivered.stream == stream
+            && delivered.consumer == consumer
+            && reply.split('.').count() <= 12;
+        let Delivered { sequence, times: number, .. } = delivered;
+        ours.then(|| Self { reply: reply.into(), sequence, number })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{cluster::Queued, lane::Lane, metrics::Metrics, values::JobNames};
 use crate::{
-    Error,
     client::{Options, connect},
+    patience::{FIRST, OPEN, RETRY, RETRY_MAX, in_time},
 };
 use commonware_macros::select;
 use commonware_runtime::{
@@ -11,17 +11,11 @@ use commonware_runtime::{
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use rand::{Rng, RngExt as _};
-use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
-use tidewatch_core::{Actor, Backoff, Digest, Fault, Monitor, Stopper, Stopping, within};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
+use tidewatch_core::{Actor, Backoff, Digest, Fault, Monitor, Stopper, Stopping};
 use tidewatch_prover::Prover;
 use tracing::info;
 
-/// How long it may take until a cluster has answered what it is asked at the start.
-pub(super) const OPEN: Duration = Duration::from_secs(10);
-/// The first pause after a request without an answer; it doubles up to `RETRY_MAX`.
-pub(super) const RETRY: Duration = Duration::from_millis(500);
-/// The longest such pause.
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(10);
 /// What a worker works with.
 #[derive(Clone)]
 pub struct Config {
@@ -48,13 +42,13 @@ impl fmt::Debug for Config {
 impl Config {
     /// Connects, makes the queue where it is not there, and checks it.
     async fn open(&self, clock: &impl Clock) -> Result<Opened, Fault> {
-        let opened = within(clock, OPEN, async {
+        in_time(clock, OPEN, FIRST, async {
             let client = connect(&self.options).await?;
             let names = JobNames::of(self.program);
             let queued = Queued::make(client.clone(), names, self.replicas).await?;
             Ok(Opened { client, queued })
-        });
-        opened.await.unwrap_or_else(|| Err(silent("the first requests", OPEN)))
+        })
+        .await
     }
 }
 
@@ -62,11 +56,6 @@ impl Config {
 struct Opened {
     client: async_nats::Client,
     queued: Queued,
-}
-
-pub(super) fn silent(what: &str, limit: Duration) -> Fault {
-    let why = format!("nothing came within {} s", limit.as_secs());
-    Fault::new("nats", Error::NoAnswer { what: what.into(), why })
 }
 
 /// Takes jobs from the queue, has them proven, and stores what came of it: see the [module](super).

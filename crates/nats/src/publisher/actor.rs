@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Answer, Cluster, End, Error, Leader, Marked, MessageId, Outgoing,
     elector::{Leadership, Standing},
+    patience::in_time,
 };
 use bytes::Bytes;
 use commonware_macros::select;
@@ -471,8 +472,7 @@ where
     /// Publishes `message`, and counts what is answered.
     async fn ask(&self, message: &Outgoing) -> Result<Answer, Fault> {
         let asked = self.cluster.publish(message);
-        let answer = within(&*self.context, self.config.answer, asked).await;
-        let answer = answer.unwrap_or_else(|| Err(unanswered("a message", self.config.answer)));
+        let answer = in_time(&*self.context, self.config.answer, "a message", asked).await;
         match &answer {
             Ok(Answer::Stored { .. }) => {}
             Ok(Answer::Refused(refusal)) => self.metrics.refused(refusal.code()),
@@ -485,8 +485,8 @@ where
     }
 
     async fn end(&self) -> Result<End, Fault> {
-        let end = within(&*self.context, self.config.answer, self.cluster.end()).await;
-        end.unwrap_or_else(|| Err(unanswered("where the stream ends", self.config.answer)))
+        let (limit, end) = (self.config.answer, self.cluster.end());
+        in_time(&*self.context, limit, "where the stream ends", end).await
     }
 
     /// Where the stream ends, as soon as somebody says so.
@@ -523,11 +523,6 @@ fn last(end: &End) -> Result<Option<Marked>, Fault> {
 
 fn foreign(foreign: crate::Foreign) -> Fault {
     Fault::new(NATS, Error::Foreign(foreign))
-}
-
-fn unanswered(what: &str, limit: std::time::Duration) -> Fault {
-    let why = format!("nothing came within {} ms", limit.as_millis());
-    Fault::new(NATS, Error::NoAnswer { what: what.into(), why })
 }
 
 fn json(line: &impl Serialize) -> Bytes {

@@ -40,7 +40,9 @@ pub use plan::{Look, look};
 pub use port::{Bounds, Feed, Stream};
 pub use reading::Tail;
 
-use crate::{Error, MessageId};
+#[cfg(doc)]
+use crate::Error;
+use crate::MessageId;
 use bytes::Bytes;
 use std::time::Duration;
 use tidewatch_core::{
@@ -153,8 +155,3 @@ impl Taken {
 
 /// Names this in faults.
 const NATS: &str = "nats";
-
-fn unanswered(what: &str, limit: Duration) -> tidewatch_core::Fault {
-    let why = format!("nothing came within {} ms", limit.as_millis());
-    tidewatch_core::Fault::new(NATS, Error::NoAnswer { what: what.into(), why })
-}

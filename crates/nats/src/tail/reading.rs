@@ -1,10 +1,9 @@
 //! The reader's loop.
 
-use super::{
-    Bounds, Config, Feed, From, Given, Look, NATS, Place, Stream, Taken, look, plan, unanswered,
-};
+use super::{Bounds, Config, Feed, From, Given, Look, NATS, Place, Stream, Taken, look, plan};
 use crate::{
     Content, Error, Foreign, Marked, Message, MessageId,
+    patience::{self, in_time},
     reader::{Reader, Refused, Step},
 };
 use commonware_macros::select;
@@ -12,9 +11,7 @@ use commonware_runtime::Clock;
 use futures::{FutureExt as _, future::BoxFuture};
 use rand::Rng;
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
-use tidewatch_core::{
-    Backoff, ChainId, Cursor, Event, Fault, FaultKind, Monitor, Watermarks, within,
-};
+use tidewatch_core::{Backoff, ChainId, Cursor, Event, Fault, FaultKind, Monitor, Watermarks};
 use tracing::{debug, info, warn};
 
 /// Messages that were taken and are remembered, to find the newest that is still there.
@@ -156,8 +153,8 @@ impl<E: Clock + Rng, S: Stream> Tail<E, S> {
             Begin::Follow(place) => place.sequence + 1,
             Begin::Record(sequence) | Begin::Oldest(sequence) => *sequence,
         };
-        let feed = within(&self.context, self.config.answer, self.stream.feed(from)).await;
-        let feed = feed.unwrap_or_else(|| Err(unanswered("a feed", self.config.answer)))?;
+        let feed =
+            in_time(&self.context, self.config.answer, "a feed", self.stream.feed(from)).await?;
         let mut last = None;
         match begin {
             Begin::Follow(place) => {
@@ -176,9 +173,9 @@ impl<E: Clock + Rng, S: Stream> Tail<E, S> {
     }
 
     async fn begin(&mut self) -> Result<Begin, Fault> {
-        let bounds = within(&self.context, self.config.answer, self.stream.bounds()).await;
         let bounds =
-            bounds.unwrap_or_else(|| Err(unanswered("what the stream has", self.config.answer)))?;
+            in_time(&self.context, self.config.answer, "what the stream has", self.stream.bounds())
+                .await?;
         let Some(place) = self.taken.back().cloned() else {
             return Ok(Begin::Oldest(match self.from {
                 From::Newest => bounds.last.max(bounds.first),
@@ -227,8 +224,9 @@ impl<E: Clock + Rng, S: Stream> Tail<E, S> {
     }
 
     async fn at(&mut self, sequence: u64) -> Result<Option<Marked>, Fault> {
-        let found = within(&self.context, self.config.answer, self.stream.at(sequence)).await;
-        let found = found.unwrap_or_else(|| Err(unanswered("a message", self.config.answer)))?;
+        let found =
+            in_time(&self.context, self.config.answer, "a message", self.stream.at(sequence))
+                .await?;
         found.as_ref().map(Marked::read).transpose().map_err(foreign)
     }
 
@@ -258,7 +256,10 @@ impl<E: Clock + Rng, S: Stream> Tail<E, S> {
             return Ok(None);
         }
         if *silent >= self.config.silence {
-            return Err(unanswered("the feed, not even a sign of life,", self.config.silence));
+            return Err(patience::silent(
+                "the feed, not even a sign of life,",
+                self.config.silence,
+            ));
         }
         if *quiet >= self.config.audit {
             *quiet = Duration::ZERO;

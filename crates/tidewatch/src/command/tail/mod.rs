@@ -120,7 +120,7 @@ fn refused(fault: Fault) -> Problem {
     match fault.reason() {
         Some(Error::Trimmed { .. }) => Problem::usage(fault.to_string())
             .hint("drop what was made of the events, and begin again with --from oldest"),
-        Some(Error::Refused { code: 10_059, .. }) => Problem::usage(fault.to_string())
+        Some(error) if error.is_no_stream() => Problem::usage(fault.to_string())
             .hint("nobody publishes this chain there: `tidewatch follow --nats` says what its chain is called"),
         _ if fault.kind == FaultKind::WrongChain => Problem::usage(fault.to_string()).hint(
             "name the chain as `tidewatch follow --nats` does where it says what it publishes, not as the stream is called",
