@@ -190,3 +190,20 @@ fn of_two_consumers_of_one_name_the_newer_one_moves_the_position() {
         new.store("a", &first).await.unwrap();
     });
 }
+
+#[test]
+fn a_position_is_kept_again_where_a_server_came_back_with_nothing() {
+    let Some(executable) = installed(NEWEST) else { return };
+    run(async |context| {
+        let mut servers = [Server::start(&executable)];
+        let jetstream = opened(&context, &servers, 1).await;
+        let positions = positions(&context, &jetstream, 1).await;
+        let start = Cursor::start(&chain());
+        positions.store("a", &start).await.unwrap();
+        servers[0].restart_empty();
+        while positions.store("a", &start).await.is_err() {
+            context.sleep(TICK).await;
+        }
+        assert_eq!(positions.load("a").await.unwrap(), Some(start));
+    });
+}

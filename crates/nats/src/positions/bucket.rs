@@ -45,8 +45,7 @@ impl Positions {
         chain: ChainId,
         rng: &mut impl Rng,
     ) -> Result<Self, Fault> {
-        let wanted = Wanted::positions(jetstream.names(), jetstream.replicas());
-        jetstream.bucket_made(&wanted).await?;
+        made(&jetstream).await?;
         let writer = format!("{:016x}", rng.random::<u64>());
         Ok(Self { jetstream, chain, writer, revisions: Arc::default() })
     }
@@ -97,7 +96,18 @@ impl Positions {
         }
     }
 
+    /// Writes; where that fails, the bucket is made again if it is gone. The next write finds it.
     async fn write(&self, consumer: &str, kept: &Kept) -> Result<(), Fault> {
+        let written = self.try_write(consumer, kept).await;
+        if let Err(fault) = &written
+            && !fault.severity().is_fatal()
+        {
+            made(&self.jetstream).await?;
+        }
+        written
+    }
+
+    async fn try_write(&self, consumer: &str, kept: &Kept) -> Result<(), Fault> {
         if consumer.is_empty() || consumer.len() > NAME_MAX {
             return Err(Fault::new(NATS, Error::ConsumerName { max: NAME_MAX }));
         }
@@ -140,6 +150,10 @@ impl Positions {
             (format!("the position of {consumer:?}"), "it changes all the time".into());
         Err(Fault::new(NATS, Error::NoAnswer { what, why }))
     }
+}
+
+async fn made(jetstream: &JetStream) -> Result<(), Fault> {
+    jetstream.bucket_made(&Wanted::positions(jetstream.names(), jetstream.replicas())).await
 }
 
 impl Port for Positions {
