@@ -5,11 +5,8 @@
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZUsize;
 use std::collections::BTreeMap;
-use tidewatch_core::{
-    Archive as _, Block as _, Height, Ladder, Running, Source as _, Tier, TierProof,
-};
+use tidewatch_core::{Archive as _, Block as _, Height, Running, Tier, TierProof};
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Server as Root, ServerConfig};
-use tidewatch_serve::{Config, Listening, Observer, Parts, Server};
 use tidewatch_sources::alto::{AltoBlock, CertificateMode, StandardScheme};
 use tidewatch_tests::{Call, Node, Settings, run};
 
@@ -30,19 +27,9 @@ impl Serving {
     /// Follows by `settings`, to the tip.
     async fn start(context: &Context, settings: &Settings) -> Self {
         let node = Node::<StandardScheme>::start(context, settings).await;
-        let parts = Parts {
-            served: node.store.clone(),
-            heads: node.follower.heads(),
-            ladder: Ladder::Certified,
-            observer: Observer::default(),
-            source: node.source.name().into(),
-        };
-        let any = "127.0.0.1:0".parse().expect("an address");
-        let listening = Listening::bind(any, Config::default()).await.expect("listens");
-        let url = format!("http://{}", listening.address());
-        let server = Server::new(context.child("serve"), listening, parts).await.expect("serves");
+        let (url, server) = node.serve(context).await;
         node.recorder.until_final(BLOCKS).await;
-        Self { node, url, _server: Running::start(server) }
+        Self { node, url, _server: server }
     }
 
     /// The certificates that it holds, by height.

@@ -3,8 +3,7 @@
 use super::{caught_up, epoch, with_anvil};
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
 use std::time::Duration;
-use tidewatch_core::{BlockRef, Ladder, Running, within};
-use tidewatch_serve::{Config as Serving, Listening, Observer, Parts, Server};
+use tidewatch_core::{BlockRef, within};
 use tidewatch_sinks::postgres::{self, Address, Config, OnReset};
 use tidewatch_tests::{Anvil, DEADLINE, EthereumNode, EthereumSettings, anvil::Tags};
 use tokio_postgres::Client;
@@ -13,22 +12,6 @@ use tokio_postgres::Client;
 #[path = "../../crates/sinks/tests/server/mod.rs"]
 mod server;
 use server::Postgres;
-
-/// Serves what `node` follows, and says where.
-async fn serve(context: &Context, node: &EthereumNode) -> (String, Running) {
-    let parts = Parts {
-        served: node.store.clone(),
-        heads: node.follower.heads(),
-        ladder: Ladder::Rollup,
-        observer: Observer::default(),
-        source: "anvil".into(),
-    };
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let listening = Listening::bind(any, Serving::default()).await.expect("listens");
-    let url = format!("http://{}", listening.address());
-    let server = Server::new(context.child("serve"), listening, parts).await.expect("serves");
-    (url, Running::start(server))
-}
 
 type Row = (i64, String);
 
@@ -65,7 +48,7 @@ fn the_tables_of_a_database_are_a_real_nodes_chain_over_every_reorg() {
         anvil.mine(40).await;
         let node = EthereumNode::start(&context, &EthereumSettings::http(&anvil)).await;
         caught_up(&node, &anvil).await;
-        let (from, _serving) = serve(&context, &node).await;
+        let (from, _serving) = node.serve(&context).await;
         let config = Config {
             address: Address::new(&postgres.url(), None).expect("an address"),
             schema: "tidewatch".into(),

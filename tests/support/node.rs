@@ -7,8 +7,9 @@ use commonware_utils::NZU32;
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::{Config as Certified, Work};
 use tidewatch_core::{ChainInfo, Running as Task, Source};
-use tidewatch_devnet::{Devnet, readymade::Server};
+use tidewatch_devnet::{Devnet, readymade};
 use tidewatch_node::{Attachment, Config as NodeConfig, Follower, Member, Role, supervisor};
+use tidewatch_serve::{Config as Serving, Listening, Observer, Parts, Server};
 use tidewatch_sources::{
     alto::{self, AltoBlock, AltoSource, CertificateMode, Endpoint, Scheme},
     rpc,
@@ -100,7 +101,7 @@ impl Settings {
     }
 
     /// Follows `server`, whose blocks are as old as they were signed.
-    pub fn readymade(server: &Server) -> Self {
+    pub fn readymade(server: &readymade::Server) -> Self {
         let settings = Self::new(&server.url(), server.mode(), server.identity());
         settings.with_thresholds(|thresholds| thresholds.tip_age = Duration::MAX)
     }
@@ -180,6 +181,22 @@ impl<S: Source<Block: Codec>> Running<S> {
             role: Role::Critical,
             config: delivery::Config::default(),
         });
+    }
+
+    /// Serves what it follows, and says where.
+    pub async fn serve(&self, context: &Context) -> (String, Task) {
+        let parts = Parts {
+            served: self.store.clone(),
+            heads: self.follower.heads(),
+            ladder: self.source.ladder(),
+            observer: Observer::default(),
+            source: self.source.name().into(),
+        };
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let listening = Listening::bind(any, Serving::default()).await.expect("listens");
+        let url = format!("http://{}", listening.address());
+        let server = Server::new(context.child("serve"), listening, parts).await.expect("serves");
+        (url, Task::start(server))
     }
 
     /// Stops cleanly, and gives what was kept.

@@ -11,6 +11,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "../../prover/tests/chained/mod.rs"]
+mod chained;
 #[path = "jobs/conformance.rs"]
 mod conformance;
 #[path = "jobs/kills.rs"]

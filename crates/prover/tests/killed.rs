@@ -14,14 +14,17 @@
     reason = "a test, and programs that it starts"
 )]
 
+mod chained;
+
 use bytes::Bytes;
+use chained::{Chained, block, say};
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_utils::NZUsize;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
     env,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
@@ -31,9 +34,9 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{BlockRef, ChainId, Digest, Height, Stopper};
+use tidewatch_core::{ChainId, Stopper};
 use tidewatch_prover::{
-    Key, Pool, Program, Prove, Prover, Released, Scheduler,
+    Pool, Program as _, Prover, Scheduler,
     disk::{self, Subject},
     plan,
     remote::{Jobs, Limits, Remote, Worker, serve},
@@ -43,46 +46,10 @@ use tidewatch_prover::{
 const BLOCKS: u64 = 600;
 const KILLS: usize = 20;
 const SLOTS: usize = 2;
+
 /// Some ten milliseconds of hashing.
-const ROUNDS: u32 = 100_000;
-
-struct Chained;
-
-fn block(height: u64) -> BlockRef {
-    BlockRef::new(Height::new(height), Sha256::hash(&[&height.to_be_bytes()]))
-}
-
-fn expected(parent: Digest, block: BlockRef) -> Digest {
-    (0..ROUNDS).fold(parent, |digest, _| Sha256::hash(&[&digest.0, &block.digest.0]))
-}
-
-impl Program for Chained {
-    fn id(&self) -> Digest {
-        Sha256::hash(&[b"many hashes"])
-    }
-
-    fn check(&self, _: BlockRef, inputs: &[u8]) -> Result<(), String> {
-        if inputs.len() == 32 { Ok(()) } else { Err("no digest".into()) }
-    }
-
-    fn verify(&self, parent: Digest, block: BlockRef, proof: &[u8]) -> Result<(), String> {
-        let right = proof == expected(parent, block).0;
-        right.then_some(()).ok_or_else(|| "another digest".into())
-    }
-}
-
-impl Prove for Chained {
-    fn prove(&self, key: &Key, inputs: &[u8], _: &Released) -> Result<Bytes, String> {
-        say(&format!("start {}", key.block.height));
-        let parent = Digest(inputs.try_into().map_err(|_| "no digest")?);
-        Ok(Bytes::copy_from_slice(&expected(parent, key.block).0))
-    }
-}
-
-/// One line, at once.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the test listens");
+fn statement() -> Chained {
+    Chained { program: Sha256::hash(&[b"many hashes"]), rounds: 100_000 }
 }
 
 /// Not a test: the worker's process.
@@ -91,11 +58,11 @@ fn say(line: &str) {
 fn worker_process() {
     let Ok(address) = env::var("KILLED_ADDRESS") else { return };
     tokio::Runner::default().start(|context| async move {
-        let pool = Pool::new(context.child("pool"), "pool", Chained, NZUsize!(SLOTS));
+        let pool = Pool::new(context.child("pool"), "pool", statement(), NZUsize!(SLOTS));
         let listener = ::tokio::net::TcpListener::bind(address).await.expect("binds");
         let (_stopper, stopping) = Stopper::new();
         let limits = Limits::default();
-        let (prover, program) = (Arc::new(pool), Chained.id());
+        let (prover, program) = (Arc::new(pool), statement().id());
         let jobs = Some(Jobs { prover, program });
         let worker = Worker { jobs, miden: None, limits, token: None };
         serve(listener, worker, stopping).await;
@@ -122,8 +89,8 @@ where
         ..Config::new(disk::Config::new("prover"))
     };
     let chain = ChainId::new("test:killed").expect("a chain id");
-    let subject = Subject { chain, program: Chained.id(), start: block(0) };
-    let parts = Parts { program: Arc::new(Chained), provers, subject };
+    let subject = Subject { chain, program: statement().id(), start: block(0) };
+    let parts = Parts { program: Arc::new(statement()), provers, subject };
     Scheduler::open(context, parts, config).await.expect("opens")
 }
 
@@ -136,7 +103,7 @@ fn scheduler_process() {
     let config = tokio::Config::new().with_storage_directory(directory);
     tokio::Runner::new(config).start(|context| async move {
         let remote = |address: &str| {
-            let remote = Remote::new(&format!("http://{address}"), Chained.id(), 1_000);
+            let remote = Remote::new(&format!("http://{address}"), statement().id(), 1_000);
             Arc::new(remote.expect("an address")) as Arc<dyn Prover>
         };
         let provers = addresses.split(',').map(remote).collect();
@@ -248,7 +215,7 @@ fn verify_all(directory: &Path) {
         assert_eq!(mailbox.proven().current().tip, block(BLOCKS));
         for height in 1..=BLOCKS {
             let proof = mailbox.proof(block(height)).await.unwrap().unwrap();
-            Chained.verify(block(height - 1).digest, block(height), &proof).unwrap();
+            statement().verify(block(height - 1).digest, block(height), &proof).unwrap();
         }
         mailbox.stop();
         handle.await.unwrap().unwrap();

@@ -7,11 +7,12 @@
 //! empty.
 
 use super::{
-    PROGRAM, SLOTS, Sized, TICK, api, connected, queue,
+    PROGRAM, SLOTS, Sized, TICK, api,
+    chained::{Chained, block},
+    connected, queue,
     server::{NEWEST, Server, installed},
 };
 use bytes::Bytes;
-use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{
     Clock as _, Runner as _, Spawner as _, Supervisor as _,
     tokio::{Config as RuntimeConfig, Context, Runner},
@@ -20,7 +21,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use std::{
     env,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -28,59 +29,25 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{BlockRef, ChainId, Digest, Height, Running};
+use tidewatch_core::{ChainId, Running};
 use tidewatch_nats::{
     client::Options,
     jobs::{JobNames, Worker, WorkerConfig},
 };
 use tidewatch_prover::{
-    Key, Pool, Program, Prove, Released, Scheduler,
+    Pool, Program as _, Scheduler,
     disk::{self, Subject},
     plan,
     scheduler::{Config, Mailbox, NewBlock, Parts},
 };
 
-/// Some ten milliseconds of hashing, where nothing is optimized.
-const ROUNDS: u32 = 20_000;
 /// The lease of the queue: what a kill costs at the most.
 const LEASE: Duration = Duration::from_secs(2);
 /// Blocks that wait to be proven, at the most.
 const AHEAD: u64 = 32;
 
-struct Chained;
-
-fn block(height: u64) -> BlockRef {
-    BlockRef::new(Height::new(height), Sha256::hash(&[&height.to_be_bytes()]))
-}
-
-fn expected(parent: Digest, block: BlockRef) -> Digest {
-    (0..ROUNDS).fold(parent, |digest, _| Sha256::hash(&[&digest.0, &block.digest.0]))
-}
-
-impl Program for Chained {
-    fn id(&self) -> Digest {
-        PROGRAM
-    }
-
-    fn check(&self, _: BlockRef, inputs: &[u8]) -> Result<(), String> {
-        if inputs.len() == 32 { Ok(()) } else { Err("no digest".into()) }
-    }
-
-    fn verify(&self, parent: Digest, block: BlockRef, proof: &[u8]) -> Result<(), String> {
-        let right = proof == expected(parent, block).0;
-        right.then_some(()).ok_or_else(|| "another digest".into())
-    }
-}
-
-impl Prove for Chained {
-    fn prove(&self, key: &Key, inputs: &[u8], _: &Released) -> Result<Bytes, String> {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "start {}", key.block.height).and_then(|()| out.flush()).expect("it listens");
-        drop(out);
-        let parent = Digest(inputs.try_into().map_err(|_| "no digest")?);
-        Ok(Bytes::copy_from_slice(&expected(parent, key.block).0))
-    }
-}
+/// Some ten milliseconds of hashing, where nothing is optimized.
+const STATEMENT: Chained = Chained { program: PROGRAM, rounds: 20_000 };
 
 /// Not a test: the worker's process.
 #[test]
@@ -89,7 +56,7 @@ fn worker_process() {
     let Ok(urls) = env::var("JOBS_SERVERS") else { return };
     let urls: Vec<_> = urls.split(',').map(str::to_owned).collect();
     Runner::default().start(|context| async move {
-        let pool = Pool::new(context.child("pool"), "pool", Chained, SLOTS);
+        let pool = Pool::new(context.child("pool"), "pool", STATEMENT, SLOTS);
         let config = WorkerConfig {
             options: Options::read(&urls, None).unwrap(),
             program: PROGRAM,
@@ -169,7 +136,7 @@ async fn scheduler(
     let chain = ChainId::new("test:jobs").unwrap();
     let subject = Subject { chain, program: PROGRAM, start: block(0) };
     let provers = vec![queue(context, servers)];
-    let parts = Parts { program: Arc::new(Chained), provers, subject };
+    let parts = Parts { program: Arc::new(STATEMENT), provers, subject };
     Scheduler::open(context.child("scheduler"), parts, config).await.unwrap()
 }
 
@@ -218,7 +185,7 @@ async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, kills:
     };
     for height in 1..=blocks {
         let proof = mailbox.proof(block(height)).await.unwrap().expect("every proof is there");
-        Chained.verify(block(height - 1).digest, block(height), &proof).unwrap();
+        STATEMENT.verify(block(height - 1).digest, block(height), &proof).unwrap();
     }
     let begun = begun.load(SeqCst);
     // Of a worker all that it had; of a server that is killed the leases of all that both have.
