@@ -47,8 +47,7 @@ pub(super) fn run(options: Follow, proving: Option<Proving>) -> Outcome<()> {
         (None, Target::Devnet { .. }) => DataDir::temporary()?,
         (None, _) => DataDir::open(Path::new(DATA_DIR))?,
     };
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let context = metrics::named(&context);
         let stop = Stop::new()?;

@@ -31,8 +31,7 @@ pub(super) fn run(asked: Watch) -> Outcome<()> {
         ..Options::default()
     };
     let follow = Follow::new(&asked.url, options).map_err(|error| problem(&error))?;
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     let people = (asked.format == Format::Human).then(|| Watched::new(printer.clone(), &asked.url));
     let watching = Watching { follow, printer, people, cursor_file: asked.cursor_file };
     let runtime = commonware_runtime::tokio::Config::new().with_worker_threads(1);

@@ -1,5 +1,6 @@
 //! The thread that owns standard output.
 
+use crate::{Outcome, command::Problem};
 use commonware_utils::channel::oneshot;
 use std::{
     fs::File,
@@ -50,6 +51,12 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
+    /// The thread of standard output.
+    pub(crate) fn stdout() -> Outcome<Self> {
+        Self::start(std::io::stdout())
+            .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))
+    }
+
     /// Starts the thread. It ends with the last clone of the printer.
     pub(crate) fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(WAITING_MAX);

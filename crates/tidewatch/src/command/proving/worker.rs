@@ -56,8 +56,7 @@ pub(in crate::command) fn run(options: Options) -> Outcome<()> {
         ));
     }
     let data = DataDir::open(&options.data_dir)?;
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let context = metrics::named(&context);
         let mut stop = Stop::new()?;

@@ -62,8 +62,7 @@ pub(super) fn run(asked: Watch) -> Outcome<()> {
         Some(path) => DataDir::open(path)?,
         None => DataDir::temporary()?,
     };
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let context = metrics::named(&context);
         let stop = Stop::new()?;

@@ -20,8 +20,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(super) fn run(options: &Options) -> Outcome<()> {
     logs::start();
     let data = DataDir::open(&options.data_dir)?;
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let context = metrics::named(&context);
         let outcome = order(&context, options, &data, &printer).await;

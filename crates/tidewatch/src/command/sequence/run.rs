@@ -51,8 +51,7 @@ pub(super) fn run(options: &Running) -> Outcome<()> {
     logs::start();
     let serving = Serving::parse(&options.served.options())?;
     let data = DataDir::open(&options.data_dir)?;
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     commonware_runtime::tokio::Runner::new(data.runtime()).start(|context| async move {
         let context = metrics::named(&context);
         let outcome = sequence(&context, options, serving, &data, &printer).await;

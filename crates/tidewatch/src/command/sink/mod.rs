@@ -27,11 +27,6 @@ pub(super) fn run(asked: Sink) -> Outcome<()> {
     }
 }
 
-fn printer() -> Outcome<Printer> {
-    Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))
-}
-
 /// Runs `sink` until it ends or is asked to, and serves metrics meanwhile where `from` asks for them.
 async fn until_stopped(
     context: &Context,

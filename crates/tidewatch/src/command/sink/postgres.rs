@@ -2,11 +2,12 @@
 
 use super::{
     args::{Begin, OnReset, Postgres},
-    printer, secret, stream, token, until_stopped,
+    secret, stream, token, until_stopped,
 };
 use crate::{
     Outcome,
     command::{Problem, args::Format, logs, metrics},
+    output::Printer,
 };
 use commonware_runtime::{Runner as _, Supervisor as _};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ pub(super) fn run(options: &Postgres) -> Outcome<()> {
             OnReset::Begin => postgres::OnReset::Begin,
         },
     };
-    let printer = printer()?;
+    let printer = Printer::stdout()?;
     let lines = printer.clone();
     let format = options.stream.format;
     let place = format!("{database}, schema {schema}");

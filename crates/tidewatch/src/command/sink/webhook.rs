@@ -2,11 +2,12 @@
 
 use super::{
     args::{Begin, Dead as DeadOptions, Webhook},
-    printer, secret, stream, token, until_stopped,
+    secret, stream, token, until_stopped,
 };
 use crate::{
     Outcome,
     command::{Problem, args::Format, data_dir::DataDir, logs, metrics, signals::Stop},
+    output::Printer,
 };
 use commonware_macros::select;
 use commonware_runtime::{Runner as _, Supervisor as _};
@@ -25,7 +26,7 @@ pub(super) fn run(options: &Webhook) -> Outcome<()> {
     let token = token(&options.stream)?;
     let data = DataDir::open(&options.data_dir)?;
     let mut kept = open(data.path())?;
-    let printer = printer()?;
+    let printer = Printer::stdout()?;
     let format = options.stream.format;
     if format == Format::Human {
         printer.hint(format!("to {}, from where {} is\n", endpoint.shown(), data.path().display()));
@@ -61,7 +62,7 @@ pub(super) fn dead(options: &DeadOptions) -> Outcome<()> {
         return Err(Problem::usage(format!("there is no directory {}", directory.display()))
             .hint("name that of a `tidewatch sink webhook` with --data-dir"));
     }
-    let printer = printer()?;
+    let printer = Printer::stdout()?;
     let format = options.format;
     let (Some(url), Some(file)) = (&options.again, &options.secret_file) else {
         let dead = open(directory)?.dead();

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use tidewatch_core::{ChainId, Fault, FaultKind, Monitor};
 use tidewatch_nats::{
     Error, Positions, Tail as Reads,
-    client::{JetStream, Options},
+    client::JetStream,
     service::Config,
     tail::{self, From},
 };
@@ -44,12 +44,10 @@ impl Monitor for Said {
 /// Prints until it is stopped, or until nobody reads any more.
 pub(super) fn run(asked: Tail) -> Outcome<()> {
     logs::start();
-    let options = Options::read(&asked.nats, asked.nats_creds.as_ref());
-    let options = options.map_err(|error| Problem::usage(error.to_string()))?;
+    let options = nats::read(&asked.nats, asked.nats_creds.as_ref())?;
     let chain = ChainId::new(asked.chain.as_str())
         .map_err(|error| Problem::usage(format!("--chain: {error}")))?;
-    let printer = Printer::start(std::io::stdout())
-        .map_err(|error| Problem::failure(format!("cannot start printing: {error}")))?;
+    let printer = Printer::stdout()?;
     Runner::new(RuntimeConfig::new().with_worker_threads(1)).start(|context| async move {
         let mut stop = Stop::new()?;
         let config = Config { options, chain, replicas: None };
