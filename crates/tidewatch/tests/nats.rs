@@ -11,6 +11,7 @@
 mod command;
 mod credentials;
 mod published;
+mod scraped;
 #[path = "../../nats/tests/real/server.rs"]
 mod server;
 mod tls;
@@ -20,11 +21,9 @@ use commonware_formatting::from_hex;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio};
 use credentials::Operator;
 use published::Read;
+use scraped::{metrics, metrics_address};
 use server::{NEWEST, Server, TOO_OLD, installed};
-use std::{
-    io::{Read as _, Write as _},
-    time::Duration,
-};
+use std::time::Duration;
 use tempfile::TempDir;
 use tidewatch_core::{Cursor, Height, Positions as _, Tier, Watermarks, within};
 use tidewatch_devnet::{
@@ -64,18 +63,6 @@ fn publishing(indexer: &readymade::Server, nats: &str, data: &TempDir) -> Run {
     run
 }
 
-/// The metrics that the command says where to find.
-fn scraped(line: &str) -> String {
-    let at = line.find("http://").unwrap() + "http://".len();
-    let address = line[at..].split('/').next().unwrap();
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 #[test]
 fn two_processes_publish_as_one_and_one_is_killed() {
     let Some(executable) = installed(NEWEST) else { return };
@@ -83,7 +70,7 @@ fn two_processes_publish_as_one_and_one_is_killed() {
     let indexer = indexer(&chain, 10);
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let first = follow(&indexer, &nats.url(), &one).with(["--metrics", "127.0.0.1:0"]).start();
-    let metrics = first.line_with("metrics at http://");
+    let address = metrics_address(&first);
     first.line_with("publishing to nats://");
     let identity = from_hex(indexer.identity()).unwrap();
     let id = alto::chain_id(&identity, CertificateMode::Standard);
@@ -98,7 +85,7 @@ fn two_processes_publish_as_one_and_one_is_killed() {
         read.until(&context, 15).await;
         let tokens = read.tokens().await;
         assert_eq!(tokens.len(), 1, "the first one leads");
-        let metrics = scraped(&metrics);
+        let metrics = metrics(&address);
         for line in [
             "tidewatch_nats_elector_leader 1",
             &format!("tidewatch_nats_publisher_token {}", tokens[0]),

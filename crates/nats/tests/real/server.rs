@@ -41,13 +41,18 @@ pub(crate) fn installed(pinned: Pinned) -> Option<PathBuf> {
     match find(pinned) {
         Ok(Ok(executable)) => Some(executable),
         Ok(Err(reason)) => {
-            let thread = std::thread::current();
-            let line = format!("\nSKIPPED {}: {reason}\n", thread.name().unwrap_or("a test"));
-            io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+            skipped(&reason);
             None
         }
         Err(failed) => panic!("{failed}"),
     }
+}
+
+/// Says that the test is skipped, where its output is captured too.
+pub(crate) fn skipped(reason: &str) {
+    let thread = std::thread::current();
+    let line = format!("\nSKIPPED {}: {reason}\n", thread.name().unwrap_or("a test"));
+    io::stderr().write_all(line.as_bytes()).expect("standard error is open");
 }
 
 fn find(pinned: Pinned) -> Result<Result<PathBuf, String>, String> {

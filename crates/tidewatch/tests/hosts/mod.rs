@@ -1,7 +1,8 @@
 //! Hosts on one machine, each in a network namespace of its own, which can be cut off from each other.
 
+use crate::server::skipped;
 use std::{
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
@@ -39,9 +40,7 @@ impl Hosts {
         match hosts.make() {
             Ok(()) => Some(hosts),
             Err(why) => {
-                let thread = thread::current();
-                let line = format!("\nSKIPPED {}: {why}\n", thread.name().unwrap_or("a test"));
-                io::stderr().write_all(line.as_bytes()).unwrap();
+                skipped(&why);
                 None
             }
         }
