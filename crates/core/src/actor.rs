@@ -9,7 +9,7 @@
 //! ```
 
 use crate::{
-    Fault, FaultKind, Rule,
+    Fault, FaultKind,
     watch::{Receiver, Sender, watch},
 };
 use commonware_runtime::{Handle, Spawner, signal::Signal};
@@ -39,9 +39,7 @@ impl Stopper {
 
     /// Asks the actor to stop. Safe to call again, and after the actor has ended.
     pub fn stop(&self) {
-        if Rule::Stop.kept() {
-            self.0.change(|stopped| !std::mem::replace(stopped, true));
-        }
+        self.0.change(|stopped| !std::mem::replace(stopped, true));
     }
 }
 

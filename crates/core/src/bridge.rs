@@ -1,7 +1,7 @@
 //! How the tiers get from where a cursor stands to where a log does, so that no step on the way breaks the
 //! ladder.
 
-use crate::{BlockRef, Event, Height, Ladder, Rule, Tier, Tip, TipSet, Watermarks};
+use crate::{BlockRef, Event, Height, Ladder, Tier, Tip, TipSet, Watermarks};
 
 /// The ladder that both sides obey. Where they obey both, and where they obey none, that of a rollup: it takes
 /// tiers that are equal at both ends, and a certified chain with checkpoints, for the other one to matter.
@@ -61,11 +61,7 @@ pub fn tiers(ladder: Ladder, theirs: &TipSet, ours: &TipSet) -> Vec<Event> {
     let back = |tier: Tier, tip: Tip| {
         theirs.block(tier).is_some_and(|theirs| theirs.height > tip.block.height)
     };
-    let mut lowest_first = ladder.tiers();
-    if Rule::Steps.kept() {
-        lowest_first.reverse();
-    }
-    for tier in lowest_first {
+    for tier in ladder.tiers().into_iter().rev() {
         if let Some(tip) = ours.get(tier).filter(|tip| back(tier, *tip)) {
             events.push(Event::Regressed { tier, tip });
         }

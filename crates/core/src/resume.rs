@@ -26,8 +26,8 @@
 //! tell, the ancestor lies deeper, never higher.
 
 use crate::{
-    BlockRef, ChainId, ChainInfo, Cursor, Event, Fault, Height, Locator, Malformed, Record, Rule,
-    Tier, Watermarks, bridge,
+    BlockRef, ChainId, ChainInfo, Cursor, Event, Fault, Height, Locator, Malformed, Record, Tier,
+    Watermarks, bridge,
 };
 use std::{cmp::Reverse, future::Future, ops::Range};
 
@@ -160,9 +160,6 @@ pub async fn resume(
             return Ok(Resume::Exact { next: handled });
         }
     }
-    if handled < oldest && !Rule::ByBlocks.kept() {
-        return Err(too_old(locators, records).await?);
-    }
     by_content(locators, records, cursor).await
 }
 
@@ -236,8 +233,7 @@ async fn by_content(
 fn are_held(locators: &impl Locators, bridge: &[Record]) -> bool {
     bridge.iter().all(|record| match record.event {
         Event::Blocks { from, .. } => {
-            !Rule::Held.kept()
-                || locators.oldest_block().is_some_and(|oldest| from.height >= oldest)
+            locators.oldest_block().is_some_and(|oldest| from.height >= oldest)
         }
         _ => true,
     })

@@ -4,8 +4,8 @@
 
 use crate::{Breach, Error};
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Change, Event, Fault, HEIGHT_LIMIT, Height, Rule, Tier, TierProof,
-    Tip, TipSet, Watermarks,
+    Block, BlockRef, ChainInfo, Change, Event, Fault, HEIGHT_LIMIT, Height, Tier, TierProof, Tip,
+    TipSet, Watermarks,
 };
 
 /// The height at which `change` names a block that the view may know already.
@@ -98,7 +98,7 @@ fn is_held(watermarks: &Watermarks, ours: Option<BlockRef>, block: BlockRef) -> 
 
 /// Refuses a tip beside the block that the view holds at its height.
 fn tip_is_ours(ours: Option<BlockRef>, tier: Tier, tip: Tip) -> Result<(), Fault> {
-    match ours.filter(|ours| *ours != tip.block && Rule::OwnChain.kept()) {
+    match ours.filter(|ours| *ours != tip.block) {
         Some(ours) => Err(Error::OffChain { tier, tip: tip.block, ours }.fault()),
         None => Ok(()),
     }
@@ -125,9 +125,8 @@ fn blocks_link<B: Block>(
     }
     for block in blocks {
         let at = block.reference();
-        let links = |below: BlockRef| below.digest == block.parent() || !Rule::ParentLink.kept();
         if let Some(below) = below
-            && (at.height.previous() != Some(below.height) || !links(below))
+            && (at.height.previous() != Some(below.height) || below.digest != block.parent())
         {
             return Err(Breach::Unlinked { block: at, parent: block.parent(), below }.fault());
         }
@@ -154,9 +153,8 @@ fn pruned_is_below(
     if tips.version() < watermarks.tips.version() {
         return Err(Breach::PruneOlder { to }.fault());
     }
-    let bounded = Rule::Clamp.kept() && Rule::Floor.kept();
     for tier in Tier::ALL {
-        let above = |tip: &BlockRef| tip.height > to.height && bounded;
+        let above = |tip: &BlockRef| tip.height > to.height;
         if let Some(tip) = tips.block(tier).filter(above) {
             return Err(Breach::PruneBelow { to, tier, tip }.fault());
         }
@@ -164,7 +162,7 @@ fn pruned_is_below(
     if let Some(finalized) = watermarks.tips.block(Tier::Finalized) {
         let after = tips.block(Tier::Finalized);
         if after.is_none_or(|after| !keeps_finalized(finalized, after))
-            || (!keeps_finalized(finalized, to) && Rule::Floor.kept())
+            || !keeps_finalized(finalized, to)
         {
             return Err(Breach::PruneFinalized { to, finalized }.fault());
         }
@@ -178,12 +176,11 @@ fn tier_may_move(watermarks: &Watermarks, tier: Tier, tip: Tip, back: bool) -> R
         return Err(Breach::TipAbove { tier, tip: to, delivered }.fault());
     }
     let Some(from) = watermarks.tips.block(tier) else { return Ok(()) };
-    let held = tier == Tier::Finalized && Rule::Finality.kept();
-    if held && (back || !keeps_finalized(from, to)) {
+    if tier == Tier::Finalized && (back || !keeps_finalized(from, to)) {
         return Err(Breach::Finalized { from, to }.fault());
     }
     let wrong_way = if back { to.height > from.height } else { to.height < from.height };
-    if wrong_way && Rule::Back.kept() {
+    if wrong_way {
         return Err(Breach::WrongWay { tier, back, from, to }.fault());
     }
     Ok(())

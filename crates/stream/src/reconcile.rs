@@ -2,7 +2,7 @@
 //! the tiers, and which tiers move.
 
 use tidewatch_core::{
-    Block, BlockRef, Conflict, Digest, Height, Ladder, Rule, Tier, Tip, TipSet, Watermarks,
+    Block, BlockRef, Conflict, Digest, Height, Ladder, Tier, Tip, TipSet, Watermarks,
 };
 
 /// Why a run of blocks is not taken in.
@@ -57,8 +57,7 @@ pub fn link<B: Block>(
         if want > tip.height.get() {
             return Err(Unlinked::AboveTip { tip, got });
         }
-        let links = |below: &BlockRef| below.digest == block.parent() || !Rule::ParentLink.kept();
-        if let Some(below) = below.filter(|below| !links(below)) {
+        if let Some(below) = below.filter(|below| below.digest != block.parent()) {
             return Err(Unlinked::Parent { block: got, parent: block.parent(), below });
         }
         below = Some(got);
@@ -73,7 +72,7 @@ pub fn coherent(source: &TipSet, known: &[Option<BlockRef>; 4]) -> TipSet {
     let mut tips = *source;
     for tier in Tier::ALL {
         let other = known[tier.index()].is_some_and(|ours| source.block(tier) != Some(ours));
-        if other && Rule::OwnChain.kept() {
+        if other {
             tips.set(tier, None);
         }
     }
@@ -90,7 +89,7 @@ pub fn coherent(source: &TipSet, known: &[Option<BlockRef>; 4]) -> TipSet {
 /// do not count.
 pub fn clamp(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef) -> TipSet {
     let clamped = clamp_unchecked(ladder, local, source, to);
-    if clamped.check(ladder).is_ok() || !Rule::Ladder.kept() {
+    if clamped.check(ladder).is_ok() {
         return clamped;
     }
     clamp_unchecked(ladder, local, &TipSet::unknown(), to)
@@ -111,7 +110,7 @@ fn clamp_unchecked(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef
             _ => Tip::from(to),
         };
         let limit = floor.filter(|floor| limit.block.height < floor.block.height).unwrap_or(limit);
-        if ours.block.height > limit.block.height && Rule::Clamp.kept() {
+        if ours.block.height > limit.block.height {
             clamped.set(tier, Some(limit));
         }
     }
@@ -119,7 +118,7 @@ fn clamp_unchecked(ladder: Ladder, local: &TipSet, source: &TipSet, to: BlockRef
     let mut ceiling: Option<Tip> = None;
     for tier in ladder.tiers() {
         let Some(tip) = clamped.get(tier) else { continue };
-        let unknown = source.get(tier).is_none() && tier != Tier::Finalized && Rule::Unknown.kept();
+        let unknown = source.get(tier).is_none() && tier != Tier::Finalized;
         let lower = ceiling.filter(|ceiling| unknown && ceiling.block.height < tip.block.height);
         clamped.set(tier, Some(lower.unwrap_or(tip)));
         ceiling = lowest(ceiling, lower.unwrap_or(tip));
@@ -198,7 +197,7 @@ impl Situation<'_> {
         let hearsay =
             self.watermarks.tips.block(tier).filter(|_| self.watermarks.delivered.is_none());
         let other = |ours: BlockRef| ours != theirs && Some(ours) != hearsay;
-        Rule::OwnChain.kept() && self.known[tier.index()].is_some_and(other)
+        self.known[tier.index()].is_some_and(other)
     }
 
     /// Where a tier that the source does not know has to stand for the others to move: it is at least as
@@ -206,7 +205,7 @@ impl Situation<'_> {
     fn implied(&self, tier: Tier, below: Option<Tip>) -> Option<Move> {
         let (ours, tip) = (self.watermarks.tips.block(tier)?, below?);
         let unknown = self.source.get(tier).is_none() && tier != Tier::Finalized;
-        let lifted = unknown && tip.block.height > ours.height && Rule::Unknown.kept();
+        let lifted = unknown && tip.block.height > ours.height;
         lifted.then_some(Move { direction: Direction::Up, tier, tip })
     }
 
@@ -215,7 +214,7 @@ impl Situation<'_> {
     fn implied_back(&self, tier: Tier, above: Option<Tip>) -> Option<Move> {
         let (ours, tip) = (self.watermarks.tips.block(tier)?, above?);
         let unknown = self.source.get(tier).is_none() && tier != Tier::Finalized;
-        let lowered = unknown && tip.block.height < ours.height && Rule::Unknown.kept();
+        let lowered = unknown && tip.block.height < ours.height;
         lowered.then_some(Move { direction: Direction::Back, tier, tip })
     }
 
@@ -237,15 +236,14 @@ impl Situation<'_> {
     fn step(&self, tier: Tier) -> Option<Move> {
         let tip = self.source.get(tier)?;
         let local = self.watermarks.tips.block(tier);
-        let again = tier == Tier::Proposed && Rule::Baseline.kept();
-        let before = if again { self.baseline } else { local };
+        let before = if tier == Tier::Proposed { self.baseline } else { local };
         if local == Some(tip.block) && before == local {
             return None;
         }
         // A prune moved proposed already, but not to the baseline: it is announced all the same, for
         // those who listen to one tier.
         let from = if local == Some(tip.block) { before } else { local };
-        let back = from.is_some_and(|from| tip.block.height <= from.height && Rule::Back.kept());
+        let back = from.is_some_and(|from| tip.block.height <= from.height);
         let direction = if back { Direction::Back } else { Direction::Up };
         Some(Move { direction, tier, tip })
     }
@@ -262,7 +260,6 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
         let step = situation.step(tier).or_else(|| situation.implied(tier, below));
         let step = step.filter(|step| {
             let held = tier == Tier::Finalized
-                && Rule::Finality.kept()
                 && (step.direction == Direction::Back || result.conflict.is_some());
             // An older answer of the same chain is only old; another chain's is a conflict.
             situation.given(step.tip.block.height) && !held
@@ -293,7 +290,7 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
         next.set(step.tier, Some(step.tip));
         // What already stands in a broken order (a chain that was opened so) must not stop the tiers.
         let breaks = next.check(situation.ladder).is_err() && tips.check(situation.ladder).is_ok();
-        if breaks && Rule::Ladder.kept() {
+        if breaks {
             result.withheld.push((step.tier, step.tip.block));
             continue;
         }

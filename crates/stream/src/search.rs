@@ -25,7 +25,7 @@
 //! `ceil(log2 d) + 1` as long as a question may name the 64 powers of two that exist. A source that
 //! answers one height at a time is asked up to `2 * ceil(log2 d) + 1` times.
 
-use tidewatch_core::{BlockRef, Digest, Height, Rule};
+use tidewatch_core::{BlockRef, Digest, Height};
 
 /// What the search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Search {
                     self.low = Some(height); // Nothing is known between there and here.
                     return Ok(());
                 }
-                Some((ours, Some(theirs))) if ours.digest == *theirs || !Rule::Digest.kept() => {
+                Some((ours, Some(theirs))) if ours.digest == *theirs => {
                     self.best = Some(*ours);
                     self.low = Some(height);
                     return Ok(()); // Whatever is lower agrees too.
@@ -147,8 +147,7 @@ impl Search {
                     self.high = ours.height.get();
                     self.lowest = Some((*ours, *theirs));
                 }
-                Some((ours, None)) if Rule::Missing.kept() => return Err(Unanswered(ours.height)),
-                Some((ours, None)) => self.high = ours.height.get(),
+                Some((ours, None)) => return Err(Unanswered(ours.height)),
                 None => {
                     // Nothing is known at or below here: what is left lies above.
                     self.low = Some(self.low.map_or(height, |low| low.max(height)));

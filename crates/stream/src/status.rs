@@ -1,7 +1,7 @@
 //! Whether what is said about the tip can be relied on: a function of what was seen, and when.
 
 use std::time::Duration;
-use tidewatch_core::{Rule, State};
+use tidewatch_core::State;
 
 /// What [`assess`] calls fresh, and small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn assess(thresholds: &Thresholds, contact: &Contact) -> State {
         return State::Lagging;
     }
     // A time that has not come yet says nothing about how old the tip is.
-    let ahead = contact.tip_ahead > thresholds.tip_age && Rule::TipAhead.kept();
+    let ahead = contact.tip_ahead > thresholds.tip_age;
     if ahead || contact.tip_age.is_some_and(|age| age > thresholds.tip_age) {
         return State::Stale;
     }

@@ -74,6 +74,8 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
     ) -> Result<(), Error> {
         let sync = options.contains(WriteOptions::SYNC);
         change(&*self.clock, &self.trouble, sync).await?;
+        let options =
+            if self.trouble.syncs() { options } else { options.without(WriteOptions::SYNC) };
         self.inner.write_at(offset, bufs, options).await
     }
 
@@ -84,12 +86,16 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
 
     async fn sync(&self) -> Result<(), Error> {
         change(&*self.clock, &self.trouble, true).await?;
+        if !self.trouble.syncs() {
+            return Ok(());
+        }
         self.inner.sync().await
     }
 
     async fn start_sync(&self) -> Handle<()> {
         match change(&*self.clock, &self.trouble, true).await {
-            Ok(()) => self.inner.start_sync().await,
+            Ok(()) if self.trouble.syncs() => self.inner.start_sync().await,
+            Ok(()) => Handle::ready(Ok(())),
             Err(error) => Handle::ready(Err(error)),
         }
     }

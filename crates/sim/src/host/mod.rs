@@ -13,6 +13,7 @@
 //! | [`Trouble::slow_disk`] | disk mutations are delayed |
 //! | [`Trouble::hang_disk_after`] | after the given number of disk mutations, one takes long |
 //! | [`Trouble::fail_disk_after`] | after the given number of disk mutations, every further one fails |
+//! | [`Trouble::forget_syncs`] | the disk says that it synced, and did not |
 //! | [`Trouble::crash_after`] | after the given number of disk mutations, the next one never completes: see [`Trouble::crashed`] |
 //!
 //! The inner runtime decides how much of the unsynced writes survives a crash.
@@ -70,6 +71,7 @@ struct State {
     fail_after: Option<u64>,
     crash_after: Option<u64>,
     hang_after: Option<(u64, Duration)>,
+    forgets_syncs: bool,
     crash: Option<oneshot::Sender<()>>,
     done: Done,
     running: usize,
@@ -112,6 +114,7 @@ impl Trouble {
             fail_after: None,
             crash_after: None,
             hang_after: None,
+            forgets_syncs: false,
             crash: Some(crash),
             done: Done::default(),
             running: 0,
@@ -151,6 +154,11 @@ impl Trouble {
         self.state.lock().hang_after = Some((changes, wait));
     }
 
+    /// From now on the disk says of every sync that it is done, and does nothing: what a follower relies on is broken.
+    pub fn forget_syncs(&self) {
+        self.state.lock().forgets_syncs = true;
+    }
+
     /// Hangs the disk mutation after the next `changes`: it never completes.
     pub fn crash_after(&self, changes: u64) {
         self.state.lock().crash_after = Some(changes);
@@ -176,6 +184,10 @@ impl Trouble {
         let by = Duration::from_millis(skew.unsigned_abs());
         let moved = if skew < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         moved.unwrap_or(now)
+    }
+
+    fn syncs(&self) -> bool {
+        !self.state.lock().forgets_syncs
     }
 
     fn nap(&self) -> Option<Duration> {

@@ -40,6 +40,8 @@ const KEPT: usize = 48;
 pub struct Violation {
     /// Name of the checker that detected it.
     pub checker: &'static str,
+    /// Names of the other checkers that object to the same observation.
+    pub also: Vec<&'static str>,
     /// What the checker observed.
     pub detail: String,
     /// The last observations before it, oldest first.
@@ -173,12 +175,17 @@ impl Watch {
         if seen.violation.is_some() {
             return;
         }
-        for checker in &mut seen.checkers {
-            let Err(detail) = checker.see(&observation, &truth) else { continue };
+        let objects = |checker: &mut Box<dyn Checker>| {
+            let detail = checker.see(&observation, &truth).err()?;
+            Some((checker.name(), detail))
+        };
+        let mut objections = seen.checkers.iter_mut().filter_map(objects);
+        if let Some((checker, detail)) = objections.next() {
+            let also = objections.map(|(checker, _)| checker).collect();
             let mut trail: Vec<String> = seen.trail.iter().map(ToString::to_string).collect();
             trail.push(observation.to_string());
-            tracing::error!(checker = checker.name(), detail, "rule broken");
-            seen.violation = Some(Violation { checker: checker.name(), detail, trail });
+            tracing::error!(checker, detail, "rule broken");
+            seen.violation = Some(Violation { checker, also, detail, trail });
             return;
         }
         if seen.trail.len() == KEPT {
@@ -191,7 +198,7 @@ impl Watch {
     pub fn broken(&self, checker: &'static str, detail: String) {
         let seen = &mut *self.seen.lock();
         let trail = seen.trail.iter().map(ToString::to_string).collect();
-        seen.violation.get_or_insert(Violation { checker, detail, trail });
+        seen.violation.get_or_insert(Violation { checker, also: Vec::new(), detail, trail });
     }
 
     /// The first violation.

@@ -6,6 +6,7 @@ use super::{
     node::Node,
 };
 use crate::{
+    flaw::Flaw,
     host::Host,
     scripted::{chain::TestBlock, committee::Committees},
     watch::{Certificates, Told},
@@ -79,6 +80,7 @@ impl World {
             scene: self.scene.clone(),
             traffic: Arc::default(),
             sent: Arc::default(),
+            makes_up: self.flaw == Some(Flaw::MadeUpCertificate),
         };
         let traffic = network.traffic.clone();
         let mut endpoints = nodes

@@ -247,7 +247,7 @@ impl Elsewhere {
         let (watch, luggage) = (world.watch.clone(), self.luggage.clone());
         let consumer = Traveller::new(luggage.clone(), mode, self.rng.random(), watch.clone());
         let parts = delivery::Parts {
-            log: Carried::new(log.clone(), mode, luggage, watch),
+            log: Carried::new(log.clone(), mode, luggage, watch, world.flaw),
             consumer,
             monitor: (),
         };

@@ -5,6 +5,7 @@ use super::{
     traveller::TRAVELLER,
 };
 use crate::{
+    flaw::{self, Flaw},
     host::{Host, Odds, Trouble},
     scripted::chain::TestBlock,
     truth::since_begin,
@@ -43,7 +44,7 @@ const EPOCHS: &str = "epochs";
 pub(super) type Db = LogReader<Host<deterministic::Context>, TestBlock>;
 
 /// What users run, on a machine that fails, with a recorder at every port.
-pub(super) type Composed = Follower<Host<deterministic::Context>, Heard<Db>>;
+pub(super) type Composed = Follower<Host<deterministic::Context>, flaw::Log<Heard<flaw::Log<Db>>>>;
 
 /// What runs in a life.
 pub(super) struct Process {
@@ -65,6 +66,9 @@ impl World {
         let last = life >= self.mix.lives;
         let (host, trouble) = Host::new(context.child("host"), self.rng.random());
         self.upset(&trouble, last);
+        if self.flaw == Some(Flaw::LostSync) {
+            trouble.forget_syncs();
+        }
         let crash = trouble.clone();
         let end = select! {
             () = crash.crashed() => End::Crashed,
@@ -186,12 +190,24 @@ impl World {
         self.watch.see(Observation::Clock(since_begin(context.current())));
         self.watch.see(Observation::Opened { watermarks, records });
 
-        let log = Heard::new(store.clone(), self.watch.clone());
+        let (above, below) = (self.flaw.and_then(Flaw::above), self.flaw.and_then(Flaw::below));
+        let chain = store.chain_info().id.clone();
+        let flawed = |flaw| flaw::Log::new(store.clone(), chain.clone(), flaw);
+        let positions = below.filter(|flaw| *flaw == Flaw::PositionInMemory);
+        let log = Heard::new(flawed(positions), self.watch.clone());
+        let spied = Arc::new(Spied::new(source, context.child("spy"), self.watch.clone()));
+        let kept = flaw::View::new(view, below);
+        let kept = Kept::new(kept, flawed(below), self.watch.clone(), next);
         let config = Config {
-            source: Arc::new(Spied::new(source, context.child("spy"), self.watch.clone())),
-            view: Kept::new(view, store.clone(), self.watch.clone(), next),
-            log,
-            monitor: self.told(context),
+            source: Arc::new(flaw::Source::new(
+                spied,
+                host.child("flaw"),
+                context.child("flaw"),
+                above,
+            )),
+            view: flaw::View::new(kept, above),
+            log: flaw::Log::new(log, chain, above),
+            monitor: flaw::Voice(self.told(context), above),
             driver: driver::Config {
                 mode: self.mix.mode,
                 poll: self.mix.poll,
@@ -232,6 +248,7 @@ impl World {
             batch_max: NonZeroUsize::new(self.mix.batch_max).unwrap_or(NonZeroUsize::MIN),
             ..delivery::Config::default()
         };
+        let reader = flaw::Taker(reader, self.flaw);
         follower.attach(Attachment { config, ..Attachment::new(reader) });
     }
 

@@ -50,6 +50,7 @@ pub use plot::{Plot, Scene, Withholds};
 pub use rpc::RpcSource;
 
 use crate::{
+    flaw::Flaw,
     truth::{BEGIN, Truth},
     watch::{Observation, Rules, Violation, Watch},
 };
@@ -64,6 +65,9 @@ use tidewatch_core::Tier;
 
 /// Passes after which a healed world must have converged.
 pub const PASSES: usize = 5;
+
+/// Stack of the thread of a world.
+const STACK: usize = 16 << 20;
 
 /// Outcome of a world.
 #[derive(Clone, Debug)]
@@ -113,6 +117,8 @@ impl Tally {
 /// State that outlives a process: the world, and the observations.
 struct World {
     mix: Mix,
+    /// What is wrong with a part of the follower.
+    flaw: Option<Flaw>,
     truth: Arc<Mutex<Truth>>,
     validators: Arc<Validators>,
     scene: Scene,
@@ -141,6 +147,27 @@ pub fn run(seed: u64, traced: bool) -> Outcome {
 
 /// Runs the world of `mix`, which may differ from that of its seed.
 pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
+    run_with(mix, None, traced)
+}
+
+/// Runs the world of `seed` with a part of the follower that is wrong.
+pub fn run_flawed(seed: u64, flaw: Flaw) -> Outcome {
+    run_with(Mix::of(seed), Some(flaw), false)
+}
+
+/// Runs a world on a thread of its own: a build that is not optimised polls a commit through the recorders with more
+/// stack than the threads of tests have.
+fn run_with(mix: Mix, flaw: Option<Flaw>, traced: bool) -> Outcome {
+    let run = || run_here(mix, flaw, traced);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
+        #[expect(clippy::expect_used, reason = "without a thread there is no simulation")]
+        let outcome = thread.expect("a thread can be started").join();
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn run_here(mix: Mix, flaw: Option<Flaw>, traced: bool) -> Outcome {
     let seed = mix.seed;
     if traced {
         tracing::info!("{mix:#?}");
@@ -158,7 +185,7 @@ pub fn run_mix(mix: Mix, traced: bool) -> Outcome {
     let tally = Tally::default();
     let (lost, luggage, scene) = (None, Arc::default(), Scene::new(mix.plot));
     let mut world =
-        World { mix, truth, validators, scene, watch, books, luggage, rng, lost, tally };
+        World { mix, flaw, truth, validators, scene, watch, books, luggage, rng, lost, tally };
     let mut runner = deterministic::Runner::new(config);
     let mut life = 0;
     loop {

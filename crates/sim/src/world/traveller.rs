@@ -1,6 +1,7 @@
 //! A consumer that keeps its position with its data, and takes it along from log to log.
 
 use crate::{
+    flaw::Flaw,
     scripted::chain::TestBlock,
     watch::{Log, Observation, Resumed, Watch},
 };
@@ -94,12 +95,13 @@ pub(super) struct Carried<E: Context> {
     mode: Mode,
     luggage: Arc<Mutex<Luggage>>,
     watch: Watch,
+    flaw: Option<Flaw>,
 }
 
 impl<E: Context> Clone for Carried<E> {
     fn clone(&self) -> Self {
         let (log, luggage, watch) = (self.log.clone(), self.luggage.clone(), self.watch.clone());
-        Self { log, mode: self.mode, luggage, watch }
+        Self { log, mode: self.mode, luggage, watch, flaw: self.flaw }
     }
 }
 
@@ -110,8 +112,9 @@ impl<E: Context> Carried<E> {
         mode: Mode,
         luggage: Arc<Mutex<Luggage>>,
         watch: Watch,
+        flaw: Option<Flaw>,
     ) -> Self {
-        Self { log, mode, luggage, watch }
+        Self { log, mode, luggage, watch, flaw }
     }
 
     /// What the log has now, as far as it matters to `cursor`.
@@ -149,7 +152,12 @@ impl<E: Context> EventLog for Carried<E> {
 impl<E: Context> History for Carried<E> {
     async fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
         let before = self.look(cursor).await?;
-        let answer = self.log.resume(cursor).await;
+        let mut answer = self.log.resume(cursor).await;
+        if let (Some(Flaw::BridgeInReverse), Ok(Resume::Forked { bridge, .. })) =
+            (self.flaw, &mut answer)
+        {
+            bridge.reverse();
+        }
         let leads = self.leads(&answer).await;
         let after = self.look(cursor).await?;
         let (mode, cursor) = (self.mode, cursor.clone());

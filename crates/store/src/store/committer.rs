@@ -34,7 +34,7 @@ use commonware_storage::{
 use std::{ops::Range, sync::Arc};
 use tidewatch_core::{
     Block, BlockRef, ChainInfo, Change, Conflict, Cursor, Dropped, Event, Fault, Height, Locator,
-    Rule, Tier, TierProof, Watermarks,
+    Tier, TierProof, Watermarks,
 };
 
 /// Anchors are written once in this many events; a restart rolls them forward from there.
@@ -258,7 +258,7 @@ impl<E: Context> Committer<E> {
     /// Makes the payload durable, all of it at once, and then the events that speak of it.
     pub(super) async fn flush(mut self, log: &Log<E>) -> Result<Self, Fault> {
         let mut syncing = Vec::new();
-        if let Some(run) = self.run.take_if(|_| Rule::PayloadFirst.kept()) {
+        if let Some(run) = self.run.take() {
             let (run, handles) = run.start_sync().await?;
             self.run = Some(run);
             syncing = handles;
@@ -278,12 +278,10 @@ impl<E: Context> Committer<E> {
         let appended = self.events.append_many(Many::Flat(&self.pending)).await;
         (self.events, _) = appended.map_err(|error| Part::Events.failed(error))?;
         self.note_appended();
-        if Rule::EventsSynced.kept() {
-            let started = self.events.start_sync().await;
-            let (events, handle) = started.map_err(|error| Part::Events.failed(error))?;
-            self.events = events;
-            handle.await.map_err(|error| Part::Events.failed(error))?;
-        }
+        let started = self.events.start_sync().await;
+        let (events, handle) = started.map_err(|error| Part::Events.failed(error))?;
+        self.events = events;
+        handle.await.map_err(|error| Part::Events.failed(error))?;
         self.publish(log).await?.tidy().await
     }
 

@@ -25,9 +25,7 @@ use crate::{
 use commonware_codec::{Codec, varint::UInt};
 use commonware_storage::{Context, journal::contiguous::Contiguous as _};
 use std::sync::Arc;
-use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Digest, Event, Fault, Height, Rule, Tier, Watermarks,
-};
+use tidewatch_core::{Block, BlockRef, ChainInfo, Digest, Event, Fault, Height, Tier, Watermarks};
 use tracing::{info, warn};
 
 /// Events that anchors are rolled forward over: what the older of two copies can be behind, and one
@@ -68,7 +66,6 @@ pub(super) async fn open<E: Context, B: Block + Codec>(
     if events.size() == 0 && (had_events(&meta)? || positions.most() > 0) {
         return Err(Part::Events.corrupt(0, Damage::NoEvents));
     }
-    let last = last.filter(|_| Rule::LastEvent.kept());
     let (prunes, pruned) = known_prunes(&events, last.as_ref()).await?;
     let watermarks = last.map_or_else(Watermarks::none, |record| record.watermarks);
     let (meta, run) = current_run(&context, &layout, meta, events.size()).await?;

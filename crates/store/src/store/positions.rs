@@ -8,7 +8,7 @@ use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_storage::{Context, metadata};
 use commonware_utils::sync::{AsyncMutex, Mutex};
 use std::collections::BTreeMap;
-use tidewatch_core::{Cursor, Digest, Fault, Rule};
+use tidewatch_core::{Cursor, Digest, Fault};
 
 /// Larger than any position: a name and a cursor.
 const POSITION_MAX: usize = 1024;
@@ -189,9 +189,6 @@ async fn write<E: Context>(
             let key = key(&consumer);
             disk.put(key, Position { consumer, cursor }.encode());
         }
-    }
-    if !Rule::PositionSynced.kept() {
-        return Ok(disk);
     }
     disk.sync().await.map_err(|error| Part::Consumers.failed(error))
 }

@@ -14,7 +14,7 @@ use rand::Rng;
 use std::time::Duration;
 use tidewatch_core::{
     Ack, Actor, Backoff, Canceled, Consumer, Cursor, Fault, FaultKind, History, LogError, Monitor,
-    Record, Resume, ResumeError, Rule, Severity, Stopper, Stopping,
+    Record, Resume, ResumeError, Severity, Stopper, Stopping,
 };
 use tracing::{debug, warn};
 
@@ -178,7 +178,7 @@ where
                 Err(ResumeError::Fault(fault)) => return Err(fault),
                 Err(error) => error,
             };
-            let ahead = matches!(error, ResumeError::Ahead { .. }) && Rule::Ahead.kept();
+            let ahead = matches!(error, ResumeError::Ahead { .. });
             let fault = Fault::new(self.consumer.name(), Error::from(error));
             if !ahead {
                 return Err(fault);
@@ -248,9 +248,6 @@ where
                     self.progress.handled(records, ack).await?;
                     return Ok(Next::At(last.cursor.handled()));
                 }
-                Some(Err(_)) if !Rule::Again.kept() => {
-                    return Ok(Next::At(last.cursor.handled()));
-                }
                 Some(Err(fault)) => self.failed(fault).await?,
                 None => return Ok(Next::Stopped),
             }
@@ -302,7 +299,6 @@ where
         match error {
             LogError::Fault(fault) if fault.kind == FaultKind::Stopped => Ok(Next::Stopped),
             LogError::Fault(fault) => Err(fault),
-            LogError::TooOld { oldest, .. } if !Rule::NoHole.kept() => Ok(Next::At(oldest)),
             LogError::TooOld { oldest, .. } => self.behind(oldest).await,
         }
     }

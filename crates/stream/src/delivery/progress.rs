@@ -7,7 +7,7 @@ use super::{
 };
 use commonware_runtime::telemetry::metrics::GaugeExt as _;
 use commonware_utils::channel::oneshot;
-use tidewatch_core::{Ack, Backoff, Cursor, Fault, Positions, Record, Rule};
+use tidewatch_core::{Ack, Backoff, Cursor, Fault, Positions, Record};
 
 /// The consumer's position, durable and on its way there. It goes on while the consumer is busy.
 pub(super) struct Progress<L> {
@@ -61,16 +61,16 @@ impl<L: Positions> Progress<L> {
         let after = records.last().map(|last| last.cursor.clone());
         let before = std::mem::replace(&mut self.stands, after);
         match ack {
-            Ack::Later(waiter) if Rule::DurableAck.kept() => {
+            Ack::Later(waiter) => {
                 self.flight.later(before, records, waiter);
                 self.count();
                 Ok(())
             }
-            Ack::Accepted if Rule::DurableAck.kept() => {
+            Ack::Accepted => {
                 self.backoff.succeed();
                 Ok(())
             }
-            Ack::Accepted | Ack::Durable | Ack::Later(_) => {
+            Ack::Durable => {
                 self.backoff.succeed();
                 match self.flight.now(before, records) {
                     Some(cursor) => self.store(&cursor).await,

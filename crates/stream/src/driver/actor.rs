@@ -17,7 +17,7 @@ use futures::{
 use rand::Rng;
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use tidewatch_core::{
-    Actor, Backoff, ChainInfo, Doorbell, Fault, FaultKind, HeadSender, LocalView, Monitor, Rule,
+    Actor, Backoff, ChainInfo, Doorbell, Fault, FaultKind, HeadSender, LocalView, Monitor,
     Severity, Source, Stopper, Stopping,
 };
 use tracing::{debug, info, warn};
@@ -68,7 +68,7 @@ impl<E: Clock, M: Monitor> Guard for Bounded<'_, E, M> {
         call: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Fault> {
         // Measured by sleeping: the wall clock may be set back meanwhile.
-        let mut deadline = self.context.sleep(Rule::Deadline.bounds(self.deadline)).boxed();
+        let mut deadline = self.context.sleep(self.deadline).boxed();
         let mut call = pin!(call);
         loop {
             self.tracker.progressed();
@@ -98,9 +98,6 @@ async fn turning<E: Clock, M: Monitor, T>(
     tracker: &Tracker<E, M>,
     mut work: BoxFuture<'_, T>,
 ) -> T {
-    if !Rule::Awaited.kept() {
-        return work.await;
-    }
     loop {
         select! {
             result = &mut work => return result,
@@ -129,7 +126,7 @@ struct Idle {
 impl Idle {
     fn new(context: &impl Clock, pause: &Pause) -> Self {
         Self {
-            due: context.sleep(Rule::Poll.bounds(pause.wait)).boxed(),
+            due: context.sleep(pause.wait).boxed(),
             earliest: context.sleep(pause.pace.min(pause.wait)).boxed(),
             rung: false,
         }
@@ -212,7 +209,7 @@ where
                 let Some(Idle { due, earliest, rung }) = &mut idle else { continue };
                 let hinted = *rung;
                 let doorbell = async {
-                    if hinted || !Rule::Doorbell.kept() {
+                    if hinted {
                         pending::<()>().await;
                     } else {
                         self.doorbell.rung().await;
@@ -295,9 +292,6 @@ where
             Ok(report) => (Ok(report.ended), report.faults),
             Err(fault) => (Err(fault), side),
         };
-        if !Rule::Requery.kept() {
-            self.collect(answers);
-        }
         self.settle(ended, &faults, cost, answers)
     }
 
@@ -321,16 +315,15 @@ where
         for answer in answers.drain(..) {
             let _ = answer.send(ended.clone()); // The caller may have left.
         }
-        if let Some(verdict) = verdict(&ended, faults).filter(|_| Rule::Judged.kept()) {
+        if let Some(verdict) = verdict(&ended, faults) {
             self.source.judged(verdict);
         }
         let (poll, pace) = (self.config.poll, self.config.pace);
         match ended {
             Ok(ended) => {
                 self.backoff.succeed();
-                let conflicted = ended == Ended::Conflicted && Rule::Conflicted.kept();
+                let conflicted = ended == Ended::Conflicted;
                 let fault = faults.last().map(|fault| fault.kind);
-                let fault = fault.filter(|_| Rule::Conflicted.kept());
                 // What was withheld leaves it open whether a conflict has passed.
                 self.tracker.ended(fault, (conflicted || fault.is_none()).then_some(conflicted));
                 debug!(?ended, calls = cost.total(), "pass ended");

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{
-    Cause, Fault, FaultKind, HeadSender, Height, Monitor, Rule, Snapshot, Status, Tier, TipSet,
-    Trust, Verification, Watermarks,
+    Cause, Fault, FaultKind, HeadSender, Height, Monitor, Snapshot, Status, Tier, TipSet, Trust,
+    Verification, Watermarks,
 };
 
 #[derive(Default)]
@@ -165,8 +165,7 @@ impl<E: Clock, M: Monitor> Tracker<E, M> {
             let (seen, now) = self.look();
             let age = |time: SystemTime| now.duration_since(time).unwrap_or(Duration::ZERO);
             let head = seen.watermarks.head().map_or(0, |block| block.height.get());
-            let tip = seen.source_height.filter(|_| Rule::Lag.kept());
-            let lag = tip.map_or(0, |height| height.get().saturating_sub(head));
+            let lag = seen.source_height.map_or(0, |height| height.get().saturating_sub(head));
             let tip_age = seen.tip_time.map(age);
             let ahead = seen.tip_time.and_then(|time| time.duration_since(now).ok());
             let tip_ahead = ahead.unwrap_or(Duration::ZERO);

@@ -6,8 +6,8 @@ use crate::{
     reconcile::{Direction, Move, Moves, Situation, moves},
 };
 use tidewatch_core::{
-    Block as _, BlockRange, BlockRef, Change, Conflict, Fault, LocalView, Rule, Snapshot, Source,
-    Tier, TipSet, Watermarks,
+    Block as _, BlockRange, BlockRef, Change, Conflict, Fault, LocalView, Snapshot, Source, Tier,
+    TipSet, Watermarks,
 };
 
 impl<S, V, G> Pass<'_, S, V, G>
@@ -71,9 +71,6 @@ where
     /// Whether a second look says the same of finalized. Where this pass has taken its second look already,
     /// that is for the next one.
     async fn said_again(&mut self, conflict: Conflict) -> Result<bool, Fault> {
-        if !Rule::Confirm.kept() {
-            return Ok(true);
-        }
         if self.cost.tip > 1 {
             return Ok(false);
         }

@@ -7,7 +7,7 @@ use crate::{
 };
 use futures::future::{join, ready};
 use tidewatch_core::{
-    Block, BlockRange, BlockRef, Change, Fault, Height, LocalView, Rule, Snapshot, Source, Tier,
+    Block, BlockRange, BlockRef, Change, Fault, Height, LocalView, Snapshot, Source, Tier,
     Watermarks,
 };
 
@@ -131,7 +131,7 @@ where
         last: BlockRef,
         range: BlockRange<S::Block>,
     ) -> Result<(Watermarks, BlockRange<S::Block>), Fault> {
-        if last != tip && Rule::OwnChain.kept() {
+        if last != tip {
             self.commit(changes(range)).await?;
             return Err(self.fault(Error::OffTip { last, tip }));
         }

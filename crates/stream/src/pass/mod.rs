@@ -81,8 +81,8 @@ pub use guard::{Guard, Unguarded};
 use crate::{Error, Forks};
 use realign::Realigned;
 use tidewatch_core::{
-    BlockRange, BlockRef, ChainInfo, Change, Fault, Height, LocalView, Monitor, Rule, Snapshot,
-    Source, Tier, TipSet, Watermarks,
+    BlockRange, BlockRef, ChainInfo, Change, Fault, Height, LocalView, Monitor, Snapshot, Source,
+    Tier, TipSet, Watermarks,
 };
 
 /// Source calls of one pass, by reason.
@@ -239,7 +239,7 @@ where
             self.agree();
             return Ok(self.report(Ended::Quiet, snapshot));
         }
-        if let Some(report) = self.behind(&watermarks, &snapshot, proposed).await? {
+        if let Some(report) = self.behind(&watermarks, proposed).await? {
             return Ok(report);
         }
         let baseline = watermarks.tips.block(Tier::Proposed);
@@ -297,12 +297,12 @@ where
             return Err(self.fault(Error::TooHigh { tip }));
         }
         match snapshot.tips.check(self.source.ladder()) {
-            Err(broken) if Rule::Order.kept() => Err(self.fault(broken)),
+            Err(broken) => Err(self.fault(broken)),
             // A node that has just started and knows nothing yet is no news of the chain.
-            _ if snapshot.tips.block(Tier::Proposed).is_none() && Rule::NoTip.kept() => {
+            Ok(()) if snapshot.tips.block(Tier::Proposed).is_none() => {
                 Err(self.fault(Error::NoProposed))
             }
-            _ => {
+            Ok(()) => {
                 self.monitor.snapshot(&snapshot);
                 Ok(snapshot)
             }
@@ -356,7 +356,7 @@ where
             return Ok((stand, None));
         }
         let next = self.first(watermarks.delivered, &snapshot.tips);
-        let told = next == head.height.next() && Rule::ParentTells.kept();
+        let told = next == head.height.next();
         if self.mode == Mode::TipsOnly || !told {
             return Ok((Stand::Diverged, None)); // Nobody knows: the search finds out, in one call.
         }

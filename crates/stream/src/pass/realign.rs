@@ -8,8 +8,8 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidewatch_core::{
-    BlockRef, Change, Conflict, Digest, Fault, Height, LocalView, Rule, Snapshot, Source, Tier,
-    TipSet, Watermarks,
+    BlockRef, Change, Conflict, Digest, Fault, Height, LocalView, Snapshot, Source, Tier, TipSet,
+    Watermarks,
 };
 
 /// What became of a view whose head is not known to be on the source's chain.
@@ -33,7 +33,6 @@ where
     pub(super) async fn behind(
         &mut self,
         watermarks: &Watermarks,
-        snapshot: &Snapshot,
         proposed: BlockRef,
     ) -> Result<Option<Report>, Fault> {
         let Some(finalized) = watermarks.tips.block(Tier::Finalized) else { return Ok(None) };
@@ -48,7 +47,7 @@ where
         if ours.is_none() {
             return Err(self.fault(Error::Behind { tip: proposed, finalized }));
         }
-        let (again, proposed) = self.look_again(snapshot.clone()).await?;
+        let (again, proposed) = self.look_again().await?;
         if proposed.height >= finalized.height {
             return Err(self.fault(Error::Unconfirmed { ours: finalized, tip: proposed }));
         }
@@ -93,16 +92,8 @@ where
 
     /// A second look at what contradicts `ours`, which is finalized here: one wrong answer is no evidence.
     /// Returns what the source says the second time, if that contradicts it too.
-    async fn confirm(
-        &mut self,
-        first: Snapshot,
-        ours: BlockRef,
-    ) -> Result<(Snapshot, BlockRef), Fault> {
-        if !Rule::Confirm.kept() {
-            let theirs = first.tips.block(Tier::Proposed).unwrap_or(ours);
-            return Ok((first, theirs));
-        }
-        let (again, proposed) = self.look_again(first).await?;
+    async fn confirm(&mut self, ours: BlockRef) -> Result<(Snapshot, BlockRef), Fault> {
+        let (again, proposed) = self.look_again().await?;
         if proposed.height < ours.height {
             return Err(self.fault(Error::Behind { tip: proposed, finalized: ours }));
         }
@@ -132,12 +123,12 @@ where
                 self.agree();
                 Ok(Realigned::Aligned(snapshot, *watermarks))
             }
-            Found::Ancestor(ancestor) => self.prune(watermarks, snapshot, ancestor).await,
+            Found::Ancestor(ancestor) => self.prune(watermarks, ancestor).await,
             Found::FloorDiffers { ours, theirs } if ours.height.get() == 0 => {
                 Err(self.other_genesis(theirs).await)
             }
             Found::FloorDiffers { ours, .. } => {
-                let (again, theirs) = self.confirm(snapshot, ours).await?;
+                let (again, theirs) = self.confirm(ours).await?;
                 self.conflict(Conflict { ours, theirs }).await?;
                 if head.height > ours.height {
                     // Whatever the source says of its tiers is of a chain that is not ours.
@@ -147,7 +138,7 @@ where
             }
             Found::Nothing { lowest } => {
                 let below = lowest.and_then(|(ours, _)| ours.height.previous());
-                self.rebase(watermarks, snapshot, below.unwrap_or(top)).await
+                self.rebase(watermarks, below.unwrap_or(top)).await
             }
         }
     }
@@ -158,7 +149,7 @@ where
         self.cost.chain_info += 1;
         let (ours, theirs) = (self.chain_info.genesis, theirs.into());
         match self.guard.wait(self.source.chain_info()).await {
-            Ok(chain_info) if chain_info == *self.chain_info && Rule::OtherGenesis.kept() => {
+            Ok(chain_info) if chain_info == *self.chain_info => {
                 self.fault(Error::OtherGenesis { ours, theirs })
             }
             Ok(_) => self.fault(Error::WrongGenesis { ours, theirs }),
@@ -179,10 +170,9 @@ where
         proposed: BlockRef,
         top: Height,
     ) -> Result<Found, Fault> {
-        let finalized = watermarks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
+        let finalized = watermarks.tips.block(Tier::Finalized);
         let floor = finalized.map_or(Height::zero(), |block| block.height);
-        let max = self.source.limits().digests_max.get();
-        let batch = if Rule::Question.kept() { max } else { max + 1 };
+        let batch = self.source.limits().digests_max.get();
         let mut search = Search::new(floor, top, batch);
         loop {
             let heights = search.question();
@@ -250,9 +240,9 @@ where
     }
 
     /// A second look at the source, after the divergence was established: what a prune says about the
-    /// tiers is read here, and no longer in the `first` one.
-    async fn look_again(&mut self, first: Snapshot) -> Result<(Snapshot, BlockRef), Fault> {
-        let again = if Rule::SecondLook.kept() { self.snapshot().await? } else { first };
+    /// tiers is read here, and no longer in the first one.
+    async fn look_again(&mut self) -> Result<(Snapshot, BlockRef), Fault> {
+        let again = self.snapshot().await?;
         match again.tips.block(Tier::Proposed) {
             Some(proposed) => Ok((again, proposed)),
             None => Err(self.fault(Error::NoProposed)),
@@ -264,10 +254,9 @@ where
     async fn prune(
         &mut self,
         watermarks: &Watermarks,
-        first: Snapshot,
         ancestor: BlockRef,
     ) -> Result<Realigned, Fault> {
-        let (again, proposed) = self.look_again(first).await?;
+        let (again, proposed) = self.look_again().await?;
         let chain = self.second_chain(watermarks, proposed, ancestor.height).await?;
         if chain.has(watermarks.head()) {
             self.agree();
@@ -280,7 +269,7 @@ where
         let Some(to) = to.filter(|to| chain.has(Some(*to))) else {
             return Err(self.fault(Error::AncestorGone { ancestor, tip: proposed }));
         };
-        let finalized = watermarks.tips.block(Tier::Finalized).filter(|_| Rule::Floor.kept());
+        let finalized = watermarks.tips.block(Tier::Finalized);
         if let Some(finalized) = finalized.filter(|finalized| to.height < finalized.height) {
             return Err(self.fault(Error::Behind { tip: proposed, finalized }));
         }
@@ -293,13 +282,8 @@ where
     /// Prunes everything: no block that the view knows is on the source's chain, and it knows none at
     /// `below` or under it. What remains is a block that the view never had: the source's at that
     /// height, or its tip where that is lower still.
-    async fn rebase(
-        &mut self,
-        watermarks: &Watermarks,
-        first: Snapshot,
-        below: Height,
-    ) -> Result<Realigned, Fault> {
-        let (again, proposed) = self.look_again(first).await?;
+    async fn rebase(&mut self, watermarks: &Watermarks, below: Height) -> Result<Realigned, Fault> {
+        let (again, proposed) = self.look_again().await?;
         let chain = self.second_chain(watermarks, proposed, below).await?;
         if chain.has(watermarks.head()) {
             self.agree();
@@ -356,7 +340,7 @@ where
         let ours = if left.is_empty() { Vec::new() } else { self.locate(&left).await? };
         let Some(forks) = self.forks.as_deref_mut() else { return Ok(()) };
         let has = |left: &BlockRef| chain.has(Some(*left)) || ours.contains(&Some(*left));
-        if forks.leave(head, to, has) || !Rule::Flapping.kept() {
+        if forks.leave(head, to, has) {
             return Ok(());
         }
         Err(self.fault(Error::Flapping { head }))
