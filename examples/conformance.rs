@@ -10,11 +10,11 @@ use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Clock, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use tidewatch_conformance::{self as conformance, Stage, Subject};
 use tidewatch_core::{
     Ack, Block, BlockRef, ChainId, ChainInfo, Consumer, Digest, Fault, FaultKind, Height, Ladder,
     Limits, Record, Snapshot, Source, Tier, TipSet, Watermarks,
 };
-use tidewatch_sim::conformance::{self, Stage, Subject};
 
 /// A block of the toy chain: its digest is the hash of its height, its salt and its parent.
 #[derive(Clone)]

@@ -15,9 +15,12 @@ use tidewatch_core::{
     Stopper, Stopping, Tier,
 };
 use tidewatch_node::{Attachment, Config, Follower, Member};
-use tidewatch_sim::scripted::{chain::Chain, chain::TestBlock, source::ScriptedSource};
 use tidewatch_store::{Memory, MemoryReader};
 use tidewatch_stream::delivery;
+use tidewatch_testkit::{
+    chain::{Chain, TestBlock},
+    source::ScriptedSource,
+};
 
 /// A batch of events, and what acknowledges it.
 struct Batch(Vec<Record>, Acknowledgement);

@@ -6,9 +6,9 @@
 use commonware_runtime::{Supervisor as _, tokio::Context};
 use commonware_utils::NZUsize;
 use std::{sync::Arc, time::Duration};
+use tidewatch_conformance::{Report, Stage, Verdict, source, source_checks as name};
 use tidewatch_core::Height;
 use tidewatch_devnet::readymade::{Chain, ChainConfig, Kind, Server, ServerConfig, Tamper, Target};
-use tidewatch_sim::conformance::{Report, Stage, Verdict, source, source_checks as name};
 use tidewatch_sources::alto::{self, CertificateMode, Scheme, StandardScheme, VrfScheme};
 use tidewatch_tests::{Settings, run};
 

@@ -3,7 +3,7 @@
 use super::{epoch, with_anvil};
 use commonware_runtime::Supervisor as _;
 use std::sync::Arc;
-use tidewatch_sim::conformance::{Report, Stage, Verdict, source, source_checks as name};
+use tidewatch_conformance::{Report, Stage, Verdict, source, source_checks as name};
 use tidewatch_tests::{Anvil, EthereumSettings, anvil::Options};
 
 /// A node whose chain a suite moves.

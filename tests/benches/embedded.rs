@@ -30,10 +30,9 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
-use tidewatch_certified::CertifiedBlock as _;
 use tidewatch_core::{
     Ack, AnyBlock, AnySource, BlockDecoder, Consumer, Fault, Height, Record, Running, Source as _,
-    Tier,
+    Tier, Timed as _,
 };
 use tidewatch_devnet::epochs::{Config as Network, Devnet};
 use tidewatch_node::{Attachment, Config, Follower};

@@ -9,7 +9,7 @@
 
 use crate::support::{ALL, Steps};
 use tidewatch_core::{BlockRef, Event, Ladder, Tier, TipSet};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::Chain,
     words::{tips_words, words},
 };

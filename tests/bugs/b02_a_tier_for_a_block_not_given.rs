@@ -6,7 +6,7 @@
 
 use crate::support::Steps;
 use tidewatch_core::{Event, FaultKind, Watermarks};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 /// A view at proposed 10, of a source with every tier at 15, in ranges of three blocks.
 fn at_ten() -> Steps {

@@ -7,7 +7,7 @@
 
 use crate::support::Steps;
 use tidewatch_core::{FaultKind, Tier, TipSet};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Call, Kind},
     words::tips_words,

@@ -4,11 +4,11 @@
 //! moved yields one event, at the cost of the one call that returned it.
 
 use crate::support::{Live, Sink, Steps, hand_over, secs, simulate};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::{delivery, driver};
+use tidewatch_testkit::{
     chain::Chain,
     source::{Call, ScriptedSource},
 };
-use tidewatch_stream::{delivery, driver};
 
 #[test]
 fn a_snapshot_in_which_only_finality_moved_is_one_event() {

@@ -7,11 +7,11 @@
 use crate::support::{Live, Sink, hand_over, millis, secs, simulate};
 use commonware_utils::NZUsize;
 use tidewatch_core::Tier;
-use tidewatch_sim::scripted::{
+use tidewatch_stream::{delivery, driver};
+use tidewatch_testkit::{
     chain::Chain,
     source::{Kind, ScriptedSource},
 };
-use tidewatch_stream::{delivery, driver};
 
 #[test]
 fn of_a_thousand_updates_through_a_queue_of_ten_the_newest_of_every_tier_arrives_at_once() {

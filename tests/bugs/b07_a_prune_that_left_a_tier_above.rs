@@ -6,7 +6,7 @@
 
 use crate::support::Steps;
 use tidewatch_core::{Event, Tier};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn every_tier_above_the_ancestor_comes_down_in_the_event_that_prunes() {

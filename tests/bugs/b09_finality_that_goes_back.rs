@@ -11,8 +11,8 @@ use crate::{
     support::{Live, Steps, secs, simulate},
 };
 use tidewatch_core::{Conflict, FaultKind, Source as _, State, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver;
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn a_lower_finalized_tip_of_the_same_chain_is_an_old_answer() {

@@ -7,8 +7,8 @@
 
 use crate::support::{ALL, SKIP, Steps, from};
 use tidewatch_core::{Ladder, Tier};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::{Mode, Start, driver};
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn without_a_statement_finalized_is_unknown_however_deep_a_block_lies() {

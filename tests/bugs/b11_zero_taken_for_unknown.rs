@@ -9,11 +9,11 @@ use crate::{
     support::{ALL, Live, Steps, crash, history, open, pass, restart, secs, simulate, told},
 };
 use tidewatch_core::{LocalView as _, State, Tier, TipSet};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::{Ended, Mode, driver};
+use tidewatch_testkit::{
     chain::Chain,
     source::{Call, ScriptedSource},
 };
-use tidewatch_stream::{Ended, Mode, driver};
 
 const AT_GENESIS: [&str; 4] = ["proposed 0g", "checkpointed 0g/0", "proven 0g/0", "finalized 0g/0"];
 

@@ -5,7 +5,7 @@
 
 use crate::support::Steps;
 use tidewatch_core::{Event, Tier, Watermarks};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 /// A consumer that keeps one height per tier, variant by variant.
 fn heights_move_as_the_variant_says(events: &[Event]) {

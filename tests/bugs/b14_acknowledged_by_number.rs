@@ -7,8 +7,8 @@
 use crate::support::{ALL, Live, Sink, hand_over, memory, pass, secs, simulate};
 use commonware_utils::NZUsize;
 use tidewatch_core::{EventLog as _, History as _, Positions as _, Record, Resume};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::word};
 use tidewatch_stream::{delivery, driver};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource, words::word};
 
 #[test]
 fn blocks_of_a_new_chain_come_although_their_heights_were_acknowledged() {

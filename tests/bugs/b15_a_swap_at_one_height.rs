@@ -5,8 +5,8 @@
 //! the next pass detects it.
 
 use crate::support::{Live, Steps, millis, secs, simulate};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{Mode, driver};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn a_swap_at_the_tip_is_a_reorg_of_one_block_within_one_poll() {

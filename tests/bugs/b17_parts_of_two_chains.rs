@@ -11,7 +11,7 @@
 
 use crate::support::Steps;
 use tidewatch_core::{Event, FaultKind, Height, Tier, Watermarks};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind},
 };

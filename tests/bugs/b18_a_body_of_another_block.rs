@@ -15,8 +15,8 @@ use commonware_consensus::types::Epoch;
 use commonware_runtime::Clock as _;
 use tidewatch_certified::{CertificateKind, Failover, Key, Transport};
 use tidewatch_core::{Block as _, Fault, Height, Severity, Source as _};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver;
+use tidewatch_testkit::chain::Chain;
 
 const TIP: u64 = 30;
 

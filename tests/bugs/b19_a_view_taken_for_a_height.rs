@@ -14,8 +14,8 @@ use commonware_consensus::types::{Epoch, View};
 use commonware_runtime::Clock as _;
 use tidewatch_certified::{Key, Transport};
 use tidewatch_core::{Fault, Height, Source as _};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver;
+use tidewatch_testkit::chain::Chain;
 
 /// Compiles only if `$from` is neither equal nor convertible to `$into`: otherwise two of the
 /// implementations below apply, and the choice is ambiguous.

@@ -9,8 +9,8 @@ use crate::support::{
     ALL, Live, Sink, crash, hand_over, history, millis, open, pass, restart, secs, told,
 };
 use tidewatch_core::Positions as _;
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::word};
 use tidewatch_stream::{delivery, driver};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource, words::word};
 
 #[test]
 fn after_a_crash_the_prune_comes_first_whatever_was_replaced() {

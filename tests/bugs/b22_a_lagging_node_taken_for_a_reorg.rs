@@ -21,11 +21,11 @@ use crate::{
 use commonware_runtime::Clock as _;
 use tidewatch_certified::Failover;
 use tidewatch_core::{Event, FaultKind, State, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Call, ScriptedSource},
 };
-use tidewatch_stream::driver;
 
 #[test]
 fn a_certified_source_never_goes_back_below_a_certificate() {

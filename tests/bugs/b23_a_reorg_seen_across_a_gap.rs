@@ -11,11 +11,11 @@ use crate::{
 use commonware_runtime::Clock as _;
 use tidewatch_certified::Key;
 use tidewatch_core::{Event, FaultKind, Ladder};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind},
 };
-use tidewatch_stream::driver;
 
 /// A view at 10, of a source at 21.
 fn at_ten() -> (Chain, Steps) {

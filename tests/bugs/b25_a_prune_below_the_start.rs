@@ -8,8 +8,8 @@
 
 use crate::support::{Steps, from};
 use tidewatch_core::{Event, Ladder};
-use tidewatch_sim::scripted::{chain::Chain, source::Call, words::word};
 use tidewatch_stream::{Mode, Start};
+use tidewatch_testkit::{chain::Chain, source::Call, words::word};
 
 const START: u64 = 100;
 

@@ -6,11 +6,11 @@
 
 use crate::support::{ALL, Live, SKIP, Steps, crash, from, open, restart, secs, simulate};
 use tidewatch_core::{Fault, FaultKind, Ladder, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::{Mode, driver};
+use tidewatch_testkit::{
     chain::Chain,
     source::{Kind, ScriptedSource},
 };
-use tidewatch_stream::{Mode, driver};
 
 fn assert_names_both(fault: &Fault, ours: &Chain, theirs: &Chain) {
     assert_eq!(fault.kind, FaultKind::WrongChain);

@@ -7,7 +7,7 @@
 
 use crate::support::Steps;
 use tidewatch_core::{Event, Tier};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 /// Checkpoints end at 10 and at 20.
 fn at_twenty_two() -> (Chain, Steps) {

@@ -7,8 +7,8 @@
 
 use crate::support::{Live, millis, secs, simulate};
 use tidewatch_core::{Event, FaultKind, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver;
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn a_tip_that_flaps_a_hundred_times_a_second_makes_one_reorg_an_interval() {

@@ -12,8 +12,8 @@ use crate::{
 };
 use commonware_runtime::Clock as _;
 use tidewatch_core::{FaultKind, Tier};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::{Ended, driver};
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn three_polls_of_a_cached_tip_move_no_certified_follower() {

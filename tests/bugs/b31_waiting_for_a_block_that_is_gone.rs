@@ -6,12 +6,12 @@
 
 use crate::support::{ALL, Live, millis, secs, simulate};
 use tidewatch_core::{FaultKind, State};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind, ScriptedSource},
     words::watermarks_words,
 };
-use tidewatch_stream::driver;
 
 fn config() -> driver::Config {
     driver::Config { mode: ALL, deadline: secs(5), ..driver::Config::default() }

@@ -6,8 +6,8 @@
 
 use crate::support::{Live, Steps, millis, simulate};
 use tidewatch_core::{Event, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver;
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn a_shorter_fork_is_followed_down_at_once() {

@@ -8,8 +8,8 @@
 
 use crate::support::{Steps, crash, open, pass, restart};
 use tidewatch_core::{Event, FaultKind, Ladder, LocalView as _, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource, words::watermarks_words};
 use tidewatch_stream::{Ended, Mode};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource, words::watermarks_words};
 
 const FINALIZED: u64 = 10;
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use commonware_runtime::Clock as _;
 use tidewatch_core::Tier;
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::Chain,
     source::{Kind, ScriptedSource},
 };

@@ -10,8 +10,8 @@ use crate::{
 };
 use commonware_runtime::Clock as _;
 use tidewatch_core::Ladder;
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::Mode;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn from_100_to_105_the_event_is_the_range_of_101_to_105() {

@@ -10,7 +10,7 @@ use crate::{
 };
 use commonware_runtime::{Clock as _, Supervisor as _};
 use tidewatch_core::Tier;
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 /// All orders of `items`.
 fn permutations(items: &[u64]) -> Vec<Vec<u64>> {

@@ -6,11 +6,11 @@
 
 use crate::support::{Live, secs, simulate};
 use tidewatch_core::{Height, State, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Kind, ScriptedSource},
 };
-use tidewatch_stream::driver::Config;
 
 #[test]
 fn with_a_gap_of_50_to_90_below_the_head_49_is_contiguous_until_it_is_filled() {

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use tidewatch_core::{
     Ack, Change, Consumer, Event, Fault, LocalView as _, Record, Tier, Watermarks,
 };
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryWriter};
 use tidewatch_stream::{
     Delivery,
     delivery::{Config, Parts},
 };
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// Writes a hundred events a second.
 fn produce(context: &deterministic::Context, mut view: MemoryWriter<TestBlock>, chain: Chain) {

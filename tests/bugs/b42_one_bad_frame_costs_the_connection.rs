@@ -12,8 +12,8 @@ use bytes::Bytes;
 use commonware_runtime::Clock as _;
 use tidewatch_certified::{Config as Certified, Push};
 use tidewatch_core::FaultKind;
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::chain::Chain;
 
 fn undecodable() -> Push {
     Push::Finalization(Bytes::from_static(b"\xff no certificate"))

@@ -11,8 +11,8 @@ use crate::{
 };
 use commonware_runtime::{Clock as _, Metrics as _};
 use tidewatch_certified::{Config as Certified, Push};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn heads_that_are_never_pushed_are_found_by_asking_and_the_silence_is_counted() {

@@ -6,6 +6,7 @@
 //! within a poll. Not guaranteed: a ring of the doorbell wakes one listener, so of two drivers of one
 //! source each is woken by some of the rings.
 
+use crate::support::Watched;
 use crate::{
     certified::{Endpoint, Followed, drive, push, source},
     support::{millis, patient, secs, simulate},
@@ -14,8 +15,9 @@ use commonware_runtime::{Clock as _, Supervisor as _};
 use std::sync::Arc;
 use tidewatch_certified::Config as Certified;
 use tidewatch_core::{Ladder, Source as _};
-use tidewatch_sim::scripted::{chain::Chain, view::Watched};
+use tidewatch_store::Memory;
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn two_followers_of_one_endpoint_both_see_every_head() {
@@ -47,7 +49,8 @@ fn two_drivers_of_one_source_both_see_every_head_within_a_poll() {
         let _upstream = upstream.start();
         let source = Arc::new(source);
         let chain_info = source.chain_info().await.unwrap();
-        let views = ["one", "two"].map(|_| Watched::new(chain_info.clone(), Ladder::Certified));
+        let views = ["one", "two"]
+            .map(|_| Watched::new(Memory::new(chain_info.clone()), Ladder::Certified));
         let config = Config { poll: secs(1), ..Config::default() };
         let labels = ["one", "two"].map(|label| context.child(label));
         let _drivers: Vec<_> = labels

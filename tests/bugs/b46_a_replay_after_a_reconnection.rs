@@ -9,8 +9,8 @@ use crate::{
     support::{secs, simulate},
 };
 use commonware_runtime::Clock as _;
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn a_reconnection_that_replays_8_9_and_10_makes_no_event() {

@@ -8,9 +8,9 @@
 use crate::support::{Sink, crash, grow, hand_over, open, secs, simulate};
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
 use tidewatch_core::{Ack, Fault, FaultKind, Positions as _, Record};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::Reader;
 use tidewatch_stream::delivery::Config;
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// The sequences delivered to a consumer that returns `ack`, and its position afterwards.
 async fn given(

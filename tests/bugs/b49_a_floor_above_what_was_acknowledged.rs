@@ -8,8 +8,8 @@ use crate::support::{Sink, grow, hand_over, memory, secs, simulate};
 use commonware_runtime::Clock as _;
 use commonware_utils::NZUsize;
 use tidewatch_core::{Ack, Cursor, FaultKind, Positions as _, Record, TipSet, Watermarks};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::delivery::Config;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn a_position_above_the_history_is_refused_and_the_old_one_stays() {

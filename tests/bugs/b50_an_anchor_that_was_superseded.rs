@@ -12,11 +12,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tidewatch_core::Tier;
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Call, Gate, Kind, ScriptedSource, World},
 };
-use tidewatch_stream::driver::Config;
 
 #[test]
 fn when_another_tip_comes_before_the_first_was_reached_the_second_is_reached() {

@@ -14,9 +14,9 @@ use commonware_utils::{Probability, probability, sync::Mutex};
 use futures::future::{Either, select};
 use std::{pin::pin, sync::Arc};
 use tidewatch_core::{Fault, Positions as _, Watermarks};
-use tidewatch_sim::{host::Host, scripted::chain::Chain};
 use tidewatch_store::Config;
 use tidewatch_stream::delivery;
+use tidewatch_testkit::{chain::Chain, host::Host};
 
 /// Total number of events, one per block.
 const EVENTS: u64 = 5;

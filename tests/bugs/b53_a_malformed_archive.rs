@@ -9,8 +9,8 @@ use commonware_runtime::{
     Blob as _, Clock as _, ReadOptions, Storage as _, WriteOptions, deterministic,
 };
 use tidewatch_core::{ArchiveError, ChainInfo, Change, FaultKind, LocalView as _, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 const BLOCKS: &str = "tidewatch-blocks-0_data";
 

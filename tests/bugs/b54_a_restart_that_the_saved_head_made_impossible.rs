@@ -9,11 +9,11 @@ use crate::support::{Disk, Live, announced, history, memory, open_with, secs, si
 use commonware_runtime::{Supervisor as _, deterministic};
 use futures::FutureExt as _;
 use tidewatch_core::{Change, Cursor, Event, History, LocalView, Resume, ResumeError, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
 };
-use tidewatch_stream::driver::Config;
 
 /// `chain` up to `height`, block by block, block 10 final.
 async fn follow<V: LocalView<Block = TestBlock>>(mut view: V, chain: &Chain, height: u64) -> V {

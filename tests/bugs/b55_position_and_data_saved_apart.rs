@@ -10,11 +10,11 @@ use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::sync::Arc;
 use tidewatch_core::{Ack, Consumer, Fault, Positions as _, Record};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::{
     Delivery,
     delivery::{Config, Parts},
 };
+use tidewatch_testkit::chain::Chain;
 
 /// Events of the history, one per block, delivered two at a time and flushed six at a time.
 const EVENTS: u64 = 18;

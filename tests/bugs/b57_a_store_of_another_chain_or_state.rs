@@ -10,7 +10,7 @@ use commonware_runtime::{
     Blob as _, ReadOptions, Storage as _, Supervisor as _, WriteOptions, deterministic,
 };
 use tidewatch_core::{ChainId, ChainInfo, Change, FaultKind, LocalView as _, Tier};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 /// The events, and the parts of the store that must be consistent with them.
 const EVENTS: [&str; 3] = [

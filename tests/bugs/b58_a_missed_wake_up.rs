@@ -11,12 +11,13 @@ use commonware_utils::NZUsize;
 use futures::future::join_all;
 use std::sync::Arc;
 use tidewatch_core::EventLog as _;
-use tidewatch_sim::{
-    host::{Host, Odds},
-    scripted::{chain::Chain, source::ScriptedSource},
-};
 use tidewatch_store::Memory;
 use tidewatch_stream::{Driver, delivery, driver};
+use tidewatch_testkit::{
+    chain::Chain,
+    host::{Host, Odds},
+    source::ScriptedSource,
+};
 
 /// Number of schedules.
 const SEEDS: u64 = 100;

@@ -6,8 +6,8 @@
 use crate::support::{Live, from, history, open, secs, simulate, told};
 use commonware_runtime::{Supervisor as _, deterministic};
 use tidewatch_core::{Change, LocalView as _};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 /// The first event of a start at 30 in a store that already has blocks up to `stored`.
 async fn first_event(context: &deterministic::Context, stored: u64) -> String {

@@ -15,7 +15,7 @@ use tidewatch_certified::{
     CertificateKind, Check, Checker, EpochScheme, Epochs, Metrics, Verifier, checker,
 };
 use tidewatch_core::{Block as _, FaultKind, Height};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     committee::Scheme,
 };

@@ -20,12 +20,12 @@ use std::sync::{
 };
 use tidewatch_certified::{CertificateKind, Config as Certified, EpochScheme, Epochs};
 use tidewatch_core::{Fault, FaultKind, Height, Severity, Source as _, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_store::Reader;
+use tidewatch_stream::{Mailbox, driver::Config};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     committee::{Committee, Scheme},
 };
-use tidewatch_store::Reader;
-use tidewatch_stream::{Mailbox, driver::Config};
 
 /// Blocks of an epoch, and the epoch that is pinned.
 const EPOCH: u64 = 10;

@@ -18,11 +18,11 @@ use tidewatch_certified::{
     CertificateKind, Check, Checker, Metrics, OneEpoch, Push, Verifier, checker,
 };
 use tidewatch_core::FaultKind;
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     committee::Scheme,
 };
-use tidewatch_stream::driver::Config;
 
 const FRAMES: u32 = 1_000_000;
 

@@ -12,7 +12,7 @@ use crate::{
 use commonware_runtime::Clock as _;
 use tidewatch_certified::{Config, Failover};
 use tidewatch_core::{Conflict, FaultKind, Source as _, Tier};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn an_upstream_that_is_one_to_three_blocks_behind_is_no_fault_and_moves_nothing_back() {

@@ -6,11 +6,11 @@
 
 use crate::support::{Live, secs, simulate};
 use tidewatch_core::{FaultKind, Height, State, Status};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind, ScriptedSource},
 };
-use tidewatch_stream::driver::Config;
 
 #[test]
 fn with_1000_seen_and_800_applied_the_lag_is_200_and_the_state_is_not_live() {

@@ -9,11 +9,11 @@
 use crate::support::{Live, Steps, secs, simulate};
 use commonware_runtime::Supervisor as _;
 use tidewatch_core::{FaultKind, Ladder, State, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::{Mode, driver::Config};
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind, ScriptedSource},
 };
-use tidewatch_stream::{Mode, driver::Config};
 
 #[test]
 fn a_first_sync_that_failed_is_not_a_sync() {

@@ -7,8 +7,8 @@
 use crate::support::{Live, open, simulate};
 use futures::FutureExt as _;
 use tidewatch_core::{Archive as _, Block as _, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{Ended, driver::Config};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn once_a_request_is_answered_the_tip_and_its_block_are_there() {

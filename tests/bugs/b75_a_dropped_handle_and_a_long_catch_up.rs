@@ -9,11 +9,11 @@ use crate::support::{Live, secs, simulate};
 use commonware_runtime::Clock as _;
 use futures::FutureExt as _;
 use tidewatch_core::State;
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Kind, ScriptedSource},
 };
-use tidewatch_stream::driver::Config;
 
 #[test]
 fn half_an_hour_of_catching_up_is_alive_and_not_ready_with_progress() {

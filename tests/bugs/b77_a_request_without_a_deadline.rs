@@ -10,11 +10,11 @@ use crate::{
 use commonware_runtime::Clock as _;
 use tidewatch_certified::{Config as Certified, Failover};
 use tidewatch_core::{FaultKind, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind, ScriptedSource},
 };
-use tidewatch_stream::driver::Config;
 
 #[test]
 fn with_one_silent_upstream_of_two_the_stall_is_at_most_two_deadlines() {

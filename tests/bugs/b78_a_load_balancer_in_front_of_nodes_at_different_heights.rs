@@ -15,11 +15,11 @@ use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tidewatch_certified::{Key, Transport};
 use tidewatch_core::{Event, Fault, FaultKind, Severity, Tier};
-use tidewatch_sim::scripted::{
+use tidewatch_stream::driver::Config;
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind, ScriptedSource},
 };
-use tidewatch_stream::driver::Config;
 
 /// One address with three nodes behind it; a random one serves each request.
 struct Balanced {

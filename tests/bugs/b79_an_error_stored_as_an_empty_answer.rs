@@ -11,7 +11,7 @@ use crate::{
 use commonware_runtime::Clock as _;
 use tidewatch_certified::{Config, Key};
 use tidewatch_core::{Block as _, FaultKind, Height, Source as _};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::Chain,
     source::{Answer, Kind},
 };

@@ -12,7 +12,7 @@ use crate::{
 use commonware_runtime::{Clock as _, Supervisor as _};
 use std::time::{Duration, SystemTime};
 use tidewatch_certified::Config;
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 const FOLLOWERS: usize = 1_000;
 

@@ -12,8 +12,8 @@ use commonware_runtime::{Clock as _, telemetry::metrics::count_running_tasks};
 use futures::FutureExt as _;
 use std::time::Duration;
 use tidewatch_core::{Change, FaultKind, LocalView as _, State};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 /// Long enough for every runnable task to run.
 const TICK: Duration = millis(5);

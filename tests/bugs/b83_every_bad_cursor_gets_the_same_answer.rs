@@ -12,8 +12,8 @@ use tidewatch_core::{
     ChainId, Change, Cursor, Event, EventLog as _, History as _, LocalView as _, Malformed, Record,
     Resume, ResumeError, Tier, TipSet, Watermarks,
 };
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_store::{Config, Retention};
+use tidewatch_testkit::chain::Chain;
 
 /// A store that retains 40 events, and followed `chain` up to `height`, with two events per block.
 async fn followed(

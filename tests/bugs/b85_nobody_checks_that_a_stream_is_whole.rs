@@ -10,8 +10,8 @@ use crate::support::{Live, Sink, hand_over, secs, simulate};
 use commonware_runtime::Metrics as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tidewatch_core::{Ack, Cursor, Event, Watermarks};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn every_record_goes_on_where_the_one_before_it_ended_and_depths_are_counted() {

@@ -12,8 +12,8 @@ use futures::FutureExt as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tidewatch_certified::Config as Certified;
 use tidewatch_core::{Ack, FaultKind, State};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 /// Faults that a request may fail with.
 const KINDS: [FaultKind; 6] = [

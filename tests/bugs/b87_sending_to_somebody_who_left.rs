@@ -12,12 +12,12 @@ use futures::FutureExt as _;
 use std::sync::Arc;
 use tidewatch_certified::Config as Certified;
 use tidewatch_core::{Source as _, Tier};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_store::Memory;
 use tidewatch_stream::{
     Driver, delivery,
     driver::{Config, Parts},
 };
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn a_driver_without_mailbox_monitor_or_consumers_goes_on() {

@@ -14,15 +14,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{Ack, Event};
-use tidewatch_sim::{
-    host::{Host, Odds},
-    scripted::{
-        chain::{Chain, TestBlock},
-        source::ScriptedSource,
-    },
-};
 use tidewatch_store::{Config, Store};
 use tidewatch_stream::{Driver, delivery, driver};
+use tidewatch_testkit::{
+    chain::{Chain, TestBlock},
+    host::{Host, Odds},
+    source::ScriptedSource,
+};
 
 /// Blocks of history, one event each, and blocks that arrive while the history is read.
 const HISTORY: u64 = 1_000;

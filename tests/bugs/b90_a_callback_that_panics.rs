@@ -7,8 +7,8 @@ use crate::support::{Live, Sink, hand_over, secs, simulate};
 use commonware_runtime::Metrics as _;
 use futures::FutureExt as _;
 use tidewatch_core::{Ack, FaultKind};
-use tidewatch_sim::scripted::{chain::Chain, source::ScriptedSource};
 use tidewatch_stream::{delivery, driver::Config};
+use tidewatch_testkit::{chain::Chain, source::ScriptedSource};
 
 #[test]
 fn a_consumer_that_panics_once_is_given_the_same_events_again_and_others_are_unaffected() {

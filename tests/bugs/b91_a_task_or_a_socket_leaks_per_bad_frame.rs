@@ -11,8 +11,8 @@ use crate::{
 use commonware_runtime::{Clock as _, telemetry::metrics::count_running_tasks};
 use tidewatch_certified::Push;
 use tidewatch_core::FaultKind;
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_stream::driver::Config;
+use tidewatch_testkit::chain::Chain;
 
 #[test]
 fn an_undecodable_frame_every_second_for_an_hour_leaks_nothing() {

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use tidewatch_client::{Error, Follow, Hello, Message, Options, Pruned, Reset, Resume};
 use tidewatch_core::{Change, HeadSender, Heads, Ladder, LocalView as _, Running, Tier};
 use tidewatch_serve::{Config, Listening, Observer, Parts, Server, Token};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Retention};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// A history, and whoever serves it.
 struct World {

@@ -26,7 +26,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use std::{sync::Arc, time::Instant};
 use tidewatch_certified::{CertificateKind, Check, Checker, Metrics, OneEpoch, Verifier, checker};
 use tidewatch_core::{Block as _, Digest};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     committee::{Committee, Scheme},
 };

@@ -1,8 +1,8 @@
 //! A small certified chain, and a transport that does what a test tells it to and writes it down.
 
 use crate::{
-    CertificateKind, CertifiedBlock, CertifiedSource, Checker, Config, EpochScheme, Epochs, Feed,
-    Key, OneEpoch, Parts, Push, Transport, Upstream, Verifier, checker, open,
+    CertificateKind, CertifiedSource, Checker, Config, EpochScheme, Epochs, Feed, Key, OneEpoch,
+    Parts, Push, Transport, Upstream, Verifier, checker, open,
 };
 use bytes::{Buf, BufMut, Bytes};
 use commonware_codec::{Encode, EncodeSize, Error, RangeCfg, Read, ReadExt, Write};
@@ -23,9 +23,9 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{Block, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Monitor};
-use tidewatch_sim::scripted::committee::Committee;
-pub(crate) use tidewatch_sim::scripted::committee::Scheme as TestScheme;
+use tidewatch_core::{Block, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Monitor, Timed};
+use tidewatch_testkit::committee::Committee;
+pub(crate) use tidewatch_testkit::committee::Scheme as TestScheme;
 
 /// Payload bound of the test chain.
 pub(crate) const DATA_MAX: usize = 1_024;
@@ -91,6 +91,12 @@ impl Block for TestBlock {
     }
 }
 
+impl Timed for TestBlock {
+    fn time_ms(&self) -> Option<u64> {
+        Some(self.time_ms)
+    }
+}
+
 impl Digestible for TestBlock {
     type Digest = Digest;
 
@@ -108,12 +114,6 @@ impl Heightable for TestBlock {
 impl commonware_consensus::Block for TestBlock {
     fn parent(&self) -> Digest {
         self.parent
-    }
-}
-
-impl CertifiedBlock for TestBlock {
-    fn time_ms(&self) -> Option<u64> {
-        Some(self.time_ms)
     }
 }
 

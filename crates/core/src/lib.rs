@@ -80,7 +80,9 @@ pub use mutants::Off;
 #[doc(hidden)]
 pub use mutants::Rule;
 pub use pin::{Pin, Pins};
-pub use reference::{Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Tip};
+pub use reference::{
+    Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Timed, Tip,
+};
 pub use resume::{Locators, Records, Resume, ResumeError, newest, resume};
 pub use source::{
     Anchor, BlockRange, ChainInfo, Limits, Snapshot, Source, TierProof, TierProofs, Trust,

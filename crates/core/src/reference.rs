@@ -136,6 +136,12 @@ pub trait Block: Clone + Send + Sync + 'static {
     fn parent(&self) -> Digest;
 }
 
+/// A block that can say when it was made.
+pub trait Timed {
+    /// The block's own timestamp, in milliseconds since the Unix epoch; `None` where it has none.
+    fn time_ms(&self) -> Option<u64>;
+}
+
 /// Identifies a chain: a store that was created for one chain refuses to open for any other.
 ///
 /// 1 to 128 printable ASCII characters without spaces, such as `alto:8f0c…`, `eth:1`.

@@ -6,7 +6,7 @@ use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 use tidewatch_core::{Block, BlockRef, Digest, Fault, FaultKind, Height, watch::Receiver};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
 };

@@ -31,8 +31,8 @@ use tidewatch_nats::{
     service,
     tail::{self, From, Given},
 };
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 const TICK: Duration = Duration::from_millis(50);
 /// Events of a burst.

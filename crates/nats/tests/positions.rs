@@ -18,6 +18,7 @@ use commonware_runtime::{
 use rand::{SeedableRng as _, rngs::StdRng};
 use server::{FLOOR, NEWEST, Pinned, Server, installed};
 use std::{future::Future, num::NonZeroUsize, time::Duration};
+use tidewatch_conformance as conformance;
 use tidewatch_core::{ChainId, Change, Cursor, FaultKind, LocalView as _, Positions as _};
 use tidewatch_nats::{
     Error, Leader, MessageId, Positions, PublisherId,
@@ -26,8 +27,8 @@ use tidewatch_nats::{
     service,
     tail::{From, Place},
 };
-use tidewatch_sim::{conformance, scripted::chain::Chain};
 use tidewatch_store::Memory;
+use tidewatch_testkit::chain::Chain;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const TICK: Duration = Duration::from_millis(50);
@@ -46,7 +47,7 @@ fn chain() -> ChainId {
 }
 
 /// Two positions of a log: in both stores it has these events.
-fn changes() -> [Vec<Change<tidewatch_sim::scripted::chain::TestBlock>>; 2] {
+fn changes() -> [Vec<Change<tidewatch_testkit::chain::TestBlock>>; 2] {
     let chain = Chain::new('a', 3);
     [vec![Change::Blocks(chain.range(1, 2))], vec![Change::Blocks(chain.range(3, 3))]]
 }

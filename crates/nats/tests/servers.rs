@@ -36,8 +36,8 @@ use tidewatch_nats::{
     service,
     tail::{self, From},
 };
-use tidewatch_sim::scripted::chain::TestBlock;
 use tidewatch_store::MemoryReader;
+use tidewatch_testkit::chain::TestBlock;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const TICK: Duration = Duration::from_millis(50);

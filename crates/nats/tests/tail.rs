@@ -24,7 +24,7 @@ use tidewatch_nats::{
     service,
     tail::{self, From, Given, Place, Taken},
 };
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(50);

@@ -24,8 +24,8 @@ use std::{
 };
 use tidewatch_core::{Change, HeadSender, Ladder, LocalView as _, Running};
 use tidewatch_serve::{Config, Listening, Observer, Parts, Server};
-use tidewatch_sim::scripted::chain::Chain;
 use tidewatch_store::Memory;
+use tidewatch_testkit::chain::Chain;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

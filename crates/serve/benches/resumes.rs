@@ -15,8 +15,8 @@ use commonware_utils::{NZU64, NZUsize};
 use std::{net::SocketAddr, time::Duration};
 use tidewatch_core::{Change, HeadSender, Ladder, LocalView as _, Running, Tier};
 use tidewatch_serve::{Config, Listening, Observer, Parts, Server};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,

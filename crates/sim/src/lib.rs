@@ -5,13 +5,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`world`] | a chain that reorgs, upstreams that lie, lag and hang, and consumers that fail, all drawn from one seed |
-//! | [`host`] | the machine: clock jumps, starved tasks, a disk that is slow, fails, or crashes in the middle of a write |
 //! | [`truth`] | the chain as it is, which every upstream reports in its own way |
 //! | [`flaw`] | parts that are wrong, one for each checker, which has to detect it |
 //! | [`watch`] | recorders at every port of the follower, and a checker for each rule |
 //! | [`validators`] | a sentinel among validators that are offline, late, equivocate; reorgs, crashes, and a checker that knows the truth |
-//! | [`conformance`] | two test suites for your own code: one for a `Source`, one for a `Consumer` |
-//! | [`scripted`] | a chain, a source and a view that a test controls step by step |
 //! | [`sequencing`] | a sequencer, and a network of key holders that misbehaves |
 //!
 //! The code under test is the production code: the driver, the store on disk, the deliveries. A seed
@@ -23,10 +20,7 @@
 //! finality, because the source could not detect it. In about one world of seven the chain is certified:
 //! upstreams forge certificates and blocks, and everything announced as final must be true.
 
-pub mod conformance;
 pub mod flaw;
-pub mod host;
-pub mod scripted;
 pub mod sequencing;
 pub mod truth;
 pub mod validators;

@@ -1,6 +1,5 @@
 //! The true state of the chain, which every upstream reports in its own way.
 
-use crate::scripted::chain::{Chain, TestBlock};
 use commonware_cryptography::{Hasher as _, Sha256};
 use rand::{RngExt as _, rngs::StdRng};
 use std::{
@@ -12,6 +11,7 @@ use tidewatch_core::{
     Bell, Block as _, BlockRef, CheckpointRef, Digest, Doorbell, Height, Ladder, Locator, Tier,
     Tip, TipSet,
 };
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// Start time of a simulated world: late enough that the clock can be set back.
 pub(crate) const BEGIN: Duration = Duration::from_secs(1_000_000_000);
@@ -62,7 +62,7 @@ pub struct View {
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::scripted::words::tips_words(&self.tips))
+        f.write_str(&tidewatch_testkit::words::tips_words(&self.tips))
     }
 }
 

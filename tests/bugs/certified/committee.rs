@@ -6,7 +6,7 @@ use commonware_consensus::types::{Epoch, Round, View};
 use std::sync::OnceLock;
 use tidewatch_certified::{CertificateKind, Push};
 use tidewatch_core::Block as _;
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     committee::Committee,
 };
@@ -39,7 +39,10 @@ pub(crate) fn certify(
 ) -> Bytes {
     let reference = block.reference();
     let round = Round::new(epoch, view(reference.height.get()));
-    let certificate = committee.certify(kind, round, reference.digest);
+    let certificate = match kind {
+        CertificateKind::Finalized => committee.finalization(round, reference.digest),
+        CertificateKind::Notarized => committee.notarization(round, reference.digest),
+    };
     [certificate, block.encode()].concat().into()
 }
 

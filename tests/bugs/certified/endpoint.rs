@@ -13,7 +13,7 @@ use std::{
 };
 use tidewatch_certified::{Feed, Key, Push, Transport};
 use tidewatch_core::{Block as _, Fault, FaultKind};
-use tidewatch_sim::scripted::chain::Chain;
+use tidewatch_testkit::chain::Chain;
 
 type Frames = mpsc::Receiver<Result<Push, Fault>>;
 type Trouble = Box<dyn FnMut(Key) -> Option<FaultKind> + Send>;

@@ -2,6 +2,7 @@
 
 use super::ours;
 use crate::support::Recorder;
+use crate::support::Watched;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Handle, Supervisor as _, deterministic};
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use tidewatch_certified::{
     CertifiedSource, Config, Epochs, OneEpoch, Parts, Transport, Upstream, open,
 };
 use tidewatch_core::{ChainId, Fault, Ladder, LocalView, Source as _};
-use tidewatch_sim::scripted::{
+use tidewatch_store::Memory;
+use tidewatch_stream::{Driver, Mailbox, driver};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     committee::Scheme,
-    view::Watched,
 };
-use tidewatch_stream::{Driver, Mailbox, driver};
 
 /// A source of the scripted chain.
 pub(crate) type CertSource<T, X = OneEpoch<Scheme>> =
@@ -79,7 +80,7 @@ impl<T: Transport> Followed<T> {
         let upstream = upstream.start();
         let source = Arc::new(source);
         let chain_info = source.chain_info().await.unwrap();
-        let view = Watched::new(chain_info, Ladder::Certified);
+        let view = Watched::new(Memory::new(chain_info), Ladder::Certified);
         let (driver, mailbox, recorder) = drive(context, &source, view.clone(), config);
         Self { source, view, mailbox, refused, recorder, upstream, driver }
     }

@@ -1,5 +1,6 @@
 //! A driver in the deterministic runtime, and a recorder of its reports.
 
+use super::Watched;
 use super::{Both, millis};
 use commonware_runtime::{Clock as _, Handle, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
@@ -8,12 +9,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{Fault, FaultKind, LocalView, Monitor, State, Status};
-use tidewatch_sim::scripted::{
+use tidewatch_store::Memory;
+use tidewatch_stream::{Driver, Mailbox, driver};
+use tidewatch_testkit::{
     chain::TestBlock,
     source::{Kind, ScriptedSource},
-    view::Watched,
 };
-use tidewatch_stream::{Driver, Mailbox, driver};
 
 /// Records every report of a driver or a delivery, with its time.
 pub(crate) struct Recorder {
@@ -87,7 +88,7 @@ impl Live {
         let mut of = None;
         source.change(|world| of = Some((world.chain.chain_info(), world.ladder)));
         let (chain_info, ladder) = of.expect("set by the change");
-        let view = Watched::new(chain_info, ladder);
+        let view = Watched::new(Memory::new(chain_info), ladder);
         Self::start(context, source, view.clone(), view, config)
     }
 }

@@ -7,7 +7,7 @@
 //! | [`open`], [`crash`], [`restart`] | the durable store on the runtime's disk, across crashes |
 //! | [`grow`], [`announced`] | commits to a view, without a source |
 //!
-//! The scripted worlds are in `tidewatch_sim::scripted`. Its view checks every event against the
+//! The scripted worlds are in `tidewatch_testkit`. Its view checks every event against the
 //! invariants, so that a test asserts only the specifics of its bug.
 
 mod live;
@@ -30,12 +30,12 @@ use tidewatch_core::{
     Archive as _, ArchiveError, BlockRef, ChainInfo, Change, Conflict, Event, EventLog, Fault,
     Height, LocalView, Record, Tier, Watermarks,
 };
-use tidewatch_sim::scripted::{
+use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Reader, Store, Writer};
+use tidewatch_stream::{Mode, Start, driver};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     words::words,
 };
-use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Reader, Store, Writer};
-use tidewatch_stream::{Mode, Start, driver};
 
 /// Every block from genesis.
 pub(crate) const ALL: Mode = Mode::GENESIS;
@@ -113,6 +113,10 @@ pub(crate) struct Both<W, R> {
     pub(crate) writer: W,
     pub(crate) reader: R,
 }
+
+/// A store in memory, of which every commit is checked.
+pub(crate) type Watched =
+    tidewatch_testkit::view::Watched<MemoryWriter<TestBlock>, MemoryReader<TestBlock>>;
 
 /// A store on the runtime's disk.
 pub(crate) type Disk = OnDisk<deterministic::Context>;

@@ -1,15 +1,16 @@
 //! One source and one view, single passes, no clock.
 
 use super::ALL;
+use super::Watched;
 use futures::executor::block_on;
 use tidewatch_core::{ChainInfo, Fault, FaultKind, Ladder, LocalView};
-use tidewatch_sim::scripted::{
+use tidewatch_store::Memory;
+use tidewatch_stream::{Ended, Mode, Pass, Report, Unguarded};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::{Call, ScriptedSource},
-    view::Watched,
     words::watermarks_words,
 };
-use tidewatch_stream::{Ended, Mode, Pass, Report, Unguarded};
 
 /// One pass of `source` over any view.
 pub(crate) async fn pass<V: LocalView<Block = TestBlock>>(
@@ -70,7 +71,7 @@ impl Steps {
         let source = ScriptedSource::new(chain, heights);
         source.change(|world| world.ladder = ladder);
         let chain_info = chain.chain_info();
-        let view = Watched::new(chain_info.clone(), ladder);
+        let view = Watched::new(Memory::new(chain_info.clone()), ladder);
         Self { source, view, chain_info, mode }
     }
 

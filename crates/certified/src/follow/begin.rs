@@ -5,13 +5,13 @@ use super::{
     decide::{Healing, Holder, heal},
     metrics::Metrics,
 };
-use crate::{CertifiedBlock as _, Epochs, Error};
+use crate::{Epochs, Error};
 use commonware_codec::Encode as _;
 use commonware_consensus::{simplex::types::Finalization, types::Epoch};
 use commonware_cryptography::certificate::Provider;
 use commonware_runtime::Clock;
 use rand::Rng;
-use tidewatch_core::{Backoff, Block as _, BlockRef, Digest, Fault, Height, Rule};
+use tidewatch_core::{Backoff, Block as _, BlockRef, Digest, Fault, Height, Rule, Timed as _};
 use tracing::{debug, info};
 
 /// What a start found.

@@ -13,7 +13,7 @@ use commonware_runtime::{
 use futures::FutureExt as _;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{FaultKind, Running, Source as _, Tier};
-use tidewatch_sim::host::Host;
+use tidewatch_testkit::host::Host;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -12,7 +12,7 @@ use std::{
     num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError},
 };
-use tidewatch_certified::{CertifiedBlock, MarshalBell, MarshalSource};
+use tidewatch_certified::{MarshalBell, MarshalSource};
 use tidewatch_core::{AnyBlock, AnySource, BlockRef, ChainId, ChainInfo, Digest, Running};
 use tidewatch_sentinel::{
     FromSource, ValidatorId,
@@ -36,7 +36,7 @@ impl tidewatch_core::Block for Followed {
     }
 }
 
-impl CertifiedBlock for Followed {
+impl tidewatch_core::Timed for Followed {
     fn time_ms(&self) -> Option<u64> {
         Some(self.0.timestamp)
     }

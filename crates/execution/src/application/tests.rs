@@ -9,7 +9,7 @@ use commonware_utils::{Acknowledgement as _, NZUsize, acknowledgement::Exact};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tidewatch_certified::{Finalized, follow::Marshal};
 use tidewatch_core::{BlockRef, Digest, Fault, FaultKind, Height};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 const TICK: Duration = Duration::from_millis(10);
 const TIP: u64 = 120;

@@ -10,11 +10,11 @@ use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
     Block, BlockRef, ChainInfo, Change, Conflict, Fault, Height, LocalView, Monitor, Watermarks,
 };
-use tidewatch_sim::scripted::{
+use tidewatch_stream::{Driver, driver};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
 };
-use tidewatch_stream::{Driver, driver};
 
 const TICK: Duration = Duration::from_millis(10);
 

@@ -4,7 +4,7 @@
 //!
 //! One record for each consumer in the bucket `TIDEWATCH_POSITIONS_<chain>`: the cursor, with the place in the stream where
 //! the consumer reads that ([`Positions::keep`]). The embedded store is the same port, and both pass one suite
-//! (`tidewatch_sim::conformance::positions`).
+//! (`tidewatch_conformance::positions`).
 //!
 //! # Two of one name
 //!

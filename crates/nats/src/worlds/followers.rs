@@ -3,8 +3,8 @@
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::collections::BTreeMap;
 use tidewatch_core::{Block as _, Change, Digest, LocalView as _, Tier, Tip};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// The chain as it is.
 pub(crate) struct Truth {

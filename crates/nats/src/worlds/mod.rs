@@ -33,11 +33,11 @@ use observer::Observer;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidewatch_core::Running;
-use tidewatch_sim::{
-    host::{Host, Odds},
-    scripted::chain::{Chain, TestBlock},
-};
 use tidewatch_store::MemoryReader;
+use tidewatch_testkit::{
+    chain::{Chain, TestBlock},
+    host::{Host, Odds},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FOLLOWERS: usize = 3;

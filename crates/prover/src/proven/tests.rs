@@ -19,11 +19,11 @@ use tidewatch_core::{
     Source as _, Tier,
 };
 use tidewatch_node::{Attachment, Config, Follower};
-use tidewatch_sim::scripted::{
+use tidewatch_store::{Memory, MemoryReader};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::{Kind, ScriptedSource},
 };
-use tidewatch_store::{Memory, MemoryReader};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

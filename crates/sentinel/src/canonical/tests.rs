@@ -8,7 +8,7 @@ use crate::{
 use commonware_consensus::types::{Epoch as ConsensusEpoch, Round as ConsensusRound, View};
 use futures::executor::block_on;
 use tidewatch_core::{BlockRange, ChainInfo, Ladder, Limits, Snapshot, TierProof, Watermarks};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::{Answer, Call, Kind, ScriptedSource},
 };

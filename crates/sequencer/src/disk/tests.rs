@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height};
-use tidewatch_sim::host::Host;
+use tidewatch_testkit::host::Host;
 
 fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
     deterministic::Runner::timed(Duration::from_secs(1_000)).start(test)

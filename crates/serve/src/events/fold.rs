@@ -103,8 +103,8 @@ mod tests {
     use commonware_utils::NZUsize;
     use futures::executor::block_on;
     use tidewatch_core::{Change, EventLog as _, LocalView as _, Tier};
-    use tidewatch_sim::scripted::chain::{Chain, TestBlock};
     use tidewatch_store::Memory;
+    use tidewatch_testkit::chain::{Chain, TestBlock};
 
     /// Ten blocks, each with its tip, of which the third below is final; then two of them are pruned.
     fn records(chain: &Chain) -> Vec<Record> {

@@ -142,8 +142,8 @@ fn the_newest_notarization_is_that_of_the_proposed_tip_once_its_block_is_held() 
 
 #[test]
 fn a_block_deep_in_the_history_is_found_by_the_digest_that_its_child_names() {
-    use tidewatch_sim::scripted::chain::Chain;
     use tidewatch_store::Retention;
+    use tidewatch_testkit::chain::Chain;
 
     commonware_runtime::Runner::start(
         commonware_runtime::tokio::Runner::default(),

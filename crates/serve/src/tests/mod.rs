@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use tidewatch_core::{
     Change, HeadSender, Ladder, LocalView as _, Running, State, Tier, Watermarks,
 };
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Retention};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// A server, and the history that it serves.
 struct Served {

@@ -1,7 +1,6 @@
 //! Sources that are wrong.
 
 use super::Flaw;
-use crate::scripted::chain::TestBlock;
 use commonware_runtime::{Spawner, Supervisor, deterministic};
 use commonware_utils::sync::Mutex;
 use futures::{FutureExt as _, channel::oneshot};
@@ -10,6 +9,7 @@ use tidewatch_core::{
     Block as _, BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, FaultKind, Height,
     Ladder, Limits, Snapshot, Watermarks,
 };
+use tidewatch_testkit::chain::TestBlock;
 
 /// What the source behind it answered in this pass.
 #[derive(Default)]

@@ -1,11 +1,11 @@
 //! Views that are wrong.
 
 use super::Flaw;
-use crate::scripted::chain::TestBlock;
 use futures::FutureExt as _;
 use tidewatch_core::{
     BlockRef, ChainInfo, Change, Conflict, Fault, Height, LocalView, Tier, Watermarks,
 };
+use tidewatch_testkit::chain::TestBlock;
 
 /// How often a view goes back to a fork and up again.
 const TIMES: usize = 8;

@@ -14,7 +14,6 @@ use super::{
     ledger::{Ledger, Moment, Objection, objection},
     spied::Board,
 };
-use crate::host::{Host, Odds, Trouble};
 use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::{
@@ -33,6 +32,7 @@ use tidewatch_sequencer::{
     disk::{Chain, DiskPool, Genesis, Limits},
     monitor,
 };
+use tidewatch_testkit::host::{Host, Odds, Trouble};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

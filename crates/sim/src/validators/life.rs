@@ -6,7 +6,6 @@ use super::{
     ports::World,
     truth::{PASSES_MS, SLOT_MS, Truth},
 };
-use crate::host::Host;
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -17,6 +16,7 @@ use std::{
 };
 use tidewatch_core::ChainId;
 use tidewatch_sentinel::{Config, Mailbox, Observation, Parts, Sentinel, Slot};
+use tidewatch_testkit::host::Host;
 
 /// Milliseconds of a step.
 const STEP_MS: u64 = 250;
@@ -351,7 +351,7 @@ async fn compare(
     story: &Arc<Mutex<Story>>,
     world: &World,
     mailbox: &Mailbox,
-    trouble: &crate::host::Trouble,
+    trouble: &tidewatch_testkit::host::Trouble,
 ) -> bool {
     let (checker, mut tally) = {
         let mut story = story.lock();

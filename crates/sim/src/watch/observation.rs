@@ -1,16 +1,16 @@
 //! What is observed, and how it reads in the trail of a violation.
 
 use super::Certificates;
-use crate::scripted::{
-    chain::TestBlock,
-    words::{tips_words, watermarks_words, word, words},
-};
 use std::{fmt, time::Duration};
 use tidewatch_core::{
     BlockRef, Change, Conflict, Cursor, Digest, Fault, Height, Record, Resume, ResumeError,
     Snapshot, Status, Watermarks,
 };
 use tidewatch_stream::Mode;
+use tidewatch_testkit::{
+    chain::TestBlock,
+    words::{tips_words, watermarks_words, word, words},
+};
 
 /// A question to the source.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! The border to the source.
 
 use super::{Answer, Observation, Question, Watch};
-use crate::{scripted::chain::TestBlock, truth::since_begin};
+use crate::truth::since_begin;
 use commonware_runtime::Clock;
 use std::{sync::Arc, time::SystemTime};
 use tidewatch_core::{
     BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot,
     Source, Watermarks,
 };
+use tidewatch_testkit::chain::TestBlock;
 
 /// A source whose questions and answers are written down.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! The border to the local view.
 
 use super::{Observation, Watch};
-use crate::scripted::chain::TestBlock;
 use commonware_utils::NZUsize;
 use tidewatch_core::{
     BlockRef, ChainInfo, Change, Conflict, EventLog, Fault, Height, LocalView, LogError, Record,
     Watermarks,
 };
+use tidewatch_testkit::chain::TestBlock;
 
 /// A view whose commits are written down, and the log that they show up in.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Follows a certified chain through the certified source, and counts the certificates.
 
+use super::committees::Committees;
 use super::{
     World,
     endpoint::{Endpoint, Network, Traffic},
@@ -7,8 +8,6 @@ use super::{
 };
 use crate::{
     flaw::Flaw,
-    host::Host,
-    scripted::{chain::TestBlock, committee::Committees},
     watch::{Certificates, Told},
 };
 use commonware_consensus::types::FixedEpocher;
@@ -19,6 +18,7 @@ use tidewatch_certified::{
     CertifiedSource, Check, Config, Failover, Keeper, Parts, Schemes, Work, epochs::keeper, open,
 };
 use tidewatch_core::{Fault, FaultKind, Running};
+use tidewatch_testkit::{chain::TestBlock, host::Host};
 
 /// The certified source of a world.
 pub(super) type Source = CertifiedSource<

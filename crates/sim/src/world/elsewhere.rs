@@ -18,10 +18,7 @@ use super::{
     mix::Abroad,
     traveller::{Carried, Luggage, Traveller},
 };
-use crate::{
-    scripted::{chain::TestBlock, words::watermarks_words},
-    watch::Observation,
-};
+use crate::watch::Observation;
 use commonware_runtime::{Clock, Metrics, Spawner, Supervisor as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::{NZU64, NZUsize, sync::Mutex};
@@ -34,6 +31,7 @@ use tidewatch_stream::{
     Delivery, FLAPPING_WINDOW, Mode, delivery,
     driver::{self, SyncError},
 };
+use tidewatch_testkit::{chain::TestBlock, words::watermarks_words};
 
 type There = LogReader<deterministic::Context, TestBlock>;
 

@@ -5,11 +5,12 @@ use super::{
     life::{Process, STOP},
     millis,
 };
-use crate::{scripted::chain::TestBlock, watch::Asked};
+use crate::watch::Asked;
 use commonware_runtime::{Clock as _, deterministic};
 use std::time::Duration;
 use tidewatch_core::{Block as _, Height, State, Tier, TipSet};
 use tidewatch_stream::Mode;
+use tidewatch_testkit::chain::TestBlock;
 
 /// Maximum delay between a doorbell and the pass that it wakes: shorter than any poll interval.
 const RUNG: Duration = Duration::from_millis(100);

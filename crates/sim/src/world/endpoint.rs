@@ -1,16 +1,11 @@
 //! Upstreams of a certified chain: serve the state of a node as encoded certificates.
 
+use super::committees::Committees;
 use super::{
     node::{Node, Personality},
     plot::Scene,
 };
-use crate::{
-    scripted::{
-        chain::TestBlock,
-        committee::{Committee, Committees, NAMESPACE, Scheme},
-    },
-    truth::{Truth, View},
-};
+use crate::truth::{Truth, View};
 use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::types::{Epoch, Epocher as _, FixedEpocher, Round, View as ViewNumber};
@@ -25,6 +20,10 @@ use std::{
 };
 use tidewatch_certified::{CertificateKind, Feed, Key, Push, Schemes, SchemesParts, Transport};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Tier};
+use tidewatch_testkit::{
+    chain::TestBlock,
+    committee::{Committee, NAMESPACE, Scheme},
+};
 
 /// About one finalized height in this many has no certificate of its own, because it was finalized
 /// through a descendant.
@@ -122,7 +121,11 @@ impl Validators {
         };
         let mut made = self.made.lock();
         let made = made.entry((kind, round, digest, honest));
-        made.or_insert_with(|| committee.certify(kind, round, digest)).clone()
+        let make = || match kind {
+            CertificateKind::Finalized => committee.finalization(round, digest),
+            CertificateKind::Notarized => committee.notarization(round, digest),
+        };
+        made.or_insert_with(make).clone()
     }
 }
 

@@ -6,8 +6,6 @@ use super::{
 };
 use crate::{
     flaw::{self, Flaw},
-    host::{Host, Odds, Trouble},
-    scripted::chain::TestBlock,
     truth::since_begin,
     watch::{Heard, Kept, Observation, Spied, Told},
 };
@@ -24,6 +22,10 @@ use tidewatch_core::{ChainInfo, EventLog as _, Fault, FaultKind, LogError, Recor
 use tidewatch_node::{Attachment, Config, Follower, Member, supervisor};
 use tidewatch_store::{Reader as LogReader, Retention, Store};
 use tidewatch_stream::{delivery, driver};
+use tidewatch_testkit::{
+    chain::TestBlock,
+    host::{Host, Odds, Trouble},
+};
 
 pub(super) const NAMES: [&str; 3] = ["ada", "bob", "cleo"];
 

@@ -5,7 +5,6 @@ use super::{
     life::{NAMES, Process, STOP, TICK},
     millis,
 };
-use crate::scripted::words::{tips_words, watermarks_words};
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, deterministic};
 use futures::pin_mut;
@@ -13,6 +12,7 @@ use rand::RngExt as _;
 use std::sync::atomic::Ordering;
 use tidewatch_core::Tier;
 use tidewatch_stream::{FLAPPING_WINDOW as WINDOW, Mode, driver::SyncError};
+use tidewatch_testkit::words::{tips_words, watermarks_words};
 
 impl World {
     /// Ends all faults, then checks that everything converges on the chain.

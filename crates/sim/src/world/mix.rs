@@ -1,7 +1,7 @@
 //! Parameters of a world, drawn from a seed: anything from fault-free to hostile.
 
 use super::{consumer::Temper, node::Personality, plot::Plot};
-use crate::{host::Odds, truth::Habits};
+use crate::truth::Habits;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::{
     num::{NonZeroU64, NonZeroUsize},
@@ -10,6 +10,7 @@ use std::{
 use tidewatch_core::{Height, Ladder, Tier};
 use tidewatch_store::{Keep, Retention};
 use tidewatch_stream::{Mode, Start, Thresholds};
+use tidewatch_testkit::host::Odds;
 
 /// Faults of the machine.
 #[derive(Clone, Copy, Debug)]

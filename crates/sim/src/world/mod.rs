@@ -30,6 +30,7 @@
 //! 6. *End*: every actor is stopped; no task and no connection may be left.
 
 mod certified;
+mod committees;
 mod consumer;
 mod elsewhere;
 mod ending;

@@ -1,12 +1,12 @@
 //! Simulated upstreams, each with a personality.
 
-use crate::scripted::chain::{Chain, TestBlock};
 use crate::truth::{Truth, View};
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{future::pending, sync::Arc, time::Duration};
 use tidewatch_core::{Block as _, BlockRef, Digest, Fault, FaultKind, Height, Tier, TipSet};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// Blocks that a node without old ones has below its tip.
 const RECENT: u64 = 8;

@@ -1,9 +1,9 @@
 //! What the endpoints of a certified chain do about the ends of epochs, whatever else they do.
 
-use crate::scripted::chain::TestBlock;
 use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use std::sync::Arc;
+use tidewatch_testkit::chain::TestBlock;
 
 /// How long the ends of epochs are withheld, and served then.
 const WINDOW_MS: u64 = 8_000;

@@ -1,7 +1,6 @@
 //! A source over several trusted upstreams, as for a chain without certificates.
 
 use super::node::Node;
-use crate::scripted::chain::TestBlock;
 use commonware_runtime::Clock;
 use commonware_utils::sync::Mutex;
 use futures::{pin_mut, stream::poll_fn};
@@ -17,6 +16,7 @@ use std::{
 use tidewatch_core::{
     BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot, Source,
 };
+use tidewatch_testkit::chain::TestBlock;
 
 use super::node::{Health, Personality};
 use crate::truth::Truth;

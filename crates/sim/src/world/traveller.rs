@@ -2,7 +2,6 @@
 
 use crate::{
     flaw::Flaw,
-    scripted::chain::TestBlock,
     watch::{Log, Observation, Resumed, Watch},
 };
 use commonware_storage::Context;
@@ -15,6 +14,7 @@ use tidewatch_core::{
 };
 use tidewatch_store::Reader as LogReader;
 use tidewatch_stream::Mode;
+use tidewatch_testkit::chain::TestBlock;
 
 /// Its name.
 pub(super) const TRAVELLER: &str = "dora";

@@ -9,8 +9,8 @@ use tidewatch_core::{
     Tier, Tip,
 };
 use tidewatch_serve::{Config, Listening, Observer, Parts, Server};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Retention};
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// Blocks that a chain of a test has at the most.
 const LONGEST: u64 = 60_000;

@@ -4,8 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use commonware_codec::{Encode as _, EncodeSize, Error, RangeCfg, Read, Write};
 use commonware_cryptography::Digestible as _;
 use std::ops::Deref;
-use tidewatch_certified::CertifiedBlock;
-use tidewatch_core::{Block, BlockRef, Digest};
+use tidewatch_core::{Block, BlockRef, Digest, Timed};
 
 /// A block of an alto chain: alto's own type and encoding, and its digest computed when it is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +54,7 @@ impl Block for AltoBlock {
     }
 }
 
-impl CertifiedBlock for AltoBlock {
+impl Timed for AltoBlock {
     fn time_ms(&self) -> Option<u64> {
         Some(self.0.timestamp)
     }

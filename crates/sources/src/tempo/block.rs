@@ -5,8 +5,7 @@ use alloy_primitives::keccak256;
 use bytes::{Buf, BufMut};
 use commonware_codec::{EncodeSize, Error, RangeCfg, Read, Write};
 use std::{ops::Deref, sync::Arc};
-use tidewatch_certified::CertifiedBlock;
-use tidewatch_core::{Block, BlockRef, Digest, Height};
+use tidewatch_core::{Block, BlockRef, Digest, Height, Timed};
 
 /// The longest header, in bytes of RLP. That of the last block of an epoch names the committee: some 2 KiB with 15
 /// validators.
@@ -70,7 +69,7 @@ impl Block for TempoBlock {
     }
 }
 
-impl CertifiedBlock for TempoBlock {
+impl Timed for TempoBlock {
     fn time_ms(&self) -> Option<u64> {
         Some(self.header.time_ms())
     }

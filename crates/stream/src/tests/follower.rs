@@ -1,14 +1,15 @@
 //! One source, one view, and passes between them, without a clock.
 
 use super::{
+    Watched,
     chain::Chain,
     source::{Call, Kind, ScriptedSource},
-    view::Watched,
     words::watermarks_words,
 };
 use crate::{Cost, Forks, Mode, Pass, Report, Start, Unguarded};
 use futures::executor::block_on;
 use tidewatch_core::{ChainInfo, Fault, FaultKind, Height, Ladder};
+use tidewatch_store::Memory;
 
 /// What a pass did.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Follower {
         let source = ScriptedSource::new(chain, heights);
         source.change(|world| world.ladder = ladder);
         let chain_info = chain.chain_info();
-        let view = Watched::new(chain_info.clone(), ladder);
+        let view = Watched::new(Memory::new(chain_info.clone()), ladder);
         Self { source, view, chain_info, mode }
     }
 

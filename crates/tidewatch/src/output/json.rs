@@ -128,19 +128,17 @@ mod tests {
         pin::pin,
         sync::{Arc, mpsc},
     };
+    use tidewatch_conformance::{Subject, Verdict, consumer, consumer_checks as name};
     use tidewatch_core::{
         Change, LocalView as _, Tier, Tip, Watermarks,
         json::{Block, Tips},
-    };
-    use tidewatch_sim::{
-        conformance::{Subject, Verdict, consumer, consumer_checks as name},
-        scripted::chain::Chain,
     };
     use tidewatch_store::Memory;
     use tidewatch_stream::{
         Delivery,
         delivery::{Config, Parts},
     };
+    use tidewatch_testkit::chain::Chain;
 
     /// What a reader at the other end of the pipe has, and keeps when the command ends.
     #[derive(Default)]

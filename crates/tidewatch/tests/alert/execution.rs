@@ -10,7 +10,7 @@ use tidewatch_execution::{
     Durably, Execution, Executor, Forkchoice, Payload, Standing, Verdict, View, executor,
 };
 use tidewatch_node::{Config, Follower, Member};
-use tidewatch_sim::scripted::{
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
 };

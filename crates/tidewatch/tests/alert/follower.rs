@@ -10,14 +10,14 @@ use tidewatch_core::{
     Ack, Change, Consumer, Fault, FaultKind, LocalView as _, Record, Running, Tier, Tip,
 };
 use tidewatch_node::{Attachment, Config, Follower};
-use tidewatch_sim::scripted::{
-    chain::{Chain, TestBlock},
-    source::{Call, ScriptedSource},
-};
 use tidewatch_store::{Config as StoreConfig, Reader, Store};
 use tidewatch_stream::{
     Delivery,
     delivery::{self, Parts},
+};
+use tidewatch_testkit::{
+    chain::{Chain, TestBlock},
+    source::{Call, ScriptedSource},
 };
 
 /// Blocks that are not final yet.

@@ -14,11 +14,11 @@ use tidewatch_prover::{
     proven::{Feed, ProvenOverlay},
     scheduler::{self, Parts},
 };
-use tidewatch_sim::scripted::{
+use tidewatch_store::{Config as StoreConfig, Store};
+use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
 };
-use tidewatch_store::{Config as StoreConfig, Store};
 
 /// That a proof is of its block.
 struct Named;

@@ -13,7 +13,7 @@ use commonware_runtime::{Supervisor as _, deterministic};
 use commonware_utils::{NZU64, sync::Mutex};
 use std::{collections::BTreeMap, sync::Arc};
 use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Height};
-use tidewatch_sim::scripted::committee::{Committee, NAMESPACE};
+use tidewatch_testkit::committee::{Committee, NAMESPACE};
 
 type Public = <MinSig as Variant>::Public;
 

@@ -9,7 +9,7 @@ use commonware_runtime::{Clock as _, Runner as _, deterministic, reschedule};
 use commonware_utils::Probability;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::time::Duration;
-use tidewatch_sim::host::Odds;
+use tidewatch_testkit::host::Odds;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Heights 4, 9, 14 and so on are boundaries: every second block or so is near one.

@@ -33,7 +33,7 @@ use commonware_storage::{archive::prunable, translator::TwoCap};
 use commonware_utils::{Acknowledgement as _, NZU64, NZUsize, channel::mpsc, sync::Mutex};
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Running};
-use tidewatch_sim::host::{Host, Odds};
+use tidewatch_testkit::host::{Host, Odds};
 
 pub(super) type Source = CertifiedSource<Context, Arc<Scripted>, TestSchemes, TestBlock>;
 type RealMarshal = MarshalMailbox<TestScheme, Standard<TestBlock>, TestBlock>;

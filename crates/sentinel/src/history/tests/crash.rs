@@ -3,7 +3,7 @@
 use super::*;
 use commonware_runtime::deterministic::{FaultConfig, PartialWriteMode, WriteConfig};
 use commonware_utils::{Probability, probability};
-use tidewatch_sim::host::Host;
+use tidewatch_testkit::host::Host;
 
 /// What a crash leaves of writes that were not synced.
 const LEFT: [(PartialWriteMode, Probability); 4] = [

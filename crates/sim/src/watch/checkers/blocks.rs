@@ -1,13 +1,10 @@
 //! Rules about blocks.
 
 use super::{Checker, Observation};
-use crate::{
-    scripted::{chain::TestBlock, words::word},
-    truth::Truth,
-    watch::Answer,
-};
+use crate::{truth::Truth, watch::Answer};
 use std::collections::BTreeSet;
 use tidewatch_core::{Block as _, BlockRef, Change, Digest};
+use tidewatch_testkit::{chain::TestBlock, words::word};
 
 /// Delivered blocks link, replace only pruned blocks, and come from the source.
 #[derive(Default)]

@@ -2,7 +2,6 @@
 
 use super::{Checker, Observation, Rules};
 use crate::{
-    scripted::words::{tips_words, watermarks_words, word, words},
     truth::Truth,
     watch::{Log, Resumed},
 };
@@ -10,6 +9,7 @@ use tidewatch_core::{
     BlockRef, Event, Height, Ladder, Record, Resume, ResumeError, Tier, TipSet, Watermarks,
 };
 use tidewatch_stream::{Mode, Start};
+use tidewatch_testkit::words::{tips_words, watermarks_words, word, words};
 
 /// Whoever takes its position along to another log of the same chain is led on from there: no step breaks
 /// the ladder or goes back in finality, the blocks go on without a gap that the log does not have itself,

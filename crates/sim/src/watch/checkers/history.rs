@@ -1,12 +1,10 @@
 //! Rules about the history of events.
 
 use super::{Checker, Observation};
-use crate::{
-    scripted::words::{watermarks_words, words},
-    truth::Truth,
-};
+use crate::truth::Truth;
 use std::collections::BTreeMap;
 use tidewatch_core::{Record, Watermarks};
+use tidewatch_testkit::words::{watermarks_words, words};
 
 /// Folding the events yields the watermarks of the view.
 #[derive(Default)]

@@ -1,10 +1,11 @@
 //! Rules about prunes.
 
 use super::{Checker, Observation, Rules};
-use crate::{scripted::words::word, truth::Truth, watch::Answer};
+use crate::{truth::Truth, watch::Answer};
 use std::collections::HashMap;
 use tidewatch_core::{Block as _, BlockRef, Change, Tier};
 use tidewatch_stream::FLAPPING_WINDOW;
+use tidewatch_testkit::words::word;
 
 /// Detects the start of a pass: a snapshot, followed by a read of the view's watermarks.
 #[derive(Default)]

@@ -1,11 +1,9 @@
 //! Rules about tiers.
 
 use super::{Checker, Observation, Rules};
-use crate::{
-    scripted::words::{watermarks_words, word, words},
-    truth::Truth,
-};
+use crate::truth::Truth;
 use tidewatch_core::{Change, Event, Height, Record, Tier, TipSet, Watermarks};
+use tidewatch_testkit::words::{watermarks_words, word, words};
 
 /// Events that were appended, or found in the store at a start.
 fn records(observation: &Observation) -> &[Record] {

@@ -2,7 +2,7 @@
 
 use super::*;
 use serde_json::Value;
-use tidewatch_sim::conformance::{self, Verdict, source_checks as name};
+use tidewatch_conformance::{self as conformance, Verdict, source_checks as name};
 
 /// What a chain without proofs, and a node without pushes, cannot show.
 const NOT_SHOWN: [&str; 3] = [name::PROOF, name::DOORBELL, name::BELLS];

@@ -11,8 +11,8 @@ use commonware_runtime::reschedule;
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::sync::Arc;
+use tidewatch_conformance::Stage;
 use tidewatch_core::{BlockRef, Fault};
-use tidewatch_sim::conformance::Stage;
 
 /// A block, and what the archive after it grows from: the roots of its full subtrees, by height.
 #[derive(Clone)]

@@ -16,8 +16,8 @@ use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
 use node::Node;
 use std::{future::Future, sync::Arc, time::Duration};
+use tidewatch_conformance::{Verdict, source, source_checks};
 use tidewatch_core::{ChainInfo, Fault, LocalView as _, Source, Tier, Watermarks};
-use tidewatch_sim::conformance::{Verdict, source, source_checks};
 use tidewatch_store::{Memory, MemoryWriter};
 use tidewatch_stream::{Mode, Pass, Report, Start, Unguarded};
 

@@ -8,8 +8,8 @@ use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use tidewatch_conformance::Stage;
 use tidewatch_core::{Bell, BlockRef, Digest, Doorbell, FaultKind, Height};
-use tidewatch_sim::conformance::Stage;
 
 /// What a request is answered, from the calls in it and what would be true.
 pub(crate) type Tamper =

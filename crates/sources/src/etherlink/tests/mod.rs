@@ -25,8 +25,8 @@ use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_runtime::{Supervisor as _, deterministic};
 use serde_json::Value;
 use std::sync::Arc;
+use tidewatch_conformance::{Verdict, source, source_checks};
 use tidewatch_core::{Block as _, FaultKind, Source as _, Tier, TipSet};
-use tidewatch_sim::conformance::{Verdict, source, source_checks};
 
 type Scripted = EtherlinkSource<deterministic::Context, Node>;
 

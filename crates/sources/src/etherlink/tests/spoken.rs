@@ -13,7 +13,7 @@ use commonware_runtime::Supervisor as _;
 use commonware_utils::sync::Mutex;
 use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tidewatch_sim::conformance::{Check, Stage, Verdict, source, source_checks};
+use tidewatch_conformance::{Check, Stage, Verdict, source, source_checks};
 
 /// A scripted node.
 struct Served {

@@ -1,7 +1,7 @@
 //! The suite for sources.
 
 use super::*;
-use tidewatch_sim::conformance::{self, Verdict, source_checks as name};
+use tidewatch_conformance::{self as conformance, Verdict, source_checks as name};
 
 /// What a chain without reorgs cannot show, and a stage that does not say when a doorbell rings.
 const NOT_SHOWN: [&str; 6] =

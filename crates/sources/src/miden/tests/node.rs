@@ -22,8 +22,8 @@ use futures::{StreamExt as _, channel::mpsc};
 use k256::ecdsa::{SigningKey, signature::hazmat::PrehashSigner as _};
 use prost::Message as _;
 use std::sync::{Arc, LazyLock};
+use tidewatch_conformance::Stage;
 use tidewatch_core::{Block as _, BlockRef, Fault};
-use tidewatch_sim::conformance::Stage;
 
 /// The key that Miden's own development networks are made with.
 pub(super) static KEY: LazyLock<SigningKey> =

@@ -8,7 +8,7 @@ use commonware_runtime::tokio;
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
 use std::{convert::Infallible, net::SocketAddr};
-use tidewatch_sim::conformance::{self, Stage, Verdict, source_checks as name};
+use tidewatch_conformance::{self as conformance, Stage, Verdict, source_checks as name};
 
 const CONTENT: &str = "application/grpc-web+proto";
 

@@ -13,8 +13,8 @@ use commonware_utils::NZUsize;
 use node::{Either, Rollup};
 use serde_json::json;
 use std::sync::Arc;
+use tidewatch_conformance::{Verdict, source, source_checks};
 use tidewatch_core::{FaultKind, Source as _, Tier, TipSet};
-use tidewatch_sim::conformance::{Verdict, source, source_checks};
 
 type Scripted = OptimismSource<Context, Either>;
 

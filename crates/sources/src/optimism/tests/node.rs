@@ -9,8 +9,8 @@ use alloy_primitives::B256;
 use commonware_utils::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::sync::Arc;
+use tidewatch_conformance::Stage;
 use tidewatch_core::Doorbell;
-use tidewatch_sim::conformance::Stage;
 
 /// What is changed about a sync status before it is sent.
 type Edit = Box<dyn FnMut(&mut Value) + Send + Sync>;

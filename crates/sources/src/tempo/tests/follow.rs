@@ -10,8 +10,8 @@ use commonware_runtime::{Clock as _, Supervisor as _, deterministic};
 use commonware_utils::NZUsize;
 use std::{sync::Arc, time::Duration};
 use tidewatch_certified::Known;
+use tidewatch_conformance::{Verdict, source, source_checks};
 use tidewatch_core::{BlockRef, FaultKind, Height, LocalView as _, Source, Tier};
-use tidewatch_sim::conformance::{Verdict, source, source_checks};
 use tidewatch_store::{Memory, MemoryWriter};
 use tidewatch_stream::{Mode, Pass, Unguarded};
 

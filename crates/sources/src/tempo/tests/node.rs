@@ -8,8 +8,8 @@ use crate::{
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::sync::Mutex;
 use std::{sync::Arc, time::Duration};
+use tidewatch_conformance::Stage;
 use tidewatch_core::{Bell, Doorbell, Fault, Monitor};
-use tidewatch_sim::conformance::Stage;
 
 /// Replaces the answer to a call.
 type Tamper = dyn Fn(&Call, Answer) -> Answer + Send + Sync;

@@ -10,8 +10,8 @@ use commonware_runtime::{Clock as _, Supervisor as _, tokio::Context};
 use commonware_utils::{NZUsize, sync::Mutex};
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tidewatch_conformance::{Stage, Verdict, source, source_checks};
 use tidewatch_core::{BlockRef, Doorbell, FaultKind, Height, Source as _, Tier, within};
-use tidewatch_sim::conformance::{Stage, Verdict, source, source_checks};
 
 /// How long a test waits for what it is about.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -137,7 +137,7 @@ fn it_holds_in_every_check_of_a_source_over_sockets() {
         });
         report.assert();
         for check in [source_checks::REACH, source_checks::GROWTH, source_checks::TIPS_ONLY] {
-            let held = |it: &&tidewatch_sim::conformance::Check| it.name == check;
+            let held = |it: &&tidewatch_conformance::Check| it.name == check;
             let found = report.checks().iter().find(held).unwrap();
             assert_eq!(found.verdict, Verdict::Held, "{scheme}\n{report}");
         }

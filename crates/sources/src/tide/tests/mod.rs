@@ -14,12 +14,12 @@ use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_macros::select;
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, tokio};
 use std::{sync::Arc, time::Duration};
+use tidewatch_conformance::{self as conformance, Stage, Verdict, source_checks as name};
 use tidewatch_core::{
     AnyBlock, Block, BlockRef, ChainId, ChainInfo, Change, Doorbell, Fault, FaultKind, HeadSender,
     Height, Ladder, LocalView as _, Running, Source as _, Tier,
 };
 use tidewatch_serve::{Config, Listening, Observer, Parts, Server};
-use tidewatch_sim::conformance::{self, Stage, Verdict, source_checks as name};
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter};
 use tidewatch_stream::{Mode, Pass, Report, Start, Unguarded};
 

@@ -5,14 +5,15 @@ use crate::{
     Thresholds,
     driver::Config,
     tests::{
+        Watched,
         chain::Chain,
         source::{Answer, Kind, ScriptedSource},
-        view::Watched,
     },
 };
 use commonware_runtime::{Supervisor as _, deterministic};
 use tidewatch_core::{Cause, FaultKind, Ladder, State};
-use tidewatch_sim::host::{Host, Trouble};
+use tidewatch_store::Memory;
+use tidewatch_testkit::host::{Host, Trouble};
 
 /// By how much it is set back, in milliseconds.
 const BACK: i64 = -3_600_000;
@@ -20,7 +21,7 @@ const BACK: i64 = -3_600_000;
 fn start(context: &deterministic::Context, config: Config) -> (Running, Trouble) {
     let chain = Chain::new('a', 3);
     let source = ScriptedSource::new(&chain, [3, 0, 0, 0]);
-    let view = Watched::new(chain.chain_info(), Ladder::Rollup);
+    let view = Watched::new(Memory::new(chain.chain_info()), Ladder::Rollup);
     let (host, trouble) = Host::new(context.child("host"), 0);
     (Running::run(context, host, &source, view, config), trouble)
 }

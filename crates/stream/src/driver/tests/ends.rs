@@ -13,6 +13,7 @@ use commonware_runtime::{
 };
 use futures::FutureExt as _;
 use tidewatch_core::{FaultKind, Severity};
+use tidewatch_store::Memory;
 
 fn at_45() -> ScriptedSource {
     ScriptedSource::new(&Chain::new('a', 45), [45, 0, 0, 0])
@@ -23,8 +24,8 @@ fn at_45() -> ScriptedSource {
 fn a_stop_in_the_middle_of_a_commit_completes_it_and_drops_the_rest() {
     simulate(|context| async move {
         let source = at_45();
-        let view = crate::tests::view::Watched::new(
-            Chain::new('a', 0).chain_info(),
+        let view = crate::tests::Watched::new(
+            Memory::new(Chain::new('a', 0).chain_info()),
             tidewatch_core::Ladder::Rollup,
         );
         let gate = view.hold(1);
@@ -100,8 +101,8 @@ fn a_driver_that_is_told_to_stop_before_its_first_pass_asks_nothing_for_long() {
 fn the_runtime_waits_for_the_commit_at_hand_when_it_stops() {
     simulate(|context| async move {
         let source = at_45();
-        let view = crate::tests::view::Watched::new(
-            Chain::new('a', 0).chain_info(),
+        let view = crate::tests::Watched::new(
+            Memory::new(Chain::new('a', 0).chain_info()),
             tidewatch_core::Ladder::Rollup,
         );
         let gate = view.hold(1);
@@ -124,8 +125,8 @@ fn trouble_of_this_machine_ends_a_driver_with_its_fault_and_nothing_else_does() 
     simulate(|context| async move {
         for kind in FaultKind::ALL.iter().copied() {
             let source = at_45();
-            let view = crate::tests::view::Watched::new(
-                Chain::new('a', 0).chain_info(),
+            let view = crate::tests::Watched::new(
+                Memory::new(Chain::new('a', 0).chain_info()),
                 tidewatch_core::Ladder::Rollup,
             );
             view.fail(1, kind, 0);

@@ -8,9 +8,9 @@ mod wakes;
 
 use super::{Config, Driver, Mailbox, Parts};
 use crate::tests::{
+    Watched,
     chain::Chain,
     source::{Kind, ScriptedSource},
-    view::Watched,
 };
 use commonware_runtime::{
     Clock, Handle, Metrics, Runner as _, Spawner, Supervisor as _, deterministic,
@@ -23,6 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{Fault, FaultKind, Ladder, Monitor, State, Status};
+use tidewatch_store::Memory;
 
 /// Remembers everything that it is told, and when.
 struct Recorder {
@@ -64,7 +65,7 @@ struct Running {
 impl Running {
     fn new(context: &deterministic::Context, source: &ScriptedSource, config: Config) -> Self {
         let chain_info = Chain::new('a', 0).chain_info();
-        let view = Watched::new(chain_info, Ladder::Rollup);
+        let view = Watched::new(Memory::new(chain_info), Ladder::Rollup);
         Self::on(context, source, view, config)
     }
 

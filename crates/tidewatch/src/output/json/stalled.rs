@@ -11,12 +11,12 @@ use std::{
     thread,
 };
 use tidewatch_core::{Change, LocalView, Tier, Tip};
-use tidewatch_sim::scripted::chain::{Chain, TestBlock};
 use tidewatch_store::{Config, Store};
 use tidewatch_stream::{
     Delivery,
     delivery::{self, Parts},
 };
+use tidewatch_testkit::chain::{Chain, TestBlock};
 
 /// Events that are kept by default.
 const KEPT: u64 = 65_536;

@@ -3,8 +3,8 @@
 use super::*;
 use tidewatch_core::{Block as _, Height, Running as Started, Tier};
 use tidewatch_node::{Attachment, Follower, supervisor::Member};
-use tidewatch_sim::scripted::{chain::Chain as Blocks, source::ScriptedSource};
 use tidewatch_store::Memory;
+use tidewatch_testkit::{chain::Chain as Blocks, source::ScriptedSource};
 
 /// The checkpoints of `chain` up to height `last`: one for each block, in the slot before its height.
 fn checkpoints(chain: &Blocks, last: u64) -> Vec<Content> {

@@ -3,10 +3,10 @@
 use crate::{
     Guard,
     tests::{
+        Watched,
         chain::TestBlock,
         interleavings::choices::Choices,
         source::{Call, World},
-        view::Watched,
     },
 };
 use commonware_utils::sync::Mutex;

@@ -26,10 +26,10 @@ use super::choices::{Budget, Choices};
 use crate::{
     Ended, Mode, Pass, Report, Start,
     tests::{
+        Watched,
         chain::Chain,
         follower::{SKIP, from},
         source::ScriptedSource,
-        view::Watched,
         words::{tips_words, watermarks_words},
     },
 };
@@ -40,6 +40,7 @@ use std::sync::Arc;
 use tidewatch_core::{
     Block as _, BlockRef, ChainInfo, Event, Fault, Ladder, Severity, Tier, TipSet,
 };
+use tidewatch_store::Memory;
 
 /// Passes that make up for everything, once nothing happens any more.
 const PASSES_MAX: usize = 1;
@@ -119,7 +120,7 @@ impl<'a> Walk<'a> {
             world.careless = setting.careless;
         });
         let fate = Arc::new(Mutex::new(Fate::new(choices, setting.menu, chain.tips(heights))));
-        let inner = Watched::new(chain.chain_info(), setting.ladder);
+        let inner = Watched::new(Memory::new(chain.chain_info()), setting.ladder);
         let (call, commit) = (fate.clone(), fate.clone());
         source.chaos(Some(Box::new(move |world, asked| call.lock().call(world, asked))));
         inner.chaos(Some(Box::new(move |changes| commit.lock().commit(changes))));
