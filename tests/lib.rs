@@ -7,7 +7,7 @@
 //! end is a real alto indexer on loopback, in front of running validators or of a chain that was signed
 //! in advance, or a real Ethereum node.
 //!
-//! | binary | against |
+//! | module of `real` | against |
 //! |---|---|
 //! | `devnet` | validators that make blocks: from genesis, from the tip, across restarts of the indexer |
 //! | `restart` | crashes and restarts of the follower, with validators and without |

@@ -30,14 +30,12 @@
 use crate::DEADLINE;
 use alloy_primitives::{Address, B256, U64};
 use commonware_utils::sync::Mutex;
-use jsonrpsee::{
-    core::{
-        client::{ClientT as _, Error},
-        params::ArrayParams,
-    },
-    http_client::HttpClient,
+use jsonrpsee_core::{
+    client::{ClientT as _, Error},
+    params::ArrayParams,
     rpc_params,
 };
+use jsonrpsee_http_client::HttpClient;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::VecDeque,

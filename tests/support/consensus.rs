@@ -31,11 +31,8 @@ use crate::{
     program::{Log, PATIENCE, Program, free, program, shown},
 };
 use alloy_primitives::{B256, U64};
-use jsonrpsee::{
-    core::{client::ClientT as _, params::ArrayParams},
-    http_client::HttpClient,
-    rpc_params,
-};
+use jsonrpsee_core::{client::ClientT as _, params::ArrayParams, rpc_params};
+use jsonrpsee_http_client::HttpClient;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{

@@ -32,7 +32,7 @@
 //! keeper, resolver, upstream and driver are started, and supervised; the marshal ends with the driver
 //! ```
 //!
-//! `tests/marshal.rs` of the repository does it for an alto network.
+//! `tests/real/marshal.rs` of the repository does it for an alto network.
 //!
 //! # A start
 //!

@@ -3,7 +3,7 @@
 //! It keeps a chain and executes nothing: every block whose parent it has is valid. What it says instead of the
 //! truth is up to its script.
 
-use crate::chain::{Fork, Whole};
+use super::chain::{Fork, Whole};
 use alloy_primitives::{B256, U64};
 use alloy_rpc_types_engine::{
     CancunPayloadFields, ExecutionPayload, ExecutionPayloadSidecar, PraguePayloadFields,

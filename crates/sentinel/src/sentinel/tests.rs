@@ -4,8 +4,9 @@ mod scripted;
 
 use super::*;
 use crate::{
-    Act, Asked, Detailed, Did, Epoch, Event, Judgement, NotJudged, Proposal, Slot, ValidatorId,
-    What,
+    Act, Asked, AtSlot, Canonical, Committee, Committees, Detailed, Did, Epoch, Event, Judgement,
+    Landed, NotJudged, Observation, Observer, Output, Position, Proposal, Signed, Slot, Standing,
+    ValidatorId, What,
 };
 use commonware_runtime::{
     Clock as _, Handle, Metrics as _, Runner as _, Supervisor as _, deterministic,

@@ -1,6 +1,6 @@
 //! Every port, as a test scripts it.
 
-use crate::{
+use super::{
     Act, AtSlot, Canonical, Committee, Committees, Config, Epoch, Event, Landed, Observation,
     Observer, Output, Position, Signed, Slot, Standing, ValidatorId,
 };
