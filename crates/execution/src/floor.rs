@@ -1,7 +1,7 @@
 //! What a source may forget: final blocks that the client would still have after a crash.
 
 use std::collections::VecDeque;
-use tidewatch_core::{BlockRef, Height, Rule};
+use tidewatch_core::{BlockRef, Height};
 
 /// Final blocks that wait until they are durable. With a finality step every few minutes, this is days of them;
 /// the oldest are dropped first, and a later one stands for them.
@@ -37,18 +37,13 @@ impl Floor {
     pub(crate) fn durable(&mut self, durable: Option<Height>) -> Option<BlockRef> {
         let durable = durable?;
         let mut moved = None;
-        while let Some(first) = self.candidates.front().filter(|block| is_durable(**block, durable))
-        {
+        while let Some(first) = self.candidates.front().filter(|block| block.height <= durable) {
             moved = Some(*first);
             self.candidates.pop_front();
         }
         self.at = moved.or(self.at);
         moved
     }
-}
-
-fn is_durable(block: BlockRef, durable: Height) -> bool {
-    block.height <= durable || !Rule::LayerFloor.kept()
 }
 
 #[cfg(test)]

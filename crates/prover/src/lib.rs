@@ -21,8 +21,6 @@ pub mod disk;
 pub mod epochs;
 mod error;
 mod job;
-#[cfg(all(test, feature = "mutants"))]
-mod mutants;
 pub mod plan;
 pub mod pool;
 mod port;

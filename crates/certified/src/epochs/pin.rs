@@ -12,7 +12,7 @@ use std::{
     num::NonZeroU64,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{BlockRef, Fault, Rule, within};
+use tidewatch_core::{BlockRef, Fault, within};
 
 /// What bounds the way down from a pinned block.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Found {
         let time = Duration::from_millis(self.time_ms.unwrap_or(0));
         let Ok(age) = now.duration_since(SystemTime::UNIX_EPOCH + time) else { return Ok(()) };
         let (pinned, age) = (self.pinned, Duration::from_secs(age.as_secs()));
-        match age > age_max && Rule::TrustAge.kept() {
+        match age > age_max {
             true => Err(Error::PinTooOld { pinned, age, age_max }),
             false => Ok(()),
         }

@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Anchor, BlockRef, Conflict, Height, Rule};
+use tidewatch_core::{Anchor, BlockRef, Conflict, Height};
 
 /// How the scheme of an epoch is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +249,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
         let Newest { epoch, time_ms } = *self.0.newest.lock();
         let time = Duration::from_millis(time_ms.unwrap_or(0).max(trusted_ms));
         let Ok(age) = now.duration_since(SystemTime::UNIX_EPOCH + time) else { return Ok(()) };
-        match age > age_max && Rule::TrustAge.kept() {
+        match age > age_max {
             true => Err(Error::TooOld { epoch, age: Duration::from_secs(age.as_secs()), age_max }),
             false => Ok(()),
         }
@@ -311,9 +311,7 @@ impl<EP: Epocher, P: Boundary<B>, B: CertifiedBlock> Schemes<EP, P, B> {
             Learned::New => Ok(Some(epoch)),
             Learned::Again => Ok(None),
             Learned::Conflict(conflict) => {
-                if Rule::Contradiction.kept() {
-                    self.0.conflict.lock().first.get_or_insert(conflict);
-                }
+                self.0.conflict.lock().first.get_or_insert(conflict);
                 Ok(None)
             }
             Learned::OtherKey => Err(Error::OtherKey { block, epoch }),

@@ -11,7 +11,7 @@ use commonware_consensus::{simplex::types::Finalization, types::Epoch};
 use commonware_cryptography::certificate::Provider;
 use commonware_runtime::Clock;
 use rand::Rng;
-use tidewatch_core::{Backoff, Block as _, BlockRef, Digest, Fault, Height, Rule, Timed as _};
+use tidewatch_core::{Backoff, Block as _, BlockRef, Digest, Fault, Height, Timed as _};
 use tracing::{debug, info};
 
 /// What a start found.
@@ -91,7 +91,7 @@ where
         }
         _ => {}
     }
-    if let Some(lost) = lost.filter(|_| Rule::Durable.kept()) {
+    if let Some(lost) = lost {
         info!(from = %lost.start(), to = %lost.end(), "blocks that the execution layer lost");
         let mut height = *lost.start();
         while height <= *lost.end() {
@@ -203,8 +203,5 @@ where
     let proof = proof.map(|proof| proof.encode());
     debug!(block = %name, time_ms = ?block.time_ms(), "boundary");
     parts.epochs.learn(name, block.encode(), proof).map_err(fault)?;
-    match Rule::BoundaryFirst.kept() {
-        true => parts.epochs.kept(name).await.map_err(fault),
-        false => Ok(()),
-    }
+    parts.epochs.kept(name).await.map_err(fault)
 }

@@ -3,7 +3,7 @@
 use crate::Epochs;
 use commonware_consensus::types::{Epoch, Round};
 use std::ops::RangeInclusive;
-use tidewatch_core::{Height, Rule};
+use tidewatch_core::Height;
 
 /// Who has a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl State {
     /// Whether the floor may be set to the `boundary` that ends this epoch, of which the marshal may have the
     /// finalization by now: `next` is the next height that it delivers.
     pub(super) fn may_skip(&self, boundary: Height, next: Height, tip: Height) -> bool {
-        (self.skip || !Rule::NoSkip.kept())
+        self.skip
             && self.hinted == Some(self.epoch)
             && self.floored != Some(self.epoch)
             && tip >= boundary

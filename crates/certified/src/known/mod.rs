@@ -37,7 +37,7 @@ use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
-use tidewatch_core::{Bell, BlockRef, Conflict, Digest, Doorbell, Height, Rule};
+use tidewatch_core::{Bell, BlockRef, Conflict, Digest, Doorbell, Height};
 
 /// A tip that a certificate, or the hash chain under one, verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl<B: CertifiedBlock> Known<B> {
             && **known != block
         {
             let conflict = Conflict { ours: **known, theirs: block };
-            if self.reported != Some(conflict) && Rule::Contradiction.kept() {
+            if self.reported != Some(conflict) {
                 self.reported = Some(conflict);
                 self.conflict = Some(conflict);
             }

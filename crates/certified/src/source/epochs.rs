@@ -14,7 +14,7 @@ use commonware_consensus::{
 use commonware_runtime::Clock;
 use futures::future::join_all;
 use std::{collections::BTreeMap, sync::atomic::Ordering};
-use tidewatch_core::{BlockRef, Fault, FaultKind, Rule, within};
+use tidewatch_core::{BlockRef, Fault, FaultKind, within};
 
 /// Times in a row that a boundary which was passed over may not be had.
 const UNFILLED_MAX: u32 = 3;
@@ -52,7 +52,7 @@ where
         let Some(mut walk) = self.verifier.epochs().walk(height) else {
             return self.verifier.check(claim, check).await;
         };
-        let walks = self.verifier.epochs().at(height).is_none() && Rule::Walk.kept();
+        let walks = self.verifier.epochs().at(height).is_none();
         let unknown = match self.verifier.check(claim.clone(), check).await {
             Err(fault) if fault.kind == FaultKind::UnknownEpoch && walks => fault,
             verdict => return verdict,

@@ -39,7 +39,7 @@ use commonware_consensus::{
 use commonware_parallel::Sequential;
 use rand::CryptoRng;
 use std::{fmt, ops::Deref, sync::OnceLock};
-use tidewatch_core::{BlockRef, Digest, Fault, Height, Rule};
+use tidewatch_core::{BlockRef, Digest, Fault, Height};
 
 /// A value that passed the verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,7 +300,7 @@ impl<X: Epochs, B: CertifiedBlock> Verifier<X, B> {
                 Unchecked::Stopped => Error::Stopped { kind, block, round },
             })
         })?;
-        if Rule::Certificate.kept() && !verifies {
+        if !verifies {
             return Err(match known {
                 true => self.metrics.reject(Error::BadSignature { kind, block, round }),
                 // The key that was kept so far may have been changed on the way to that epoch.

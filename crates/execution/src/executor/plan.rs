@@ -2,7 +2,7 @@
 
 use crate::{ExecutionError, Forkchoice, Order, Payload, Standing, Target, Verdict, floor::Floor};
 use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
-use tidewatch_core::{BlockRef, Fault, Height, Rule};
+use tidewatch_core::{BlockRef, Fault, Height};
 
 /// A call to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -397,7 +397,6 @@ fn judge(asked: BlockRef, answer: Result<Verdict, Fault>) -> Judged {
         Err(fault) => Judged::Failed(fault),
         Ok(Verdict::Valid(said)) if said == asked.digest => Judged::Done,
         Ok(Verdict::Valid(said)) => Judged::Wrong(ExecutionError::OtherHead { asked, said }),
-        Ok(Verdict::NotYet(_)) if !Rule::PutAside.kept() => Judged::Done,
         Ok(Verdict::NotYet(aside)) => Judged::NotYet(aside.to_string()),
         Ok(Verdict::Invalid { valid, why }) => Judged::Invalid { valid, why },
     }

@@ -180,27 +180,3 @@ fn lives(seed: u64) {
 fn whatever_crashes_at_whatever_call_the_client_ends_where_the_source_is() {
     (0..200).for_each(lives);
 }
-
-#[cfg(feature = "mutants")]
-mod mutants {
-    //! With one rule disabled at a time, a life sees it.
-
-    use super::lives;
-    use std::panic::catch_unwind;
-    use tidewatch_core::Rule;
-
-    fn is_seen(rule: Rule) {
-        let _off = rule.off();
-        assert!((0..100).any(|seed| catch_unwind(|| lives(seed)).is_err()), "{rule:?} is not seen");
-    }
-
-    #[test]
-    fn a_client_that_put_blocks_aside_and_was_acknowledged_is_seen() {
-        is_seen(Rule::PutAside);
-    }
-
-    #[test]
-    fn a_floor_above_what_survives_a_crash_is_seen() {
-        is_seen(Rule::LayerFloor);
-    }
-}

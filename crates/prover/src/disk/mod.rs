@@ -49,7 +49,7 @@ use std::{
     num::NonZeroU64,
 };
 use table::{Base, Table};
-use tidewatch_core::{BlockRef, ChainId, Digest, Fault, Height, Rule};
+use tidewatch_core::{BlockRef, ChainId, Digest, Fault, Height};
 use tracing::{info, warn};
 
 /// Where things lie, and how large they may be.
@@ -232,11 +232,7 @@ impl<E: Context> Disk<E> {
     pub(crate) async fn add(&mut self, blocks: &[(Key, Bytes)]) -> Result<Vec<Saved>, Error> {
         let mut saved = Vec::with_capacity(blocks.len());
         for (key, inputs) in blocks {
-            let inputs = if Rule::InputsFirst.kept() {
-                self.files.write(Kind::Inputs, key, inputs).await?
-            } else {
-                Stored { digest: Digest([0; 32]), bytes: inputs.len() as u64 }
-            };
+            let inputs = self.files.write(Kind::Inputs, key, inputs).await?;
             let proof = self.back(key).await?;
             let state = proof.map_or(State::Open, State::Proved);
             saved.push(Saved { key: *key, inputs, state, logical: 0, handles: Vec::new() });
@@ -245,11 +241,6 @@ impl<E: Context> Disk<E> {
         for job in saved.iter().filter(|job| matches!(job.state, State::Proved(_))) {
             self.aside.remove(&(job.key.block.height, job.key.block.digest.0));
             self.files.remove(Kind::Aside, &job.key).await;
-        }
-        if !Rule::InputsFirst.kept() {
-            for (key, inputs) in blocks {
-                self.files.write(Kind::Inputs, key, inputs).await?;
-            }
         }
         Ok(saved)
     }
@@ -291,11 +282,7 @@ impl<E: Context> Disk<E> {
         if let State::Proved(stored) = job.state {
             return Ok(Some(stored));
         }
-        let stored = if Rule::ProofFirst.kept() {
-            self.files.write(Kind::Proof, key, proof).await?
-        } else {
-            Stored { digest: Digest([0; 32]), bytes: proof.len() as u64 }
-        };
+        let stored = self.files.write(Kind::Proof, key, proof).await?;
         (job.state, job.handles) = (State::Proved(stored), Vec::new());
         self.put(job).await?;
         Ok(Some(stored))

@@ -2,7 +2,7 @@
 
 use super::{EpochAt, Geometry, ProvenAt};
 use std::{collections::BTreeMap, future::Future};
-use tidewatch_core::{Fault, FaultKind, Rule};
+use tidewatch_core::{Fault, FaultKind};
 use tracing::warn;
 
 /// What is known of a checkpoint without its content.
@@ -135,10 +135,6 @@ impl CatchUp {
     /// Whether nothing of `epoch` needs to be proven here. Asked once for each epoch of a walk, so that the answer
     /// is the same for all of it.
     fn skip(&self, epoch: u64, proven: Option<ProvenAt>, slot: Option<u64>) -> bool {
-        if !Rule::WholeEpochs.kept() {
-            // A single checkpoint below the proven tip, whatever of its epoch is not.
-            return proven.is_some_and(|proven| epoch <= self.geometry.epoch(proven.slot));
-        }
         let past = slot.is_some_and(|slot| slot >= self.geometry.deadline(epoch));
         past || self.geometry.fully_proven(epoch, proven)
     }
@@ -160,9 +156,7 @@ impl CatchUp {
                 checkpoint.saturating_sub(1)
             }
         };
-        if Rule::PruneClamp.kept() {
-            self.cursor = self.cursor.min(floor);
-        }
+        self.cursor = self.cursor.min(floor);
         Ok(self.cursor)
     }
 }

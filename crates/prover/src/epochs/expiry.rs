@@ -4,7 +4,7 @@ use super::Geometry;
 use commonware_macros::select_loop;
 use commonware_runtime::{Clock, ContextCell, Handle, Spawner, spawn_cell};
 use std::{fmt, future::Future, time::Duration};
-use tidewatch_core::{Actor, Fault, Rule, Stopper, Stopping};
+use tidewatch_core::{Actor, Fault, Stopper, Stopping};
 use tracing::{debug, warn};
 
 /// The port to the slot that the chain is synced to.
@@ -117,7 +117,7 @@ impl<E: Spawner + Clock, S: Slots, X: Expire> Expiry<E, S, X> {
 
     async fn tick(&mut self) {
         let slot = self.slots.slot().await;
-        let Some(epoch) = self.sweep.due(slot).filter(|_| Rule::Ticker.kept()) else { return };
+        let Some(epoch) = self.sweep.due(slot) else { return };
         match self.expire.expire(epoch).await {
             Ok(()) => self.sweep.done(epoch),
             Err(fault) => warn!(epoch, %fault, "not swept: tried again at the next tick"),

@@ -37,7 +37,7 @@ mod ports;
 mod publishing;
 mod sessions;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod work;
 
 pub use catch_up::{CatchUp, Chain, Light, Progress, Take};

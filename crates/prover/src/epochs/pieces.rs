@@ -2,7 +2,6 @@
 
 use crate::Class;
 use std::{collections::BTreeMap, num::NonZeroU32};
-use tidewatch_core::Rule;
 
 /// Consecutive heights, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,8 +156,7 @@ impl Pieces {
     /// Every piece in rising order, once all of them are proven.
     pub fn whole(&self) -> Option<Vec<Range>> {
         let proved = |(_, state): &(Range, State)| *state == State::Proved;
-        let all = self.pieces.values().all(proved)
-            || !Rule::Gapless.kept() && self.pieces.values().any(proved);
+        let all = self.pieces.values().all(proved);
         all.then(|| self.pieces.values().map(|(range, _)| *range).collect())
     }
 }

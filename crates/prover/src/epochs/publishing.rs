@@ -1,7 +1,6 @@
 //! What is published next.
 
 use std::collections::BTreeMap;
-use tidewatch_core::Rule;
 
 /// Names a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,9 +113,6 @@ impl Publishing {
                 self.waiting.remove(&id);
                 self.in_flight = Some((id, candidate));
                 decided.push(Decided::Submit(id));
-                if !Rule::Superseded.kept() {
-                    self.supersede(candidate, &mut decided);
-                }
             }
         }
         decided

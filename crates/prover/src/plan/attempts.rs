@@ -3,7 +3,6 @@
 use super::{Job, Lease, Plan, ProverId, State, TIMES_MAX, Token, provers::choose};
 use crate::{Class, Failure, Handle, Key, Stored, Time};
 use rand::Rng;
-use tidewatch_core::Rule;
 
 /// An attempt to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +99,7 @@ impl Plan {
         };
         let choice = |job: &Job| Some((job.key, choose(&self.provers, job, now)?));
         let mut window = self.jobs.range(head..end).map(|(_, job)| job).filter(open);
-        if Rule::HeadFirst.kept() { window.find_map(choice) } else { window.rev().find_map(choice) }
+        window.find_map(choice)
     }
 
     /// The lowest block, if the one attempt at it takes much longer than others did.
@@ -243,12 +242,7 @@ impl Plan {
         now: Time,
         rng: &mut impl Rng,
     ) -> Verdict {
-        let ended = self.end(token);
-        let ended = match ended {
-            None if !Rule::Fenced.kept() => self.any_lease_of(token),
-            ended => ended,
-        };
-        let Some((height, lease)) = ended else {
+        let Some((height, lease)) = self.end(token) else {
             self.counters.stale += 1;
             return Verdict::Stale;
         };
@@ -285,12 +279,6 @@ impl Plan {
         let verdict = verdict.unwrap_or(Verdict::Stale);
         self.counters.poisoned += u64::from(matches!(verdict, Verdict::Poisoned(_)));
         verdict
-    }
-
-    /// What a plan without fencing would take a stale report for: the slot that is held for some block.
-    fn any_lease_of(&mut self, _stale: Token) -> Option<(u64, Lease)> {
-        let token = *self.tokens.keys().next()?;
-        self.end(token)
     }
 
     /// Attempts that took too long or whose prover is silent at `now`, with why. They have not failed yet:

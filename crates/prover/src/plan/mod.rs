@@ -70,7 +70,7 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet, VecDeque},
 };
-use tidewatch_core::{Backoff, BlockRef, Digest, Height, Rule};
+use tidewatch_core::{Backoff, BlockRef, Digest, Height};
 
 /// What is typical is found out of so many proving times.
 const TIMES_MAX: usize = 129;
@@ -260,14 +260,11 @@ impl Plan {
     /// The proof to commit next: that of the block after the proven tip, if it is there.
     pub fn due(&self) -> Option<(Key, Stored)> {
         let head = self.proven.height.get() + 1;
-        let proved = |job: &Job| match job.state {
+        let job = self.jobs.get(&head)?;
+        match job.state {
             State::Proved(proof) => Some((job.key, proof)),
             _ => None,
-        };
-        if !Rule::InOrder.kept() {
-            return self.jobs.values().find_map(proved);
         }
-        self.jobs.get(&head).and_then(proved)
     }
 
     /// The proof that is [due](Self::due) is durable as the proven tip. Returns its job.

@@ -36,7 +36,7 @@ mod feed;
 mod overlay;
 mod query;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use feed::Feed;
 pub use overlay::ProvenOverlay;

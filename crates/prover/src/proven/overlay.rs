@@ -5,8 +5,8 @@ use commonware_utils::sync::Mutex;
 use futures::stream::unfold;
 use std::fmt;
 use tidewatch_core::{
-    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Rule,
-    Snapshot, Source, Tier, TierProof, Tip, Watermarks, watch::Receiver,
+    BlockRange, BlockRef, ChainInfo, Digest, Doorbell, Fault, Height, Ladder, Limits, Snapshot,
+    Source, Tier, TierProof, Tip, Watermarks, watch::Receiver,
 };
 
 /// What was found out of one pair of tips.
@@ -98,7 +98,7 @@ impl<S: Source> ProvenOverlay<S> {
         let ladder = self.source.ladder().tiers();
         let at = ladder.iter().position(|tier| *tier == Tier::Proven)?;
         let bound = ladder[..at].iter().rev().find_map(|tier| snapshot.tips.get(*tier))?;
-        let (tip, proof) = if tip.height > bound.block.height && Rule::ProvenBound.kept() {
+        let (tip, proof) = if tip.height > bound.block.height {
             (bound, None)
         } else {
             (Tip::from(tip), proof.filter(|proof| proof.block == tip))

@@ -140,7 +140,7 @@ fn what_is_proven_here_is_a_tier_like_any_other() {
 
 /// PS-17.
 #[test]
-pub(crate) fn proven_does_not_pass_the_tier_above_it() {
+fn proven_does_not_pass_the_tier_above_it() {
     simulate(|context| async move {
         let chain = Chain::new('a', 20);
         let prover = Scripted::honest(&context, 8, 1);

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidewatch_core::{BlockRef, Digest, Rule, within};
+use tidewatch_core::{BlockRef, Digest, within};
 
 /// What an attempt begins with.
 pub(super) enum Begin {
@@ -106,9 +106,6 @@ impl<P: Program> Attempt<P> {
         if proof.len() as u64 > self.proof_max {
             let reason = format!("{} bytes, of {} at the most", proof.len(), self.proof_max);
             return Err(Failure::Rejected(reason));
-        }
-        if !Rule::VerifiedFirst.kept() {
-            return Ok(proof);
         }
         verify(context, &self.program, (self.parent, self.key.block), proof)
             .await

@@ -73,7 +73,7 @@ fn a_stop_writes_what_was_handed_over_before_it() {
 }
 
 #[test]
-pub(crate) fn what_was_known_too_long_ago_is_refused_with_its_age() {
+fn what_was_known_too_long_ago_is_refused_with_its_age() {
     let chain = Epoched::new(10, vec![0, 1, 2], 25, false);
     deterministic::Runner::timed(Duration::from_secs(60)).start(|context| async move {
         let day = Duration::from_secs(24 * 60 * 60);

@@ -1,7 +1,7 @@
-pub(crate) mod durable;
+mod durable;
 mod follow;
 mod history;
 mod multisig;
 mod paths;
-pub(crate) mod pin;
+mod pin;
 pub(crate) mod world;

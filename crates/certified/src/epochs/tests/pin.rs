@@ -91,7 +91,7 @@ fn whoever_answers_a_pin_with_something_else_is_refused() {
 }
 
 #[test]
-pub(crate) fn a_pinned_block_is_as_old_as_its_own_time_says() {
+fn a_pinned_block_is_as_old_as_its_own_time_says() {
     let chain = chain();
     let (found, _) = find(chain.reference(35), LIMITS, chain.answers());
     let found = found.unwrap();

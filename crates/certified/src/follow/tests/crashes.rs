@@ -64,7 +64,7 @@ fn left_by_a_crash(rng: &mut StdRng) -> deterministic::FaultConfig {
     deterministic::FaultConfig::default().write(write)
 }
 
-pub(super) fn killed(seed: u64, skip: bool) {
+fn killed(seed: u64, skip: bool) {
     let chain = Epoched::new(LENGTH, vec![0, 1, 1, 2, 3, 4, 4], TIP, false);
     let mut rng = StdRng::seed_from_u64(seed);
     // Below a block that was skipped to there is none that could be the durable one.

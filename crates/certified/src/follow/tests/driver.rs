@@ -43,7 +43,7 @@ fn did(acts: &[Act]) -> Vec<Act> {
 }
 
 #[test]
-pub(super) fn a_fresh_follower_delivers_everything_over_every_epoch() {
+fn a_fresh_follower_delivers_everything_over_every_epoch() {
     let chain = Epoched::new(10, vec![0, 1, 2, 2, 3], 47, false);
     run(|context| async move {
         let execution = Executed::new(&chain);
@@ -224,7 +224,7 @@ fn an_ordinary_block_is_acknowledged_and_teaches_nothing() {
 
 /// The keeper has ended, so the boundary can never be durable.
 #[test]
-pub(super) fn a_boundary_that_is_not_durable_is_never_acknowledged() {
+fn a_boundary_that_is_not_durable_is_never_acknowledged() {
     let chain = Epoched::new(10, vec![0, 1], 15, false);
     run(|context| async move {
         let execution = Executed::new(&chain);

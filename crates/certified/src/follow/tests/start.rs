@@ -134,7 +134,7 @@ struct Left {
 }
 
 #[test]
-pub(super) fn what_is_lost_between_two_lives_is_healed() {
+fn what_is_lost_between_two_lives_is_healed() {
     let table = [
         Left { case: "neither", keeps: true, lag: 0, redelivered: 0..0 },
         Left { case: "consensus ahead", keeps: true, lag: 3, redelivered: 33..36 },

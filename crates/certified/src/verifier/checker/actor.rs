@@ -9,7 +9,7 @@ use commonware_parallel::Sequential;
 use commonware_runtime::{ContextCell, Handle, Metrics as Register, Spawner};
 use rand::{CryptoRng, SeedableRng as _, rngs::StdRng};
 use std::{fmt, num::NonZeroUsize, sync::Arc};
-use tidewatch_core::{Digest, Rule};
+use tidewatch_core::Digest;
 use tracing::debug;
 
 /// Checks certificates: see the [module](super).
@@ -91,13 +91,12 @@ impl<E: Spawner + Register + CryptoRng, S: Scheme> Checker<E, S> {
         let mut places = Vec::with_capacity(batch.len());
         for request in &batch {
             let kind = request.certificate.kind();
-            let once = Rule::CheckedOnce.kept();
-            if once && self.seen.contains(kind, &request.proof) {
+            if self.seen.contains(kind, &request.proof) {
                 places.push(None);
                 continue;
             }
             let same = |other: &&Request<S>| {
-                once && other.certificate.kind() == kind && other.proof == request.proof
+                other.certificate.kind() == kind && other.proof == request.proof
             };
             let place = fresh.iter().position(same).unwrap_or_else(|| {
                 fresh.push(request);

@@ -184,7 +184,7 @@ fn crash_everywhere(left: (PartialWriteMode, Probability)) {
 }
 
 #[test]
-pub(crate) fn a_crash_between_any_two_changes_that_loses_what_was_not_synced_is_recovered() {
+fn a_crash_between_any_two_changes_that_loses_what_was_not_synced_is_recovered() {
     crash_everywhere(LEFT[0]);
 }
 

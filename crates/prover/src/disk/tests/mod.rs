@@ -1,6 +1,6 @@
 //! What survives, on a disk that fails and forgets.
 
-pub(crate) mod crash;
+mod crash;
 pub(crate) mod faulty;
 
 use super::*;

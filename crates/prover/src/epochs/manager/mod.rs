@@ -71,7 +71,7 @@ mod metrics;
 mod reports;
 mod requests;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod thin;
 mod timely;
 

@@ -12,7 +12,7 @@ use crate::Error;
 use commonware_runtime::Spawner;
 use commonware_storage::Context;
 use rand::Rng;
-use tidewatch_core::{Rule, within};
+use tidewatch_core::within;
 use tracing::{debug, warn};
 
 impl<E, C, P, U, M> Manager<E, C, P, U, M>
@@ -133,11 +133,7 @@ where
         let (publisher, mailbox) = (self.publisher.clone(), self.own.clone());
         let (call, longest) = (self.config.proving.call, self.config.submit);
         self.context.child("publish").spawn(move |context| async move {
-            let landed = match Rule::LookedUp.kept() {
-                true => within(&context, call, publisher.landed(&range)).await,
-                false => Some(Ok(false)),
-            };
-            let landed = match landed {
+            let landed = match within(&context, call, publisher.landed(&range)).await {
                 Some(Ok(true)) => Some(true),
                 Some(Ok(false)) => {
                     match within(&context, longest, publisher.submit(&range, proof)).await {

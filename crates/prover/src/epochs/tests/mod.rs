@@ -1,9 +1,9 @@
 //! The published cases of a prover node (`PN-*`), its sessions (`SM-*`), its checkpoints (`CS-*`), and the ticker.
 
-pub(crate) mod pieces;
-pub(crate) mod publishing;
+mod pieces;
+mod publishing;
 mod sessions;
-pub(crate) mod walk;
+mod walk;
 
 use super::*;
 use std::num::NonZeroU64;

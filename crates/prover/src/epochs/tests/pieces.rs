@@ -42,7 +42,7 @@ fn a_range_that_fails_too_often_is_split_once_into_two_that_are_it_and_one_block
 
 /// PS-55.
 #[test]
-pub(crate) fn ranges_are_joined_only_without_a_gap_and_an_overlap_is_seen_at_both_edges() {
+fn ranges_are_joined_only_without_a_gap_and_an_overlap_is_seen_at_both_edges() {
     let mut joined = pieces(range(1, 9), &[range(7, 9), range(1, 5)]);
     assert_eq!(joined.spans(), [range(1, 5), range(7, 9)]);
     assert_eq!((open(&joined), joined.whole()), (vec![range(6, 6)], None));

@@ -29,7 +29,7 @@ fn the_longest_range_that_follows_the_proven_tip_goes_first_and_epochs_go_in_ord
 }
 
 #[test]
-pub(crate) fn a_range_is_superseded_only_once_the_longer_one_has_landed() {
+fn a_range_is_superseded_only_once_the_longer_one_has_landed() {
     let mut publishing = Publishing::new();
     let short = publishing.add(range(1, 1, 5, false));
     let long = publishing.add(range(1, 1, 10, true));

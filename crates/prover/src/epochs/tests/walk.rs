@@ -95,7 +95,7 @@ fn a_walk_that_fails_in_the_middle_goes_on_there() {
 }
 
 #[test]
-pub(crate) fn epochs_that_are_proven_or_past_their_deadline_are_skipped_as_a_whole() {
+fn epochs_that_are_proven_or_past_their_deadline_are_skipped_as_a_whole() {
     simulate(|_| async move {
         // Epochs of four slots; the proven tip is in the middle of the second.
         let proven = Some(ProvenAt { height: 5, slot: 5, next: Some(6), complete: false });
@@ -115,7 +115,7 @@ pub(crate) fn epochs_that_are_proven_or_past_their_deadline_are_skipped_as_a_who
 
 /// PN-3, PN-5, PN-12.
 #[test]
-pub(crate) fn a_prune_takes_the_cursor_to_before_its_checkpoint_or_changes_nothing() {
+fn a_prune_takes_the_cursor_to_before_its_checkpoint_or_changes_nothing() {
     simulate(|_| async move {
         let chain = Scripted { gone: [2].into(), ..Scripted::default() };
         let mut walk = CatchUp::new(geometry(1), 3);
@@ -171,7 +171,7 @@ impl Expire for Swept {
 
 /// PN-26.
 #[test]
-pub(crate) fn the_ticker_sweeps_on_time_when_nothing_else_happens_and_after_the_clock_jumped() {
+fn the_ticker_sweeps_on_time_when_nothing_else_happens_and_after_the_clock_jumped() {
     simulate(|context| async move {
         let (jump, swept) = (Arc::new(Mutex::new(0)), Swept::default());
         let slots = ByTime(context.child("slots"), jump.clone());

@@ -142,7 +142,7 @@ fn a_prover_that_is_not_available_costs_one_block_at_a_time() {
 
 /// PS-41, PS-43, PS-44.
 #[test]
-pub(crate) fn a_report_of_an_attempt_that_is_over_changes_nothing() {
+fn a_report_of_an_attempt_that_is_over_changes_nothing() {
     let mut world = World::new(wide(), 1, &[1, 1]);
     let first = world.claim().unwrap();
     world.pass(31);

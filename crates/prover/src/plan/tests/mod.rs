@@ -1,7 +1,7 @@
 //! The plan: tables of its rules, and small worlds in which every order of events is tried.
 
-pub(crate) mod failures;
-pub(crate) mod order;
+mod failures;
+mod order;
 mod worlds;
 
 use super::*;

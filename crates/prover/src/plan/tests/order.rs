@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-pub(crate) fn attempts_start_at_the_lowest_block_and_fill_the_slots() {
+fn attempts_start_at_the_lowest_block_and_fill_the_slots() {
     let mut world = World::new(wide(), 20, &[3]);
     assert_eq!(world.heights(), [1, 2, 3]);
     assert_eq!(world.heights(), [0_u64; 0], "no more than it has slots");

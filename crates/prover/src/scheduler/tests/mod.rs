@@ -4,7 +4,7 @@ mod behaves;
 mod crashes;
 mod flow;
 pub(crate) mod scripted;
-pub(crate) mod worlds;
+mod worlds;
 
 use super::*;
 use crate::{

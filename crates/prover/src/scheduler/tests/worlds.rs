@@ -196,7 +196,7 @@ fn world(seed: u64) {
 }
 
 #[test]
-pub(crate) fn the_invariants_hold_in_random_worlds() {
+fn the_invariants_hold_in_random_worlds() {
     let seeds = std::env::var("PROVER_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     (0..seeds.unwrap_or(40)).for_each(world);
 }

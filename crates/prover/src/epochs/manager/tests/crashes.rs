@@ -103,7 +103,7 @@ fn crash_at(n: u64, (mode, retention_rate): (PartialWriteMode, Probability)) -> 
 }
 
 #[test]
-pub(crate) fn a_crash_at_any_change_of_the_disk_loses_no_proof_and_publishes_nothing_twice() {
+fn a_crash_at_any_change_of_the_disk_loses_no_proof_and_publishes_nothing_twice() {
     for left in LEFT {
         let end = (0..500).find(|n| crash_at(*n, left)).expect("it comes to its end");
         assert!(end > 20, "{end} changes of the disk");

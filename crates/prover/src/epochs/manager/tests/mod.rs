@@ -1,12 +1,12 @@
 //! The session manager, in the deterministic runtime: a chain that records what lands on it, and provers that behave
 //! as they are told. An epoch has two slots, each with a checkpoint of two blocks: epoch 0 is blocks 1 to 4.
 
-pub(crate) mod crashes;
+mod crashes;
 mod events;
 mod follower;
 mod publishing;
 mod sessions;
-pub(crate) mod worlds;
+mod worlds;
 
 use super::{Config, Mailbox, Manager, Parts, Status, Thin, kept, not_started};
 use crate::{
