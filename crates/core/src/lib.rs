@@ -42,7 +42,6 @@ mod head;
 pub mod json;
 mod log;
 mod monitor;
-mod mutants;
 mod pin;
 mod reference;
 mod resume;
@@ -74,11 +73,6 @@ pub use fault::{Conflict, Fault, FaultKind, Reason, Severity};
 pub use head::{Head, HeadSender, Heads};
 pub use log::{EventLog, History, LogError, Positions};
 pub use monitor::{Cause, Monitor, State, Status, Verification};
-#[cfg(feature = "mutants")]
-#[doc(hidden)]
-pub use mutants::Off;
-#[doc(hidden)]
-pub use mutants::Rule;
 pub use pin::{Pin, Pins};
 pub use reference::{
     Block, BlockRef, ChainId, ChainIdError, CheckpointRef, HEIGHT_LIMIT, Timed, Tip,
