@@ -37,7 +37,9 @@ fn no_world_breaks_a_rule() {
 /// - 1755: a disk hung, the clock was set back meanwhile, and a contact of a minute ago was taken for one of now.
 /// - 3769: proven, which every upstream had lost, held checkpointed up on its way back.
 /// - 4277: a lie alternated with a chain that reorgs, whose many heads pushed the lie's out of memory.
-const BROKEN: [u64; 3] = [1755, 3769, 4277];
+/// - 4483: the world's own fault: of two tips in the wrong order the one that made them so was lost, and the lie was
+///   believed.
+const BROKEN: [u64; 4] = [1755, 3769, 4277, 4483];
 
 #[test]
 fn worlds_that_broke_a_rule_break_none() {

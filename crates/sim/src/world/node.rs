@@ -295,7 +295,8 @@ impl<E: Clock> Node<E> {
                 tips
             }
             Personality::BreaksLadder => {
-                let mut tips = view.tips;
+                // Of what it knows: a tier that is dropped afterwards would leave what can be believed.
+                let mut tips = self.known(view.tips);
                 let [top, .., low] = ladder_top;
                 let low = Tier::ALL
                     .into_iter()
