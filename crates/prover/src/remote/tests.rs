@@ -296,7 +296,12 @@ fn a_server_refuses_what_is_too_large_too_much_or_nonsense() {
         let handle = remote.submit(block(1), Bytes::new()).await.unwrap();
         let waits = context.child("waits").spawn({
             let (remote, handle) = (remote.clone(), handle.clone());
-            move |_| async move { remote.poll(&handle, LONG).await }
+            // Again and again: it may be refused itself, where an offer has the place.
+            move |_| async move {
+                loop {
+                    let _ = remote.poll(&handle, LONG).await;
+                }
+            }
         });
         let mut refused = String::new();
         for _ in 0..10_000 {
