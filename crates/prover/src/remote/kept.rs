@@ -31,7 +31,7 @@ use commonware_utils::sync::Mutex;
 use futures::future::BoxFuture;
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt,
+    fmt, mem,
     num::NonZeroUsize,
     sync::Arc,
     time::Duration,
@@ -59,6 +59,8 @@ struct Awaited {
     /// What the prover behind calls it.
     behind: Handle,
     released: bool,
+    /// Handed in again: that the one before it came to nothing says nothing of it.
+    again: bool,
 }
 
 #[derive(Default)]
@@ -145,57 +147,63 @@ impl<E: Context + Spawner> Kept<E> {
         {
             let mut state = self.shared.state.lock();
             if let Some(awaited) = state.awaited.get_mut(&handle) {
-                awaited.released = false;
+                *awaited = Awaited { behind, released: false, again: true };
                 return;
             }
-            let awaited = Awaited { behind: behind.clone(), released: false };
+            let awaited = Awaited { behind: behind.clone(), released: false, again: false };
             state.awaited.insert(handle.clone(), awaited);
         }
         let shared = self.shared.clone();
         let context = self.context.lock().child("kept");
         context.spawn(move |context| async move {
-            let proof = loop {
+            let mut behind = behind;
+            loop {
                 match shared.prover.poll(&behind, PATIENCE).await {
-                    Ok(Progress::Proved(proof)) => break Some(proof),
+                    Ok(Progress::Proved(proof)) => return shared.proved(key, handle, proof).await,
                     Ok(Progress::Running) => {}
                     Err(Failure::Unavailable(_) | Failure::Full) => context.sleep(AGAIN).await,
                     // How it ended is for whoever polls.
-                    Err(_) => break None,
+                    Err(_) => match shared.came_to_nothing(&handle) {
+                        Some(again) => behind = again,
+                        None => return,
+                    },
                 }
-            };
-            shared.ended(key, handle, proof).await;
+            }
         });
     }
 }
 
 impl<E: Context> Shared<E> {
-    async fn ended(&self, key: Key, handle: Handle, proof: Option<Bytes>) {
-        let written = match &proof {
-            Some(proof) => match self.files.write(Kind::Finished, &key, proof).await {
-                Ok(_) => true,
-                Err(error) => {
-                    warn!(block = %key, %error, "a finished proof is not kept");
-                    false
-                }
-            },
-            None => false,
-        };
+    /// Stops waiting for a job that came to nothing. What the prover behind calls it now, where it was handed in again
+    /// meanwhile.
+    fn came_to_nothing(&self, handle: &Handle) -> Option<Handle> {
+        let mut state = self.state.lock();
+        let awaited = state.awaited.get_mut(handle)?;
+        if mem::take(&mut awaited.again) {
+            return Some(awaited.behind.clone());
+        }
+        state.awaited.remove(handle);
+        None
+    }
+
+    async fn proved(&self, key: Key, handle: Handle, proof: Bytes) {
+        let written = self.files.write(Kind::Finished, &key, &proof).await;
         let released = {
             let mut state = self.state.lock();
             let awaited = state.awaited.remove(&handle);
             let released = awaited.is_some_and(|awaited| awaited.released);
-            if written && !released {
-                state.kept.push_back((handle.clone(), key));
+            if written.is_ok() && !released {
+                state.kept.push_back((handle, key));
             }
             released
         };
-        match proof {
-            Some(_) if written && released => self.files.remove(Kind::Finished, &key).await,
-            Some(proof) if written => {
+        match written {
+            Err(error) => warn!(block = %key, %error, "a finished proof is not kept"),
+            Ok(_) if released => self.files.remove(Kind::Finished, &key).await,
+            Ok(_) => {
                 self.bound().await;
                 self.observer.kept(&key, proof.len());
             }
-            _ => {}
         }
     }
 
@@ -284,3 +292,6 @@ impl<E: Context + Spawner> Prover for Kept<E> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,6 +215,10 @@ fn a_finished_proof_that_nobody_fetched_is_there_after_a_restart_until_it_is_rel
                 submit(&worker, height).await;
             }
             gate.send(Ok(())).unwrap();
+            if !again {
+                // Before it has ended it may not have taken its place at the gate.
+                assert_ne!(worker.poll(&handle, LONG).await, Ok(Progress::Running));
+            }
         }
         assert_eq!(kept.recv_timeout(LONG), Ok(6));
         assert_eq!(worker.count(), 1);
