@@ -39,7 +39,9 @@ fn no_world_breaks_a_rule() {
 /// - 4277: a lie alternated with a chain that reorgs, whose many heads pushed the lie's out of memory.
 /// - 4483: the world's own fault: of two tips in the wrong order the one that made them so was lost, and the lie was
 ///   believed.
-const BROKEN: [u64; 4] = [1755, 3769, 4277, 4483];
+/// - 12409: the world's own fault: an upstream contradicted finality for ever before a view that had finalized genesis
+///   alone, which had no reason not to believe it.
+const BROKEN: [u64; 5] = [1755, 3769, 4277, 4483, 12409];
 
 #[test]
 fn worlds_that_broke_a_rule_break_none() {

@@ -41,9 +41,12 @@ impl World {
     fn heal(&mut self, process: &Process) {
         self.scene.heal();
         let core = self.rng.random_range(0..process.nodes.len());
+        let finalized = process.store.watermarks().ok();
+        let finalized = finalized.and_then(|watermarks| watermarks.tips.block(Tier::Finalized));
+        let finalized = finalized.map_or(0, |tip| tip.height.get());
         for (nth, node) in process.nodes.iter().enumerate() {
-            let stubborn =
-                node.personality().is_unusable() && self.rng.random_bool(self.mix.stubborn);
+            let unusable = node.personality().is_unusable(finalized);
+            let stubborn = unusable && self.rng.random_bool(self.mix.stubborn);
             node.set(match nth == core || self.rng.random_bool(0.5) {
                 _ if nth != core && stubborn => Health::Stubborn,
                 true => Health::Healed,

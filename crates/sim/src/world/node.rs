@@ -86,10 +86,15 @@ impl Personality {
     /// Those that an endpoint of a certified chain can have: the others say what only a trusted node can say.
     pub const OF_ENDPOINTS: &[Self] = Self::ALL.split_at(14).0;
 
-    /// Whether the view of a follower finds out that the answers are of no use, as long as they are all like
-    /// that: the source itself takes them as they are.
-    pub const fn is_unusable(self) -> bool {
-        matches!(self, Self::BreaksLadder | Self::ContradictsFinality | Self::Empty)
+    /// Whether a view whose finalized tip is at `finalized` finds out that the answers are of no use, as long as
+    /// they are all like that: the source itself takes them as they are. Without a finalized tip, or with genesis
+    /// alone, nothing contradicts finality.
+    pub const fn is_unusable(self, finalized: u64) -> bool {
+        match self {
+            Self::BreaksLadder | Self::Empty => true,
+            Self::ContradictsFinality => finalized > 0,
+            _ => false,
+        }
     }
 }
 
