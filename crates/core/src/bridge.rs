@@ -171,6 +171,31 @@ mod tests {
     }
 
     #[test]
+    fn a_prune_leaves_each_tier_as_high_as_the_one_above_it_lets_it() {
+        let left = |theirs, ours, ancestor| {
+            clamp(Ladder::Rollup, &tips(theirs), &tips(ours), block(ancestor))
+        };
+        // A tier that survives the prune stays, though it is higher here.
+        let stays = left([9, 3, 2, 1], [9, 7, 2, 1], 8);
+        assert!(stays.same_blocks(&tips([8, 3, 2, 1])), "{stays:?}");
+        // Where no ladder holds, what is final stays final.
+        let stays = left([9, 3, 2, 7], [9, 5, 5, 8], 8);
+        assert!(stays.same_blocks(&tips([8, 3, 2, 7])), "{stays:?}");
+    }
+
+    #[test]
+    fn a_prune_counts_no_block_below_the_first_that_is_known() {
+        let at = |delivered| Watermarks { delivered: Some(block(delivered)), ..Watermarks::none() };
+        let first = Some(Height::new(10));
+        // Nobody knows what a cursor that ends below it was given.
+        for (theirs, ancestor, counted) in [(12, 3, 3), (9, 3, 0), (8, 3, 5), (12, 11, 1)] {
+            let undo = undo(Ladder::Rollup, &at(theirs), &at(20), block(ancestor), first);
+            let Some(Event::Pruned { depth, .. }) = undo else { panic!("{undo:?}") };
+            assert_eq!(depth, counted, "from {theirs} to {ancestor}");
+        }
+    }
+
+    #[test]
     fn the_ladder_is_that_which_both_ends_obey() {
         let certified = tips([9, 3, 2, 7]);
         assert_eq!(ladder_of(&certified, &tips([9, 5, 5, 5])), Ladder::Certified);

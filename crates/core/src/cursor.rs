@@ -392,6 +392,11 @@ mod tests {
     }
 
     fn full(height: u64) -> Cursor {
+        of(height, height)
+    }
+
+    /// Of a consumer that has handled so many events.
+    fn of(height: u64, handled: u64) -> Cursor {
         let mut tips = TipSet::unknown();
         for (below, tier) in (0..).zip(Tier::ALL) {
             tips.set(tier, Some(block(height - below).into()));
@@ -399,7 +404,7 @@ mod tests {
         let watermarks = Watermarks { delivered: Some(block(height)), tips };
         let below: Vec<_> =
             Cursor::heights_below(Height::new(height)).map(|h| block(h.get())).collect();
-        Cursor::new(&chain(), height, &watermarks, &below)
+        Cursor::new(&chain(), handled, &watermarks, &below)
     }
 
     #[test]
@@ -425,6 +430,56 @@ mod tests {
             cursor.locators().iter().map(|w| distance(cursor.head().unwrap(), w)).collect();
         assert!(distances.len() >= 12, "{distances:?}");
         assert!(distances.iter().enumerate().all(|(k, distance)| *distance == 1 << k));
+    }
+
+    #[test]
+    fn candidates_that_are_not_below_the_head_are_ignored() {
+        let watermarks = Watermarks { delivered: Some(block(9)), tips: TipSet::unknown() };
+        let below = [block(10), block(9), block(8), block(8)];
+        let cursor = Cursor::new(&chain(), 1, &watermarks, &below);
+        assert_eq!(cursor.locators(), [Locator::of(&block(8))]);
+    }
+
+    #[test]
+    fn a_higher_count_costs_no_more_locators_than_it_has_to() {
+        let few = of(u64::MAX, 0);
+        let many = few.locators().len();
+        let counted = |handled| few.clone().counted(handled);
+        // A count that fills it to the last byte.
+        let full = (0..64).map(|bits| counted(1_u64 << bits));
+        let full = full.max_by_key(EncodeSize::encode_size).unwrap();
+        assert_eq!((full.to_string().len(), full.locators().len()), (CURSOR_TEXT_MAX, many));
+        assert_eq!(full.to_string().parse(), Ok(full));
+        assert_eq!(counted(u64::MAX), of(u64::MAX, u64::MAX));
+        assert_eq!(counted(u64::MAX).locators().len(), many - 1);
+    }
+
+    #[test]
+    fn a_locator_is_a_height_and_the_beginning_of_a_digest() {
+        for height in [5, 300, u64::MAX] {
+            let locator = Locator::of(&block(height));
+            let bytes = locator.encode();
+            let expected = [&Height::new(height).encode()[..], &block(height).digest.0[..8]];
+            assert_eq!(bytes, expected.concat());
+            assert_eq!(Locator::decode_cfg(bytes, &()).unwrap(), locator);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_text_is_said() {
+        let start = Cursor::start(&chain()).encode();
+        let with = |at: usize, byte: u8| {
+            let mut bytes = start.to_vec();
+            bytes[at] = byte;
+            URL_SAFE_NO_PAD.encode(bytes).parse::<Cursor>()
+        };
+        assert_eq!(with(0, 2), Err(Malformed("unknown version")));
+        let absent = Malformed("proposed refers to a delivered block that is absent");
+        let presence = 1 + TAG + 1;
+        // With the checksum of what would be read.
+        assert_eq!(with(presence, PROPOSED_IS_DELIVERED | 1 << 1), Err(absent.clone()));
+        assert_eq!(with(presence, PROPOSED_IS_DELIVERED), Err(absent));
+        assert_eq!("AQ".parse::<Cursor>(), Err(Malformed("truncated or corrupted")));
     }
 
     #[test]

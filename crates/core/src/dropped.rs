@@ -90,6 +90,9 @@ mod tests {
                 blocks(block(26), block(40)),
             ],
         ];
+        let mut dropped = Dropped::by(Height::new(4));
+        assert!(dropped.back_over([blocks(block(6), block(9))].iter()));
+        assert!(!dropped.back_over([blocks(block(5), block(5))].iter()), "the rest is below");
         for events in histories {
             for to in 0..=60 {
                 let mut dropped = Dropped::by(Height::new(to));

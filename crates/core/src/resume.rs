@@ -99,10 +99,8 @@ pub trait Locators: Sync {
     fn first(&self) -> Option<Height>;
 
     /// The height of the oldest delivered block that is held: a bridge does not announce blocks that were
-    /// trimmed. By default none was.
-    fn oldest_block(&self) -> Option<Height> {
-        self.first()
-    }
+    /// trimmed.
+    fn oldest_block(&self) -> Option<Height>;
 
     /// For each height, the highest block that is known at or below it: see
     /// [`LocalView::locate`](crate::LocalView::locate).
@@ -309,9 +307,6 @@ async fn redo(
     ancestor: BlockRef,
 ) -> Result<Option<Event>, Fault> {
     let (Some(to), Some(first)) = (ours.delivered, locators.first()) else { return Ok(None) };
-    if theirs.delivered == Some(to) || to.height < first {
-        return Ok(None);
-    }
     // Who was never given a block is given all that there are.
     let next = ancestor.height.get().saturating_add(1).max(first.get());
     let from = if theirs.delivered.is_some() { Height::new(next) } else { first };
@@ -341,7 +336,7 @@ async fn position(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Digest;
+    use crate::{Digest, Tip};
     use futures::executor::block_on;
 
     /// A history that is kept elsewhere: the records that it was sent, and a digest for each height.
@@ -351,8 +346,8 @@ mod tests {
         records: Vec<Record>,
         /// Records before this one are gone.
         oldest: usize,
-        /// Blocks below this height are gone.
-        held: u64,
+        /// Blocks below this height are gone; nothing where none was ever delivered.
+        held: Option<u64>,
     }
 
     fn digest(height: u64, fork: u8) -> Digest {
@@ -369,13 +364,23 @@ mod tests {
     impl Elsewhere {
         /// One block after the other up to `top`, on `fork` from height 20 on.
         fn new(top: u64, fork: u8) -> Self {
+            Self::told(top, fork, Some(1), |at| Event::Blocks { from: at, to: at })
+        }
+
+        /// The tips alone.
+        fn without_blocks(top: u64, fork: u8) -> Self {
+            let proposed = |at| Event::Advanced { tier: Tier::Proposed, tip: Tip::from(at) };
+            Self::told(top, fork, None, proposed)
+        }
+
+        fn told(top: u64, fork: u8, held: Option<u64>, event: fn(BlockRef) -> Event) -> Self {
             let id = ChainId::new("test:1").unwrap();
             let chain_info = ChainInfo { id, genesis: block(0, 0) };
             let mut watermarks = Watermarks::none();
             let mut records = Vec::new();
             for height in 1..=top {
                 let at = block(height, fork);
-                let event = Event::Blocks { from: at, to: at };
+                let event = event(at);
                 watermarks.apply(&event);
                 let below: Vec<_> = Cursor::heights_below(at.height)
                     .map(|height| block(height.get(), fork))
@@ -384,11 +389,16 @@ mod tests {
                 records.push(Record { event, watermarks, cursor });
             }
             let digests = (0..=top).map(|height| block(height, fork).digest).collect();
-            Self { chain_info, digests, records, oldest: 0, held: 1 }
+            Self { chain_info, digests, records, oldest: 0, held }
         }
 
         fn resume(&self, cursor: &Cursor) -> Result<Resume, ResumeError> {
             block_on(resume(self, self, cursor))
+        }
+
+        /// The cursor of its last event.
+        fn newest(&self) -> Cursor {
+            block_on(newest(self, self)).unwrap().0
         }
     }
 
@@ -402,11 +412,11 @@ mod tests {
         }
 
         fn first(&self) -> Option<Height> {
-            Some(Height::new(1))
+            self.held.map(|_| Height::new(1))
         }
 
         fn oldest_block(&self) -> Option<Height> {
-            Some(Height::new(self.held))
+            self.held.map(Height::new)
         }
 
         async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
@@ -442,13 +452,12 @@ mod tests {
         };
         // Locators of block 40 stand at 39, 38, 36, 32, 24 and 8.
         assert_eq!((ancestor, next), (block(8, 0), 50));
-        let mut watermarks = fork.watermarks();
-        for record in &bridge {
-            watermarks.apply(&record.event);
-            assert_eq!(watermarks, record.watermarks);
-        }
-        assert_eq!(watermarks.delivered, Some(block(50, 1)));
+        let blocks = Event::Blocks { from: block(9, 1), to: block(50, 1) };
+        assert_eq!(events(&ours, &fork, &bridge)[1..], [blocks]);
         assert_eq!(ours.resume(&bridge[1].cursor), Ok(Resume::Exact { next: 50 }));
+        // Each names the blocks that its consumer was given.
+        assert_eq!(named(&bridge[0].cursor), [7, 6, 4, 0]);
+        assert_eq!(named(&bridge[1].cursor), [49, 48, 46, 42, 34, 18]);
 
         let (newest, watermarks) = block_on(newest(&ours, &ours)).unwrap();
         assert_eq!(ours.resume(&newest), Ok(Resume::Exact { next: 50 }));
@@ -457,6 +466,63 @@ mod tests {
         let ahead = Elsewhere::new(60, 1).records[59].cursor.clone();
         let expected = ResumeError::Ahead { theirs: Some(block(60, 1)), ours: Some(block(50, 1)) };
         assert_eq!(ours.resume(&ahead), Err(expected));
+    }
+
+    /// Heights of the locators of `cursor`.
+    fn named(cursor: &Cursor) -> Vec<u64> {
+        cursor.locators().iter().map(|locator| locator.height.get()).collect()
+    }
+
+    #[test]
+    fn who_is_ahead_is_told_where_both_stand() {
+        let at = |block: BlockRef| format!("block {block}");
+        for (ours, stands) in [(0, "no block".into()), (30, at(block(30, 1)))] {
+            let refused = Elsewhere::new(ours, 1).resume(&Elsewhere::new(40, 1).newest());
+            let told = refused.unwrap_err().to_string();
+            let stands = format!("it stands on {}, this log on {stands}", at(block(40, 1)));
+            assert_eq!(told, format!("the cursor is ahead: {stands}"));
+        }
+    }
+
+    #[test]
+    fn a_log_that_has_come_past_the_count_of_a_cursor_is_not_behind_it() {
+        let mut ours = Elsewhere::new(50, 1);
+        ours.oldest = 45;
+        let above = |handled| ours.resume(&Elsewhere::new(60, 1).newest().counted(handled));
+        assert!(matches!(above(45), Err(ResumeError::Ahead { .. })));
+        let Ok(Resume::Forked { ancestor, .. }) = above(44) else { panic!("{:?}", above(44)) };
+        assert_eq!(ancestor, block(44, 1));
+    }
+
+    #[test]
+    fn a_log_of_one_block_is_given_to_who_stands_nowhere() {
+        let mut ours = Elsewhere::new(1, 1);
+        ours.oldest = 1;
+        let nowhere = Cursor::start(&ours.chain_info.id);
+        let Ok(Resume::Forked { bridge, .. }) = ours.resume(&nowhere) else { panic!("no bridge") };
+        let blocks = Event::Blocks { from: block(1, 1), to: block(1, 1) };
+        assert_eq!(events(&ours, &nowhere, &bridge), [blocks]);
+    }
+
+    #[test]
+    fn no_event_leads_from_blocks_to_a_log_of_tips_alone() {
+        let ours = Elsewhere::without_blocks(50, 1);
+        let too_old = ResumeError::TooOld { restart: Box::new(Cursor::start(&ours.chain_info.id)) };
+        assert_eq!(ours.resume(&Elsewhere::new(40, 1).newest()), Err(too_old));
+    }
+
+    #[test]
+    fn who_follows_tips_alone_was_given_no_block_above_the_common_one() {
+        let ours = Elsewhere::without_blocks(50, 1);
+        let fork = Elsewhere::without_blocks(40, 2).newest();
+        let Ok(Resume::Forked { ancestor, bridge, .. }) = ours.resume(&fork) else {
+            panic!("no bridge")
+        };
+        assert_eq!(ancestor, block(8, 0));
+        let [.., end] = &bridge[..] else { panic!("it has events") };
+        assert_eq!(end.watermarks.tips.block(Tier::Proposed), Some(block(50, 1)));
+        // Of 49, 48, 46, 42, 34 and 18 none.
+        assert!(named(&end.cursor).is_empty(), "{:?}", named(&end.cursor));
     }
 
     /// The events of `bridge`, which lead from `cursor` to where `ours` stands.
@@ -488,24 +554,26 @@ mod tests {
         assert_eq!(ours.resume(&kept), Ok(Resume::Exact { next: 45 }));
     }
 
-    /// Its event is past what is kept here by number alone: another log counted differently.
+    /// Its event is past what is kept here, or to come, by number alone: another log counted differently.
     #[test]
-    fn a_cursor_of_a_log_that_counted_fewer_events_is_led_on_from_its_block() {
+    fn a_cursor_of_a_log_that_counted_other_events_is_led_on_from_its_block() {
         let mut ours = Elsewhere::new(50, 1);
         ours.oldest = 45;
-        let foreign = ours.records[39].cursor.clone().counted(3);
-        let Ok(Resume::Forked { ancestor, bridge, next: 50 }) = ours.resume(&foreign) else {
-            panic!("{:?}", ours.resume(&foreign))
-        };
-        assert_eq!(ancestor, block(40, 1));
-        let blocks = Event::Blocks { from: block(41, 1), to: block(50, 1) };
-        assert_eq!(events(&ours, &foreign, &bridge), [blocks]);
+        for counted in [3, 60] {
+            let foreign = ours.records[39].cursor.clone().counted(counted);
+            let Ok(Resume::Forked { ancestor, bridge, next: 50 }) = ours.resume(&foreign) else {
+                panic!("{:?}", ours.resume(&foreign))
+            };
+            assert_eq!(ancestor, block(40, 1));
+            let blocks = Event::Blocks { from: block(41, 1), to: block(50, 1) };
+            assert_eq!(events(&ours, &foreign, &bridge), [blocks]);
+        }
     }
 
     #[test]
     fn only_where_the_blocks_are_gone_too_is_a_cursor_too_old() {
         let mut ours = Elsewhere::new(50, 1);
-        (ours.oldest, ours.held) = (45, 30);
+        (ours.oldest, ours.held) = (45, Some(30));
         let restart = Box::new(ours.records[44].cursor.clone());
         let at = |height: usize| ours.records[height - 1].cursor.clone();
         let nowhere = Cursor::start(&ours.chain_info.id);

@@ -87,3 +87,14 @@ impl Ladder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_is_called_what_events_and_metrics_call_it() {
+        let names = Tier::ALL.map(|tier| tier.to_string());
+        assert_eq!(names, ["proposed", "checkpointed", "proven", "finalized"]);
+    }
+}

@@ -202,6 +202,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tip_at_the_limit_cannot_be_followed() {
+        for tier in Tier::ALL {
+            let at = |height| TipSet::unknown().with(tier, block(height, 1));
+            assert_eq!(at(HEIGHT_LIMIT.get() - 1).unfollowable(), None);
+            assert_eq!(at(HEIGHT_LIMIT.get()).unfollowable(), Some(block(HEIGHT_LIMIT.get(), 1)));
+        }
+    }
+
+    #[test]
     fn the_version_counts_changes_only() {
         let mut set = TipSet::unknown();
         set.set(Tier::Proposed, Some(block(1, 1).into()));
