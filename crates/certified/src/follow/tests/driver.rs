@@ -1,6 +1,6 @@
 //! The driver with a real marshal: one behaviour at a time.
 
-use super::world::{Act, Executed, Node, Setup, endpoint, launch, quiet, run};
+use super::world::{Act, Executed, Node, Setup, endpoint, launch, quiet, run, with_node};
 use crate::{
     CertificateKind, Error, Known, Push,
     epochs::tests::world::Epoched,
@@ -45,10 +45,8 @@ fn did(acts: &[Act]) -> Vec<Act> {
 #[test]
 fn a_fresh_follower_delivers_everything_over_every_epoch() {
     let chain = Epoched::new(10, vec![0, 1, 2, 2, 3], 47, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, chain.answers());
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), chain.answers(), async |context, node| {
         context.sleep(60 * SECOND).await;
         let acts = execution.acts();
         assert_eq!(delivered(&acts), (0..=47).collect::<Vec<_>>());
@@ -67,10 +65,8 @@ fn a_fresh_follower_delivers_everything_over_every_epoch() {
 #[test]
 fn a_finalization_is_given_to_the_marshal_once_and_without_a_hint() {
     let chain = Epoched::new(10, vec![0], 8, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |context, node| {
         for _ in 0..3 {
             node.push(finalized(&chain, 5)).await;
             context.sleep(SECOND).await;
@@ -87,10 +83,8 @@ fn a_finalization_is_given_to_the_marshal_once_and_without_a_hint() {
 #[test]
 fn an_older_finalization_of_a_higher_round_never_gives_way() {
     let chain = Epoched::new(10, vec![0], 8, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |context, node| {
         // All of them wait when the driver comes to them: it takes the newest by round.
         for height in [3, 7, 5, 6] {
             node.push(finalized(&chain, height)).await;
@@ -107,10 +101,8 @@ fn an_older_finalization_of_a_higher_round_never_gives_way() {
 #[test]
 fn a_later_epoch_that_the_kept_key_verifies_waits_for_its_boundaries() {
     let chain = Epoched::new(10, vec![0, 0, 0, 0], 35, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |context, node| {
         node.push(finalized(&chain, 9)).await;
         context.sleep(5 * SECOND).await;
         assert_eq!(node.known(1), Some(Known::Boundary(chain.reference(9))));
@@ -150,10 +142,8 @@ fn a_finalization_of_an_unknown_epoch_is_answered_by_one_hint_and_not_reported()
 #[test]
 fn a_forged_finalization_of_a_known_epoch_does_nothing() {
     let chain = Epoched::new(10, vec![0, 1], 15, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |context, node| {
         node.push(chain.forged(9, 5)).await;
         context.sleep(5 * SECOND).await;
         assert_eq!(did(&execution.acts()), []);
@@ -163,10 +153,8 @@ fn a_forged_finalization_of_a_known_epoch_does_nothing() {
 #[test]
 fn a_certificate_of_another_block_is_dropped_and_the_next_good_one_counts() {
     let chain = Epoched::new(10, vec![0], 8, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |context, node| {
         let committee = crate::epochs::tests::world::committee(0);
         let (round, other) = (chain.round(4), chain.reference(3).digest);
         let kind = CertificateKind::Finalized;
@@ -197,10 +185,8 @@ fn a_claim_of_an_epoch_before_the_anchor_is_dropped_without_a_hint() {
 #[test]
 fn what_a_follower_does_not_need_is_ignored() {
     let chain = Epoched::new(10, vec![0], 8, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |context, node| {
         node.pushes.send(Ok(Push::Irrelevant)).await.unwrap();
         let notarized = chain.certified(CertificateKind::Notarized, 5);
         node.pushes.send(Ok(Push::Notarization(notarized))).await.unwrap();
@@ -212,10 +198,8 @@ fn what_a_follower_does_not_need_is_ignored() {
 #[test]
 fn an_ordinary_block_is_acknowledged_and_teaches_nothing() {
     let chain = Epoched::new(10, vec![0, 1], 8, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, chain.answers());
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), chain.answers(), async |context, node| {
         context.sleep(5 * SECOND).await;
         assert_eq!(node.processed().await, Some(8));
         assert_eq!((node.known(1), node.metrics.boundaries.get()), (None, 0));
@@ -226,10 +210,8 @@ fn an_ordinary_block_is_acknowledged_and_teaches_nothing() {
 #[test]
 fn a_boundary_that_is_not_durable_is_never_acknowledged() {
     let chain = Epoched::new(10, vec![0, 1], 15, false);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let mut node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |_, mut node| {
         let keeper = node.keeper.take().expect("it runs");
         keeper.stop();
         keeper.await.unwrap();
@@ -246,10 +228,8 @@ fn a_boundary_that_is_not_durable_is_never_acknowledged() {
 fn a_boundary_that_contradicts_the_known_one_ends_the_driver_unacknowledged() {
     let chain = Epoched::new(10, vec![0, 1], 15, false);
     let other = chain.with_key(0, 2);
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |_, node| {
         let known = other.block(9);
         let bytes = commonware_codec::Encode::encode(known);
         crate::Epochs::learn(&node.schemes, other.reference(9), bytes, None).unwrap();

@@ -1,6 +1,6 @@
 //! Starts: what the execution layer, the marshal and the disk disagree about is healed, or refused.
 
-use super::world::{Act, Executed, Setup, endpoint, launch, quiet, run};
+use super::world::{Act, Executed, Node, Setup, endpoint, launch, quiet, run, with_node};
 use crate::{Error, Known, epochs::tests::world::Epoched, mocks::Answer};
 use commonware_consensus::types::Epoch;
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
@@ -16,10 +16,8 @@ fn chain() -> Epoched {
 #[test]
 fn a_start_goes_on_from_the_boundary_that_the_execution_layer_has() {
     let chain = chain();
-    run(|context| async move {
-        let execution = Arc::new(Executed::up_to(&chain, 23));
-        let transport = endpoint(&context, chain.answers());
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Arc::new(Executed::up_to(&chain, 23));
+    with_node(&Setup::new(&chain, &execution), chain.answers(), async |context, node| {
         context.sleep(60 * SECOND).await;
         let acts = execution.acts();
         // The marshal offers genesis while the start is not done: that is not acknowledged, and taken back.
@@ -36,11 +34,9 @@ fn a_start_goes_on_from_the_boundary_that_the_execution_layer_has() {
 fn a_start_that_cannot_read_the_execution_layer_ends_with_that_and_reads_no_more() {
     for fails_at in [0, 1] {
         let chain = chain();
-        run(|context| async move {
-            let execution = Arc::new(Executed::up_to(&chain, 23));
-            *execution.fails_at.lock() = Some(fails_at);
-            let transport = endpoint(&context, quiet(&chain));
-            let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+        let execution = Arc::new(Executed::up_to(&chain, 23));
+        *execution.fails_at.lock() = Some(fails_at);
+        with_node(&Setup::new(&chain, &execution), quiet(&chain), async |_, node| {
             assert_eq!(node.driver.await.unwrap_err().kind, FaultKind::Disk);
             assert_eq!(*execution.reads.lock(), [None, Some(19)][..=fails_at]);
             assert_eq!(execution.acts(), [Act::Delivered(0)], "that is not acknowledged");
@@ -51,11 +47,9 @@ fn a_start_that_cannot_read_the_execution_layer_ends_with_that_and_reads_no_more
 #[test]
 fn a_start_ends_where_the_execution_layer_lacks_its_own_boundary() {
     let chain = chain();
-    run(|context| async move {
-        let execution = Arc::new(Executed::up_to(&chain, 23));
-        execution.forget(19);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Arc::new(Executed::up_to(&chain, 23));
+    execution.forget(19);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |_, node| {
         let fault = node.driver.await.unwrap_err();
         assert!(matches!(fault.reason(), Some(Error::NoHistory { .. })), "{fault}");
     });
@@ -65,10 +59,8 @@ fn a_start_ends_where_the_execution_layer_lacks_its_own_boundary() {
 fn a_history_that_the_certificate_of_its_boundary_contradicts_ends_the_start() {
     let chain = chain();
     let other = chain.with_key(1, 9);
-    run(|context| async move {
-        let execution = Arc::new(Executed::up_to(&other, 23));
-        let transport = endpoint(&context, chain.answers());
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Arc::new(Executed::up_to(&other, 23));
+    with_node(&Setup::new(&chain, &execution), chain.answers(), async |_, node| {
         let fault = node.driver.await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::WrongChain);
         assert!(matches!(fault.reason(), Some(Error::OtherHistory { .. })), "{fault}");
@@ -79,11 +71,9 @@ fn a_history_that_the_certificate_of_its_boundary_contradicts_ends_the_start() {
 fn a_block_of_another_branch_above_the_boundary_is_found_when_the_marshal_delivers_it() {
     let chain = chain();
     let other = chain.with_key(2, 9);
-    run(|context| async move {
-        // The same up to height 28.
-        let execution = Arc::new(Executed::up_to(&other, 29));
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    // The same up to height 28.
+    let execution = Arc::new(Executed::up_to(&other, 29));
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |_, node| {
         let fault = node.driver.await.unwrap_err();
         assert!(matches!(fault.reason(), Some(Error::OtherHistory { .. })), "{fault}");
     });
@@ -92,12 +82,10 @@ fn a_block_of_another_branch_above_the_boundary_is_found_when_the_marshal_delive
 #[test]
 fn an_execution_layer_of_another_genesis_is_refused() {
     let chain = chain();
-    run(|context| async move {
-        let execution = Executed::new(&chain);
-        let other = crate::mocks::TestBlock::new(0, tidewatch_core::Digest([9; 32]), b"other");
-        execution.replace(&other);
-        let transport = endpoint(&context, quiet(&chain));
-        let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
+    let execution = Executed::new(&chain);
+    let other = crate::mocks::TestBlock::new(0, tidewatch_core::Digest([9; 32]), b"other");
+    execution.replace(&other);
+    with_node(&Setup::new(&chain, &execution), quiet(&chain), async |_, node| {
         let fault = node.driver.await.unwrap_err();
         assert!(matches!(fault.reason(), Some(Error::OtherHistory { .. })), "{fault}");
     });
@@ -123,6 +111,20 @@ fn a_start_waits_for_an_upstream_that_lies_is_silent_or_has_nothing() {
     }
 }
 
+/// A life that delivers all of the chain, and then does `more`; returns the disk that it leaves.
+fn first_life(
+    setup: &Setup,
+    more: impl AsyncFnOnce(&deterministic::Context, &Node),
+) -> deterministic::Checkpoint {
+    let runner = deterministic::Runner::timed(600 * SECOND);
+    let ((), disk) = runner.start_and_recover(|context| async move {
+        let node = launch(&context, setup, endpoint(&context, setup.chain.answers())).await;
+        context.sleep(60 * SECOND).await;
+        more(&context, &node).await;
+    });
+    disk
+}
+
 /// The first life delivers all of the chain; what is left of it then, the second life heals.
 struct Left {
     case: &'static str,
@@ -145,15 +147,10 @@ fn what_is_lost_between_two_lives_is_healed() {
     for Left { case, keeps, lag, redelivered } in table {
         let chain = chain();
         let execution = Executed::lagging(&chain, lag);
-        let (first, again) = (chain.clone(), execution.clone());
-        let (_, disk) =
-            deterministic::Runner::timed(600 * SECOND).start_and_recover(|context| async move {
-                let transport = endpoint(&context, first.answers());
-                let setup = Setup { keeps, ..Setup::new(&first, &again) };
-                let node = launch(&context, &setup, transport).await;
-                context.sleep(60 * SECOND).await;
-                assert_eq!(node.processed().await, Some(35), "{case}");
-            });
+        let setup = Setup { keeps, ..Setup::new(&chain, &execution) };
+        let disk = first_life(&setup, async |_, node| {
+            assert_eq!(node.processed().await, Some(35), "{case}");
+        });
         execution.crash();
         execution.acts();
         deterministic::Runner::from(disk).start(|context| async move {
@@ -175,14 +172,7 @@ fn what_is_lost_between_two_lives_is_healed() {
 fn a_start_that_finds_all_in_order_asks_nobody_for_proof() {
     let chain = chain();
     let execution = Executed::new(&chain);
-    let (first, again) = (chain.clone(), execution.clone());
-    let (_, disk) =
-        deterministic::Runner::timed(600 * SECOND).start_and_recover(|context| async move {
-            let transport = endpoint(&context, first.answers());
-            let node = launch(&context, &Setup::new(&first, &again), transport).await;
-            context.sleep(60 * SECOND).await;
-            drop(node);
-        });
+    let disk = first_life(&Setup::new(&chain, &execution), async |_, _| {});
     deterministic::Runner::from(disk).start(|context| async move {
         let transport = endpoint(&context, |_| Answer::Silence);
         let node = launch(&context, &Setup::new(&chain, &execution), transport).await;
@@ -200,15 +190,10 @@ fn blocks_that_nobody_keeps_any_more_end_the_start_unless_the_execution_layer_ge
     for skip in [false, true] {
         let chain = chain();
         let execution = Executed::new(&chain);
-        let (first, again) = (chain.clone(), execution.clone());
-        let (_, disk) =
-            deterministic::Runner::timed(600 * SECOND).start_and_recover(|context| async move {
-                let transport = endpoint(&context, first.answers());
-                let node = launch(&context, &Setup::new(&first, &again), transport).await;
-                context.sleep(60 * SECOND).await;
-                node.marshal.mailbox.prune(tidewatch_core::Height::new(32));
-                context.sleep(SECOND).await;
-            });
+        let disk = first_life(&Setup::new(&chain, &execution), async |context, node| {
+            node.marshal.mailbox.prune(tidewatch_core::Height::new(32));
+            context.sleep(SECOND).await;
+        });
         // It begins anew, from a copy of before.
         let execution = Arc::new(Executed::up_to(&chain, 5));
         deterministic::Runner::from(disk).start(|context| async move {

@@ -406,6 +406,18 @@ pub(super) fn endpoint(
     Arc::new(Scripted::new(context, script))
 }
 
+/// Runs `test` with a node of `setup` whose endpoint answers as `script` says.
+pub(super) fn with_node(
+    setup: &Setup,
+    script: impl FnMut(Key) -> Answer + Send + 'static,
+    test: impl AsyncFnOnce(Context, Node),
+) {
+    run(|context| async move {
+        let node = launch(&context, setup, endpoint(&context, script)).await;
+        test(context, node).await;
+    });
+}
+
 /// An endpoint that has the chain, and says nothing of its tip.
 pub(super) fn quiet(chain: &Epoched) -> impl FnMut(Key) -> Answer + Send + use<> {
     let mut answers = chain.answers();
