@@ -17,30 +17,26 @@
 mod chained;
 
 use bytes::Bytes;
-use chained::{Chained, block, say};
+use chained::{Chained, Process, block, config, parts, say};
 use commonware_cryptography::{Hasher as _, Sha256};
 use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_utils::NZUsize;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{
     env,
-    io::{BufRead as _, BufReader},
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, channel},
     },
     time::Duration,
 };
-use tidewatch_core::{ChainId, Stopper};
+use tidewatch_core::Stopper;
 use tidewatch_prover::{
     Pool, Program as _, Prover, Scheduler,
-    disk::{self, Subject},
-    plan,
     remote::{Jobs, Limits, Remote, Worker, serve},
-    scheduler::{Config, Mailbox, NewBlock, Parts},
+    scheduler::{Mailbox, NewBlock},
 };
 
 const BLOCKS: u64 = 600;
@@ -73,25 +69,8 @@ async fn open<E>(context: E, provers: Vec<Arc<dyn Prover>>) -> (Scheduler<E, Cha
 where
     E: commonware_storage::Context + commonware_runtime::Spawner + rand::Rng,
 {
-    let millis = Duration::from_millis;
-    let plan = plan::Config {
-        backoff: millis(20),
-        backoff_max: millis(200),
-        lease: millis(4_000),
-        hedge: None,
-        ..plan::Config::default()
-    };
-    let config = Config {
-        plan,
-        call: millis(2_000),
-        patience: millis(1_000),
-        offers: millis(100),
-        ..Config::new(disk::Config::new("prover"))
-    };
-    let chain = ChainId::new("test:killed").expect("a chain id");
-    let subject = Subject { chain, program: statement().id(), start: block(0) };
-    let parts = Parts { program: Arc::new(statement()), provers, subject };
-    Scheduler::open(context, parts, config).await.expect("opens")
+    let config = config(Duration::from_secs(4), Duration::from_secs(2));
+    Scheduler::open(context, parts(statement(), provers), config).await.expect("opens")
 }
 
 /// Not a test: the scheduler's process.
@@ -125,57 +104,6 @@ fn scheduler_process() {
         }
         handle.await.expect("joins").expect("ends");
     });
-}
-
-/// A process that is killed, and started again.
-struct Process {
-    test: &'static str,
-    environment: Vec<(&'static str, String)>,
-    lines: Sender<String>,
-    child: Child,
-    kills: usize,
-}
-
-impl Process {
-    fn new(
-        test: &'static str,
-        environment: Vec<(&'static str, String)>,
-        lines: Sender<String>,
-    ) -> Self {
-        let child = Self::start(test, &environment, &lines);
-        Self { test, environment, lines, child, kills: 0 }
-    }
-
-    fn start(test: &str, environment: &[(&'static str, String)], lines: &Sender<String>) -> Child {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", test, "--ignored", "--nocapture"])
-            .envs(environment.iter().cloned())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (out, lines) = (child.stdout.take().unwrap(), lines.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let _ = lines.send(line);
-            }
-        });
-        child
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.kills += 1;
-        self.child = Self::start(self.test, &self.environment, &self.lines);
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Reads until the last block is proven, and kills on the way. Returns how many proofs were begun.

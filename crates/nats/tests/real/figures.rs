@@ -1,8 +1,8 @@
 //! What publishing and reading cost, over real servers: run by name, with `--ignored --nocapture`, one at a time.
 
 use crate::{
-    rig::{opened, run, service},
-    server::{NEWEST, Server, installed},
+    rig::{alone, opened, service, three},
+    server::{NEWEST, Server},
 };
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
 use commonware_utils::sync::Mutex;
@@ -156,13 +156,11 @@ async fn measured(context: Context, mut servers: Vec<Server>, copies: u32) {
 #[test]
 #[ignore = "figures: run by name on a quiet machine"]
 fn figures_of_one_server() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(LIMIT, |context| measured(context, vec![Server::start(&executable)], 1));
+    alone(LIMIT, NEWEST, |context, servers| measured(context, servers, 1));
 }
 
 #[test]
 #[ignore = "figures: run by name on a quiet machine"]
 fn figures_of_a_cluster_of_three() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(LIMIT, |context| measured(context, Server::cluster(&executable), 3));
+    three(LIMIT, |context, servers| measured(context, servers, 3));
 }

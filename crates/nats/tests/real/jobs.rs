@@ -158,6 +158,12 @@ async fn submitted(
     }
 }
 
+/// The worker ends as it was asked to.
+async fn stopped(worker: Running) {
+    worker.stop();
+    worker.await.unwrap();
+}
+
 /// Polls until the job ended.
 async fn ended(prover: &Arc<dyn Prover>, handle: &Handle) -> Result<Bytes, Failure> {
     loop {

@@ -1,8 +1,8 @@
 //! The port of positions over real servers, and over the embedded stores, by one suite.
 
 use crate::{
-    rig::{TICK, opened, run, service},
-    server::{FLOOR, NEWEST, Pinned, Server, installed},
+    rig::{TICK, alone, opened, service, three},
+    server::{FLOOR, NEWEST, Server},
 };
 use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic, tokio::Context};
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -66,25 +66,19 @@ async fn conforms(context: Context, servers: Vec<Server>, copies: u32) {
     conformance::positions(open, [&first, &second]).await;
 }
 
-fn alone(pinned: Pinned, test: impl AsyncFnOnce(Context, Vec<Server>)) {
-    let Some(executable) = installed(pinned) else { return };
-    run(LIMIT, |context| test(context, vec![Server::start(&executable)]));
-}
-
 #[test]
 fn the_positions_at_one_server_conform() {
-    alone(NEWEST, async |context, servers| conforms(context, servers, 1).await);
+    alone(LIMIT, NEWEST, async |context, servers| conforms(context, servers, 1).await);
 }
 
 #[test]
 fn the_positions_at_the_oldest_server_that_is_used_conform() {
-    alone(FLOOR, async |context, servers| conforms(context, servers, 1).await);
+    alone(LIMIT, FLOOR, async |context, servers| conforms(context, servers, 1).await);
 }
 
 #[test]
 fn the_positions_at_a_cluster_of_three_conform() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(LIMIT, |context| conforms(context, Server::cluster(&executable), 3));
+    three(LIMIT, |context, servers| conforms(context, servers, 3));
 }
 
 #[test]
@@ -115,7 +109,7 @@ fn the_embedded_positions_on_disk_conform() {
 
 #[test]
 fn of_two_consumers_of_one_name_the_newer_one_moves_the_position() {
-    alone(NEWEST, async |context, mut servers| {
+    alone(LIMIT, NEWEST, async |context, mut servers| {
         let jetstream = opened(&context, &service(&servers, chain(), 1)).await;
         let [first, second] = in_memory().await;
         let old = positions(&context, &jetstream, 1).await;
@@ -159,9 +153,7 @@ fn of_two_consumers_of_one_name_the_newer_one_moves_the_position() {
 
 #[test]
 fn a_position_is_kept_again_where_a_server_came_back_with_nothing() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(LIMIT, async |context| {
-        let mut servers = [Server::start(&executable)];
+    alone(LIMIT, NEWEST, async |context, mut servers| {
         let jetstream = opened(&context, &service(&servers, chain(), 1)).await;
         let positions = positions(&context, &jetstream, 1).await;
         let start = Cursor::start(&chain());

@@ -1,6 +1,6 @@
 //! What runs a test over servers, and opens what is on them as soon as they are ready.
 
-use crate::server::Server;
+use crate::server::{NEWEST, Pinned, Server, installed};
 use async_nats::Client;
 use commonware_runtime::{
     Clock as _, Runner as _,
@@ -23,6 +23,18 @@ pub(crate) fn run<F: Future<Output = ()>>(limit: Duration, test: impl FnOnce(Con
     Runner::new(config).start(|context| async move {
         tokio::time::timeout(limit, Box::pin(test(context))).await.expect("the test ends in time");
     });
+}
+
+/// Runs `test` over one server; where there is none, says that it is skipped.
+pub(crate) fn alone(limit: Duration, pinned: Pinned, test: impl AsyncFnOnce(Context, Vec<Server>)) {
+    let Some(executable) = installed(pinned) else { return };
+    run(limit, |context| test(context, vec![Server::start(&executable)]));
+}
+
+/// Runs `test` over three servers of one cluster.
+pub(crate) fn three(limit: Duration, test: impl AsyncFnOnce(Context, Vec<Server>)) {
+    let Some(executable) = installed(NEWEST) else { return };
+    run(limit, |context| test(context, Server::cluster(&executable)));
 }
 
 pub(crate) fn options(servers: &[Server]) -> Options {

@@ -9,8 +9,8 @@ mod followers;
 mod observer;
 
 use crate::{
-    rig::{TICK, connected, opened, options, run, service},
-    server::{FLOOR, NEWEST, Pinned, Server, TOO_OLD, installed},
+    rig::{TICK, alone, connected, opened, options, service, three},
+    server::{FLOOR, NEWEST, Server, TOO_OLD},
 };
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Handle, Spawner as _, Supervisor as _, tokio::Context};
@@ -134,19 +134,14 @@ async fn a_lease_is_claimed_renewed_and_ends(context: &Context, servers: &[Serve
     assert!(last > ended.revision, "the token grows over an end");
 }
 
-fn alone(pinned: Pinned, test: impl AsyncFnOnce(Context, Vec<Server>)) {
-    let Some(executable) = installed(pinned) else { return };
-    run(LIMIT, |context| test(context, vec![Server::start(&executable)]));
-}
-
 #[test]
 fn one_server_refuses_a_zombie_whatever_it_expects() {
-    alone(NEWEST, async |context, servers| the_fence_holds(&context, &servers, 1).await);
+    alone(LIMIT, NEWEST, async |context, servers| the_fence_holds(&context, &servers, 1).await);
 }
 
 #[test]
 fn the_oldest_server_that_is_used_does_too() {
-    alone(FLOOR, async |context, servers| {
+    alone(LIMIT, FLOOR, async |context, servers| {
         the_fence_holds(&context, &servers, 1).await;
         a_lease_is_claimed_renewed_and_ends(&context, &servers, 1).await;
     });
@@ -154,14 +149,14 @@ fn the_oldest_server_that_is_used_does_too() {
 
 #[test]
 fn a_lease_at_one_server_ends_and_its_token_grows() {
-    alone(NEWEST, async |context, servers| {
+    alone(LIMIT, NEWEST, async |context, servers| {
         a_lease_is_claimed_renewed_and_ends(&context, &servers, 1).await;
     });
 }
 
 #[test]
 fn a_server_below_the_floor_is_refused_with_the_reason() {
-    alone(TOO_OLD, async |context, servers| {
+    alone(LIMIT, TOO_OLD, async |context, servers| {
         let client = connected(&context, &servers).await;
         let names = Names::of(&ChainId::new("c").unwrap());
         let refused = loop {
@@ -178,7 +173,7 @@ fn a_server_below_the_floor_is_refused_with_the_reason() {
 
 #[test]
 fn what_is_there_in_another_form_is_refused_by_the_setting() {
-    alone(NEWEST, async |context, servers| {
+    alone(LIMIT, NEWEST, async |context, servers| {
         let cluster =
             opened(&context, &service(&servers, ChainId::new("settings").unwrap(), 1)).await;
         let found = tidewatch_nats::client::configuration(&cluster).await.unwrap();
@@ -367,17 +362,12 @@ async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, rounds
 
 #[test]
 fn three_followers_publish_as_one_over_kills_of_the_server_and_of_each_of_them() {
-    alone(NEWEST, async |context, servers| killed(&context, servers, 1, 3).await);
-}
-
-fn three(test: impl AsyncFnOnce(Context, Vec<Server>)) {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(2 * LIMIT, |context| test(context, Server::cluster(&executable)));
+    alone(LIMIT, NEWEST, async |context, servers| killed(&context, servers, 1, 3).await);
 }
 
 #[test]
 fn a_cluster_of_three_refuses_a_zombie_and_its_lease_ends() {
-    three(async |context, servers| {
+    three(2 * LIMIT, async |context, servers| {
         the_fence_holds(&context, &servers, 3).await;
         a_lease_is_claimed_renewed_and_ends(&context, &servers, 3).await;
     });
@@ -385,18 +375,13 @@ fn a_cluster_of_three_refuses_a_zombie_and_its_lease_ends() {
 
 #[test]
 fn three_followers_publish_as_one_over_kills_in_a_cluster_of_three() {
-    three(async |context, servers| killed(&context, servers, 3, 2).await);
+    three(2 * LIMIT, async |context, servers| killed(&context, servers, 3, 2).await);
 }
 
 /// Nine minutes: each leader that ends without a word costs the life of its lease.
 #[test]
 #[ignore = "long: 50 kills of servers and 50 of publishers; run by name"]
 fn fifty_kills_of_servers_and_of_publishers_lose_nothing_and_double_nothing() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(10 * LIMIT, async |context| {
-        killed(&context, vec![Server::start(&executable)], 1, 25).await;
-    });
-    run(20 * LIMIT, async |context| {
-        killed(&context, Server::cluster(&executable), 3, 25).await;
-    });
+    alone(10 * LIMIT, NEWEST, async |context, servers| killed(&context, servers, 1, 25).await);
+    three(20 * LIMIT, async |context, servers| killed(&context, servers, 3, 25).await);
 }

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::{
-    Prover, Scheduler,
+    Key, Prover, Scheduler,
     disk::{self, Subject},
     plan::tests::PROGRAM,
     scheduler::{
         self, Parts,
-        tests::scripted::{Fate, Scripted, Toy, inputs},
+        tests::scripted::{Fate, Scripted, Toy, inputs, proves_in, sits},
     },
 };
 use bytes::Bytes;
@@ -120,48 +120,54 @@ fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Out
     deterministic::Runner::timed(secs(7_200)).start(test)
 }
 
-#[test]
-fn what_is_proven_here_is_a_tier_like_any_other() {
+/// A follower of a chain of 40 blocks, from a source that stands at `tips`, with a prover of so many slots that does as
+/// `script` says.
+fn prove(
+    tips: [u64; 4],
+    slots: usize,
+    script: impl FnMut(&Key, usize) -> Fate + Send + 'static,
+    test: impl AsyncFnOnce(&World, &Chain, &Scripted),
+) {
     simulate(|context| async move {
         let chain = Chain::new('a', 40);
-        let prover = Scripted::honest(&context, 4, 5);
-        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+        let prover = Scripted::new(&context, "prover", slots, script);
+        let world = World::new(&context, &chain, tips, &prover).await;
+        test(&world, &chain, &prover).await;
+        world.follower.stop(secs(5)).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_proven_here_is_a_tier_like_any_other() {
+    prove([20, 20, 0, 0], 4, proves_in(5), async |world, chain, _| {
         world.sleep(12).await;
         let half = world.proven().unwrap();
         assert!((1..20).contains(&half), "{half}");
-        world.source.stand(&chain, [40, 40, 0, 0]);
+        world.source.stand(chain, [40, 40, 0, 0]);
         world.sleep(120).await;
         assert_eq!(world.proven(), Some(40));
         let proven: Vec<u64> = world.told.proven().iter().map(|block| block.height.get()).collect();
         assert!(proven.is_sorted(), "{proven:?}");
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
 /// PS-17.
 #[test]
 fn proven_does_not_pass_the_tier_above_it() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 20);
-        let prover = Scripted::honest(&context, 8, 1);
-        let world = World::new(&context, &chain, [20, 10, 0, 0], &prover).await;
+    prove([20, 10, 0, 0], 8, proves_in(1), async |world, chain, _| {
         world.sleep(60).await;
         assert_eq!(world.scheduler.proven().current().tip, chain.at(20));
         assert_eq!(world.proven(), Some(10), "checkpointed");
-        world.source.stand(&chain, [20, 15, 0, 0]);
+        world.source.stand(chain, [20, 15, 0, 0]);
         world.sleep(5).await;
         assert_eq!(world.proven(), Some(15));
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
 #[test]
 fn a_reorg_takes_proven_back_with_its_prune_and_the_new_chain_is_proven() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 20);
+    prove([20, 20, 0, 0], 8, proves_in(5), async |world, chain, prover| {
         let fork = chain.fork(12, 'b', 25);
-        let prover = Scripted::honest(&context, 8, 5);
-        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
         world.sleep(60).await;
         assert_eq!(world.proven(), Some(20));
         world.source.stand(&fork, [25, 25, 0, 0]);
@@ -172,21 +178,17 @@ fn a_reorg_takes_proven_back_with_its_prune_and_the_new_chain_is_proven() {
             back.windows(2)
                 .all(|pair| { pair[0].height <= pair[1].height || pair[1] == chain.at(11) })
         );
-        world.source.stand(&chain, [20, 20, 0, 0]);
+        world.source.stand(chain, [20, 20, 0, 0]);
         let before = prover.submitted().len();
         world.sleep(60).await;
         assert_eq!(world.follower.heads().current().block(Tier::Proven), Some(chain.at(20)));
         assert_eq!(prover.submitted().len(), before, "proofs of blocks that come back are kept");
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
 #[test]
 fn a_quiet_pass_costs_no_call_more_than_without_a_proven_tier() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 5);
-        let prover = Scripted::honest(&context, 8, 1);
-        let world = World::new(&context, &chain, [5, 5, 0, 0], &prover).await;
+    prove([5, 5, 0, 0], 8, proves_in(1), async |world, _, _| {
         world.sleep(30).await;
         assert_eq!(world.proven(), Some(5));
         let (digests, snapshots) =
@@ -194,16 +196,12 @@ fn a_quiet_pass_costs_no_call_more_than_without_a_proven_tier() {
         world.sleep(30).await;
         assert!(world.source.count(Kind::Snapshot) > snapshots);
         assert_eq!(world.source.count(Kind::Digests), digests);
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
 #[test]
 fn a_prover_that_begins_anew_does_not_take_the_tier_back() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 20);
-        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
-        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+    prove([20, 20, 0, 0], 8, sits, async |world, chain, _| {
         world.sleep(5).await;
         let overlay = ProvenOverlay::new(world.source.clone(), world.scheduler.proven());
         let mut watermarks = world.follower.heads().current().watermarks;
@@ -215,7 +213,6 @@ fn a_prover_that_begins_anew_does_not_take_the_tier_back() {
         overlay.durable(&watermarks);
         let genesis = overlay.snapshot().await.unwrap().tips.block(Tier::Proven);
         assert_eq!(genesis, Some(chain.at(0)));
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
@@ -245,13 +242,11 @@ fn a_feed_whose_log_was_begun_anew_forgets_what_is_not_on_the_chain() {
 
 #[test]
 fn a_stall_is_the_cause_in_the_followers_status_until_proving_goes_on() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 6);
-        let prover = Scripted::new(&context, "four", 8, |key, _| match key.height() {
-            4 => Fate::Fails(secs(1), crate::Failure::Unprovable("no".into())),
-            _ => Fate::Proves(secs(1)),
-        });
-        let world = World::new(&context, &chain, [6, 6, 0, 0], &prover).await;
+    let script = |key: &Key, _| match key.height() {
+        4 => Fate::Fails(secs(1), crate::Failure::Unprovable("no".into())),
+        _ => Fate::Proves(secs(1)),
+    };
+    prove([6, 6, 0, 0], 8, script, async |world, _, prover| {
         let cause = || world.follower.heads().current().status.cause;
         world.sleep(2).await;
         assert_eq!(cause(), None);
@@ -262,27 +257,23 @@ fn a_stall_is_the_cause_in_the_followers_status_until_proving_goes_on() {
         world.scheduler.requeue(Height::new(4)).await.unwrap();
         world.sleep(10).await;
         assert_eq!((world.proven(), cause()), (Some(6), None));
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
 /// PS-65: what comes out of sequence is read from the archive, from the highest block that there is on.
 #[test]
 fn a_feed_that_is_told_of_a_block_too_early_goes_on_from_the_one_that_it_lacks() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 8);
-        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
-        let world = World::new(&context, &chain, [8, 8, 0, 0], &prover).await;
+    prove([8, 8, 0, 0], 8, sits, async |world, chain, _| {
         world.sleep(10).await;
         // A scheduler of its own, which is told of 6, and then of 8.
         let chain_info = chain.chain_info();
         let start = chain_info.genesis;
         let subject = Subject { chain: chain_info.id, program: PROGRAM, start };
-        let honest = Scripted::honest(&context, 8, 1);
+        let honest = Scripted::honest(&world.context, 8, 1);
         let provers = vec![Arc::new(honest.clone()) as Arc<dyn Prover>];
         let parts = Parts { program: Arc::new(Toy), provers, subject };
         let config = scheduler::Config::new(disk::Config::new("other"));
-        let opened = Scheduler::open(context.child("other"), parts, config).await;
+        let opened = Scheduler::open(world.context.child("other"), parts, config).await;
         let (scheduling, mailbox) = opened.unwrap();
         let handle = scheduling.start();
         let new = |height| scheduler::NewBlock {
@@ -305,7 +296,6 @@ fn a_feed_that_is_told_of_a_block_too_early_goes_on_from_the_one_that_it_lacks()
         assert_eq!(honest.submitted().len(), 8);
         mailbox.stop();
         handle.await.unwrap().unwrap();
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
@@ -327,11 +317,8 @@ impl Consumer for Slow {
 /// `crates/serve`.
 #[test]
 fn a_consumer_that_stalls_is_told_of_every_move_of_the_proven_tier() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 40);
-        let prover = Scripted::honest(&context, 2, 20);
-        let world = World::new(&context, &chain, [40, 40, 0, 0], &prover).await;
-        let slow = Slow(context.child("slow"), Told::default());
+    prove([40, 40, 0, 0], 2, proves_in(20), async |world, _, _| {
+        let slow = Slow(world.context.child("slow"), Told::default());
         let told = slow.1.clone();
         world.follower.attach(Attachment::new(slow));
         world.sleep(600).await;
@@ -339,20 +326,17 @@ fn a_consumer_that_stalls_is_told_of_every_move_of_the_proven_tier() {
         assert!(told.proven().len() < world.told.proven().len(), "it lags");
         world.sleep(5_000).await;
         assert_eq!(told.proven(), world.told.proven());
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 
 /// PS-62.
 #[test]
 fn a_range_says_how_far_its_finality_is() {
-    simulate(|context| async move {
-        let chain = Chain::new('a', 20);
-        let prover = Scripted::new(&context, "twelve", 8, |key, _| match key.height() {
-            13.. => Fate::Sits,
-            _ => Fate::Proves(secs(1)),
-        });
-        let world = World::new(&context, &chain, [20, 20, 0, 0], &prover).await;
+    let script = |key: &Key, _| match key.height() {
+        13.. => Fate::Sits,
+        _ => Fate::Proves(secs(1)),
+    };
+    prove([20, 20, 0, 0], 8, script, async |world, chain, _| {
         world.sleep(60).await;
         let (log, head) = (world.follower.log(), world.follower.heads().current());
         let ask = async |from: u64, finality| {
@@ -372,7 +356,6 @@ fn a_range_says_how_far_its_finality_is() {
         let error = range(log, &head, other, Finality::Committed, NZUsize!(9)).await.unwrap_err();
         assert!(matches!(error, NotAnswered::Archive(_)), "{error}");
         assert_eq!(other.height, Height::new(9));
-        world.follower.stop(secs(5)).await.unwrap();
     });
 }
 

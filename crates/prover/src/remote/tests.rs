@@ -37,6 +37,13 @@ impl Prove for Gated {
     }
 }
 
+/// A pool of one slot, and what lets a proof end.
+fn pool(context: &tokio::Context) -> (Arc<dyn Prover>, Sender<Result<(), String>>) {
+    let (gate, gated) = channel();
+    let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(1));
+    (Arc::new(pool), gate)
+}
+
 async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -73,9 +80,8 @@ fn block(height: u64) -> Key {
 #[test]
 fn a_remote_prover_is_the_prover_behind_it() {
     tokio::Runner::default().start(|context| async move {
-        let (gate, gated) = channel();
-        let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(1));
-        let (address, stopper) = served(&context, Arc::new(pool), Limits::default()).await;
+        let (pool, gate) = pool(&context);
+        let (address, stopper) = served(&context, pool, Limits::default()).await;
         let remote = remote(&address);
         assert_eq!(remote.name(), address);
         assert_eq!(remote.offer().await.unwrap().slots, 1);
@@ -102,9 +108,8 @@ fn a_remote_prover_is_the_prover_behind_it() {
 #[test]
 fn a_prover_of_another_program_is_not_asked_for_proofs() {
     tokio::Runner::default().start(|context| async move {
-        let (_gate, gated) = channel();
-        let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(1));
-        let (address, _stopper) = served(&context, Arc::new(pool), Limits::default()).await;
+        let (pool, _gate) = pool(&context);
+        let (address, _stopper) = served(&context, pool, Limits::default()).await;
         let other = Remote::new(&address, Digest([1; 32]), 1_000).unwrap();
         let refused = other.offer().await.unwrap_err().to_string();
         assert!(refused.contains("it proves 0909"), "{refused}");
@@ -117,13 +122,11 @@ fn a_prover_of_another_program_is_not_asked_for_proofs() {
 #[test]
 fn who_does_not_show_the_token_is_served_nothing() {
     tokio::Runner::default().start(|context| async move {
-        let (_gate, gated) = channel();
-        let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(1));
+        let (pool, _gate) = pool(&context);
         let (listener, address) = listen().await;
         let token = |digit: &str| Token::new(&digit.repeat(Token::MIN)).unwrap();
         let (_stopper, stopping) = Stopper::new();
-        let (prover, limits) = (Arc::new(pool), Limits::default());
-        let worker = worker(prover, limits, Some(token("1")));
+        let worker = worker(pool, Limits::default(), Some(token("1")));
         context.child("server").spawn(move |_| async move {
             serve(listener, worker, stopping).await;
         });
@@ -270,11 +273,10 @@ async fn raw(address: &str, request: &[u8]) -> String {
 #[test]
 fn a_server_refuses_what_is_too_large_too_much_or_nonsense() {
     tokio::Runner::default().start(|context| async move {
-        let (_gate, gated) = channel();
-        let pool = Pool::new(context.child("pool"), "pool", Gated(gated.into()), NZUsize!(1));
+        let (pool, _gate) = pool(&context);
         let wait_max = Duration::from_millis(300);
         let limits = Limits { inputs_max: 100, requests_max: NZUsize!(1), wait_max };
-        let (address, _stopper) = served(&context, Arc::new(pool), limits).await;
+        let (address, _stopper) = served(&context, pool, limits).await;
         let handle = Handle::of(&block(1));
         for (request, status) in [
             ("GET /v1/nothing HTTP/1.1\r\nhost: a\r\n\r\n".into(), "404"),

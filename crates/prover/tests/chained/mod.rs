@@ -1,10 +1,18 @@
 //! A statement that takes a while to prove: the last of many hashes. Whoever proves it prints each block that it begins.
 
+mod process;
+
 use bytes::Bytes;
 use commonware_cryptography::{Hasher as _, Sha256};
-use std::io::Write as _;
-use tidewatch_core::{BlockRef, Digest, Height};
-use tidewatch_prover::{Key, Program, Prove, Released};
+pub(crate) use process::Process;
+use std::{io::Write as _, sync::Arc, time::Duration};
+use tidewatch_core::{BlockRef, ChainId, Digest, Height};
+use tidewatch_prover::{
+    Key, Program, Prove, Prover, Released,
+    disk::{self, Subject},
+    plan,
+    scheduler::{Config, Parts},
+};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Chained {
@@ -21,6 +29,32 @@ pub(crate) fn block(height: u64) -> BlockRef {
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).expect("the test listens");
+}
+
+/// A scheduler's configuration that gives jobs up after `lease`, and calls after `call`.
+pub(crate) fn config(lease: Duration, call: Duration) -> Config {
+    let millis = Duration::from_millis;
+    let plan = plan::Config {
+        backoff: millis(20),
+        backoff_max: millis(200),
+        lease,
+        hedge: None,
+        ..plan::Config::default()
+    };
+    Config {
+        plan,
+        call,
+        patience: millis(1_000),
+        offers: millis(100),
+        ..Config::new(disk::Config::new("prover"))
+    }
+}
+
+/// What schedules the proofs of `statement` at `provers`.
+pub(crate) fn parts(statement: Chained, provers: Vec<Arc<dyn Prover>>) -> Parts<Chained> {
+    let chain = ChainId::new("test:chained").expect("a chain id");
+    let subject = Subject { chain, program: statement.program, start: block(0) };
+    Parts { program: Arc::new(statement), provers, subject }
 }
 
 impl Chained {

@@ -1,11 +1,14 @@
 //! One suite for every prover: what a scheduler relies on, over a pool in the process, a worker over HTTP, and the queue.
 
 use super::{
-    LONG, PROGRAM, SLOTS, Sized, TICK, ended, key, queue, run,
+    LIMIT, LONG, PROGRAM, SLOTS, Sized, TICK, ended, key, queue, run,
     scripted::{Scripted, proof},
-    submitted, worker,
+    stopped, submitted, worker,
 };
-use crate::server::{FLOOR, NEWEST, Pinned, Server, installed};
+use crate::{
+    rig,
+    server::{FLOOR, NEWEST, Server},
+};
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Spawner as _, Supervisor as _, tokio::Context};
 use std::{sync::Arc, time::Duration};
@@ -149,39 +152,26 @@ fn a_worker_over_http_conforms() {
     });
 }
 
-async fn a_queue_conforms(context: &Context, servers: &[Server], copies: u32) {
+async fn a_queue_conforms(context: Context, servers: Vec<Server>, copies: u32) {
     let script = Scripted::default();
     let sized = Sized { jobs_max: 5, lease: Duration::from_secs(3), ..Sized::default() };
-    sized.make(context, servers, copies).await;
-    let worker = worker(context, servers, copies, &script);
-    conforms(context, &|| queue(context, servers), &script).await;
-    worker.stop();
-    worker.await.unwrap();
-}
-
-fn one(pinned: Pinned) {
-    let Some(executable) = installed(pinned) else { return };
-    run(|context| async move {
-        let servers = [Server::start(&executable)];
-        a_queue_conforms(&context, &servers, 1).await;
-    });
+    sized.make(&context, &servers, copies).await;
+    let worker = worker(&context, &servers, copies, &script);
+    conforms(&context, &|| queue(&context, &servers), &script).await;
+    stopped(worker).await;
 }
 
 #[test]
 fn the_queue_at_one_server_conforms() {
-    one(NEWEST);
+    rig::alone(LIMIT, NEWEST, |context, servers| a_queue_conforms(context, servers, 1));
 }
 
 #[test]
 fn the_queue_at_the_oldest_server_that_is_used_conforms() {
-    one(FLOOR);
+    rig::alone(LIMIT, FLOOR, |context, servers| a_queue_conforms(context, servers, 1));
 }
 
 #[test]
 fn the_queue_at_a_cluster_of_three_conforms() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(|context| async move {
-        let servers = Server::cluster(&executable);
-        a_queue_conforms(&context, &servers, 3).await;
-    });
+    rig::three(LIMIT, |context, servers| a_queue_conforms(context, servers, 3));
 }

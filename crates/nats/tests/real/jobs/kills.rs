@@ -8,38 +8,31 @@
 
 use super::{
     PROGRAM, SLOTS, Sized, TICK, api,
-    chained::{Chained, block},
+    chained::{Chained, Process, block, config, parts},
     connected, queue,
 };
-use crate::server::{NEWEST, Server, installed};
+use crate::{
+    rig::{alone, three},
+    server::{NEWEST, Server},
+};
 use bytes::Bytes;
 use commonware_runtime::{
     Clock as _, Runner as _, Spawner as _, Supervisor as _,
-    tokio::{Config as RuntimeConfig, Context, Runner},
+    tokio::{Context, Runner},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use std::{
     env,
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, mpsc::channel},
     time::Duration,
 };
-use tidewatch_core::{ChainId, Running};
+use tidewatch_core::Running;
 use tidewatch_nats::{
     client::Options,
     jobs::{JobNames, Worker, WorkerConfig},
 };
-use tidewatch_prover::{
-    Pool, Program as _, Scheduler,
-    disk::{self, Subject},
-    plan,
-    scheduler::{Config, Mailbox, NewBlock, Parts},
-};
+use tidewatch_prover::{Pool, Program as _, Scheduler, scheduler::NewBlock};
 
 /// The lease of the queue: what a kill costs at the most.
 const LEASE: Duration = Duration::from_secs(2);
@@ -69,83 +62,18 @@ fn worker_process() {
     });
 }
 
-/// A worker that is killed, and started again.
-struct Process {
-    urls: String,
-    child: Child,
-    begun: Arc<AtomicUsize>,
-}
-
-impl Process {
-    fn new(servers: &[Server], begun: Arc<AtomicUsize>) -> Self {
-        let urls = servers.iter().map(Server::url).collect::<Vec<_>>().join(",");
-        let child = Self::start(&urls, &begun);
-        Self { urls, child, begun }
-    }
-
-    fn start(urls: &str, begun: &Arc<AtomicUsize>) -> Child {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "jobs::kills::worker_process", "--ignored", "--nocapture"])
-            .env("JOBS_SERVERS", urls)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (out, begun) = (child.stdout.take().unwrap(), begun.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                begun.fetch_add(usize::from(line.starts_with("start ")), SeqCst);
-            }
-        });
-        child
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = Self::start(&self.urls, &self.begun);
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn scheduler(
-    context: &Context,
-    servers: &[Server],
-) -> (Scheduler<Context, Chained>, Mailbox) {
-    let millis = Duration::from_millis;
-    let plan = plan::Config {
-        backoff: millis(20),
-        backoff_max: millis(200),
-        lease: millis(20_000),
-        hedge: None,
-        ..plan::Config::default()
-    };
-    let config = Config {
-        plan,
-        call: millis(4_000),
-        patience: millis(1_000),
-        offers: millis(100),
-        ..Config::new(disk::Config::new("prover"))
-    };
-    let chain = ChainId::new("test:jobs").unwrap();
-    let subject = Subject { chain, program: PROGRAM, start: block(0) };
-    let provers = vec![queue(context, servers)];
-    let parts = Parts { program: Arc::new(STATEMENT), provers, subject };
-    Scheduler::open(context.child("scheduler"), parts, config).await.unwrap()
-}
-
 /// Kills one of two workers or a server, `kills` times, each after some more blocks were proven.
 async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, kills: usize) {
     Sized { lease: LEASE, ..Sized::default() }.make(context, &servers, copies).await;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let mut workers = [(); 2].map(|()| Process::new(&servers, begun.clone()));
-    let (scheduling, mailbox) = scheduler(context, &servers).await;
+    let urls = servers.iter().map(Server::url).collect::<Vec<_>>().join(",");
+    let environment = vec![("JOBS_SERVERS", urls)];
+    let (sender, lines) = channel();
+    let mut workers = [(); 2]
+        .map(|()| Process::new("jobs::kills::worker_process", environment.clone(), sender.clone()));
+    let parts = parts(STATEMENT, vec![queue(context, &servers)]);
+    let config = config(Duration::from_secs(20), Duration::from_secs(4));
+    let opened = Scheduler::open(context.child("scheduler"), parts, config).await;
+    let (scheduling, mailbox) = opened.unwrap();
     let handle = scheduling.start();
     let (mut rng, mut added, mut tip, mut killed) = (StdRng::seed_from_u64(5), 0, 0, 0);
     let (mut of_workers, mut of_servers, mut next) = (0, 0, 5);
@@ -187,7 +115,7 @@ async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, kills:
         let proof = mailbox.proof(block(height)).await.unwrap().expect("every proof is there");
         STATEMENT.verify(block(height - 1).digest, block(height), &proof).unwrap();
     }
-    let begun = begun.load(SeqCst);
+    let begun = lines.try_iter().filter(|line| line.starts_with("start ")).count();
     // Of a worker all that it had; of a server that is killed the leases of all that both have.
     let most = blocks as usize + of_workers * SLOTS.get() + of_servers * 2 * SLOTS.get();
     println!(
@@ -211,29 +139,26 @@ async fn killed(context: &Context, mut servers: Vec<Server>, copies: u32, kills:
     handle.await.unwrap().unwrap();
 }
 
-fn run(servers: Vec<Server>, copies: u32, kills: usize) {
-    let directory = tempfile::tempdir().unwrap();
-    let config =
-        RuntimeConfig::default().with_storage_directory(directory.path()).with_worker_threads(2);
-    let limit = Duration::from_secs(40) + Duration::from_secs(10) * u32::try_from(kills).unwrap();
-    Runner::new(config).start(|context| async move {
-        let killed = context.child("killed").spawn(move |context| async move {
-            killed(&context, servers, copies, kills).await;
-        });
-        tokio::time::timeout(limit, killed).await.expect("it ends in time").unwrap();
+/// Runs the kills within the time that they may take.
+async fn run(context: Context, servers: Vec<Server>, copies: u32, kills: usize) {
+    let killed = context.child("killed").spawn(move |context| async move {
+        killed(&context, servers, copies, kills).await;
     });
+    killed.await.unwrap();
+}
+
+const fn limit(kills: u64) -> Duration {
+    Duration::from_secs(40 + 10 * kills)
 }
 
 #[test]
 fn workers_and_the_server_are_killed_and_no_block_is_lost_or_proven_twice_in_effect() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(vec![Server::start(&executable)], 1, 8);
+    alone(limit(8), NEWEST, |context, servers| run(context, servers, 1, 8));
 }
 
 #[test]
 #[ignore = "long: 50 kills of workers and of servers, alone and in a cluster; run by name"]
 fn fifty_kills_of_workers_and_servers_lose_no_block() {
-    let Some(executable) = installed(NEWEST) else { return };
-    run(vec![Server::start(&executable)], 1, 50);
-    run(Server::cluster(&executable), 3, 50);
+    alone(limit(50), NEWEST, |context, servers| run(context, servers, 1, 50));
+    three(limit(50), |context, servers| run(context, servers, 3, 50));
 }

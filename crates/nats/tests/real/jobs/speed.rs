@@ -2,7 +2,7 @@
 //!
 //! `cargo test --release -p tidewatch-nats --test real jobs_a_second -- --ignored --nocapture`
 
-use super::{Sized, ended, queue, run, submitted, worker_with};
+use super::{Sized, ended, queue, run, stopped, submitted, worker_with};
 use crate::server::{NEWEST, Server, installed};
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, tokio::Context};
@@ -72,8 +72,7 @@ async fn measured(context: &Context, servers: &[Server], copies: u32, jobs: u64)
         alone[50].as_secs_f64() * 1_000.0,
         alone[99].as_secs_f64() * 1_000.0,
     );
-    worker.stop();
-    worker.await.unwrap();
+    stopped(worker).await;
 }
 
 #[test]

@@ -5,11 +5,8 @@ use super::*;
 /// PS-16, PS-19: whatever the order in which proofs come, the tip is published one by one, with its proof.
 #[test]
 fn proofs_come_in_any_order_and_the_tip_rises_by_one() {
-    simulate(|context| async move {
-        let prover = Scripted::new(&context, "any-order", 8, |key, _| {
-            Fate::Proves(secs(1 + key.height() * 7_919 % 40))
-        });
-        let running = Running::start(&context, &[&prover], config()).await;
+    let script = |key: &Key, _| Fate::Proves(secs(1 + key.height() * 7_919 % 40));
+    schedule(8, script, async |running, prover| {
         let mut proven = running.mailbox.proven();
         running.add(1..=40).await;
         let mut tips = Vec::new();
@@ -31,16 +28,13 @@ fn proofs_come_in_any_order_and_the_tip_rises_by_one() {
         assert!(prover.peak() > 1 && prover.peak() <= 8);
         running.sleep(10).await;
         assert_eq!(prover.held(), 0, "it may forget what is durable");
-        running.stop().await;
     });
 }
 
 /// PS-01.
 #[test]
 fn a_prover_that_is_absent_stops_nobody_and_is_reported_once() {
-    simulate(|context| async move {
-        let prover = Scripted::honest(&context, 8, 1);
-        let running = Running::start(&context, &[&prover], config()).await;
+    schedule(8, proves_in(1), async |running, prover| {
         running.sleep(1).await;
         prover.health(Health::Refuses);
         for height in 1..=200 {
@@ -56,7 +50,6 @@ fn a_prover_that_is_absent_stops_nobody_and_is_reported_once() {
         prover.health(Health::Up);
         running.reaches(200).await;
         assert!(!running.status().await.stalled);
-        running.stop().await;
     });
 }
 
@@ -208,25 +201,20 @@ fn a_block_that_cannot_be_proven_is_poisoned_and_those_above_it_are_proven() {
 /// PS-34.
 #[test]
 fn inputs_of_another_block_reach_no_prover() {
-    simulate(|context| async move {
-        let prover = Scripted::honest(&context, 1, 1);
-        let running = Running::start(&context, &[&prover], config()).await;
+    schedule(1, proves_in(1), async |running, prover| {
         let wrong = NewBlock { inputs: block(2, 0, 0).inputs, ..block(1, 0, 0) };
         running.mailbox.add(vec![wrong]).await.unwrap();
         running.sleep(300).await;
         assert_eq!(prover.submitted(), [0_u64; 0]);
         let jobs = running.mailbox.jobs(Height::zero(), 1).await.unwrap();
         assert_eq!(jobs[0].stage, Stage::Poisoned);
-        running.stop().await;
     });
 }
 
 /// PS-10.
 #[test]
 fn a_prover_that_is_started_anew_is_given_its_jobs_again() {
-    simulate(|context| async move {
-        let prover = Scripted::honest(&context, 2, 30);
-        let running = Running::start(&context, &[&prover], config()).await;
+    schedule(2, proves_in(30), async |running, prover| {
         running.add(1..=4).await;
         for _ in 0..3 {
             running.sleep(20).await;
@@ -235,7 +223,6 @@ fn a_prover_that_is_started_anew_is_given_its_jobs_again() {
         running.reaches(4).await;
         let jobs = running.status().await;
         assert_eq!(jobs.count(Stage::Poisoned), 0);
-        running.stop().await;
     });
 }
 
@@ -302,9 +289,7 @@ fn a_hedge_is_given_up_for_a_fresh_block_durably() {
 /// PS-17, and the reorg cases.
 #[test]
 fn a_reorg_forgets_what_is_above_it_and_keeps_proofs_for_when_they_come_back() {
-    simulate(|context| async move {
-        let prover = Scripted::honest(&context, 4, 10);
-        let running = Running::start(&context, &[&prover], config()).await;
+    schedule(4, proves_in(10), async |running, prover| {
         running.add(1..=6).await;
         running.reaches(4).await;
         let before = prover.submitted().len();
@@ -319,16 +304,13 @@ fn a_reorg_forgets_what_is_above_it_and_keeps_proofs_for_when_they_come_back() {
         running.mailbox.prune(key(3, 0).block).await.unwrap();
         running.add(4..=6).await;
         running.reaches(6).await;
-        running.stop().await;
     });
 }
 
 /// PS-59, PS-58.
 #[test]
 fn a_block_that_is_added_again_is_one_job_and_lists_page_without_a_gap() {
-    simulate(|context| async move {
-        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
-        let running = Running::start(&context, &[&prover], config()).await;
+    schedule(8, sits, async |running, _| {
         running.add(1..=300).await;
         running.add(1..=300).await;
         running.add(200..=310).await;
@@ -347,20 +329,18 @@ fn a_block_that_is_added_again_is_one_job_and_lists_page_without_a_gap() {
         let beside = NewBlock { parent: Digest([5; 32]), ..block(311, 0, 0) };
         let beside = running.mailbox.add(vec![beside]).await.unwrap_err();
         assert!(beside.to_string().contains("does not stand on 310:"), "{beside}");
-        running.stop().await;
     });
 }
 
 /// PS-67.
 #[test]
 fn the_metrics_are_those_of_the_status() {
-    simulate(|context| async move {
-        let prover = Scripted::new(&context, "prover", 3, |key, _| match key.height() {
-            2 => Fate::Sits,
-            5 => Fate::Fails(secs(1), Failure::Unprovable("no".into())),
-            _ => Fate::Proves(secs(2)),
-        });
-        let running = Running::start(&context, &[&prover], config()).await;
+    let script = |key: &Key, _| match key.height() {
+        2 => Fate::Sits,
+        5 => Fate::Fails(secs(1), Failure::Unprovable("no".into())),
+        _ => Fate::Proves(secs(2)),
+    };
+    schedule(3, script, async |running, _| {
         running.add(1..=9).await;
         let mut oldest = 0;
         for _ in 0..20 {
@@ -386,6 +366,5 @@ fn the_metrics_are_those_of_the_status() {
         assert_eq!(running.tip(), 1);
         let text = commonware_runtime::Metrics::encode(&running.context);
         assert!(text.contains("scheduler_stalled 1"));
-        running.stop().await;
     });
 }

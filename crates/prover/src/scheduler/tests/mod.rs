@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
-use scripted::{Fate, Health, Scripted, Toy};
+use scripted::{Fate, Health, Scripted, Toy, proves_in, sits};
 use std::{future::Future, sync::Arc, time::Duration};
 use tidewatch_core::{BlockRef, Digest, Fault, Height};
 
@@ -108,4 +108,18 @@ impl Running {
         self.mailbox.stop();
         self.handle.await.unwrap().unwrap();
     }
+}
+
+/// Runs `test` with a scheduler of one prover, of so many slots, that does as `script` says.
+fn schedule(
+    slots: usize,
+    script: impl FnMut(&Key, usize) -> Fate + Send + 'static,
+    test: impl AsyncFnOnce(&Running, &Scripted),
+) {
+    simulate(|context| async move {
+        let prover = Scripted::new(&context, "prover", slots, script);
+        let running = Running::start(&context, &[&prover], config()).await;
+        test(&running, &prover).await;
+        running.stop().await;
+    });
 }

@@ -89,6 +89,16 @@ struct State {
     peak: usize,
 }
 
+/// A script by which nothing ends.
+pub(crate) const fn sits(_: &Key, _: usize) -> Fate {
+    Fate::Sits
+}
+
+/// A script by which everything is proven in so many seconds.
+pub(crate) fn proves_in(seconds: u64) -> impl FnMut(&Key, usize) -> Fate + Send + 'static {
+    move |_, _| Fate::Proves(Duration::from_secs(seconds))
+}
+
 /// A prover that does what its script says. Its jobs survive the scheduler, as those of another machine do.
 #[derive(Clone)]
 pub(crate) struct Scripted {
@@ -127,7 +137,7 @@ impl Scripted {
 
     /// Proves everything in `seconds`.
     pub(crate) fn honest(context: &deterministic::Context, slots: usize, seconds: u64) -> Self {
-        Self::new(context, "honest", slots, move |_, _| Fate::Proves(Duration::from_secs(seconds)))
+        Self::new(context, "honest", slots, proves_in(seconds))
     }
 
     pub(crate) fn has(self, slots: usize) -> Self {

@@ -45,8 +45,7 @@ fn a_proven_tip_wakes_what_waits_to_be_published() {
         rollup.set(|state| state.follows = false);
         let prover = Scripted::honest(&context, 8, 1);
         let config = Config { poll: secs(50), ..config() };
-        let running = Running::start(&context, &rollup, &prover, config).await;
-        running.mailbox.checkpointed(4).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config).await;
         running.lands(&[(1, 4)]).await;
         running.sleep(5).await;
         assert_eq!(running.status().await.unpublished, 1, "blocks 5 to 8 do not follow yet");
@@ -97,9 +96,8 @@ fn an_event_that_fails_changes_nothing_and_counts_when_it_comes_again() {
 /// the chain has it.
 #[test]
 fn a_checkpoint_that_cannot_be_proven_is_looked_into_once_while_it_is_on_the_chain() {
-    simulate(|context| async move {
-        for (gone, dissected) in [(false, vec![1]), (true, vec![])] {
-            let context = context.child("world");
+    for (gone, dissected) in [(false, vec![1]), (true, vec![])] {
+        simulate(|context| async move {
             let rollup = Rollup::new(&context, 2);
             let prover = Scripted::new(&context, "prover", 8, |key, _| match key.first.get() {
                 1 | 2 if key.height() <= 2 => {
@@ -107,10 +105,7 @@ fn a_checkpoint_that_cannot_be_proven_is_looked_into_once_while_it_is_on_the_cha
                 }
                 _ => Fate::Proves(secs(1)),
             });
-            let mut config = config();
-            config.proving.disk.partition = format!("gone-{gone}");
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(2).await.unwrap();
+            let running = Running::with_all(&context, &rollup, &prover, config()).await;
             if gone {
                 rollup.set(|state| state.checkpoints[0] = checkpoint(1, 1, 1));
             }
@@ -122,8 +117,8 @@ fn a_checkpoint_that_cannot_be_proven_is_looked_into_once_while_it_is_on_the_cha
             assert_eq!((status.failed, status.sessions.len()), (1, 0), "{status:?}");
             assert_eq!(rollup.get(|state| state.epochs_dissected.clone()), [0_u64; 0]);
             running.stop().await;
-        }
-    });
+        });
+    }
 }
 
 /// PN-20 to PN-23, SM-38.
@@ -215,20 +210,17 @@ fn a_chain_that_does_not_answer_holds_nothing_up_for_longer_than_a_call() {
 /// Content that does not hang together is refused, and moves nothing.
 #[test]
 fn content_that_does_not_hang_together_is_refused() {
-    simulate(|context| async move {
-        let prover = Scripted::honest(&context, 8, 1);
-        let spoil: [fn(&mut Content); 4] = [
-            |content| content.blocks.clear(),
-            |content| content.blocks[1].parent = Digest([7; 32]),
-            |content| content.blocks.swap(0, 1),
-            |content| content.id.slot = 0,
-        ];
-        for (at, spoil) in spoil.into_iter().enumerate() {
-            let context = context.child("world");
+    let spoil: [fn(&mut Content); 4] = [
+        |content| content.blocks.clear(),
+        |content| content.blocks[1].parent = Digest([7; 32]),
+        |content| content.blocks.swap(0, 1),
+        |content| content.id.slot = 0,
+    ];
+    for (at, spoil) in spoil.into_iter().enumerate() {
+        simulate(|context| async move {
             let rollup = Rollup::new(&context, 2);
-            let mut config = config();
-            config.proving.disk.partition = format!("spoiled-{at}");
-            let running = Running::start(&context, &rollup, &prover, config).await;
+            let prover = Scripted::honest(&context, 8, 1);
+            let running = Running::start(&context, &rollup, &prover, config()).await;
             running.mailbox.checkpointed(1).await.unwrap();
             rollup.set(|state| spoil(&mut state.checkpoints[1]));
             let refused = running.mailbox.checkpointed(2).await.unwrap_err();
@@ -236,8 +228,8 @@ fn content_that_does_not_hang_together_is_refused() {
             let status = running.status().await;
             assert_eq!((status.cursor, status.checkpoints), (1, 1), "{at}");
             running.stop().await;
-        }
-    });
+        });
+    }
 }
 
 /// A consumer of a driver's events; what an event asks for that fails makes it come again.
@@ -294,8 +286,7 @@ fn the_metrics_are_those_of_the_status() {
             10 => Fate::Sits,
             _ => Fate::Proves(secs(3)),
         });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(5).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
         for _ in 0..6 {
             running.sleep(3).await;
             let status = running.status().await;

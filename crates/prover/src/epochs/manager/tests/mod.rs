@@ -18,7 +18,7 @@ use crate::{
     },
     scheduler::{
         self, NewBlock,
-        tests::scripted::{self, Fate, Scripted},
+        tests::scripted::{self, Fate, Scripted, proves_in, sits},
     },
 };
 use bytes::Bytes;
@@ -356,6 +356,19 @@ impl Running {
         Self { context: context.child("test"), rollup: rollup.clone(), mailbox, handle }
     }
 
+    /// The manager with all checkpoints of `rollup` as of now.
+    async fn with_all(
+        context: &deterministic::Context,
+        rollup: &Rollup,
+        prover: &Scripted,
+        config: Config,
+    ) -> Self {
+        let running = Self::start(context, rollup, prover, config).await;
+        let last = rollup.get(|state| state.checkpoints.len() as u64);
+        running.mailbox.checkpointed(last).await.unwrap();
+        running
+    }
+
     async fn sleep(&self, seconds: u64) {
         self.context.sleep(secs(seconds)).await;
     }
@@ -381,6 +394,16 @@ impl Running {
         panic!("not within 200 s: {:?}", self.status().await);
     }
 
+    /// Waits, for 60 seconds at the most, until a candidate is being submitted.
+    async fn submits(&self) {
+        for _ in 0..600 {
+            if self.rollup.get(|state| state.submitted.len()) == 1 {
+                break;
+            }
+            self.context.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn lands(&self, ranges: &[(u64, u64)]) {
         for _ in 0..2_000 {
             if self.rollup.landed() == ranges {
@@ -400,6 +423,20 @@ impl Running {
         self.handle.abort();
         let _ = self.handle.await;
     }
+}
+
+/// A manager that has the checkpoints of a chain of so many, with a prover that does as `script` says.
+fn manage(
+    checkpoints: u64,
+    script: impl FnMut(&Key, usize) -> Fate + Send + 'static,
+    test: impl AsyncFnOnce(Running, Rollup, Scripted),
+) {
+    simulate(|context| async move {
+        let rollup = Rollup::new(&context, checkpoints);
+        let prover = Scripted::new(&context, "prover", 8, script);
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
+        test(running, rollup, prover).await;
+    });
 }
 
 /// The ranges that a prover was asked for.

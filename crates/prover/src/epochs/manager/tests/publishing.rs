@@ -3,30 +3,25 @@
 use super::*;
 use SessionState::{Completed, Failed, Publishing, Superseded, TimedOut};
 
-/// A world whose two checkpoints are proven, and whose publisher is not to be had `unavailable` times.
+/// A world whose checkpoints are proven, with what `set` changes.
 async fn world(
     context: &deterministic::Context,
-    checkpoints: u64,
+    config: Config,
     set: impl FnOnce(&mut super::State),
 ) -> (Running, Scripted) {
-    let rollup = Rollup::new(context, checkpoints);
+    let rollup = Rollup::new(context, 2);
     rollup.set(set);
     let prover = Scripted::honest(context, 8, 1);
-    let running = Running::start(context, &rollup, &prover, config()).await;
-    running.mailbox.checkpointed(checkpoints).await.unwrap();
+    let running = Running::with_all(context, &rollup, &prover, config).await;
     (running, prover)
 }
 
-/// A world, of this name, in which a part of an epoch and the whole of it wait for a publisher that is not to be had.
-async fn two_unpublished(context: &deterministic::Context, name: &str) -> (Running, Scripted) {
-    let context = context.child("world");
-    let rollup = Rollup::new(&context, 1);
+/// A world in which a part of an epoch and the whole of it wait for a publisher that is not to be had.
+async fn two_unpublished(context: &deterministic::Context) -> (Running, Scripted) {
+    let rollup = Rollup::new(context, 1);
     rollup.set(|state| state.unavailable = usize::MAX);
-    let prover = Scripted::honest(&context, 8, 1);
-    let mut config = config();
-    config.proving.disk.partition = name.into();
-    let running = Running::start(&context, &rollup, &prover, config).await;
-    running.mailbox.checkpointed(1).await.unwrap();
+    let prover = Scripted::honest(context, 8, 1);
+    let running = Running::with_all(context, &rollup, &prover, config()).await;
     running.mailbox.start(0).await.unwrap();
     rollup.grow();
     running.mailbox.checkpointed(2).await.unwrap();
@@ -38,7 +33,7 @@ async fn two_unpublished(context: &deterministic::Context, name: &str) -> (Runni
 #[test]
 fn a_publisher_that_is_not_to_be_had_is_tried_again_each_poll() {
     simulate(|context| async move {
-        let (running, _) = world(&context, 2, |state| state.unavailable = 2).await;
+        let (running, _) = world(&context, config(), |state| state.unavailable = 2).await;
         running.lands(&[(1, 4)]).await;
         running.sleep(5).await;
         assert_eq!(running.states().await, [(0, Completed)]);
@@ -51,7 +46,7 @@ fn a_publisher_that_is_not_to_be_had_is_tried_again_each_poll() {
 #[test]
 fn the_deadline_bounds_how_long_a_candidate_waits() {
     simulate(|context| async move {
-        let (running, _) = world(&context, 2, |state| state.unavailable = usize::MAX).await;
+        let (running, _) = world(&context, config(), |state| state.unavailable = usize::MAX).await;
         running.sleep(60).await;
         assert_eq!(running.states().await, [(0, Publishing)]);
         running.rollup.set(|state| state.slot = Some(6));
@@ -67,7 +62,7 @@ fn the_deadline_bounds_how_long_a_candidate_waits() {
 #[test]
 fn what_is_being_submitted_ends_as_it_does() {
     simulate(|context| async move {
-        let (running, _) = world(&context, 2, |state| state.after = secs(30)).await;
+        let (running, _) = world(&context, config(), |state| state.after = secs(30)).await;
         running.until(|status| status.unpublished == 0 && !status.sessions.is_empty()).await;
         running.until(|status| status.sessions[0].state == Publishing).await;
         running.sleep(2).await;
@@ -77,18 +72,10 @@ fn what_is_being_submitted_ends_as_it_does() {
         running.lands(&[(1, 4)]).await;
         running.sleep(1).await;
         assert_eq!(running.states().await, [(0, Completed)]);
-        let (running, _) = {
-            running.stop().await;
-            let context = context.child("withdrawn");
-            let rollup = Rollup::new(&context, 2);
-            rollup.set(|state| state.after = secs(30));
-            let prover = Scripted::honest(&context, 8, 1);
-            let mut config = config();
-            config.proving.disk.partition = "withdrawn".into();
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(2).await.unwrap();
-            (running, prover)
-        };
+        running.stop().await;
+    });
+    simulate(|context| async move {
+        let (running, _) = world(&context, config(), |state| state.after = secs(30)).await;
         running.sleep(20).await;
         running.mailbox.prune(2).await.unwrap();
         running.lands(&[(1, 4)]).await;
@@ -99,63 +86,47 @@ fn what_is_being_submitted_ends_as_it_does() {
 /// PP-11, PP-12, PB-18, ES-11.
 #[test]
 fn a_submission_that_is_refused_or_throws_has_failed() {
-    simulate(|context| async move {
-        for takes in [Takes::Refuses, Takes::Throws] {
-            let context = context.child("world");
-            let rollup = Rollup::new(&context, 2);
-            rollup.set(|state| state.takes = takes);
-            let prover = Scripted::honest(&context, 8, 1);
-            let mut config = config();
-            config.proving.disk.partition = format!("{takes:?}");
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(2).await.unwrap();
+    for takes in [Takes::Refuses, Takes::Throws] {
+        simulate(|context| async move {
+            let (running, _) = world(&context, config(), |state| state.takes = takes).await;
+            let rollup = &running.rollup;
             running.sleep(60).await;
             assert_eq!(running.states().await, [(0, Failed)], "{takes:?}");
             assert_eq!(rollup.get(|state| state.submitted.len()), 1, "{takes:?}");
             assert_eq!(rollup.get(|state| state.epochs_dissected.clone()), [0], "{takes:?}");
             running.stop().await;
-        }
-    });
+        });
+    }
 }
 
 /// PP-17, ES-27: what landed already is not submitted, and one whose end was not seen is looked up.
 #[test]
 fn a_submission_whose_end_was_not_seen_is_looked_up_before_it_is_made_again() {
-    simulate(|context| async move {
-        for (takes, submitted) in
-            [(Takes::Breaks(true), 1), (Takes::Breaks(false), 2), (Takes::Hangs, 2)]
-        {
-            let context = context.child("world");
-            let rollup = Rollup::new(&context, 2);
-            rollup.set(|state| state.takes = takes);
-            let prover = Scripted::honest(&context, 8, 1);
-            let mut config = Config { submit: secs(20), ..config() };
-            config.proving.disk.partition = format!("{submitted}-{}", takes == Takes::Hangs);
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(2).await.unwrap();
-            for _ in 0..600 {
-                if rollup.get(|state| state.submitted.len()) == 1 {
-                    break;
-                }
-                context.sleep(Duration::from_millis(100)).await;
-            }
+    for (takes, submitted) in
+        [(Takes::Breaks(true), 1), (Takes::Breaks(false), 2), (Takes::Hangs, 2)]
+    {
+        simulate(|context| async move {
+            let config = Config { submit: secs(20), ..config() };
+            let (running, _) = world(&context, config, |state| state.takes = takes).await;
+            let rollup = &running.rollup;
+            running.submits().await;
             running.sleep(1).await;
             rollup.set(|state| state.takes = Takes::Lands);
             running.until(|status| status.sessions[0].state == Completed).await;
             let counts = rollup.get(|state| (state.submitted.len(), state.landed.len()));
             assert_eq!(counts, (submitted, 1), "{takes:?}");
             running.stop().await;
-        }
-    });
+        });
+    }
 }
 
 /// PP-5, PP-6: of two of one epoch the longer goes first, and the shorter is superseded once that landed; where it is
 /// refused, the shorter is what is left.
 #[test]
 fn the_longest_range_goes_first_and_supersedes_only_once_it_has_landed() {
-    simulate(|context| async move {
-        for (refused, landed) in [(false, (1, 4)), (true, (1, 2))] {
-            let (running, _prover) = two_unpublished(&context, &format!("two-{refused}")).await;
+    for (refused, landed) in [(false, (1, 4)), (true, (1, 2))] {
+        simulate(|context| async move {
+            let (running, _prover) = two_unpublished(&context).await;
             let rollup = &running.rollup;
             rollup.set(|state| {
                 (state.unavailable, state.after) = (0, secs(5));
@@ -170,8 +141,8 @@ fn the_longest_range_goes_first_and_supersedes_only_once_it_has_landed() {
             running.until(|status| status.unpublished == 0).await;
             running.lands(&[landed]).await;
             running.stop().await;
-        }
-    });
+        });
+    }
 }
 
 /// PP-2, PP-16.
@@ -185,8 +156,7 @@ fn epochs_are_submitted_one_at_a_time_and_in_order() {
         let prover =
             Scripted::new(&context, "prover", 8, move |key, _| Fate::Proves(secs(takes(key))));
         let config = Config { geometry: Geometry { submission_epochs: 4, ..GEOMETRY }, ..config() };
-        let running = Running::start(&context, &rollup, &prover, config).await;
-        running.mailbox.checkpointed(6).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config).await;
         running.sleep(10).await;
         assert_eq!(rollup.get(|state| state.submitted.len()), 0, "its first block does not follow");
         running.lands(&[(1, 4), (5, 8), (9, 12)]).await;
@@ -198,21 +168,20 @@ fn epochs_are_submitted_one_at_a_time_and_in_order() {
 #[test]
 fn a_proof_is_kept_until_it_was_taken() {
     simulate(|context| async move {
-        let (running, prover) = world(&context, 2, |state| state.unavailable = usize::MAX).await;
+        let (running, prover) =
+            world(&context, config(), |state| state.unavailable = usize::MAX).await;
         running.until(|status| status.unpublished == 1).await;
         let rollup = running.rollup.clone();
         running.kill().await;
         prover.restart();
         for _ in 0..3 {
-            let running = Running::start(&context, &rollup, &prover, config()).await;
-            running.mailbox.checkpointed(2).await.unwrap();
+            let running = Running::with_all(&context, &rollup, &prover, config()).await;
             running.sleep(30).await;
             assert_eq!(running.states().await, [(0, Publishing)]);
             running.kill().await;
         }
         rollup.set(|state| state.unavailable = 0);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
         running.lands(&[(1, 4)]).await;
         assert_eq!(prover.submitted().len(), 3, "each once");
         running.stop().await;
@@ -222,30 +191,20 @@ fn a_proof_is_kept_until_it_was_taken() {
 /// ES-26, and shutdown: the submission at hand is waited for, as long as may be.
 #[test]
 fn a_stop_waits_for_the_submission_at_hand_within_its_grace() {
-    simulate(|context| async move {
-        for (after, ends) in [(2, true), (1_000, false)] {
-            let context = context.child("world");
-            let rollup = Rollup::new(&context, 2);
-            rollup.set(|state| state.after = secs(after));
-            let prover = Scripted::honest(&context, 8, 1);
+    for (after, ends) in [(2, true), (1_000, false)] {
+        simulate(|context| async move {
             let mut config = config();
             config.proving.grace = secs(10);
-            config.proving.disk.partition = format!("grace-{after}");
-            let running = Running::start(&context, &rollup, &prover, config).await;
-            running.mailbox.checkpointed(2).await.unwrap();
-            for _ in 0..600 {
-                if rollup.get(|state| state.submitted.len()) == 1 {
-                    break;
-                }
-                context.sleep(Duration::from_millis(100)).await;
-            }
+            let (running, _) = world(&context, config, |state| state.after = secs(after)).await;
+            let rollup = running.rollup.clone();
+            running.submits().await;
             let began = context.current();
             running.stop().await;
             let took = context.current().duration_since(began).unwrap();
             assert_eq!(rollup.landed().len(), usize::from(ends));
             assert!(took <= secs(11), "{took:?}");
-        }
-    });
+        });
+    }
 }
 
 /// PP-15, PB-17: a publisher may only estimate what it would cost. Its session is over, and is not begun again while the
@@ -253,7 +212,8 @@ fn a_stop_waits_for_the_submission_at_hand_within_its_grace() {
 #[test]
 fn a_publisher_that_only_estimates_ends_the_session_and_nothing_lands() {
     simulate(|context| async move {
-        let (running, prover) = world(&context, 2, |state| state.takes = Takes::Estimates).await;
+        let (running, prover) =
+            world(&context, config(), |state| state.takes = Takes::Estimates).await;
         running.until(|status| status.sessions.iter().any(|of| of.state == Completed)).await;
         running.sleep(60).await;
         assert_eq!(running.states().await, [(0, Completed)]);
@@ -267,7 +227,7 @@ fn a_publisher_that_only_estimates_ends_the_session_and_nothing_lands() {
 #[test]
 fn what_is_not_on_the_chain_any_more_is_not_submitted() {
     simulate(|context| async move {
-        let (running, _) = world(&context, 2, |state| state.unavailable = usize::MAX).await;
+        let (running, _) = world(&context, config(), |state| state.unavailable = usize::MAX).await;
         running.until(|status| status.unpublished == 1).await;
         let rollup = running.rollup.clone();
         rollup.set(|state| {
@@ -289,9 +249,9 @@ fn what_is_not_on_the_chain_any_more_is_not_submitted() {
 /// ES-9, ES-10: how a candidate ended is how its session did.
 #[test]
 fn a_session_ends_as_its_candidate_does() {
-    simulate(|context| async move {
-        for (slot, landed, state) in [(2, vec![(1, 4)], Superseded), (6, vec![], TimedOut)] {
-            let (running, _prover) = two_unpublished(&context, &format!("{state:?}")).await;
+    for (slot, landed, state) in [(2, vec![(1, 4)], Superseded), (6, vec![], TimedOut)] {
+        simulate(|context| async move {
+            let (running, _prover) = two_unpublished(&context).await;
             let rollup = &running.rollup;
             rollup.set(|state| (state.unavailable, state.slot) = (0, Some(slot)));
             let ended = |status: &Status| {
@@ -301,6 +261,6 @@ fn a_session_ends_as_its_candidate_does() {
             running.until(ended).await;
             running.lands(&landed).await;
             running.stop().await;
-        }
-    });
+        });
+    }
 }

@@ -12,11 +12,7 @@ fn unprovable() -> Failure {
 /// failure; what is left is proven, and the new blocks too.
 #[test]
 fn a_prune_cancels_what_went_and_the_new_content_is_proven() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    manage(2, sits, async |running, rollup, prover| {
         running.sleep(10).await;
         assert_eq!((prover.held(), running.states().await), (2, vec![(0, AwaitingCheckpoints)]));
         rollup.set(|state| state.checkpoints[1] = checkpoint(2, 1, 2));
@@ -47,16 +43,12 @@ fn a_prune_cancels_what_went_and_the_new_content_is_proven() {
 /// ES-17, SM-36, SM-37.
 #[test]
 fn a_stop_cancels_sessions_and_leaves_their_jobs_to_the_next_start() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 4);
-        let prover = Scripted::honest(&context, 8, 60);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(4).await.unwrap();
+    manage(4, proves_in(60), async |running, rollup, prover| {
         running.sleep(10).await;
+        let context = running.context.child("again");
         running.stop().await;
         assert_eq!(prover.held(), 4);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(4).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
         running.lands(&[(1, 4), (5, 8)]).await;
         let mut asked = ranges(&prover);
         asked.sort_unstable();
@@ -72,8 +64,7 @@ fn a_completed_session_stays_completed_and_is_not_made_again_while_the_tip_lags(
         let rollup = Rollup::new(&context, 2);
         rollup.set(|state| state.follows = false);
         let prover = Scripted::honest(&context, 8, 1);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
         running.lands(&[(1, 4)]).await;
         running.sleep(60).await;
         assert_eq!(running.states().await, [(0, Completed)]);
@@ -88,11 +79,7 @@ fn a_completed_session_stays_completed_and_is_not_made_again_while_the_tip_lags(
 /// ES-20, ES-21, CP-16.
 #[test]
 fn a_session_past_its_deadline_is_timed_out_and_not_begun_again() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    manage(2, sits, async |running, rollup, _| {
         running.sleep(100).await;
         assert_eq!(running.states().await, [(0, AwaitingCheckpoints)], "it is still to come");
         rollup.set(|state| state.slot = Some(6));
@@ -110,14 +97,11 @@ fn a_session_past_its_deadline_is_timed_out_and_not_begun_again() {
 /// is proven.
 #[test]
 fn a_failed_checkpoint_stops_its_session_until_there_is_a_fresh_one() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "prover", 8, |key, _| match key.height() {
-            4 if key.first.get() == 4 || key.first.get() == 3 => Fate::Fails(secs(1), unprovable()),
-            _ => Fate::Proves(secs(1)),
-        });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    let script = |key: &Key, _| match key.height() {
+        4 if key.first.get() == 4 || key.first.get() == 3 => Fate::Fails(secs(1), unprovable()),
+        _ => Fate::Proves(secs(1)),
+    };
+    manage(2, script, async |running, rollup, prover| {
         running.sleep(120).await;
         let status = running.status().await;
         assert_eq!((status.failed, status.sessions.len()), (1, 0), "{status:?}");
@@ -139,14 +123,11 @@ fn a_failed_checkpoint_stops_its_session_until_there_is_a_fresh_one() {
 /// ES-25, ES-11, SM-13.
 #[test]
 fn a_session_that_fails_by_itself_is_looked_into_once_and_not_tried_again() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "prover", 8, |key, _| match key.blocks() {
-            4 => Fate::Fails(secs(1), unprovable()),
-            _ => Fate::Proves(secs(1)),
-        });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    let script = |key: &Key, _| match key.blocks() {
+        4 => Fate::Fails(secs(1), unprovable()),
+        _ => Fate::Proves(secs(1)),
+    };
+    manage(2, script, async |running, rollup, prover| {
         running.sleep(200).await;
         assert_eq!(running.states().await, [(0, SessionState::Failed)]);
         assert_eq!(rollup.get(|state| state.epochs_dissected.clone()), [0]);
@@ -159,22 +140,19 @@ fn a_session_that_fails_by_itself_is_looked_into_once_and_not_tried_again() {
 /// PS-26, PS-55: a range that no prover can prove at once is proven in halves, and those are joined.
 #[test]
 fn a_range_that_fails_as_a_whole_is_proven_in_halves_across_a_restart() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "prover", 8, |key, _| match key.blocks() {
-            2 => Fate::Fails(secs(1), unprovable()),
-            _ if key.height() == 2 && key.first.get() == 2 => Fate::Sits,
-            _ => Fate::Proves(secs(1)),
-        });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    let script = |key: &Key, _| match key.blocks() {
+        2 => Fate::Fails(secs(1), unprovable()),
+        _ if key.height() == 2 && key.first.get() == 2 => Fate::Sits,
+        _ => Fate::Proves(secs(1)),
+    };
+    manage(2, script, async |running, rollup, prover| {
         running.sleep(30).await;
         let asked = prover.submitted().len();
+        let context = running.context.child("again");
         running.kill().await;
         prover.script(|_, _| Fate::Proves(secs(1)));
         prover.restart();
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
         running.lands(&[(1, 4)]).await;
         assert_eq!(ranges(&prover)[asked..], [(2, 2), (1, 4)], "only what was missing");
         running.stop().await;
@@ -184,15 +162,12 @@ fn a_range_that_fails_as_a_whole_is_proven_in_halves_across_a_restart() {
 /// PS-14 and the rest of a scheduler's rules hold of ranges too: a proof that does not verify counts against the range.
 #[test]
 fn a_proof_that_does_not_verify_is_not_kept() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "liar", 8, |_, nth| match nth {
-            0 => Fate::Returns(secs(1), Bytes::from_static(b"garbage")),
-            1 => Fate::Fails(secs(1), Failure::Lost),
-            _ => Fate::Proves(secs(1)),
-        });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    let script = |_: &Key, nth| match nth {
+        0 => Fate::Returns(secs(1), Bytes::from_static(b"garbage")),
+        1 => Fate::Fails(secs(1), Failure::Lost),
+        _ => Fate::Proves(secs(1)),
+    };
+    manage(2, script, async |running, _, prover| {
         running.lands(&[(1, 4)]).await;
         assert_eq!(prover.submitted().len(), 9, "each of three the third time");
         running.stop().await;
@@ -206,12 +181,10 @@ fn what_somebody_asked_for_is_proven_after_a_restart_too() {
         let rollup = Rollup::new(&context, 1);
         let prover = Scripted::honest(&context, 8, 30);
         let config = Config { full_epochs: false, ..config() };
-        let running = Running::start(&context, &rollup, &prover, config.clone()).await;
-        running.mailbox.checkpointed(1).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config.clone()).await;
         running.mailbox.start(0).await.unwrap();
         running.kill().await;
-        let running = Running::start(&context, &rollup, &prover, config.clone()).await;
-        running.mailbox.checkpointed(1).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config.clone()).await;
         running.until(|status| !status.sessions.is_empty()).await;
         running.until(|status| status.sessions.iter().any(|of| of.state == Publishing)).await;
         running.lands(&[(1, 2)]).await;
@@ -236,8 +209,7 @@ fn what_failed_is_proven_again_when_an_operator_says_so() {
             4 => Fate::Fails(secs(1), unprovable()),
             _ => Fate::Proves(secs(1)),
         });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+        let running = Running::with_all(&context, &rollup, &prover, config()).await;
         running.until(|status| status.failed == 1).await;
         assert_eq!(running.mailbox.retry(7).await, Ok(0));
         // The checkpoint is well from now on, and the whole is not.
@@ -262,14 +234,11 @@ fn what_failed_is_proven_again_when_an_operator_says_so() {
 /// CP-13: whoever waits for a checkpoint sees how it failed.
 #[test]
 fn every_session_over_a_checkpoint_that_fails_is_stopped() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 1);
-        let prover = Scripted::new(&context, "prover", 8, |key, _| match key.height() {
-            ..=2 => Fate::Fails(secs(10), unprovable()),
-            _ => Fate::Proves(secs(1)),
-        });
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(1).await.unwrap();
+    let script = |key: &Key, _| match key.height() {
+        ..=2 => Fate::Fails(secs(10), unprovable()),
+        _ => Fate::Proves(secs(1)),
+    };
+    manage(1, script, async |running, rollup, _| {
         running.mailbox.start(0).await.unwrap();
         rollup.grow();
         running.mailbox.checkpointed(2).await.unwrap();
@@ -289,17 +258,13 @@ fn every_session_over_a_checkpoint_that_fails_is_stopped() {
 /// ES-19: a prover that does not answer a release holds up no cancel.
 #[test]
 fn what_is_cancelled_is_over_although_its_prover_is_silent() {
-    simulate(|context| async move {
-        let rollup = Rollup::new(&context, 2);
-        let prover = Scripted::new(&context, "sits", 8, |_, _| Fate::Sits);
-        let running = Running::start(&context, &rollup, &prover, config()).await;
-        running.mailbox.checkpointed(2).await.unwrap();
+    manage(2, sits, async |running, _, prover| {
         running.sleep(10).await;
         prover.health(Health::Silent);
-        let began = context.current();
+        let began = running.context.current();
         running.mailbox.prune(0).await.unwrap();
         assert_eq!(running.states().await, []);
-        let took = context.current().duration_since(began).unwrap_or_default();
+        let took = running.context.current().duration_since(began).unwrap_or_default();
         assert!(took < secs(1), "{took:?}");
         prover.health(Health::Up);
         prover.restart();
