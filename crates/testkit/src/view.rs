@@ -1,10 +1,10 @@
 //! A view, watched: every commit is checked against the invariants of the stream, and can be made to
 //! fail.
 
-use crate::{chain::TestBlock, source::Gate, words::words};
+use crate::{chain::TestBlock, invariants, source::Gate, words::words};
 use commonware_utils::sync::{AsyncMutex, Mutex};
 use futures::FutureExt as _;
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, iter::once, sync::Arc};
 use tidewatch_core::{
     Archive, Block as _, BlockRef, ChainInfo, Change, Conflict, Dropped, Event, Fault, FaultKind,
     Height, Ladder, LocalView, Tier, Watermarks,
@@ -155,35 +155,19 @@ impl<W: LocalView<Block = TestBlock>, R: Archive<Block = TestBlock>> Watched<W, 
             dropped.back_over(seen.events.iter().rev());
             *depth = dropped.count();
         }
-        let before = seen.watermarks;
-        seen.watermarks.apply(&event);
-        let (watermarks, ladder) = (&seen.watermarks, seen.ladder.expect("set"));
-        if let Err(broken) = watermarks.tips.check(ladder) {
-            panic!("after {:?}: {broken}", words(&[event]));
-        }
-        let finalized = |watermarks: &Watermarks| watermarks.tips.block(Tier::Finalized);
-        if let Some(was) = finalized(&before) {
-            let is = finalized(watermarks).expect("finalized is never unknown again");
-            assert!(is.height > was.height || is == was, "finalized moved from {was} to {is}");
-        }
-        let head = watermarks.delivered.map(|head| head.height);
-        for tip in Tier::ALL.iter().filter_map(|tier| watermarks.tips.block(*tier)) {
-            assert!(head.is_none_or(|head| tip.height <= head), "{tip} was not delivered");
-        }
-        let Change::Blocks(blocks) = change else {
-            seen.events.push(event);
-            return;
-        };
-        let mut below: Option<BlockRef> = before.delivered;
-        for block in blocks {
-            let at = block.reference();
-            if let Some(below) = below {
-                assert!(at.height > below.height, "{at} replaces {below}, which was not pruned");
-                let next = at.height.previous() == Some(below.height);
-                assert!(!next || block.parent() == below.digest, "{at} is not on {below}");
+        let (before, ladder) = (seen.watermarks, seen.ladder.expect("set"));
+        let checked = invariants::event(ladder, &before, &event).and_then(|after| {
+            if let Change::Blocks(blocks) = change {
+                let below = blocks.iter().map(|block| Some(block.reference()));
+                for (below, block) in once(before.delivered).chain(below).zip(blocks) {
+                    below.map_or(Ok(()), |below| invariants::link(below, block))?;
+                }
             }
-            below = Some(at);
-        }
+            Ok(after)
+        });
+        let in_words = || words(&[event]).join("");
+        seen.watermarks =
+            checked.unwrap_or_else(|breach| panic!("after {}: {breach:#}", in_words()));
         seen.events.push(event);
     }
 

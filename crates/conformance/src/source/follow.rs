@@ -2,7 +2,7 @@
 
 use super::{
     exam::{Exam, Look, digest_words, lowest, tips_words},
-    law, name,
+    name,
     probe::Probe,
 };
 use crate::{
@@ -23,6 +23,7 @@ use tidewatch_stream::{
     Driver, Ended, Mailbox, Mode, Start,
     driver::{Config, Parts, SyncError},
 };
+use tidewatch_testkit::invariants;
 use tidewatch_testkit::source::Gate;
 
 /// Passes in which a driver must have come to the source's tips.
@@ -154,8 +155,13 @@ impl<'a, E: Runtime, S: Source> Followed<'a, E, S> {
     pub(super) async fn watch(&mut self, report: &mut Report, forward: bool) {
         let records = self.news().await;
         let ladder = self.exam.source.ladder();
-        let broken = law::broken(ladder, &mut self.seen.1, &records);
-        report.record(name::LAWFUL, broken.map_or(Ok(()), |broken| Err(Flaw::broken(broken))));
+        let folded = records.iter().try_fold(self.seen.1, |before, record| {
+            let (sequence, event) = (record.sequence(), record.event);
+            invariants::record(ladder, &before, record)
+                .map_err(|breach| Flaw::broken(format_args!("event {sequence}, {event}: {breach}")))
+        });
+        self.seen.1 = records.last().map_or(self.seen.1, |last| last.watermarks);
+        report.record(name::LAWFUL, folded.map(drop));
         if forward {
             let back = |record: &&Record| {
                 matches!(record.event, Event::Regressed { .. } | Event::Pruned { .. })

@@ -5,7 +5,6 @@ mod answers;
 mod cancel;
 mod exam;
 mod follow;
-mod law;
 pub mod name;
 mod probe;
 mod ranges;

@@ -37,6 +37,7 @@ use tidewatch_store::MemoryReader;
 use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     host::{Host, Odds},
+    invariants,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -296,7 +297,7 @@ fn world(seed: u64, without: Without) -> Report {
             let stands = observer.lock().position();
             let same = |log: &MemoryReader<TestBlock>| {
                 let (ours, theirs) = (log.watermarks().unwrap(), stands.unwrap_or_default());
-                ours.delivered == theirs.delivered && ours.tips.same_blocks(&theirs.tips)
+                invariants::same_blocks(&ours, &theirs)
             };
             let tip = truth.lock().chain.tip();
             let whole = stands

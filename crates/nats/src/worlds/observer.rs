@@ -2,7 +2,8 @@
 
 use super::tail::{Given, Place, Taken};
 use std::collections::BTreeMap;
-use tidewatch_core::{Cursor, Digest, Event, Tier, Watermarks};
+use tidewatch_core::{Cursor, Digest, Event, Watermarks};
+use tidewatch_testkit::invariants::{self, same_blocks};
 
 /// What a consumer was given, and what is wrong with that.
 #[derive(Default)]
@@ -31,10 +32,10 @@ impl Observer {
             (Given::Restart, None) => {}
             (Given::Restart, Some(before)) => {
                 let after = place.cursor.watermarks();
-                if finalized(&after) < finalized(&before) {
-                    self.object(at, format!("finality goes back from {before:?} to {after:?}"));
+                if let Err(breach) = invariants::finality(&before.tips, &after.tips) {
+                    self.object(at, format!("{breach:#}, from {before:?} to {after:?}"));
                 }
-                if same(&before, &after) {
+                if same_blocks(&before, &after) {
                     self.object(at, format!("it starts again where it is, at {after:?}"));
                 }
             }
@@ -92,10 +93,10 @@ impl Observer {
             }
             _ => {}
         }
-        if finalized(&after) < finalized(&before) {
-            self.object(sequence, format!("{event}: finality goes back"));
+        if let Err(breach) = invariants::finality(&before.tips, &after.tips) {
+            self.object(sequence, format!("{event}: {breach:#}"));
         }
-        if same(&after, &before) {
+        if same_blocks(&after, &before) {
             self.object(sequence, format!("{event} comes twice"));
         }
     }
@@ -103,12 +104,4 @@ impl Observer {
     pub(crate) fn position(&self) -> Option<Watermarks> {
         self.place.as_ref().map(|place| place.cursor.watermarks())
     }
-}
-
-fn finalized(of: &Watermarks) -> Option<u64> {
-    of.tips.block(Tier::Finalized).map(|block| block.height.get())
-}
-
-fn same(one: &Watermarks, other: &Watermarks) -> bool {
-    one.delivered == other.delivered && one.tips.same_blocks(&other.tips)
 }

@@ -104,7 +104,10 @@ mod tests {
     use futures::executor::block_on;
     use tidewatch_core::{Change, EventLog as _, LocalView as _, Tier};
     use tidewatch_store::Memory;
-    use tidewatch_testkit::chain::{Chain, TestBlock};
+    use tidewatch_testkit::{
+        chain::{Chain, TestBlock},
+        invariants,
+    };
 
     /// Ten blocks, each with its tip, of which the third below is final; then two of them are pruned.
     fn records(chain: &Chain) -> Vec<Record> {
@@ -143,13 +146,13 @@ mod tests {
             assert_eq!(prunes(&records), prunes(&all[from..to]));
             let mut stands = before;
             for record in &records {
-                stands.apply(&record.event);
-                assert_eq!(stands.tips.check(Ladder::Certified), Ok(()), "{from}..{to}");
+                let led = invariants::event(Ladder::Certified, &stands, &record.event);
+                stands = led.unwrap_or_else(|breach| panic!("{from}..{to}: {breach:#}"));
                 assert!(record.cursor.stands_at(&stands), "{from}..{to}: {}", record.event);
             }
             let end = all[from..to].last().map(|record| (record.cursor.clone(), record.watermarks));
             let stood = then.as_ref().map_or(before, |(_, watermarks)| *watermarks);
-            assert!(stands.tips.same_blocks(&stood.tips) && stands.delivered == stood.delivered);
+            assert!(invariants::same_blocks(&stands, &stood));
             assert_eq!(then, end);
         }
     }

@@ -12,7 +12,10 @@ use rand::RngExt as _;
 use std::sync::atomic::Ordering;
 use tidewatch_core::Tier;
 use tidewatch_stream::{FLAPPING_WINDOW as WINDOW, Mode, driver::SyncError};
-use tidewatch_testkit::words::{tips_words, watermarks_words};
+use tidewatch_testkit::{
+    invariants::same_blocks,
+    words::{tips_words, watermarks_words},
+};
 
 impl World {
     /// Ends all faults, then checks that everything converges on the chain.
@@ -146,8 +149,7 @@ impl World {
                 .filter(|(books, _)| {
                     // A bridge does not count how often the tips moved.
                     let held = books.lock().held.watermarks;
-                    held.delivered != watermarks.delivered
-                        || !held.tips.same_blocks(&watermarks.tips)
+                    !same_blocks(&held, &watermarks)
                 })
                 .map(|(books, name)| {
                     format!("{name} is at {}", watermarks_words(&books.lock().held.watermarks))

@@ -4,7 +4,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `chain`, `source`, `view`, `words` of `tidewatch_testkit`, and `follower` | the doubles: chains that link, a source that can be told what to do, a view that checks every event, events in words |
+//! | `chain`, `invariants`, `source`, `view`, `words` of `tidewatch_testkit`, and `follower` | the doubles: chains that link, a source that can be told what to do, a view that checks every event, events in words |
 //! | `blocks`, `tips_only` | the published cases of a stream with and without blocks (`BS-*`) |
 //! | `conflicts` | what contradicts finality, tiers that became unknown, sources that go to and fro |
 //! | `gaps`, `situations` | the seven gaps, the extra cases (`X-*`), and sources that fail or lie |
@@ -57,7 +57,7 @@ mod small_worlds;
 mod tips_only;
 
 use tidewatch_store::{MemoryReader, MemoryWriter};
-pub(crate) use tidewatch_testkit::{chain, source, words};
+pub(crate) use tidewatch_testkit::{chain, invariants, source, words};
 
 /// The store in memory, watched.
 pub(crate) type Watched = tidewatch_testkit::view::Watched<

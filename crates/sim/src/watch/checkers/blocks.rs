@@ -4,7 +4,7 @@ use super::{Checker, Observation};
 use crate::{truth::Truth, watch::Answer};
 use std::collections::BTreeSet;
 use tidewatch_core::{Block as _, BlockRef, Change, Digest};
-use tidewatch_testkit::{chain::TestBlock, words::word};
+use tidewatch_testkit::{chain::TestBlock, invariants, words::word};
 
 /// Delivered blocks link, replace only pruned blocks, and come from the source.
 #[derive(Default)]
@@ -20,12 +20,7 @@ impl Linked {
             return Err(format!("{} was not returned by the source", word(at)));
         }
         if let Some(below) = self.head {
-            if at.height <= below.height {
-                return Err(format!("{} replaces {}, which was not pruned", word(at), word(below)));
-            }
-            if at.height == below.height.next() && block.parent() != below.digest {
-                return Err(format!("the parent of {} is not {}", word(at), word(below)));
-            }
+            invariants::link(below, block)?;
         }
         self.head = Some(at);
         Ok(())

@@ -9,7 +9,10 @@ use tidewatch_core::{
     BlockRef, Event, Height, Ladder, Record, Resume, ResumeError, Tier, TipSet, Watermarks,
 };
 use tidewatch_stream::{Mode, Start};
-use tidewatch_testkit::words::{tips_words, watermarks_words, word, words};
+use tidewatch_testkit::{
+    invariants,
+    words::{tips_words, watermarks_words, word, words},
+};
 
 /// Whoever takes its position along to another log of the same chain is led on from there: no step breaks
 /// the ladder or goes back in finality, the blocks go on without a gap that the log does not have itself,
@@ -37,15 +40,7 @@ impl Bridges {
         let (mut stands, mut steps) = (from, Vec::new());
         for record in records {
             self.step(&stands, &record.event, mode, truth)?;
-            stands.apply(&record.event);
-            let theirs = &record.watermarks;
-            if stands.delivered != theirs.delivered || !stands.tips.same_blocks(&theirs.tips) {
-                let (event, told) = (words(&[record.event]).join(""), watermarks_words(theirs));
-                return Err(format!(
-                    "{event} leads to {}, it says {told}",
-                    watermarks_words(&stands)
-                ));
-            }
+            stands = invariants::leads(&stands, record)?;
             steps.push(stands.tips);
         }
         // Where both ends obey both ladders, no tip says which one is meant.
@@ -75,7 +70,7 @@ impl Bridges {
         mode: Mode,
         truth: &Truth,
     ) -> Result<(), String> {
-        let height = |tier| stands.tips.block(tier).map(|tip: BlockRef| tip.height);
+        invariants::tiers(stands, event)?;
         let legal = match event {
             Event::Blocks { from, to } => {
                 let below = stands.delivered;
@@ -86,16 +81,10 @@ impl Bridges {
                 let gap = !goes_on && !begins(mode, from.height);
                 links && on(*to, *from) && !gap
             }
-            Event::Advanced { tier, tip } => height(*tier).is_none_or(|was| was < tip.block.height),
-            Event::Regressed { tier, tip } => {
-                let lower = height(*tier).is_some_and(|was| tip.block.height <= was);
-                lower && *tier != Tier::Finalized
-            }
+            Event::Advanced { .. } => true,
+            Event::Regressed { tier, .. } => *tier != Tier::Finalized,
             Event::Pruned { tips, .. } => {
-                Tier::ALL
-                    .iter()
-                    .all(|tier| tips.block(*tier).map(|tip| tip.height) <= height(*tier))
-                    && tips.block(Tier::Finalized) == stands.tips.block(Tier::Finalized)
+                tips.block(Tier::Finalized) == stands.tips.block(Tier::Finalized)
             }
         };
         let event = words(&[*event]).join("");
@@ -113,11 +102,7 @@ impl Bridges {
         match answer {
             Ok(Resume::Forked { bridge, .. }) => {
                 let end = self.lead(cursor.watermarks(), bridge, *mode, truth)?;
-                let same = |log: &Log| {
-                    let ours = &log.watermarks;
-                    end.delivered == ours.delivered && end.tips.same_blocks(&ours.tips)
-                };
-                if before == after && !same(before) {
+                if before == after && !invariants::same_blocks(&end, &before.watermarks) {
                     return Err(format!("a bridge for {} leads elsewhere", about()));
                 }
                 let trimmed = |record: &&Record| match record.event {

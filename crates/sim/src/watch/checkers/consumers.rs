@@ -3,7 +3,8 @@
 use super::{Checker, Observation};
 use crate::truth::Truth;
 use std::collections::BTreeMap;
-use tidewatch_core::{Cursor, Event, Record, Watermarks};
+use tidewatch_core::{Cursor, Record, Watermarks};
+use tidewatch_testkit::invariants;
 
 /// Every consumer receives every event, in order, without gaps; or, where events are no longer kept, a
 /// bridge that announces every block.
@@ -32,18 +33,11 @@ impl Stands {
     fn is_led_by(&self, records: &[Record]) -> bool {
         let mut watermarks = self.watermarks;
         records.iter().all(|record| {
-            let below = watermarks.delivered;
-            watermarks.apply(&record.event);
-            let whole = match (record.event, below) {
-                (Event::Blocks { from, .. }, Some(below)) => {
-                    from.height.previous() == Some(below.height)
-                }
-                _ => true,
-            };
-            let theirs = &record.watermarks;
-            let folds = watermarks.delivered == theirs.delivered
-                && watermarks.tips.same_blocks(&theirs.tips);
-            whole && folds && record.sequence() == records[0].sequence()
+            let led = invariants::dense(&watermarks, &record.event)
+                .and_then(|()| invariants::leads(&watermarks, record));
+            let whole = led.is_ok() && record.sequence() == records[0].sequence();
+            watermarks = led.unwrap_or(watermarks);
+            whole
         })
     }
 }

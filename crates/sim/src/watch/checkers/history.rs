@@ -4,7 +4,7 @@ use super::{Checker, Observation};
 use crate::truth::Truth;
 use std::collections::BTreeMap;
 use tidewatch_core::{Record, Watermarks};
-use tidewatch_testkit::words::{watermarks_words, words};
+use tidewatch_testkit::{invariants, words::watermarks_words};
 
 /// Folding the events yields the watermarks of the view.
 #[derive(Default)]
@@ -21,19 +21,8 @@ impl Replay {
         if sequence != self.next {
             return Err(format!("event {sequence}, expected {}", self.next));
         }
-        let mut watermarks = self.watermarks;
-        watermarks.apply(&record.event);
-        if watermarks != record.watermarks {
-            let (event, recorded) =
-                (words(&[record.event]).join(""), watermarks_words(&record.watermarks));
-            return Err(format!(
-                "{event} leads to {}, its record has {recorded}",
-                watermarks_words(&watermarks)
-            ));
-        }
-        if !record.cursor.stands_at(&watermarks) {
-            return Err(format!("the cursor of event {sequence} has other watermarks"));
-        }
+        let folded = invariants::fold(&self.watermarks, record);
+        let watermarks = folded.map_err(|breach| format!("event {sequence}: {breach:#}"))?;
         (self.watermarks, self.next) = (watermarks, sequence + 1);
         Ok(())
     }

@@ -22,6 +22,9 @@
 //! | `status` | `Live` is reported only when it is true |
 //! | `faults` | an external failure is never reported as a bug of the follower |
 //!
+//! What can be said of a history alone is in [`invariants`](tidewatch_testkit::invariants), which other suites
+//! share; a checker has observations of its own.
+//!
 //! Four rules can only be checked by the runner of the world: `liveness`, `wakes`, `cost` and `leaks`
 //! (see [`world`](crate::world)). `tests/mutants.rs` proves that every checker can fail.
 

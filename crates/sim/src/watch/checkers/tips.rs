@@ -3,7 +3,10 @@
 use super::{Checker, Observation, Rules};
 use crate::truth::Truth;
 use tidewatch_core::{Change, Event, Height, Record, Tier, TipSet, Watermarks};
-use tidewatch_testkit::words::{watermarks_words, word, words};
+use tidewatch_testkit::{
+    invariants,
+    words::{word, words},
+};
 
 /// Events that were appended, or found in the store at a start.
 fn records(observation: &Observation) -> &[Record] {
@@ -23,11 +26,8 @@ impl Checker for LadderKept {
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         for record in records(observation) {
-            record
-                .watermarks
-                .tips
-                .check(self.0.ladder)
-                .map_err(|broken| format!("after {}: {broken}", words(&[record.event]).join("")))?;
+            let after = |breach| format!("after {}: {breach:#}", words(&[record.event]).join(""));
+            invariants::ladder(self.0.ladder, &record.watermarks.tips).map_err(after)?;
         }
         Ok(())
     }
@@ -92,14 +92,8 @@ impl Finality {
     }
 
     fn check(&mut self, watermarks: &Watermarks, truth: &Truth) -> Result<(), String> {
-        let was = self.finalized.block(Tier::Finalized);
+        invariants::finality(&self.finalized, &watermarks.tips)?;
         let is = watermarks.tips.block(Tier::Finalized);
-        if let Some(was) = was {
-            let is = is.ok_or_else(|| format!("{} is unknown again", word(was)))?;
-            if is.height < was.height || (is.height == was.height && is != was) {
-                return Err(format!("finalized moved from {} to {}", word(was), word(is)));
-            }
-        }
         if let Some(is) = is.filter(|is| self.rules.certified && !truth.is_final(*is)) {
             return Err(format!("{} is announced as finalized, but is not final", word(is)));
         }
@@ -133,33 +127,6 @@ pub(super) struct Regressions {
     watermarks: Watermarks,
 }
 
-impl Regressions {
-    fn check(&self, event: &Event) -> Result<(), String> {
-        let height = |tips: &TipSet, tier| tips.block(tier).map(|tip| tip.height);
-        let before = &self.watermarks;
-        let legal = match event {
-            Event::Blocks { from, to } => {
-                from.height <= to.height
-                    && before.delivered.is_none_or(|head| head.height < from.height)
-            }
-            Event::Advanced { tier, tip } => {
-                height(&before.tips, *tier).is_none_or(|was| was < tip.block.height)
-            }
-            Event::Regressed { tier, tip } => {
-                height(&before.tips, *tier).is_some_and(|was| tip.block.height <= was)
-            }
-            Event::Pruned { to, tips, .. } => {
-                before.delivered.is_none_or(|head| to.height < head.height)
-                    && Tier::ALL
-                        .iter()
-                        .all(|tier| height(tips, *tier) <= height(&before.tips, *tier))
-            }
-        };
-        let event = words(&[*event]).join("");
-        legal.then_some(()).ok_or_else(|| format!("{event} at {}", watermarks_words(before)))
-    }
-}
-
 impl Checker for Regressions {
     fn name(&self) -> &'static str {
         "regressions"
@@ -170,7 +137,8 @@ impl Checker for Regressions {
             Observation::Opened { watermarks, .. } => self.watermarks = *watermarks,
             Observation::Recorded(records) => {
                 for record in records {
-                    self.check(&record.event)?;
+                    invariants::blocks(&self.watermarks, &record.event)?;
+                    invariants::tiers(&self.watermarks, &record.event)?;
                     self.watermarks = record.watermarks;
                 }
             }
@@ -190,11 +158,7 @@ impl Checker for Given {
 
     fn see(&mut self, observation: &Observation, _: &Truth) -> Result<(), String> {
         for record in records(observation) {
-            let Some(head) = record.watermarks.delivered else { continue };
-            let tips = Tier::ALL.iter().filter_map(|tier| record.watermarks.tips.block(*tier));
-            if let Some(tip) = tips.into_iter().find(|tip| tip.height > head.height) {
-                return Err(format!("{} is announced, {} is delivered", word(tip), word(head)));
-            }
+            invariants::delivered(&record.watermarks)?;
         }
         if let Observation::Committed { changes, .. } = observation {
             let empty = |change: &_| matches!(change, Change::Blocks(blocks) if blocks.is_empty());

@@ -31,6 +31,7 @@ use super::choices::{Budget, Choices};
 use crate::{
     Stopper,
     delivery::{Config, Delivery, Parts},
+    tests::invariants::same_blocks,
 };
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, NZUsize, sync::Mutex};
@@ -120,7 +121,7 @@ impl<'a> Walk<'a> {
         let kept = memory.load(READER).await.expect("open").expect("acknowledged");
         let watermarks = memory.watermarks().expect("open");
         assert_eq!(kept.handled(), self.world.lock().position);
-        assert!(world::same(&self.world.lock().now.watermarks, &watermarks));
+        assert!(same_blocks(&self.world.lock().now.watermarks, &watermarks));
         self.live().await;
         let world = self.world.lock();
         assert_eq!(

@@ -3,6 +3,7 @@
 use crate::tests::{
     chain::{Chain, TestBlock},
     interleavings::choices::Choices,
+    invariants::{self, same_blocks},
     words::words,
 };
 use commonware_utils::{NZUsize, sync::Mutex};
@@ -13,7 +14,7 @@ use std::{
     sync::Arc,
 };
 use tidewatch_core::{
-    Change, Event, EventLog as _, LocalView as _, LogError, Record, Tier, Tip, TipSet, Watermarks,
+    Change, EventLog as _, LocalView as _, LogError, Record, Tier, Tip, TipSet, Watermarks,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Retention};
 
@@ -261,17 +262,13 @@ impl World {
         let mut watermarks = after(self, self.expected);
         for record in records {
             // Who was given no block is given all that are held.
-            if let (Event::Blocks { from, .. }, Some(below)) = (record.event, watermarks.delivered)
-            {
-                let next = from.height.get() == below.height.get() + 1;
-                self.check(next, || format!("block {from} comes after {below}"));
-            }
+            let led = invariants::dense(&watermarks, &record.event)
+                .and_then(|()| invariants::leads(&watermarks, record));
             watermarks.apply(&record.event);
-            let folded = same(&watermarks, &record.watermarks);
-            self.check(folded, || format!("the bridge does not fold at {:?}", record.event));
+            self.check(led.is_ok(), || format!("the bridge does not lead on: {led:?}"));
         }
         let end = records.last().map_or(0, |last| last.cursor.handled());
-        let leads = same(&watermarks, &after(self, end));
+        let leads = same_blocks(&watermarks, &after(self, end));
         self.check(leads, || format!("the bridge does not lead to where event {end} begins"));
     }
 
@@ -281,7 +278,8 @@ impl World {
             self.now.watermarks.apply(&record.event);
             self.now.next = record.cursor.handled();
         }
-        let led = bridge.last().is_some_and(|last| same(&self.now.watermarks, &last.watermarks));
+        let led =
+            bridge.last().is_some_and(|last| same_blocks(&self.now.watermarks, &last.watermarks));
         self.check(led, || "the bridge leads elsewhere from what the consumer has".into());
         if durable {
             self.durable = self.now;
@@ -296,12 +294,10 @@ impl World {
             if sequence < next {
                 continue;
             }
+            let led = invariants::leads(&self.now.watermarks, record);
             self.now.watermarks.apply(&record.event);
             self.now.next = sequence + 1;
-            let folded = same(&self.now.watermarks, &record.watermarks);
-            self.check(folded, || {
-                format!("the events up to {sequence} do not fold to its watermarks")
-            });
+            self.check(led.is_ok(), || format!("event {sequence}: {led:?}"));
         }
         if durable {
             self.durable = self.now;
@@ -340,11 +336,6 @@ impl World {
     pub(super) fn words(&self) -> Vec<String> {
         words(&self.history.iter().map(|record| record.event).collect::<Vec<_>>())
     }
-}
-
-/// Whether the same blocks are in both. A bridge has no checkpoints.
-pub(super) fn same(a: &Watermarks, b: &Watermarks) -> bool {
-    a.delivered == b.delivered && a.tips.same_blocks(&b.tips)
 }
 
 /// Does not come back to a dead process.
