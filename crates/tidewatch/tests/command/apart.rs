@@ -5,9 +5,10 @@
 mod hosts;
 
 use crate::support::{
+    indexer::indexer,
     nats::{NEWEST, Server, installed},
     published::Read,
-    run::{Command, Run, signal},
+    run::{Command, END, Run, signal},
 };
 use commonware_formatting::from_hex;
 use commonware_runtime::{Runner as _, Supervisor as _, tokio};
@@ -21,16 +22,13 @@ use tempfile::TempDir;
 use tidewatch_core::{ChainId, Height};
 use tidewatch_devnet::{
     CertificateMode,
-    readymade::{self, Chain, ChainConfig, ServerConfig},
+    readymade::{Chain, ChainConfig},
 };
 use tidewatch_sources::alto;
 
 const HOSTS: u8 = 3;
 const CLIENTS: u16 = 4222;
 const ROUTES: u16 = 6222;
-
-/// How long a run may take to end.
-const END: Duration = Duration::from_secs(60);
 
 /// The server of `host`.
 fn nats(hosts: &Hosts, host: u8, executable: &Path) -> Server {
@@ -80,9 +78,7 @@ fn cut_off(cuts: u8) {
     let Some(executable) = installed(NEWEST) else { return };
     let Some(hosts) = Hosts::start(HOSTS) else { return };
     let chain = Chain::sign(300, CertificateMode::Standard, ChainConfig::default()).unwrap();
-    let upto = Some(Height::new(5));
-    let indexer = ServerConfig { upto, ..ServerConfig::default() };
-    let indexer = readymade::Server::start(&chain, indexer).unwrap();
+    let indexer = indexer(&chain, 5);
     let outside = hosts.pass_on(indexer.url().trim_start_matches("http://").parse().unwrap());
     let source = format!("alto+http://{outside}?mode=standard");
     let identity = indexer.identity().to_owned();
@@ -126,8 +122,7 @@ fn cut_off(cuts: u8) {
         assert!(tokens.len() > 1, "{tokens:?}");
         for follower in followers {
             signal(&follower, "TERM");
-            let output = follower.end(END);
-            assert_eq!(output.code, Some(0), "{output:?}");
+            follower.ends_well(END);
         }
         println!(
             "{cuts} times a host was cut off: {} messages, each once and in order, by {} leaders; the others went on \

@@ -3,7 +3,8 @@
 mod surroundings;
 
 use crate::support::{
-    run::{Command, Fold, signal},
+    indexer::indexer,
+    run::{Command, END, Fold, finalizes, signal},
     scraped::{metrics, metrics_address},
     tls::Terminator,
 };
@@ -13,26 +14,16 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
-    time::Duration,
 };
 use tidewatch_core::Height;
 use tidewatch_devnet::{
     CertificateMode,
-    readymade::{Chain, ChainConfig, Kind, Server, ServerConfig},
+    readymade::{Chain, ChainConfig, Kind, Server},
 };
-
-/// How long a run may take that has an end of its own, or was told to end: one that hangs fails, one on a
-/// busy machine does not.
-const END: Duration = Duration::from_secs(60);
 
 fn chain(blocks: u64, seed: u64) -> Chain {
     let config = ChainConfig { seed, ..ChainConfig::default() };
     Chain::sign(blocks, CertificateMode::Standard, config).unwrap()
-}
-
-fn serve(chain: &Chain, upto: u64) -> Server {
-    let upto = Some(Height::new(upto));
-    Server::start(chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap()
 }
 
 fn source(server: &Server) -> String {
@@ -49,15 +40,6 @@ fn following_for_people(server: &Server, data: &Path) -> Command {
 /// Follows `server` into `data`, as JSON.
 fn following(server: &Server, data: &Path) -> Command {
     following_for_people(server, data).with(["--format", "json"])
-}
-
-fn finalizes(height: u64) -> impl Fn(&str) -> bool {
-    move |line| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        line["event"] == "advanced"
-            && line["tier"] == "finalized"
-            && line["block"]["height"].as_u64() >= Some(height)
-    }
 }
 
 #[test]
@@ -163,8 +145,7 @@ fn the_devnet_is_followed_to_a_height_as_json() {
     for mode in ["devnet:", "devnet:?mode=vrf"] {
         let run =
             Command::follow().with(["--source", mode, "--until", "5", "--format", "json"]).start();
-        let output = run.end(END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output = run.ends_well(END);
         let mut fold = Fold::default();
         output.lines.iter().for_each(|line| fold.line(line));
         assert!(fold.finalized() >= 5, "{fold:?}");
@@ -176,8 +157,7 @@ fn the_devnet_is_followed_to_a_height_as_json() {
 #[test]
 fn a_devnet_with_epochs_is_followed_over_the_end_of_one() {
     let follow = Command::follow().with(["--source", "devnet:epochs", "--format", "json"]);
-    let output = follow.with(["--until", "34"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = follow.with(["--until", "34"]).start().ends_well(END);
     let mut fold = Fold::default();
     fold.reorgs = true;
     output.lines.iter().for_each(|line| fold.line(line));
@@ -189,7 +169,7 @@ fn a_devnet_with_epochs_is_followed_over_the_end_of_one() {
 #[test]
 fn an_indexer_is_followed_over_tls() {
     let chain = chain(30, 0);
-    let server = serve(&chain, 20);
+    let server = indexer(&chain, 20);
     let before = || Terminator::before(server.url()["http://".len()..].parse().unwrap());
     let (tls, other) = (before(), before());
     let source = format!("alto+https://localhost:{}?mode=standard", tls.port);
@@ -210,15 +190,13 @@ fn an_indexer_is_followed_over_tls() {
         server.finalize(&chain, Height::new(height)).unwrap();
         run.until(&mut fold, finalizes(height));
     }
-    let output = run.end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    run.ends_well(END);
     assert!(server.requests(Kind::Stream) > 0, "pushes come over TLS too");
 }
 
 #[test]
 fn the_devnet_is_followed_for_people() {
-    let output = Command::follow().with(["--until", "3"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = Command::follow().with(["--until", "3"]).start().ends_well(END);
     let text = output.text();
     for words in
         ["starting the devnet", "following alto+http://127.0.0.1:", "finalized 3", "blocks in"]
@@ -230,7 +208,7 @@ fn the_devnet_is_followed_for_people() {
 #[test]
 fn a_restart_goes_on_after_the_last_line() {
     let chain = chain(90, 0);
-    let server = serve(&chain, 40);
+    let server = indexer(&chain, 40);
     let data = tempfile::tempdir().unwrap();
     let mut fold = Fold::default();
     for upto in [40, 60, 90] {
@@ -238,15 +216,13 @@ fn a_restart_goes_on_after_the_last_line() {
             server.finalize(&chain, Height::new(height)).unwrap();
         }
         let run = following(&server, data.path()).with(["--until", &upto.to_string()]).start();
-        let output = run.end(END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output = run.ends_well(END);
         output.lines.iter().for_each(|line| fold.line(line));
         assert_eq!(fold.finalized(), upto);
     }
     assert_eq!(fold.repeated, 0, "an orderly end loses and repeats nothing");
     // What was asked for is there already.
-    let output = following(&server, data.path()).with(["--until", "30"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = following(&server, data.path()).with(["--until", "30"]).start().ends_well(END);
     output.lines.iter().for_each(|line| fold.line(line));
     assert_eq!((fold.finalized(), fold.repeated), (90, 0));
 }
@@ -254,7 +230,7 @@ fn a_restart_goes_on_after_the_last_line() {
 #[test]
 fn a_process_that_is_killed_loses_no_line() {
     let chain = chain(60, 0);
-    let server = serve(&chain, 20);
+    let server = indexer(&chain, 20);
     let data = tempfile::tempdir().unwrap();
     let mut fold = Fold::default();
     for height in [20, 30, 45, 60] {
@@ -274,23 +250,21 @@ fn a_process_that_is_killed_loses_no_line() {
 #[test]
 fn signals_end_it_cleanly() {
     let chain = chain(30, 0);
-    let server = serve(&chain, 30);
+    let server = indexer(&chain, 30);
     for name in ["INT", "TERM"] {
         let data = tempfile::tempdir().unwrap();
         let run = following(&server, data.path()).start();
         let mut fold = Fold::default();
         run.until(&mut fold, finalizes(30));
         signal(&run, name);
-        let output = run.end(END);
-        assert_eq!(output.code, Some(0), "{name}: {output:?}");
+        let output = run.ends_well(END);
         assert_eq!(output.errors, "", "{name}");
         output.lines.iter().for_each(|line| fold.line(line));
 
         let run = Command::new(&[]).start();
         run.line_with("finalized 2");
         signal(&run, name);
-        let output = run.end(END);
-        assert_eq!(output.code, Some(0), "{name}: {output:?}");
+        let output = run.ends_well(END);
         assert!(output.text().contains("blocks in"), "{name}: {output:?}");
     }
 }
@@ -305,8 +279,7 @@ fn a_signal_while_the_upstream_hangs_ends_it() {
         .start();
     run.line_with("metrics at ");
     signal(&run, "TERM");
-    let output = run.end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    run.ends_well(END);
 }
 
 #[test]
@@ -407,7 +380,7 @@ fn slips_in_typing_are_not_repeated() {
 /// Lines go to a file across lives: what the one before could not finish stands alone.
 #[test]
 fn a_line_that_a_kill_has_torn_is_not_glued_to_the_next_one() {
-    let server = serve(&chain(20, 3), 20);
+    let server = indexer(&chain(20, 3), 20);
     let (data, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = directory.path().join("lines");
     let torn = r#"{"event":"blocks","from":{"hei"#;
@@ -444,7 +417,7 @@ fn a_wrong_configuration_file_is_refused_by_its_name() {
 #[test]
 fn a_taken_metrics_address_is_refused() {
     let chain = chain(1, 0);
-    let server = serve(&chain, 1);
+    let server = indexer(&chain, 1);
     let data = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -455,7 +428,7 @@ fn a_taken_metrics_address_is_refused() {
 #[test]
 fn the_data_of_another_chain_is_refused_and_left_alone() {
     let (ours, theirs) = (chain(5, 0), chain(5, 1));
-    let (server, other) = (serve(&ours, 5), serve(&theirs, 5));
+    let (server, other) = (indexer(&ours, 5), indexer(&theirs, 5));
     let data = tempfile::tempdir().unwrap();
     let first = following(&server, data.path()).with(["--until", "5"]).start();
     assert_eq!(first.end(END).code, Some(0));
@@ -467,7 +440,7 @@ fn the_data_of_another_chain_is_refused_and_left_alone() {
 #[test]
 fn a_second_process_on_one_data_directory_is_refused() {
     let chain = chain(5, 0);
-    let server = serve(&chain, 5);
+    let server = indexer(&chain, 5);
     let data = tempfile::tempdir().unwrap();
     let first = following(&server, data.path()).start();
     let mut fold = Fold::default();
@@ -481,7 +454,7 @@ fn a_second_process_on_one_data_directory_is_refused() {
 #[test]
 fn a_reader_who_leaves_ends_it() {
     let chain = chain(5, 0);
-    let server = serve(&chain, 4);
+    let server = indexer(&chain, 4);
     let data = tempfile::tempdir().unwrap();
     let run = following(&server, data.path()).reading_until("\"finalized\"").start();
     run.until(&mut Fold::default(), finalizes(4));
@@ -494,7 +467,7 @@ fn a_reader_who_leaves_ends_it() {
 #[test]
 fn metrics_are_served_with_the_heights_of_the_tiers() {
     let chain = chain(7, 0);
-    let server = serve(&chain, 7);
+    let server = indexer(&chain, 7);
     let data = tempfile::tempdir().unwrap();
     let run = following_for_people(&server, data.path()).with(["--metrics", "127.0.0.1:0"]).start();
     let address = metrics_address(&run);
@@ -518,7 +491,7 @@ fn metrics_are_served_with_the_heights_of_the_tiers() {
 
 #[test]
 fn what_is_followed_is_served_and_a_stop_says_goodbye() {
-    let server = serve(&chain(7, 0), 7);
+    let server = indexer(&chain(7, 0), 7);
     let data = tempfile::tempdir().unwrap();
     let run = following_for_people(&server, data.path()).with(["--serve", "127.0.0.1:0"]).start();
     let address = run.line_with("serving at http://").replace("serving at http://", "");
@@ -557,7 +530,7 @@ fn what_is_followed_is_served_and_a_stop_says_goodbye() {
 #[test]
 fn options_may_stand_in_a_file() {
     let chain = chain(9, 0);
-    let server = serve(&chain, 9);
+    let server = indexer(&chain, 9);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("follow.toml");
     let data = directory.path().join("data");
@@ -569,8 +542,7 @@ fn options_may_stand_in_a_file() {
     std::fs::write(&path, text).unwrap();
     // What is said on the command line counts more.
     let command = Command::follow().with(["--config", path.to_str().unwrap(), "--until", "9"]);
-    let output = command.start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = command.start().ends_well(END);
     let mut fold = Fold::default();
     output.lines.iter().for_each(|line| fold.line(line));
     assert_eq!((fold.first, fold.finalized()), (Some(4), 9));
@@ -580,7 +552,7 @@ fn options_may_stand_in_a_file() {
 #[test]
 fn of_two_upstreams_one_may_be_down_from_the_start_or_go_down() {
     let chain = chain(30, 0);
-    let (mut one, mut two) = (serve(&chain, 10), serve(&chain, 10));
+    let (mut one, mut two) = (indexer(&chain, 10), indexer(&chain, 10));
     block_on(one.close());
     let data = tempfile::tempdir().unwrap();
     let run = following(&one, data.path()).with(["--source", &source(&two)]).start();
@@ -593,8 +565,7 @@ fn of_two_upstreams_one_may_be_down_from_the_start_or_go_down() {
     block_on(two.close());
     run.until(&mut fold, finalizes(30));
     signal(&run, "INT");
-    let output = run.end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run.ends_well(END);
     output.lines.iter().for_each(|line| fold.line(line));
     assert_eq!(fold.repeated, 0);
 }
@@ -602,7 +573,7 @@ fn of_two_upstreams_one_may_be_down_from_the_start_or_go_down() {
 #[test]
 fn an_upstream_that_goes_down_is_told_and_awaited() {
     let chain = chain(12, 0);
-    let mut server = serve(&chain, 6);
+    let mut server = indexer(&chain, 6);
     let data = tempfile::tempdir().unwrap();
     let run = following(&server, data.path()).start();
     let mut fold = Fold::default();
@@ -621,7 +592,7 @@ fn an_upstream_that_goes_down_is_told_and_awaited() {
 #[test]
 fn an_upstream_that_goes_down_is_told_to_people_in_words() {
     let chain = chain(20, 0);
-    let mut server = serve(&chain, 10);
+    let mut server = indexer(&chain, 10);
     let data = tempfile::tempdir().unwrap();
     let run = following_for_people(&server, data.path()).start();
     run.line_with("finalized 10");
@@ -636,7 +607,7 @@ fn an_upstream_that_goes_down_is_told_to_people_in_words() {
 fn secrets_of_an_address_are_never_shown() {
     const SECRETS: [&str; 4] = ["alice", "hunter2", "YWxpY2U6", "alice:hunter2@"];
     let chain = chain(6, 0);
-    let mut server = serve(&chain, 5);
+    let mut server = indexer(&chain, 5);
     let with_secrets = source(&server).replace("http://", "http://alice:hunter2@");
     for format in ["human", "json"] {
         let data = tempfile::tempdir().unwrap();
@@ -656,8 +627,7 @@ fn secrets_of_an_address_are_never_shown() {
             let output = run.end(END);
             shown.extend([output.text(), output.errors]);
         }
-        let output = command().with(["--until", "5"]).start().end(END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output = command().with(["--until", "5"]).start().ends_well(END);
         assert!(!output.errors.is_empty(), "logs were asked for");
         assert!(!output.errors.contains('\u{1b}'), "a pipe is no terminal");
         shown.extend([output.text(), output.errors]);
@@ -700,7 +670,7 @@ fn ten_thousand_silent_clients_of_the_metrics_port_cost_few_descriptors_and_litt
     if clients < SILENT {
         println!("only {clients} clients: this process may have no more descriptors (ulimit -n)");
     }
-    let server = serve(&chain(20, 3), 20);
+    let server = indexer(&chain(20, 3), 20);
     let data = tempfile::tempdir().unwrap();
     let run = following_for_people(&server, data.path()).with(["--metrics", "127.0.0.1:0"]).start();
     let address = metrics_address(&run);

@@ -6,7 +6,7 @@ use crate::support::{
     nats::{NEWEST, Server, installed},
     node::Node,
     published::Read,
-    run::{Run, signal},
+    run::{END, Run, signal},
     scraped::{get, metrics},
 };
 use commonware_formatting::from_hex;
@@ -27,8 +27,6 @@ use tidewatch_devnet::{Config, Devnet};
 use tidewatch_nats::Cluster as _;
 use tidewatch_sources::alto;
 
-/// How long anything may take that is waited for.
-const END: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long engines leave a container that was told to end, unless they are told otherwise.

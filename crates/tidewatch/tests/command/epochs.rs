@@ -3,7 +3,10 @@
 
 mod kills;
 
-use crate::support::run::{Command, Fold, Run, signal};
+use crate::support::{
+    indexer::{LENGTH, epochs, indexer},
+    run::{Command, END, Fold, Run, signal},
+};
 use commonware_cryptography::Digestible as _;
 use commonware_formatting::hex;
 use commonware_runtime::{Runner as _, tokio};
@@ -14,33 +17,8 @@ use std::{
 };
 use tidewatch_certified::epochs::keeper;
 use tidewatch_core::Height;
-use tidewatch_devnet::{
-    CertificateMode,
-    readymade::{Chain, ChainConfig, Kind, Server, ServerConfig, Tamper, Target},
-};
+use tidewatch_devnet::readymade::{Chain, Kind, Server, ServerConfig, Tamper, Target};
 use tidewatch_sources::alto::EPOCHS;
-
-const END: Duration = Duration::from_secs(60);
-const LENGTH: u64 = 20;
-
-/// A chain of epochs that began `age` ago, whose key changes every `key_every` epochs.
-#[allow(clippy::disallowed_methods, reason = "the command reads the same clock")]
-fn chain(blocks: u64, key_every: u64, age: Duration) -> Chain {
-    let began = SystemTime::now() - age;
-    let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-    let config = ChainConfig {
-        epoch_length: LENGTH,
-        key_every,
-        start_time_ms: began.try_into().unwrap(),
-        ..ChainConfig::default()
-    };
-    Chain::sign(blocks, CertificateMode::Standard, config).unwrap()
-}
-
-fn serve(chain: &Chain, upto: u64) -> Server {
-    let upto = Some(Height::new(upto));
-    Server::start(chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap()
-}
 
 fn following(server: &Server, data: &Path) -> Command {
     let source = format!("alto+{}?mode=standard&epoch_length={LENGTH}", server.url());
@@ -63,8 +41,8 @@ fn until(run: &Run, fold: &mut Fold, height: u64) {
 #[test]
 fn keys_that_change_are_followed_from_far_behind_and_live() {
     for key_every in [0, 1, 3] {
-        let chain = chain(230, key_every, Duration::from_secs(120));
-        let server = serve(&chain, 205);
+        let chain = epochs(230, key_every, Duration::from_secs(120));
+        let server = indexer(&chain, 205);
         let data = tempfile::tempdir().unwrap();
         let run = following(&server, data.path()).with(["--until", "230"]).start();
         let mut fold = Fold::default();
@@ -88,9 +66,9 @@ fn keys_that_change_are_followed_from_far_behind_and_live() {
 
 #[test]
 fn a_restart_after_several_epochs_goes_on_from_what_is_on_disk() {
-    let chain = chain(200, 1, Duration::from_secs(120));
+    let chain = epochs(200, 1, Duration::from_secs(120));
     let data = tempfile::tempdir().unwrap();
-    let server = serve(&chain, 70);
+    let server = indexer(&chain, 70);
     let mut fold = Fold::default();
     let run = following(&server, data.path()).start();
     until(&run, &mut fold, 70);
@@ -101,8 +79,7 @@ fn a_restart_after_several_epochs_goes_on_from_what_is_on_disk() {
     }
     let before = server.requests(Kind::BlockAt);
     let run = following(&server, data.path()).with(["--until", "200"]).start();
-    let output = run.end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run.ends_well(END);
     output.lines.iter().for_each(|line| fold.line(line));
     assert!(fold.finalized() >= 200, "{fold:?}");
     let asked = server.requests(Kind::BlockAt) - before;
@@ -112,7 +89,7 @@ fn a_restart_after_several_epochs_goes_on_from_what_is_on_disk() {
 
 #[test]
 fn a_boundary_that_is_forged_stops_the_tip_and_is_named() {
-    let chain = chain(100, 1, Duration::from_secs(120));
+    let chain = epochs(100, 1, Duration::from_secs(120));
     let tampers = vec![(Target::Height(Height::new(59)), Tamper::WrongCertificate)];
     let config = ServerConfig { tampers, ..ServerConfig::default() };
     let server = Server::start(&chain, config).unwrap();
@@ -139,8 +116,8 @@ fn trusted_ago(data: &Path, age: Duration) {
 #[test]
 fn what_was_known_too_long_ago_is_refused_with_what_to_do() {
     let day = Duration::from_secs(24 * 60 * 60);
-    let chain = chain(70, 1, 40 * day);
-    let server = serve(&chain, 70);
+    let chain = epochs(70, 1, 40 * day);
+    let server = indexer(&chain, 70);
     let data = tempfile::tempdir().unwrap();
     let follow = || following(&server, data.path()).with(["--until", "70"]);
     // Whoever gives the identity says it now, however old the chain is.
@@ -170,8 +147,8 @@ fn file(data: &Path, name: &str, text: &str) -> String {
 
 #[test]
 fn an_anchor_that_publishers_signed_is_where_a_new_follower_begins() {
-    let chain = chain(110, 1, Duration::from_secs(3_600));
-    let server = serve(&chain, 110);
+    let chain = epochs(110, 1, Duration::from_secs(3_600));
+    let server = indexer(&chain, 110);
     let temporary = tempfile::tempdir().unwrap();
     let (at, directory) = (temporary.path(), temporary.path().join("data"));
     let dir = directory.to_str().unwrap();
@@ -239,8 +216,8 @@ fn reference(chain: &Chain, height: u64) -> String {
 
 #[test]
 fn a_pinned_block_is_where_a_new_follower_begins() {
-    let chain = chain(110, 1, Duration::from_secs(3_600));
-    let server = serve(&chain, 110);
+    let chain = epochs(110, 1, Duration::from_secs(3_600));
+    let server = indexer(&chain, 110);
     // The end of an epoch, and a block in the middle of the next.
     for (pinned, by_digest) in [(99, 1), (104, 6)] {
         let data = tempfile::tempdir().unwrap();
@@ -266,9 +243,9 @@ fn a_pinned_block_is_where_a_new_follower_begins() {
 #[test]
 fn a_pin_that_is_wrong_or_too_old_is_refused_with_what_to_do() {
     let day = Duration::from_secs(24 * 60 * 60);
-    let chain = chain(70, 1, 40 * day);
+    let chain = epochs(70, 1, 40 * day);
     let branch = chain.branch(Height::new(50), 20).unwrap();
-    let server = serve(&chain, 70);
+    let server = indexer(&chain, 70);
     let data = tempfile::tempdir().unwrap();
     let plain = format!("alto+{}?mode=standard", server.url());
     let follow = |pinned: &str| {

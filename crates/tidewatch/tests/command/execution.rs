@@ -2,12 +2,10 @@
 
 use crate::support::{
     client::{Client, Does, status},
-    run::{Command, signal},
+    run::{Command, END, signal},
 };
-use std::{path::Path, time::Duration};
+use std::path::Path;
 use tidewatch_execution::engine::Secret;
-
-const END: Duration = Duration::from_secs(60);
 
 /// A node with a chain, and a client that has none and wants a secret.
 fn both(directory: &Path) -> (Client, Client) {
@@ -49,8 +47,7 @@ fn a_client_follows_with_the_store_and_until_waits_for_both() {
     // After a restart, over a reorg that nobody saw.
     node.reorg(3, 5);
     node.settle(11, 10);
-    let output = follow().with(["--until", "10"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    follow().with(["--until", "10"]).start().ends_well(END);
     assert_eq!(client.tips(), node.tips());
 }
 
@@ -86,8 +83,7 @@ fn a_block_that_the_client_says_is_invalid_ends_its_part_and_not_the_process() {
     let tip = node.mine(3).last().unwrap().reference();
     run.line_with(&tip.digest.to_string());
     signal(&run, "INT");
-    let output = run.end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run.ends_well(END);
     assert!(output.errors.contains("is given no more blocks"), "{output:?}");
     let kept = std::fs::read_dir(directory.path().join("data/evidence")).unwrap();
     assert_eq!(kept.count(), 1);

@@ -5,21 +5,18 @@ use crate::support::{
     client::Client,
     node::Node,
     rules::{alerts, promtool},
-    run::{Command, Run},
+    run::{Command, END, Run},
     scraped::{metrics, metrics_address},
 };
 use serde_json::Value;
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 use tidewatch_execution::engine::Secret;
-
-const END: Duration = Duration::from_secs(60);
 
 /// Metrics, at a free port.
 const SERVED: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 
 fn dashboard() -> Value {
-    let output = Command::new(&["monitoring", "dashboard"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = Command::new(&["monitoring", "dashboard"]).start().ends_well(END);
     serde_json::from_str(&output.text()).unwrap()
 }
 

@@ -3,9 +3,10 @@
 mod credentials;
 
 use crate::support::{
+    indexer::indexer,
     nats::{NEWEST, Server, TOO_OLD, installed},
     published::Read,
-    run::{Command, Run, signal},
+    run::{Command, END, Run, signal},
     scraped::{metrics, metrics_address},
     tls::Certified,
 };
@@ -17,21 +18,13 @@ use tempfile::TempDir;
 use tidewatch_core::{Cursor, Height, Positions as _, Tier, Watermarks, within};
 use tidewatch_devnet::{
     CertificateMode,
-    readymade::{self, Chain, ChainConfig, ServerConfig},
+    readymade::{self, Chain, ChainConfig},
 };
 use tidewatch_nats::{Cluster as _, Content, Message, Names, Positions};
 use tidewatch_sources::alto;
 
-/// How long a run may take that has an end of its own.
-const END: Duration = Duration::from_secs(60);
-
 fn chain(blocks: u64) -> Chain {
     Chain::sign(blocks, CertificateMode::Standard, ChainConfig::default()).unwrap()
-}
-
-fn indexer(chain: &Chain, upto: u64) -> readymade::Server {
-    let upto = Some(Height::new(upto));
-    readymade::Server::start(chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap()
 }
 
 /// A follower of `indexer` that publishes to `nats`.
@@ -178,8 +171,7 @@ fn over_tls_and_with_credentials_it_publishes_and_is_told_what_is_wrong_with_eit
         (&*numbered, &*good, certified.authority(), "not valid for name"),
         (&*named, &*strange, certified.authority(), "authorization violation"),
     ] {
-        let output = run(url, credentials, authority).with(["--until", "3"]).start().end(END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output = run(url, credentials, authority).with(["--until", "3"]).start().ends_well(END);
         assert!(output.errors.contains(words), "{words} is not in {}", output.errors);
     }
     let follower = run(&named, &good, certified.authority()).start();

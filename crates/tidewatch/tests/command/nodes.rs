@@ -4,17 +4,13 @@ mod sequencer;
 
 use crate::support::{
     node::Node,
-    run::{Command, Fold, signal},
+    run::{Command, END, Fold, signal},
     tls::Terminator,
 };
 use serde_json::Value;
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 const ID: u64 = 31_337;
-
-/// How long a run may take that has an end of its own, or was told to end: one that hangs fails, one on a
-/// busy machine does not.
-const END: Duration = Duration::from_secs(60);
 
 fn addresses(node: &Node) -> [(&'static str, String); 3] {
     let at = node.address;
@@ -158,8 +154,7 @@ fn an_aztec_node_is_followed_with_its_checkpoints() {
     let node = Node::serve(ID, 0);
     let [.., (_, source)] = addresses(&node);
     let data = tempfile::tempdir().unwrap();
-    let output = following(&source, data.path()).with(["--until", "2"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = following(&source, data.path()).with(["--until", "2"]).start().ends_well(END);
     let mut fold = Fold::default();
     output.lines.iter().for_each(|line| fold.line(line));
     assert_eq!((fold.first, fold.finalized()), (Some(1), 2));
@@ -175,8 +170,8 @@ fn for_people_it_says_what_it_follows_and_what_that_cost() {
         let data = tempfile::tempdir().unwrap();
         let until = if family == "aztec" { "2" } else { "1" };
         let command = Command::follow().with(["--source", &source, "--until", until]);
-        let output = command.with(["--data-dir", data.path().to_str().unwrap()]).start().end(END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output =
+            command.with(["--data-dir", data.path().to_str().unwrap()]).start().ends_well(END);
         let text = output.text();
         assert!(text.contains(&format!("following {family}+http://")), "{text}");
         assert!(text.contains(" requests"), "{text}");
@@ -309,8 +304,7 @@ fn a_signal_ends_it_cleanly() {
         let run = following(&source, data.path()).start();
         run.line_with("\"tier\":\"finalized\"");
         signal(&run, "TERM");
-        let output = run.end(END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        run.ends_well(END);
     }
 }
 

@@ -46,8 +46,7 @@ fn a_submitted_transaction_is_in_a_block_and_what_was_accepted_survives_a_kill()
     assert!(text.contains("applied in block "), "{text}");
     run.line_with(": 1 transactions");
     signal(&run, "TERM");
-    let output = run.end(Duration::from_secs(2));
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run.ends_well(Duration::from_secs(2));
     assert!(output.text().contains("stopped at block "), "{output:?}");
 }
 
@@ -131,8 +130,7 @@ fn of_many_who_submit_at_once_nobody_is_dropped() {
         }
     });
     signal(&run, "TERM");
-    let output = run.end(Duration::from_secs(5));
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run.ends_well(Duration::from_secs(5));
     assert!(!output.text().contains("dropped"), "{}", output.text());
     let transactions = |line: &String| -> Option<usize> {
         line.split(": ").nth(1)?.split(' ').next()?.parse().ok()

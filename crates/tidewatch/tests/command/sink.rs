@@ -254,8 +254,7 @@ fn what_cannot_work_is_refused_with_what_to_do_and_no_secret_is_shown() {
     let line = run.line_with("again in");
     assert!(line.contains("the database: "), "{line}");
     signal(&run, "TERM");
-    let output = run.end(LIMIT);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = run.ends_well(LIMIT);
     assert!(!output.errors.contains("hunter2") && !output.text().contains("hunter2"));
 }
 
@@ -376,8 +375,7 @@ fn an_endpoint_is_sent_events_and_what_was_given_up_is_listed_and_sent_again() {
         assert_eq!(line["body"]["data"]["event"], "blocks");
         let secret = directory.path().join("secret");
         let again = dead(&["--again", &receiver.url(), "--secret-file", secret.to_str().unwrap()]);
-        let output = again.start().end(LIMIT);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output = again.start().ends_well(LIMIT);
         assert!(output.text().contains("1 sent again"), "{output:?}");
         assert_eq!(dead(&[]).start().end(LIMIT).lines, [""; 0]);
         // It goes on from what the endpoint refused.

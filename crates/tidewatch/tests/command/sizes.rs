@@ -4,6 +4,7 @@
 use crate::support::{
     chain::Fork,
     client::Client,
+    indexer::indexer,
     run::{Command, Run},
     scraped::{metrics, metrics_address},
 };
@@ -18,7 +19,7 @@ use std::{
 use tidewatch_core::Height;
 use tidewatch_devnet::{
     CertificateMode,
-    readymade::{Chain, ChainConfig, Server, ServerConfig},
+    readymade::{Chain, ChainConfig},
 };
 
 const END: Duration = Duration::from_secs(300);
@@ -86,8 +87,7 @@ fn disk_of_a_block() {
     // Each block as it comes: with its certificates, and its events.
     let config = ChainConfig::default();
     let chain = Chain::sign(2_500, CertificateMode::Standard, config).unwrap();
-    let upto = Some(Height::new(1));
-    let server = Server::start(&chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap();
+    let server = indexer(&chain, 1);
     let data = tempfile::tempdir().unwrap();
     let source = format!("alto+{}?mode=standard", server.url());
     let run = follow(&source, data.path(), &["--identity", server.identity()]);

@@ -3,8 +3,9 @@
 mod middle;
 
 use crate::support::{
+    indexer::{LENGTH, epochs, indexer},
     node::Node,
-    run::{Command, Fold, Run, signal},
+    run::{Command, END, Fold, Output, Run, finalizes, signal},
 };
 use commonware_runtime::{Runner as _, Supervisor as _, tokio};
 use middle::{Lie, Middle};
@@ -13,17 +14,14 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tempfile::TempDir;
 use tidewatch_core::Height;
 use tidewatch_devnet::{
     CertificateMode, epochs as devnet,
-    readymade::{Chain, ChainConfig, Kind, Server, ServerConfig},
+    readymade::{Chain, ChainConfig, Kind, Server},
 };
-
-/// How long a run may take that has an end of its own.
-const END: Duration = Duration::from_secs(60);
 
 /// A follower that serves what it follows.
 struct Serving {
@@ -63,28 +61,49 @@ fn following(source: &str, identity: Option<&str>, data: &Path) -> Command {
         .with(identity.into_iter().flatten())
 }
 
-fn finalizes(height: u64) -> impl Fn(&str) -> bool {
-    move |line| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        line["event"] == "advanced"
-            && line["tier"] == "finalized"
-            && line["block"]["height"].as_u64() >= Some(height)
-    }
-}
-
 fn chain(blocks: u64, seed: u64, mode: CertificateMode) -> Chain {
     Chain::sign(blocks, mode, ChainConfig { seed, ..ChainConfig::default() }).unwrap()
-}
-
-fn indexer(chain: &Chain, upto: u64) -> Server {
-    let upto = Some(Height::new(upto));
-    Server::start(chain, ServerConfig { upto, ..ServerConfig::default() }).unwrap()
 }
 
 /// The first follower, of an indexer.
 fn first(server: &Server, mode: CertificateMode) -> Serving {
     let source = format!("alto+{}?mode={}", server.url(), mode.as_str());
     Serving::start(&source, Some(server.identity()))
+}
+
+/// Follows `source` until it has finalized `height`, from the first block on. Returns where that is kept.
+fn followed(source: &str, identity: Option<&str>, height: u64) -> (TempDir, Fold) {
+    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+    following(source, identity, data.path()).start().until(&mut fold, finalizes(height));
+    assert_eq!(fold.first, Some(1));
+    (data, fold)
+}
+
+/// What `one` has up to `height` is followed over a middle one that alters or withholds it, once that is honest.
+fn followed_over_a_liar(one: &Serving, identity: &str, query: &str, height: u64) {
+    let identity = Some(identity);
+    followed(&format!("{}{query}", one.address()), identity, height);
+    for lie in [Lie::Certificate, Lie::Block, Lie::Withheld] {
+        let middle = Middle::before(&one.url, lie);
+        let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
+        let source = format!("tide+{}{query}", middle.url());
+        let run = following(&source, identity, data.path()).start();
+        middle.lied(4);
+        run.until(&mut fold, |line| line.contains("\"event\":\"fault\""));
+        assert_eq!((fold.handled, fold.finalized()), (0, 0), "{lie:?}");
+        middle.heal();
+        run.until(&mut fold, finalizes(height));
+        assert_eq!(fold.first, Some(1), "{lie:?}");
+    }
+}
+
+/// The newest status's word of what is verified.
+fn verification(output: &Output) -> Value {
+    let verification = output.lines.iter().rev().find_map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line.get("verification").cloned()
+    });
+    verification.expect("a status says what is trusted")
 }
 
 fn followed_at_depth_three(mode: CertificateMode) {
@@ -107,8 +126,7 @@ fn followed_at_depth_three(mode: CertificateMode) {
     }
     let asked = server.requests(Kind::Stream);
     let again = following(&two.address(), identity, data.path()).with(["--until", "50"]);
-    let output = again.start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = again.start().ends_well(END);
     output.lines.iter().for_each(|line| fold.line(line));
     assert_eq!((fold.first, fold.finalized()), (Some(1), 50));
     assert_eq!(server.requests(Kind::Stream), asked, "the root has one follower");
@@ -129,21 +147,8 @@ fn so_it_does_where_certificates_carry_randomness() {
 fn what_the_middle_one_alters_or_withholds_is_refused_and_followed_once_it_is_honest() {
     let chain = chain(40, 8, CertificateMode::Standard);
     let server = indexer(&chain, 30);
-    let identity = Some(server.identity());
     let one = first(&server, CertificateMode::Standard);
-    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-    following(&one.address(), identity, data.path()).start().until(&mut fold, finalizes(30));
-    for lie in [Lie::Certificate, Lie::Block, Lie::Withheld] {
-        let middle = Middle::before(&one.url, lie);
-        let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-        let run = following(&format!("tide+{}", middle.url()), identity, data.path()).start();
-        middle.lied(4);
-        run.until(&mut fold, |line| line.contains("\"event\":\"fault\""));
-        assert_eq!((fold.handled, fold.finalized()), (0, 0), "{lie:?}");
-        middle.heal();
-        run.until(&mut fold, finalizes(30));
-        assert_eq!(fold.first, Some(1), "{lie:?}");
-    }
+    followed_over_a_liar(&one, server.identity(), "", 30);
 }
 
 /// Of a history that it took in at once, the middle one has the certificate of the tip alone.
@@ -152,10 +157,7 @@ fn a_long_history_under_one_certificate_is_verified_down_to_genesis() {
     let chain = chain(2_500, 12, CertificateMode::Standard);
     let server = indexer(&chain, 2_500);
     let one = first(&server, CertificateMode::Standard);
-    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-    let run = following(&one.address(), Some(server.identity()), data.path()).start();
-    run.until(&mut fold, finalizes(2_500));
-    assert_eq!(fold.first, Some(1));
+    followed(&one.address(), Some(server.identity()), 2_500);
 }
 
 #[test]
@@ -201,31 +203,15 @@ fn a_chain_without_certificates_is_followed_on_the_word_of_a_follower_and_on_aft
     let node = Node::serve(31_337, 10);
     let one = Serving::start(&format!("eth+http://{}", node.address), None);
     let two = Serving::start(&one.address(), None);
-    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-    let run = following(&two.address(), None, data.path()).start();
-    run.until(&mut fold, finalizes(2));
-    drop(run);
+    let (data, mut fold) = followed(&two.address(), None, 2);
     node.grow_to(12);
     let run = following(&two.address(), None, data.path()).start();
     run.until(&mut fold, finalizes(4));
     assert_eq!(fold.first, Some(1));
 }
 
-/// Blocks of an epoch.
-const LENGTH: u64 = 20;
-
-#[allow(clippy::disallowed_methods, reason = "the command reads the same clock")]
-fn epochs(blocks: u64, key_every: u64) -> Chain {
-    let began = SystemTime::now() - Duration::from_secs(120);
-    let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-    let config = ChainConfig {
-        epoch_length: LENGTH,
-        key_every,
-        start_time_ms: began.try_into().unwrap(),
-        ..ChainConfig::default()
-    };
-    Chain::sign(blocks, CertificateMode::Standard, config).unwrap()
-}
+/// How long ago a chain of epochs began.
+const AGE: Duration = Duration::from_secs(120);
 
 fn with_epochs(address: &str) -> String {
     format!("{address}?epoch_length={LENGTH}")
@@ -235,20 +221,14 @@ fn with_epochs(address: &str) -> String {
 #[test]
 fn epochs_are_verified_from_their_beginning_at_every_depth_however_keys_change() {
     for key_every in [0, 1, 3] {
-        let chain = epochs(230, key_every);
+        let chain = epochs(230, key_every, AGE);
         let server = indexer(&chain, 205);
         let identity = Some(server.identity());
         let root = format!("alto+{}?mode=standard&epoch_length={LENGTH}", server.url());
         let one = Serving::start(&root, identity);
-        let watching = |serving: &Serving, height| {
-            let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-            let run = following(&with_epochs(&serving.address()), identity, data.path()).start();
-            run.until(&mut fold, finalizes(height));
-            assert_eq!(fold.first, Some(1), "{key_every}");
-        };
-        watching(&one, 205);
+        followed(&with_epochs(&one.address()), identity, 205);
         let two = Serving::start(&with_epochs(&one.address()), identity);
-        watching(&two, 205);
+        followed(&with_epochs(&two.address()), identity, 205);
         let three = Serving::start(&with_epochs(&two.address()), identity);
         let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
         let run = following(&with_epochs(&three.address()), identity, data.path());
@@ -257,13 +237,8 @@ fn epochs_are_verified_from_their_beginning_at_every_depth_however_keys_change()
         for height in 206..=230 {
             server.finalize(&chain, Height::new(height)).unwrap();
         }
-        let output = run.end(END);
-        assert_eq!(output.code, Some(0), "{key_every}: {output:?}");
-        let verification = output.lines.iter().rev().find_map(|line| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            line.get("verification").cloned()
-        });
-        let verification = verification.expect("a status says what is trusted");
+        let output = run.ends_well(END);
+        let verification = verification(&output);
         assert_eq!(verification["epoch"], 11, "{key_every}: {verification}");
         assert_eq!(verification["anchor"], "identity");
         assert_eq!(verification["verified"], 230);
@@ -273,26 +248,11 @@ fn epochs_are_verified_from_their_beginning_at_every_depth_however_keys_change()
 
 #[test]
 fn what_the_middle_one_alters_or_withholds_of_epochs_is_refused_and_followed_once_it_is_honest() {
-    let chain = epochs(110, 1);
+    let chain = epochs(110, 1, AGE);
     let server = indexer(&chain, 105);
-    let identity = Some(server.identity());
     let root = format!("alto+{}?mode=standard&epoch_length={LENGTH}", server.url());
-    let one = Serving::start(&root, identity);
-    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-    let address = with_epochs(&one.address());
-    following(&address, identity, data.path()).start().until(&mut fold, finalizes(105));
-    for lie in [Lie::Certificate, Lie::Block, Lie::Withheld] {
-        let middle = Middle::before(&one.url, lie);
-        let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-        let address = with_epochs(&format!("tide+{}", middle.url()));
-        let run = following(&address, identity, data.path()).start();
-        middle.lied(4);
-        run.until(&mut fold, |line| line.contains("\"event\":\"fault\""));
-        assert_eq!((fold.handled, fold.finalized()), (0, 0), "{lie:?}");
-        middle.heal();
-        run.until(&mut fold, finalizes(105));
-        assert_eq!(fold.first, Some(1), "{lie:?}");
-    }
+    let one = Serving::start(&root, Some(server.identity()));
+    followed_over_a_liar(&one, server.identity(), &with_epochs(""), 105);
 }
 
 #[test]
@@ -316,16 +276,11 @@ fn a_live_chain_whose_committee_changes_is_followed_at_depth_three_over_two_epoc
         let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
         fold.reorgs = true;
         let run = following(&behind(&two), identity, data.path()).with(["--until", "36"]).start();
-        let output = run.end(2 * END);
-        assert_eq!(output.code, Some(0), "{output:?}");
+        let output = run.ends_well(2 * END);
         output.lines.iter().for_each(|line| fold.line(line));
         assert_eq!(fold.first, Some(1));
         assert!(fold.finalized() >= 36, "{fold:?}");
-        let verified = output.lines.iter().rev().find_map(|line| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            line.get("verification").cloned()
-        });
-        let verified = verified.expect("a status says what is trusted");
+        let verified = verification(&output);
         assert!(verified["epoch"].as_u64() >= Some(2), "{verified}");
         assert!(verified["verified"].as_u64() >= Some(36), "{verified}");
     });
@@ -346,9 +301,7 @@ fn a_tier_without_a_proof_is_somebodys_word_and_it_is_said_whose() {
     let node = Node::serve(31_337, 10);
     let one = Serving::start(&format!("eth+http://{}", node.address), None);
     let two = Serving::start(&one.address(), None);
-    let (data, mut fold) = (tempfile::tempdir().unwrap(), Fold::default());
-    let run = following(&two.address(), None, data.path()).start();
-    run.until(&mut fold, finalizes(2));
+    let (data, _) = followed(&two.address(), None, 2);
     let name = get(&two, "/v1/status")["source"]["name"].as_str().unwrap().to_owned();
     let root = format!("eth+http://{}", node.address);
     assert!(name.starts_with(&one.address()) && name.ends_with(&root), "{name}");

@@ -4,7 +4,7 @@ use crate::support::{
     nats::Server,
     node::Node,
     rules::{Look, Recording, Then, alerts, skipped},
-    run::{Command, Run, signal},
+    run::{Command, END, Run, signal},
     scraped::{get, metrics_address},
 };
 use serde_json::Value;
@@ -15,8 +15,6 @@ use std::{
     process,
     time::{Duration, Instant},
 };
-
-const END: Duration = Duration::from_secs(60);
 
 /// Metrics, at a free port.
 pub(super) fn start(args: &[&str]) -> Run {

@@ -4,8 +4,8 @@
 //! Each refusal is the system's own. Where a machine lets a test not bring one about, the test says so on
 //! standard error, and passes.
 
-use super::{END, chain, following, following_for_people, serve};
-use crate::support::run::Command;
+use super::{END, chain, following, following_for_people};
+use crate::support::{indexer::indexer, run::Command};
 use std::{
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
@@ -25,7 +25,7 @@ fn ended_by(command: Command) -> String {
 /// In both formats, whichever actor meets the limit first.
 #[test]
 fn a_disk_that_takes_no_more_is_named_with_its_path_and_nothing_is_thrown_away() {
-    let server = serve(&chain(1_000, 3), 1_000);
+    let server = indexer(&chain(1_000, 3), 1_000);
     for json in [false, true] {
         let data = tempfile::tempdir().unwrap();
         let command = match json {
@@ -46,7 +46,7 @@ fn a_disk_that_takes_no_more_is_named_with_its_path_and_nothing_is_thrown_away()
 
 #[test]
 fn a_process_without_descriptors_is_told_so_and_nothing_is_thrown_away() {
-    let server = serve(&chain(20, 3), 20);
+    let server = indexer(&chain(20, 3), 20);
     for descriptors in [24, 32, 40] {
         let data = tempfile::tempdir().unwrap();
         let command = following_for_people(&server, data.path());
@@ -60,7 +60,7 @@ fn a_process_without_descriptors_is_told_so_and_nothing_is_thrown_away() {
 /// Wherever on the way it runs out of them: a partition that cannot be listed is not an empty one.
 #[test]
 fn a_restart_without_descriptors_loses_nothing() {
-    let server = serve(&chain(300, 3), 300);
+    let server = indexer(&chain(300, 3), 300);
     let data = tempfile::tempdir().unwrap();
     let follow = || following(&server, data.path()).with(["--until", "300"]);
     let output = follow().start().end(END);
@@ -94,7 +94,7 @@ fn a_full_disk_is_named_and_with_more_room_everything_goes_on() {
     if let Err(reason) = can(&mount) {
         return skipped(&format!("no file system can be mounted here: {reason}"));
     }
-    let server = serve(&chain(1_000, 3), 1_000);
+    let server = indexer(&chain(1_000, 3), 1_000);
     for (json, size) in [(false, "16k"), (false, "128k"), (true, "256k")] {
         let data = tempfile::tempdir().unwrap();
         let command = match json {
@@ -124,7 +124,7 @@ fn a_directory_that_this_user_may_not_write_to_is_named_and_nothing_is_thrown_aw
     if let Err(reason) = can(&[user, &[env!("CARGO_BIN_EXE_tidewatch"), "--version"]].concat()) {
         return skipped(&format!("the command cannot be run as an ordinary user: {reason}"));
     }
-    let server = serve(&chain(20, 3), 20);
+    let server = indexer(&chain(20, 3), 20);
     let data = tempfile::tempdir().unwrap();
     let follow = || following_for_people(&server, data.path()).with(["--until", "20"]);
     let output = follow().start().end(END);
@@ -176,7 +176,7 @@ fn skipped(reason: &str) {
 
 #[test]
 fn a_data_directory_that_is_moved_or_removed_ends_it() {
-    let server = serve(&chain(20, 3), 20);
+    let server = indexer(&chain(20, 3), 20);
     for removed in [false, true] {
         let outer = tempfile::tempdir().unwrap();
         let data = outer.path().join("data");

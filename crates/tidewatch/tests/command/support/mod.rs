@@ -9,6 +9,7 @@ pub(crate) mod client;
 #[allow(dead_code, reason = "shared with the tests of another crate")]
 #[path = "../../../../sinks/tests/real/database.rs"]
 pub(crate) mod database;
+pub(crate) mod indexer;
 #[allow(dead_code, reason = "shared with the tests of another crate")]
 #[path = "../../../../nats/tests/real/server.rs"]
 pub(crate) mod nats;

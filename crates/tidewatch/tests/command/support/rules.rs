@@ -1,7 +1,7 @@
 //! Prometheus's rules, as `tidewatch monitoring` prints them, over what was scraped.
 
 use super::{
-    run::Command,
+    run::{Command, END},
     scraped::{ask, metrics},
 };
 use std::{
@@ -13,8 +13,6 @@ use std::{
     process,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-const END: Duration = Duration::from_secs(60);
 
 /// Runs promtool in `directory`; nothing, after it was said, where there is none.
 pub(crate) fn promtool(directory: &Path, args: &[&str]) -> Option<()> {
@@ -40,8 +38,7 @@ pub(crate) fn skipped(why: &str) {
 
 /// The rules.
 pub(crate) fn alerts() -> String {
-    let output = Command::new(&["monitoring", "alerts"]).start().end(END);
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = Command::new(&["monitoring", "alerts"]).start().ends_well(END);
     output.text()
 }
 

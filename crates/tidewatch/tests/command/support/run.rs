@@ -98,6 +98,10 @@ fn read(out: impl BufRead, lines: &Sender<String>, last: Option<&str>) {
     }
 }
 
+/// How long a run may take that has an end of its own, or was told to end: one that hangs fails, one on a
+/// busy machine does not.
+pub(crate) const END: Duration = Duration::from_secs(60);
+
 /// A running command.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -159,6 +163,14 @@ impl Run {
         }
     }
 
+    /// Waits for the end, which must come within `limit` and be a success.
+    #[track_caller]
+    pub(crate) fn ends_well(self, limit: Duration) -> Output {
+        let output = self.end(limit);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        output
+    }
+
     /// Waits for the end, which must come within `limit`.
     pub(crate) fn end(mut self, limit: Duration) -> Output {
         let code = self.end.recv_timeout(limit);
@@ -181,6 +193,16 @@ impl Drop for Run {
 pub(crate) fn signal(run: &Run, name: &str) {
     let mut kill = process::Command::new("kill");
     let _ = kill.arg(format!("-{name}")).arg(run.pid.to_string()).stderr(Stdio::null()).status();
+}
+
+/// Whether a line says that `height`, or more, is final.
+pub(crate) fn finalizes(height: u64) -> impl Fn(&str) -> bool {
+    move |line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["event"] == "advanced"
+            && line["tier"] == "finalized"
+            && line["block"]["height"].as_u64() >= Some(height)
+    }
 }
 
 /// Folds lines as the contract says that they can be, across any number of processes.
