@@ -7,11 +7,12 @@ use commonware_runtime::tokio::Context;
 use commonware_utils::NZUsize;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tidewatch_core::{
-    Archive as _, Block, BlockRef, ChainInfo, Event, EventLog, Height, Ladder, Record, Tier,
-    TierProof, Watermarks,
+    Archive as _, Block, BlockRef, ChainInfo, EventLog, Height, Ladder, Record, Tier, TierProof,
+    Watermarks,
 };
 use tidewatch_sources::alto::{AltoBlock, Scheme};
 use tidewatch_store::Reader as Kept;
+use tidewatch_testkit::invariants;
 
 /// Every event of a log that has dropped none.
 pub async fn history(log: &impl EventLog) -> Vec<Record> {
@@ -39,25 +40,13 @@ pub fn assert_lawful_on(ladder: Ladder, records: &[Record], chain_info: &ChainIn
         let at = format!("event {sequence}, {:?}", record.event);
         assert_eq!(record.sequence(), sequence as u64, "{at}");
         assert!(record.cursor.is_of(&chain_info.id), "{at}");
-        assert!(record.cursor.stands_at(&record.watermarks), "{at}");
-        if let (Event::Blocks { from, .. }, Some(delivered)) = (&record.event, watermarks.delivered)
-        {
-            assert_eq!(from.height, delivered.height.next(), "{at}");
-        }
-        let before = watermarks.tips.block(Tier::Finalized);
-        watermarks.apply(&record.event);
-        assert_eq!(watermarks, record.watermarks, "{at}");
-        watermarks.tips.check(ladder).unwrap_or_else(|broken| panic!("{at}: {broken}"));
-        let delivered =
-            watermarks.delivered.map_or(chain_info.genesis.height, |block| block.height);
-        for tip in Tier::ALL.into_iter().filter_map(|tier| watermarks.tips.block(tier)) {
-            assert!(tip.height <= delivered, "{at}: {tip} was not delivered");
-        }
-        let after = watermarks.tips.block(Tier::Finalized);
-        if let Some(before) = before {
-            let after = after.expect("finality is still known");
-            assert!(after == before || after.height > before.height, "{at}: after {before}");
-        }
+        let checked = invariants::dense(&watermarks, &record.event)
+            .and_then(|()| invariants::record(ladder, &watermarks, record));
+        watermarks = checked.unwrap_or_else(|breach| panic!("{at}: {breach}"));
+        // Before the first block is delivered, genesis is all that a tip can be at.
+        let delivered = watermarks.delivered.or(Some(chain_info.genesis));
+        invariants::delivered(&Watermarks { delivered, ..watermarks })
+            .unwrap_or_else(|breach| panic!("{at}: {breach}"));
     }
 }
 
