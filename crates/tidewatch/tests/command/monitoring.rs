@@ -104,7 +104,7 @@ fn everything_that_is_served_has_a_panel_and_every_panel_shows_something() {
         (start(&["prover-worker", "--miden", "--listen", "127.0.0.1:0"]), ""),
         (network, ""),
         (sequencer, "sequencing at"),
-        (sentinel, ""),
+        (sentinel, "watching"),
         #[cfg(feature = "prove")]
         (start(&["prove"]), "proposed 1"),
         #[cfg(feature = "prove")]
