@@ -11,6 +11,7 @@
 //! | [`words`] | events and watermarks in a notation that fits a line of a test |
 //! | [`host`] | the machine: clock jumps, starved tasks, a disk that is slow, fails, or crashes in the middle of a write |
 //! | `committee` | validators that sign any block, with real signatures; behind the feature of that name |
+//! | `node` | nodes that answer JSON-RPC, over real sockets; behind the feature of that name |
 //!
 //! For tests of one situation: the test sets the state of the chain, the responses and the failures, and
 //! every call is recorded. Of Tidewatch's crates this one knows the core alone, so that every other one
@@ -29,6 +30,8 @@ pub mod chain;
 pub mod committee;
 pub mod host;
 pub mod invariants;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod source;
 pub mod view;
 pub mod words;

@@ -35,7 +35,7 @@ fn the_source_of_a_chain_of_genesis_alone_conforms() {
 fn the_source_of_a_node_that_gives_three_blocks_at_once_conforms() {
     examine(20, 100, |node| {
         node.settle([16, 12, 4]);
-        node.0.lock().limit = 3;
+        node.world.lock().limit = 3;
     });
 }
 
@@ -43,7 +43,7 @@ fn the_source_of_a_node_that_gives_three_blocks_at_once_conforms() {
 fn the_source_of_a_node_whose_blocks_are_so_large_that_each_is_an_answer_conforms() {
     examine(20, 100, |node| {
         node.settle([16, 12, 4]);
-        node.0.lock().oversized_above = Some(1);
+        node.world.lock().oversized_above = Some(1);
     });
 }
 
@@ -59,7 +59,7 @@ fn the_source_of_a_node_that_gives_fewer_blocks_than_were_asked_for_conforms() {
             node.settle([16, 12, 4]);
             let few =
                 move |_: &[_], blocks: &mut Value| blocks.as_array_mut().unwrap().truncate(few);
-            node.tamper("node_getBlocks", few);
+            node.edit("node_getBlocks", few);
         });
     }
 }

@@ -107,7 +107,7 @@ fn catching_up_is_a_request_for_each_range_and_two_more() {
 fn a_limit_below_50_costs_one_request_once() {
     run(|context| async move {
         let mut follower = Follower::new(&context, 100, Mode::GENESIS).await;
-        follower.node.0.lock().limit = 20;
+        follower.node.world.lock().limit = 20;
         assert_eq!(follower.pass().await, 1 + 1 + 5);
         assert_eq!(follower.source.limits().blocks_max.get(), 20);
         follower.node.grow_by(100);

@@ -1,7 +1,7 @@
 //! Nodes that lie, move, or say nothing that can be understood.
 
 use super::*;
-use crate::rpc::RpcError;
+use crate::rpc::tests::script::error;
 use serde_json::{Value, json};
 use tidewatch_core::{Block as _, Fault, FaultKind, Height, Severity};
 
@@ -9,11 +9,11 @@ use tidewatch_core::{Block as _, Fault, FaultKind, Height, Severity};
 async fn lied(
     context: &deterministic::Context,
     method: &'static str,
-    change: impl Fn(&[Value], &mut Value) + Send + Sync + 'static,
+    change: impl Fn(&[Value], &mut Value) + Send + 'static,
 ) -> [Result<(), Fault>; 3] {
     let node = Node::new(9);
     let (source, tip) = ready(context, &node).await;
-    node.tamper(method, change);
+    node.edit(method, change);
     let snapshot = source.snapshot().await.map(drop);
     let digests = source.digests(tip, &[3, 5].map(Height::new)).await.map(drop);
     // What is below a bad block is an answer, and the next question begins with it.
@@ -86,7 +86,7 @@ fn answers_that_cannot_be_true_are_refused_by_what_is_wrong_with_them() {
 fn a_tip_whose_header_hashes_to_something_else_has_no_blocks_and_no_digests() {
     run(|context| async move {
         let node = Node::new(9);
-        node.tamper("node_getL2Tips", at("/proposed/hash", json!("0x77")));
+        node.edit("node_getL2Tips", at("/proposed/hash", json!("0x77")));
         let source = source(&context, node.clone());
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
         assert_ne!(tip, node.tip());
@@ -111,7 +111,7 @@ fn a_block_is_linked_by_the_archive_that_it_stands_on_and_by_nothing_else() {
         let node = Node::new(9);
         let (source, tip) = ready(&context, &node).await;
         // The archive of the tip is what the node says: nothing stands on it yet.
-        node.tamper("node_getBlocks", wrong_archive);
+        node.edit("node_getBlocks", wrong_archive);
         let blocks = source.blocks(tip, Height::new(1)).await.unwrap();
         assert_eq!(blocks.last().unwrap().reference(), tip);
         node.grow_by(1);
@@ -119,7 +119,7 @@ fn a_block_is_linked_by_the_archive_that_it_stands_on_and_by_nothing_else() {
         let fault = source.blocks(tip, Height::new(10)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::NotLinked);
         assert!(fault.detail.starts_with("block 10 stands on the archive"), "{fault}");
-        node.0.lock().tamper = None;
+        node.world.lock().tamper = None;
         let blocks = source.blocks(tip, Height::new(10)).await.unwrap();
         assert_eq!((blocks[0].reference(), blocks[0].parent()), (tip, node.at(9).digest));
     });
@@ -130,7 +130,7 @@ fn block_1_of_another_genesis_is_not_linked() {
     run(|context| async move {
         let node = Node::new(3);
         let (source, tip) = ready(&context, &node).await;
-        node.tamper("node_getBlocks", |_, blocks| {
+        node.edit("node_getBlocks", |_, blocks| {
             blocks[0]["header"]["lastArchive"]["root"] = json!("0x77");
         });
         let fault = source.blocks(tip, Height::new(1)).await.unwrap_err();
@@ -165,7 +165,7 @@ fn a_header_that_is_missing_below_the_tip_is_no_digest() {
     run(|context| async move {
         let node = Node::new(9);
         let (source, tip) = ready(&context, &node).await;
-        node.tamper("node_getBlockHeader", |params, header| {
+        node.edit("node_getBlockHeader", |params, header| {
             if params[0] == json!(3) {
                 *header = Value::Null;
             }
@@ -183,14 +183,13 @@ fn errors_of_the_node_and_of_the_way_there_pass_through_with_their_kind() {
         let kinds = [FaultKind::Malformed, FaultKind::UnexpectedContent, FaultKind::Unreachable];
         for kind in kinds {
             // Such as an answer that is cut off: no JSON, and so no answer to any call.
-            node.0.lock().fault = Some(kind.fault("node", "EOF while parsing"));
+            node.fail(kind.fault("node", "EOF while parsing"));
             assert_eq!(source.snapshot().await.unwrap_err().kind, kind);
             assert_eq!(source.blocks(tip, Height::new(1)).await.unwrap_err().kind, kind);
             assert_eq!(source.digests(tip, &[Height::new(1)]).await.unwrap_err().kind, kind);
         }
-        node.0.lock().fault = None;
-        node.0.lock().tamper =
-            Some(Arc::new(|_, _| Err(RpcError { code: -32000, message: "not synced".into() })));
+        node.world.lock().tamper = None;
+        node.tamper_each(|_, _| error(-32000, "not synced"));
         let fault = source.blocks(tip, Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unavailable);
         assert!(fault.detail.contains("not synced"), "{fault}");
@@ -202,13 +201,12 @@ fn a_node_that_learns_nobody_a_lower_limit_is_not_asked_for_ever() {
     run(|context| async move {
         let node = Node::new(9);
         let (source, tip) = ready(&context, &node).await;
-        node.0.lock().tamper = Some(Arc::new(|call, answer| match call.method {
-            "node_getBlocks" => Err(RpcError {
-                code: -32701,
-                message: format!("Number must be less than or equal to {}", call.params[1]),
-            }),
+        node.tamper_each(|call, answer| match call.method {
+            "node_getBlocks" => {
+                error(-32701, format!("Number must be less than or equal to {}", call.params[1]))
+            }
             _ => answer,
-        }));
+        });
         let fault = source.blocks(tip, Height::new(1)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Unavailable);
     });
@@ -218,15 +216,15 @@ fn a_node_that_learns_nobody_a_lower_limit_is_not_asked_for_ever() {
 fn an_endpoint_of_another_chain_is_left_out() {
     run(|context| async move {
         let (ours, other) = (Node::new(9), Node::new(5));
-        other.tamper("node_getVersion", |_, version| *version = json!(5));
+        other.edit("node_getVersion", |_, version| *version = json!(5));
         let nodes = vec![ours.clone(), other.clone()];
         let child = context.child("two");
         let source = AztecSource::new(child, nodes, Arc::new(()), &Config::default()).unwrap();
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed);
         assert_eq!(tip, Some(ours.tip()));
-        ours.0.lock().fault = Some(FaultKind::Unreachable.fault("node", "gone"));
+        ours.fail(FaultKind::Unreachable.fault("node", "gone"));
         assert!(source.snapshot().await.is_err(), "rather than tips of another chain");
-        ours.0.lock().fault = None;
+        ours.world.lock().tamper = None;
         assert!(source.snapshot().await.is_ok());
     });
 }
@@ -239,7 +237,7 @@ fn of_two_endpoints_that_disagree_neither_gives_blocks_of_the_others_tip() {
         let child = context.child("two");
         let source = AztecSource::new(child, nodes, Arc::new(()), &Config::default()).unwrap();
         let tip = source.snapshot().await.unwrap().tips.block(Tier::Proposed).unwrap();
-        ahead.0.lock().fault = Some(FaultKind::Unreachable.fault("node", "gone"));
+        ahead.fail(FaultKind::Unreachable.fault("node", "gone"));
         assert_eq!(source.blocks(tip, Height::new(8)).await, Ok(Vec::new()));
         let fault = source.digests(tip, &[Height::new(3)]).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Torn);

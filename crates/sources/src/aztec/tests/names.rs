@@ -51,7 +51,7 @@ fn script(spoken: Arc<AtomicUsize>) -> Script {
             return error(-32601, format!("Method not found: {method}"));
         };
         let call = Call::new(DIALECTS[0][place], params.to_vec());
-        let answer = node.truth(&call);
+        let answer = node.truth(&[call]).remove(0);
         if method.ends_with("_getBlock") {
             let header: serde_json::Value = serde_json::from_str(answer.unwrap().get()).unwrap();
             return result(&match header.is_null() {

@@ -50,7 +50,7 @@ fn a_reorg_costs_no_more_than_a_search_for_where_it_began() {
                 assert!(
                     cost <= search + caught_up,
                     "{depth}, {blocks}: {:?}",
-                    node.change(|world| world.requests.clone())
+                    node.take_requests()
                 );
             });
         }
@@ -89,7 +89,7 @@ fn the_size_of_a_batch_is_learned_from_what_the_node_refuses() {
         let batch = node.change(|world| world.batch_max as u64);
         let size = follower.source.limits().blocks_max.get();
         assert_eq!(size, 25 * 16 - 1, "100, 50, 25, four times four of them, less one");
-        let sizes = node.change(|world| world.requests.clone());
+        let sizes: Vec<_> = node.take_requests().iter().map(Vec::len).collect();
         let refused = sizes.iter().filter(|size| **size as u64 > batch).count();
         assert!(refused <= 8, "those that were on their way together: {sizes:?}");
         assert!(cost <= 1_000_u64.div_ceil(24) + 2 + refused as u64, "{cost} requests");

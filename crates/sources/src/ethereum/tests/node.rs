@@ -1,21 +1,17 @@
 //! An execution node that lives in the test.
 
-use crate::rpc::{Answer, Call, Rpc, RpcError, Toll, Unanswered};
+use crate::rpc::tests::node::{self, Backend};
 use alloy_consensus::Header;
-use alloy_primitives::{B256, U64, U256};
+use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::Header as RpcHeader;
-use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
-use commonware_utils::sync::Mutex;
-use serde_json::{Value, json, value::to_raw_value};
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tidewatch_conformance::Stage;
-use tidewatch_core::{Bell, BlockRef, Digest, Doorbell, FaultKind, Height};
+use commonware_runtime::{Supervisor as _, deterministic::Context};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use tidewatch_core::{BlockRef, Digest, Height, Tier};
+use tidewatch_testkit::node::{Answer, Chain, ethereum, unknown};
 
-/// What a request is answered, from the calls in it and what would be true.
-pub(crate) type Tamper =
-    Box<dyn FnMut(&[Call], Vec<Answer>) -> Result<Vec<Answer>, Unanswered> + Send + Sync>;
-
-/// The chain behind a node, and how the node behaves.
+/// The chain behind a node.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) id: u64,
     /// How its headers hash.
@@ -28,27 +24,13 @@ pub(crate) struct World {
     pub(crate) finalized: Option<u64>,
     /// The first level of L1 that it knows, where it is a node of Etherlink: each level makes five blocks final.
     pub(crate) level: Option<i32>,
-    /// The highest number that it pushed.
-    pub(crate) pushed: Option<u64>,
     forks: u64,
     /// Between two blocks, in the chain's own unit.
     pub(crate) step: u64,
-    /// Calls that it takes in one batch.
-    pub(crate) batch_max: usize,
-    pub(crate) tamper: Option<Tamper>,
-    pub(crate) latency: Duration,
-    /// Of every request, the number of its calls.
-    pub(crate) requests: Vec<usize>,
 }
 
-/// A scripted node. Clones are handles of one.
-#[derive(Clone)]
-pub(crate) struct Node {
-    context: Arc<Context>,
-    name: String,
-    world: Arc<Mutex<World>>,
-    bell: Arc<Bell>,
-}
+/// A scripted node.
+pub(crate) type Node = node::Node<World>;
 
 /// A block of a chain whose headers hash as Ethereum's do.
 pub(crate) fn reference(header: &Header) -> BlockRef {
@@ -61,66 +43,20 @@ impl Node {
         Self::of(context, name, World::new(id, blocks))
     }
 
-    /// A node of this chain.
-    pub(crate) fn of(context: Context, name: &str, world: World) -> Self {
-        Self {
-            context: Arc::new(context),
-            name: name.into(),
-            world: Arc::new(Mutex::new(world)),
-            bell: Arc::default(),
-        }
-    }
-
     /// Another node of the same chain as it is now, which then goes its own way.
     pub(crate) fn twin(&self, name: &str) -> Self {
-        let twin = Self::new(self.context.child("twin"), name, 0, 0);
-        self.change(|ours| {
-            twin.change(|theirs| {
-                theirs.id = ours.id;
-                theirs.canonical = ours.canonical.clone();
-                theirs.blocks = ours.blocks.clone();
-                (theirs.safe, theirs.finalized) = (ours.safe, ours.finalized);
-            });
-        });
-        twin
-    }
-
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        let result = change(&mut self.world.lock());
-        self.bell.ring();
-        result
-    }
-
-    pub(crate) fn tamper(
-        &self,
-        tamper: impl FnMut(&[Call], Vec<Answer>) -> Result<Vec<Answer>, Unanswered>
-        + Send
-        + Sync
-        + 'static,
-    ) {
-        self.change(|world| world.tamper = Some(Box::new(tamper)));
-    }
-
-    /// What it answers if nobody tampers.
-    pub(crate) fn truth(&self, calls: &[Call]) -> Vec<Answer> {
-        let world = self.world.lock();
-        calls.iter().map(|call| world.answer(call.method, &call.params)).collect()
-    }
-
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
-    pub(crate) fn requests(&self) -> usize {
-        self.world.lock().requests.len()
+        let world = World::clone(&self.world.lock());
+        Self::of(self.context().child("twin"), name, world)
     }
 
     pub(crate) fn tip(&self) -> BlockRef {
-        self.change(|world| world.reference(world.canonical.last().unwrap()))
+        let world = self.world.lock();
+        world.reference(world.canonical.last().unwrap())
     }
 
     pub(crate) fn at(&self, height: u64) -> BlockRef {
-        self.change(|world| world.reference(&world.canonical[height as usize]))
+        let world = self.world.lock();
+        world.reference(&world.canonical[height as usize])
     }
 }
 
@@ -151,13 +87,8 @@ impl World {
             safe: Some(0),
             finalized: Some(0),
             level: None,
-            pushed: None,
             forks: 0,
             step: 12,
-            batch_max: usize::MAX,
-            tamper: None,
-            latency: Duration::from_millis(1),
-            requests: Vec::new(),
         };
         world.extend(blocks);
         world
@@ -202,108 +133,62 @@ impl World {
         self.canonical.len() as u64 - 1
     }
 
+    fn json(&self, header: &Header) -> Value {
+        let mut block = serde_json::to_value(RpcHeader::new(header.clone())).unwrap();
+        block["hash"] = json!((self.hash)(header));
+        block["transactions"] = json!([]);
+        block["uncles"] = json!([]);
+        block
+    }
+
     pub(crate) fn answer(&self, method: &str, params: &[Value]) -> Answer {
-        let block = |header: Option<&Header>| {
-            let Some(header) = header else { return Value::Null };
-            let mut block = serde_json::to_value(RpcHeader::new(header.clone())).unwrap();
-            block["hash"] = json!((self.hash)(header));
-            block["transactions"] = json!([]);
-            block["uncles"] = json!([]);
-            block
-        };
-        let at = |height: Option<u64>| self.canonical.get(height? as usize);
-        let value = match (method, params.first()) {
-            ("eth_chainId", None) => json!(U64::from(self.id)),
-            ("eth_getBlockByNumber", Some(tag)) => match tag.as_str().unwrap() {
-                "latest" => block(self.canonical.last()),
-                "safe" => block(at(self.safe)),
-                "finalized" => block(at(self.finalized)),
-                "0x0" if self.genesis.is_some() => self.genesis.clone().unwrap(),
-                number => {
-                    let height = u64::from_str_radix(&number[2..], 16).unwrap();
-                    block(at(Some(height)))
-                }
-            },
-            ("eth_getBlockByHash", Some(hash)) => {
-                let hash: B256 = serde_json::from_value(hash.clone()).unwrap();
-                block(self.blocks.get(&hash))
-            }
-            ("tez_getFinalizedBlocksOfL1Level", Some(level)) if self.level.is_some() => {
-                let first = self.level.unwrap();
-                let nth = level.as_i64().unwrap() - i64::from(first);
-                let end = (nth + 1) * 5;
-                if nth < 0 || end as u64 > self.finalized.unwrap_or_default() {
-                    let message = format!("Unknown L1 block {level}");
-                    return Err(RpcError { code: -32001, message });
-                }
-                json!({ "startBlockNumber": U64::from(end - 5), "endBlockkNumber": U64::from(end) })
-            }
-            (method, _) => {
-                let message = format!("the method {method} does not exist");
-                return Err(RpcError { code: -32601, message });
-            }
-        };
-        Ok(to_raw_value(&value).unwrap())
+        let level = || ethereum::levels(self, (self.level?.into(), 5), method, params);
+        let answer = ethereum::answer(self, method, params).or_else(level);
+        answer.unwrap_or_else(|| unknown(method))
     }
 }
 
-impl Rpc for Node {
-    fn name(&self) -> &str {
-        &self.name
+impl Chain for World {
+    fn id(&self) -> u64 {
+        self.id
     }
 
-    async fn send(&self, calls: &[Call]) -> Result<Vec<Answer>, Unanswered> {
-        let latency = self.world.lock().latency;
-        self.context.sleep(latency).await;
-        let (batch_max, tamper) = {
-            let mut world = self.world.lock();
-            world.requests.push(calls.len());
-            (world.batch_max, world.tamper.take())
-        };
-        if calls.len() > batch_max {
-            let fault = FaultKind::Unavailable.fault(&self.name, "batch too large");
-            return Err(Unanswered::TooMany(fault));
+    fn tip(&self, tier: Tier) -> Option<u64> {
+        match tier {
+            Tier::Proposed => Some(self.height()),
+            Tier::Checkpointed | Tier::Proven => self.safe,
+            Tier::Finalized => self.finalized,
         }
-        let truth = self.truth(calls);
-        let Some(mut tamper) = tamper else { return Ok(truth) };
-        let answers = tamper(calls, truth);
-        self.world.lock().tamper.get_or_insert(tamper);
-        answers
     }
 
-    fn doorbell(&self, _: Toll) -> Doorbell {
-        self.bell.listen()
+    fn block(&self, height: u64) -> Option<Value> {
+        let genesis = self.genesis.clone().filter(|_| height == 0);
+        genesis.or_else(|| Some(self.json(self.canonical.get(height as usize)?)))
     }
 
-    fn pushed(&self) -> Option<u64> {
-        self.world.lock().pushed
+    fn hashed(&self, hash: &Value) -> Option<Value> {
+        let hash: B256 = serde_json::from_value(hash.clone()).unwrap();
+        self.blocks.get(&hash).map(|header| self.json(header))
     }
 }
 
-impl Stage for Node {
-    fn is_still(&self) -> bool {
+impl Backend for World {
+    fn answer(&mut self, method: &str, params: &[Value]) -> Answer {
+        Self::answer(self, method, params)
+    }
+
+    fn extend(&mut self, blocks: u64) {
+        Self::extend(self, blocks);
+    }
+
+    fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
+        Self::reorg(self, depth, blocks);
         true
     }
 
-    fn rings(&self) -> bool {
-        true
-    }
-
-    async fn grow(&mut self, blocks: u64) -> bool {
-        self.change(|world| world.extend(blocks));
-        true
-    }
-
-    async fn reorg(&mut self, depth: u64, blocks: u64) -> bool {
-        self.change(|world| world.reorg(depth, blocks));
-        true
-    }
-
-    async fn finalize(&mut self, blocks: u64) -> bool {
-        self.change(|world| {
-            world.finalized = world.finalized.map(|height| height + blocks);
-            world.safe = world.safe.max(world.finalized);
-        });
+    fn finalize(&mut self, blocks: u64) -> bool {
+        self.finalized = self.finalized.map(|height| height + blocks);
+        self.safe = self.safe.max(self.finalized);
         true
     }
 }

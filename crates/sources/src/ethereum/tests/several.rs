@@ -3,7 +3,7 @@
 use super::{Follower, ID, node::Node, over, scripted, simulate};
 use crate::{
     ethereum::EthereumSource,
-    rpc::{Config, RpcError, Unanswered},
+    rpc::{Config, RpcError},
 };
 use commonware_runtime::{Clock as _, Supervisor as _, deterministic::Context};
 use commonware_utils::sync::Mutex;
@@ -17,8 +17,7 @@ fn trio(context: &Context, blocks: u64) -> [Node; 3] {
 }
 
 fn down(node: &Node) {
-    let fault = FaultKind::Unreachable.fault("node", "down");
-    node.tamper(move |_, _| Err(Unanswered::Fault(fault.clone())));
+    node.fail(FaultKind::Unreachable.fault("node", "down"));
 }
 
 #[test]

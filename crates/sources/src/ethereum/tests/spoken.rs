@@ -41,7 +41,7 @@ fn shaped(shape: impl Fn(&Value, &mut Value) + Send + Sync + 'static) -> Script 
         shape(call, &mut answer);
         answer
     };
-    Script::new(|_, _| unreachable!()).with_whole(move |asked| {
+    Script::whole(move |asked| {
         if asked["method"] == "eth_subscribe" {
             return None;
         }
@@ -108,7 +108,7 @@ fn ids_as_text_and_answers_in_any_order_are_answers() {
     for scheme in SCHEMES {
         run(|context| async move {
             let world = world(20);
-            let node = Script::new(|_, _| unreachable!()).with_whole(move |asked| {
+            let node = Script::whole(move |asked| {
                 let one = |call: &Value| {
                     let mut answer = answer(&world, call);
                     answer["id"] = answer["id"].to_string().into();
@@ -142,7 +142,7 @@ fn of_a_batch_that_is_refused_in_part_the_good_answers_are_kept() {
             let left = Mutex::new(Allowance { left: 25.0, max: 25.0, rate: 200.0, at: now });
             let (world, answered) = (world(200), Arc::new(Mutex::new(0)));
             let count = answered.clone();
-            let node = Script::new(|_, _| unreachable!()).with_whole(move |asked| {
+            let node = Script::whole(move |asked| {
                 let one = |call: &Value| {
                     let (mut left, now) = (left.lock(), clock.current());
                     let passed = now.duration_since(left.at).unwrap_or_default().as_secs_f64();
@@ -184,7 +184,7 @@ fn a_batch_that_is_refused_as_a_whole_is_asked_for_in_less_and_then_call_by_call
         for most in [1, 7] {
             run(|context| async move {
                 let world = world(20);
-                let node = Script::new(|_, _| unreachable!()).with_whole(move |asked| {
+                let node = Script::whole(move |asked| {
                     Some(match asked.as_array() {
                         None => answer(&world, asked),
                         Some(calls) if calls.len() > most => refusal(asked),

@@ -29,7 +29,7 @@ impl Served {
         let world = Arc::new(Mutex::new(world));
         let answering = world.clone();
         let answer = move |method: &str, params: &[Value]| answering.lock().answer(method, params);
-        let script = Script::new(answer).with_subscription("eth_subscribe");
+        let script = Script::new(answer);
         let address = script.serve().await;
         Self { world, script, address, pushes }
     }
@@ -40,7 +40,7 @@ impl Served {
         change(&mut world);
         let latest = world.answer("eth_getBlockByNumber", &["latest".into()]).unwrap();
         if self.pushes {
-            self.script.push("eth_subscription", &serde_json::from_str(latest.get()).unwrap());
+            self.script.push("eth_subscription", &latest);
         }
         true
     }

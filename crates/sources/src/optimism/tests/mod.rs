@@ -19,7 +19,7 @@ use tidewatch_core::{FaultKind, Source as _, Tier, TipSet};
 type Scripted = OptimismSource<Context, Either>;
 
 fn over(context: &Context, rollup: &Rollup, execution: &Execution, config: &Config) -> Scripted {
-    let nodes = vec![Either::Rollup(rollup.clone())];
+    let nodes = vec![rollup.node()];
     let execution = vec![Either::Execution(execution.clone())];
     let context = context.child("source");
     OptimismSource::new(context, nodes, execution, Heads::default(), Arc::new(()), config).unwrap()
@@ -47,7 +47,7 @@ fn it_holds_in_every_check_of_a_source() {
         let report = simulate(seed as u64, |context| async move {
             let (mut rollup, scripted) = scripted(&context, 20, config);
             rollup.chain.change(|world| (world.safe, world.finalized) = (Some(9), Some(4)));
-            source(context, Arc::new(scripted), &mut rollup).await
+            source(context, Arc::new(scripted), &mut rollup.chain).await
         });
         report.assert();
         let other = report.checks().iter().filter(|check| check.verdict != Verdict::Held);

@@ -5,42 +5,27 @@ use crate::{
     optimism::{Address, OptimismSource, open},
     rpc::{
         Config, Node,
-        tests::{
-            run,
-            script::{Script, error, result},
-        },
+        tests::{run, script::Script},
     },
 };
 use commonware_runtime::tokio::Context;
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc};
 use tidewatch_core::{Height, Source as _, Tier};
+use tidewatch_testkit::node::{Refused, optimism};
 
 /// A rollup node and an execution node in one, whose configuration has `id` where the number of the rollup
 /// belongs, and which is of the execution chain `chain`.
 fn script(id: Value, chain: u64) -> Script {
-    let world = World::new(chain, 40);
+    let mut world = World::new(chain, 40);
+    (world.safe, world.finalized) = (Some(30), Some(20));
     Script::new(move |method, params| {
-        let head = |height: usize| {
-            let header = &world.canonical[height];
-            json!({
-                "hash": header.hash_slow(), "number": height, "parentHash": header.parent_hash,
-                "timestamp": header.timestamp, "sequenceNumber": 0,
-                "l1origin": {"hash": format!("0x{:064x}", 5), "number": 9},
-            })
-        };
-        match method {
-            "optimism_rollupConfig" => result(&json!({
-                "genesis": {"l2": {"hash": world.canonical[0].hash_slow(), "number": 0}},
-                "l1_chain_id": 1, "l2_chain_id": id,
-            })),
-            "optimism_syncStatus" => result(&json!({
-                "unsafe_l2": head(40), "cross_unsafe_l2": head(40), "local_safe_l2": head(30),
-                "safe_l2": head(30), "finalized_l2": head(20),
-            })),
-            "eth_chainId" | "eth_getBlockByNumber" => world.answer(method, params),
-            method => error(-32601, format!("the method {method} does not exist")),
+        let rollup = optimism::answer(&world, method);
+        let mut answer = rollup.unwrap_or_else(|| world.answer(method, params))?;
+        if method == "optimism_rollupConfig" {
+            answer["l2_chain_id"] = id.clone();
         }
+        Ok::<_, Refused>(answer)
     })
 }
 

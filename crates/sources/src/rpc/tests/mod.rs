@@ -6,6 +6,7 @@
 )]
 
 mod http;
+pub(crate) mod node;
 pub(crate) mod script;
 mod secrets;
 mod ws;

@@ -2,7 +2,7 @@
 //! node does.
 
 use crate::{
-    rpc::{Answer, tests::script},
+    rpc::tests::node::Backend,
     tempo::{ConsensusContext, NAMESPACE, Network, Scheme, TempoBlock, TempoHeader},
 };
 use alloy_consensus::Header;
@@ -30,7 +30,8 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
-use tidewatch_core::{Block as _, BlockRef, Digest};
+use tidewatch_core::{Block as _, BlockRef, Digest, Tier};
+use tidewatch_testkit::node::{Answer, Chain, ethereum, refused, unknown};
 
 /// The number of the chain.
 pub(super) const ID: u64 = 4_242;
@@ -241,7 +242,7 @@ impl World {
         header
     }
 
-    fn block(&self, height: u64) -> Value {
+    fn json(&self, height: u64) -> Value {
         let mut block = self.header(height);
         block["hash"] = json!(B256::from(self.reference(height).digest.0));
         block["timestampMillis"] = json!(U64::from(self.blocks[height as usize].time_ms()));
@@ -288,21 +289,12 @@ impl World {
         let missing = || {
             let words =
                 "the consensus subservice was not available, but the request can be retried later";
-            script::error(503, words)
+            refused(503, words)
         };
-        let value = match (method, params) {
-            ("eth_chainId", []) => json!(U64::from(ID)),
-            ("eth_getBlockByNumber", [number, _]) => {
-                let number: U64 = serde_json::from_value(number.clone()).unwrap();
-                let height = number.to::<u64>();
-                if height <= self.newest() { self.block(height) } else { Value::Null }
-            }
-            ("eth_getBlockByHash", [hash, _]) => {
-                let hash: B256 = serde_json::from_value(hash.clone()).unwrap();
-                let height = self.by_digest.get(&Digest(hash.0)).copied();
-                let height = height.filter(|height| *height <= self.newest());
-                height.map_or(Value::Null, |height| self.block(height))
-            }
+        if let Some(answer) = ethereum::answer(self, method, params) {
+            return answer;
+        }
+        Ok(match (method, params) {
             ("consensus_getFinalization", [query]) if query == "latest" => match self.newest() {
                 0 => return missing(),
                 newest => {
@@ -313,7 +305,7 @@ impl World {
             ("consensus_getFinalization", [query]) => {
                 let height = query["height"].as_u64().unwrap();
                 if !self.ready {
-                    return script::error(204, "the requested content was not available");
+                    return refused(204, "the requested content was not available");
                 }
                 let has = height > 0 && height <= self.newest() && !self.without.contains(&height);
                 if !has {
@@ -326,11 +318,38 @@ impl World {
                 let finalized = if newest == 0 { Value::Null } else { self.certified(newest) };
                 json!({"finalized": finalized, "notarized": null})
             }
-            (method, params) => {
-                let words = format!("the method {method} does not exist with {params:?}");
-                return script::error(-32_601, words);
-            }
-        };
-        script::result(&value)
+            (method, _) => return unknown(method),
+        })
+    }
+}
+
+impl Chain for World {
+    fn id(&self) -> u64 {
+        ID
+    }
+
+    fn tip(&self, _: Tier) -> Option<u64> {
+        Some(self.newest())
+    }
+
+    fn block(&self, height: u64) -> Option<Value> {
+        (height <= self.newest()).then(|| self.json(height))
+    }
+
+    fn hashed(&self, hash: &Value) -> Option<Value> {
+        let hash: B256 = serde_json::from_value(hash.clone()).unwrap();
+        self.block(*self.by_digest.get(&Digest(hash.0))?)
+    }
+}
+
+impl Backend for World {
+    const GREETS: bool = true;
+
+    fn answer(&mut self, method: &str, params: &[Value]) -> Answer {
+        Self::answer(self, method, params)
+    }
+
+    fn extend(&mut self, blocks: u64) {
+        Self::extend(self, blocks);
     }
 }

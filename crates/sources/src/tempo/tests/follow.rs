@@ -53,7 +53,7 @@ fn it_holds_in_every_check_of_a_source_over_changes_of_the_key() {
         let report = simulate(seed, |context| async move {
             // Growth crosses ends of epochs, one of them with another key.
             let mut node = Node::new(&context, "node", World::new(8, &[0, 0, 1, 1, 2], 20));
-            node.rings = pushes;
+            node.change(|world| world.rings = pushes);
             let mut config = config(16);
             config.certified.recent_max = NZUsize!(4);
             let (tempo, upstream, ..) = follow(&context, &[&node], pushes, &config);
@@ -90,15 +90,15 @@ fn a_quiet_pass_and_a_new_block_are_one_request_each_and_a_few_blocks_are_two() 
         let mut follower = Follower::start(tempo).await;
         follower.pass().await;
         // Which chain it is, the newest finalization, and one batch for what is below it.
-        assert_eq!(node.requests(), 3);
+        assert_eq!(node.take_requests().len(), 3);
         for _ in 0..3 {
             follower.pass().await;
-            assert_eq!(node.requests(), 1, "quiet");
+            assert_eq!(node.take_requests().len(), 1, "quiet");
         }
         for _ in 0..8 {
             node.change(|world| world.extend(1));
             follower.pass().await;
-            assert_eq!(node.requests(), 1, "the finalization brings the header");
+            assert_eq!(node.take_requests().len(), 1, "the finalization brings the header");
         }
         // Over the end of an epoch: its last block came with the others, and gave the next key.
         node.change(|world| world.extend(40));
@@ -106,7 +106,7 @@ fn a_quiet_pass_and_a_new_block_are_one_request_each_and_a_few_blocks_are_two() 
         let tip = node.world.lock().tip();
         assert_eq!(follower.delivered().await, Some(tip));
         // The newest is of an epoch that is not known: its boundary, and then the blocks.
-        assert_eq!(node.requests(), 3);
+        assert_eq!(node.take_requests().len(), 3);
         let work = follower.source.work();
         assert_eq!(work.checks["epoch"], 1);
         assert!(!work.checks.contains_key("range"), "{:?}", work.checks);
@@ -124,17 +124,17 @@ fn an_open_subscription_makes_a_quiet_pass_cost_nothing_and_a_block_one_request(
         let mut follower = Follower::start(tempo).await;
         follower.pass().await;
         context.sleep(Duration::from_millis(100)).await;
-        node.requests();
+        node.take_requests().len();
         for _ in 0..5 {
             follower.pass().await;
-            assert_eq!(node.requests(), 0, "quiet");
+            assert_eq!(node.take_requests().len(), 0, "quiet");
         }
         for _ in 0..5 {
             node.change(|world| world.extend(1));
             bell.rung().await;
             follower.pass().await;
             assert_eq!(follower.delivered().await, Some(node.world.lock().tip()));
-            assert_eq!(node.requests(), 1, "one event, one question");
+            assert_eq!(node.take_requests().len(), 1, "one event, one question");
         }
     });
 }
@@ -156,7 +156,7 @@ async fn from_nothing(
     for epoch in 1..5 {
         assert!(matches!(schemes.known(Epoch::new(epoch)), Some(Known::Boundary(_))), "{epoch}");
     }
-    (follower.source.work().checks_total(), node.requests())
+    (follower.source.work().checks_total(), node.take_requests().len())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error,
-    rpc::{Answer, Call, tests::script},
+    rpc::{Answer, tests::script},
     tempo::{Config, TempoError},
 };
 use commonware_formatting::hex;
@@ -21,11 +21,8 @@ fn edited(answer: &Answer, edit: impl FnOnce(&mut Value)) -> Answer {
 }
 
 /// Edits every finalization that is sent.
-fn finalizations(node: &Node, edit: impl Fn(&mut Value) + Send + Sync + 'static) {
-    node.tamper(move |call: &Call, answer| match call.method {
-        "consensus_getFinalization" if answer.is_ok() => edited(&answer, &edit),
-        _ => answer,
-    });
+fn finalizations(node: &Node, edit: impl Fn(&mut Value) + Send + 'static) {
+    node.edit("consensus_getFinalization", move |_, value| edit(value));
 }
 
 fn one(context: &deterministic::Context) -> Node {
@@ -106,7 +103,7 @@ fn a_full_change_of_the_key_is_followed_and_the_key_before_certifies_nothing_aft
 fn a_boundary_that_names_another_key_than_it_was_signed_with_is_another_block() {
     simulate(0, |context| async move {
         let node = Node::new(&context, "node", World::new(10, &[0, 1], 12));
-        node.tamper(|call, answer| {
+        node.tamper_each(|call, answer| {
             let boundary = json!({"height": 9});
             match call.method {
                 "consensus_getFinalization" if call.params[0] == boundary => {
@@ -191,7 +188,7 @@ fn a_follower_that_lags_takes_no_tip_back() {
 fn headers_that_do_not_hash_to_what_they_are_called_are_refused_and_another_node_gives_them() {
     simulate(0, |context| async move {
         let (good, bad) = (one(&context), Node::new(&context, "bad", World::new(50, &[0, 1], 20)));
-        bad.tamper(|call, answer| match call.method {
+        bad.tamper_each(|call, answer| match call.method {
             "eth_getBlockByNumber" if call.params[0] == "0x9" => {
                 edited(&answer, |it| it["gasUsed"] = json!("0x7"))
             }

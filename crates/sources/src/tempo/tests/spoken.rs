@@ -30,7 +30,8 @@ impl Served {
         let world = Arc::new(Mutex::new(world));
         let answering = world.clone();
         let script = Script::new(move |method, params| answering.lock().answer(method, params));
-        let script = script.with_subscription("consensus_subscribe");
+        let script =
+            script.with_subscriptions(|method, _| (method == "consensus_subscribe").then(Vec::new));
         let address = script.serve().await;
         Self { world, script, address, pushes: true }
     }
