@@ -37,6 +37,8 @@ pub struct Script {
     answers: Arc<Answers>,
     whole: Arc<Whole>,
     subscribes: Arc<Subscribes>,
+    /// The only path that has WebSockets, where not all have.
+    sockets: Option<&'static str>,
     seen: Arc<Mutex<Seen>>,
     tells: broadcast::Sender<Tell>,
 }
@@ -86,6 +88,7 @@ impl Script {
             answers: Arc::new(answers),
             whole: Arc::new(|_| None),
             subscribes: Arc::new(subscribes),
+            sockets: None,
             seen: Arc::default(),
             tells: broadcast::channel(TELLS).0,
         }
@@ -102,6 +105,11 @@ impl Script {
         subscribes: impl Fn(&str, &[Value]) -> Option<Vec<Value>> + Send + Sync + 'static,
     ) -> Self {
         Self { subscribes: Arc::new(subscribes), ..self }
+    }
+
+    /// The same, with WebSockets at this path alone.
+    pub fn with_sockets_at(self, path: &'static str) -> Self {
+        Self { sockets: Some(path), ..self }
     }
 
     /// The same, which answers some requests as a whole.
@@ -175,11 +183,13 @@ impl Script {
         let authorization = parts.headers.get("authorization");
         let authorization = authorization.map_or("", |value| value.to_str().unwrap()).to_owned();
         self.seen.lock().last = (parts.uri.to_string(), authorization);
-        if let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        if self.sockets.is_none_or(|path| path == parts.uri.path())
+            && let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await
+        {
             return upgrade.on_upgrade(move |socket| self.converse(socket));
         }
         let body = Bytes::from_request(Request::from_parts(parts, body), &()).await.unwrap();
-        let answer = self.answer(&serde_json::from_slice(&body).unwrap());
+        let answer = self.answer(&serde_json::from_slice(&body).unwrap_or_default());
         ([("content-type", "application/json")], answer.to_string()).into_response()
     }
 
@@ -236,7 +246,7 @@ impl Script {
                 return json!({"jsonrpc": "2.0", "id": call["id"], "result": "0x7"});
             }
             let params = call["params"].as_array().map_or(&[][..], Vec::as_slice);
-            match (self.answers)(call["method"].as_str().unwrap(), params) {
+            match (self.answers)(call["method"].as_str().unwrap_or_default(), params) {
                 Ok(result) => json!({"jsonrpc": "2.0", "id": call["id"], "result": result}),
                 Err(Refused { code, message }) => {
                     let error = json!({"code": code, "message": message});

@@ -91,6 +91,7 @@ impl Node {
             let level = json!({"l1Level": 1, "startBlockNumber": "0x0", "endBlockNumber": "0x1"});
             Some(vec![notification("eth_subscription", &level)])
         });
+        let script = script.with_sockets_at("/ws");
         Self { chain, address: script.serve_apart(), script }
     }
 
@@ -132,7 +133,13 @@ impl Recorded {
             .or_else(|| self.finalization(method, params))
             .or_else(|| {
                 let chain = self.aztec.as_ref()?;
-                aztec::answer(chain, chain.version, 50, method, params)
+                let mut answer = aztec::answer(chain, chain.version, 50, method, params)?;
+                if let ("node_getL2Tips", Ok(tips)) = (method, &mut answer) {
+                    for tier in ["checkpointed", "proven", "finalized"] {
+                        tips[tier]["checkpoint"] = chain.tips[tier]["checkpoint"].clone();
+                    }
+                }
+                Some(answer)
             })
             .unwrap_or_else(|| unknown(method))
     }
@@ -152,6 +159,8 @@ impl Recorded {
 struct Aztec {
     version: u64,
     id: u64,
+    /// Whose checkpoints are given.
+    tips: Value,
     blocks: Vec<Value>,
 }
 
@@ -165,7 +174,12 @@ impl Aztec {
         let mut blocks = vec![json!({"header": result("node_getBlockHeader", json!([0]))})];
         blocks.extend(result("node_getBlocks", json!([1, 2])).as_array().unwrap().clone());
         let number = |method: &str| result(method, json!([])).as_u64().unwrap();
-        Self { version: number("node_getVersion"), id: number("node_getChainId"), blocks }
+        Self {
+            version: number("node_getVersion"),
+            id: number("node_getChainId"),
+            tips: result("node_getL2Tips", json!([])),
+            blocks,
+        }
     }
 }
 
