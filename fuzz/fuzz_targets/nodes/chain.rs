@@ -1,18 +1,19 @@
 //! Test chains, and the responses of an honest node.
 
 use alloy_consensus::Header as EthHeader;
-use alloy_primitives::{B256, U64};
+use alloy_primitives::B256;
 use alloy_rpc_types_eth::Header as RpcHeader;
 use arbitrary::Arbitrary;
 use commonware_codec::Encode as _;
 use commonware_formatting::hex;
 use serde_json::{Value, json, value::to_raw_value};
 use std::{collections::BTreeMap, sync::LazyLock};
-use tidewatch_core::{BlockRef, ChainId, ChainInfo, Digest, Height};
+use tidewatch_core::{BlockRef, ChainId, ChainInfo, Digest, Height, Tier};
 use tidewatch_sources::{
     aztec,
     rpc::{Answer, Call, RpcError},
 };
+use tidewatch_testkit::node::{self, Chain, Refused, ethereum, optimism};
 
 /// Recorded requests and responses of a real Aztec node.
 const RECORDED: &str =
@@ -33,7 +34,6 @@ pub enum Family {
 #[derive(Clone)]
 struct Link {
     name: BlockRef,
-    parent: Digest,
     json: Value,
     /// Its encoding in a store.
     encoded: Vec<u8>,
@@ -149,86 +149,46 @@ impl Chains {
     }
 
     /// The response of an honest node that returns at most `limit` blocks.
-    pub fn answer(&self, stand: &Stand, limit: u64, call: &Call) -> Answer {
-        let number = |at: usize| call.params.get(at).and_then(Value::as_u64).expect("a number");
-        let json = |link: Option<&Link>| link.map_or(Value::Null, |link| link.json.clone());
-        let value = match call.method {
-            "eth_chainId" => json!(U64::from(CHAIN)),
-            "eth_getBlockByNumber" => {
-                let height = match call.params[0].as_str().expect("a tag or a number") {
-                    "latest" => Some(stand.top.height.get()),
-                    "safe" => stand.tiers[0],
-                    "finalized" => stand.tiers[2],
-                    hex => Some(u64::from_str_radix(&hex[2..], 16).expect("hex")),
-                };
-                json(height.and_then(|height| self.link(stand, height)))
-            }
-            "optimism_rollupConfig" => {
-                let genesis = self.branches[stand.branch][&0].name;
-                let l2 = json!({"hash": text(genesis.digest), "number": 0});
-                json!({"l2_chain_id": CHAIN, "genesis": {"l2": l2}})
-            }
-            "optimism_syncStatus" => self.status(stand),
-            "node_getChainId" => json!(CHAIN),
-            "node_getVersion" => json!(VERSION),
-            "node_getL2Tips" => self.tips(stand),
-            "node_getBlockHeader" => json(self.link(stand, number(0)))["header"].take(),
-            "node_getBlocks" if number(1) > limit => {
-                let message = format!("Number must be less than or equal to {limit} (1)");
-                return Err(RpcError { code: -32701, message });
-            }
-            "node_getBlocks" => {
-                let heights = number(0)..=number(0).saturating_add(number(1) - 1);
-                heights.map_while(|at| self.link(stand, at)).map(|link| link.json.clone()).collect()
-            }
-            method => panic!("unexpected method {method}"),
-        };
-        Ok(to_raw_value(&value).expect("JSON"))
+    pub fn answer(&self, stand: &Stand, limit: u64, Call { method, params, .. }: &Call) -> Answer {
+        let at = At { chains: self, stand };
+        let answer = ethereum::answer(&at, method, params)
+            .or_else(|| optimism::answer(&at, method))
+            .or_else(|| node::aztec::answer(&at, VERSION, limit, method, params))
+            .unwrap_or_else(|| panic!("unexpected method {method}"));
+        match answer {
+            Ok(value) => Ok(to_raw_value(&value).expect("JSON")),
+            Err(Refused { code, message }) => Err(RpcError { code, message }),
+        }
+    }
+}
+
+/// A chain, as a node in this state has it.
+struct At<'a> {
+    chains: &'a Chains,
+    stand: &'a Stand,
+}
+
+impl Chain for At<'_> {
+    fn id(&self) -> u64 {
+        CHAIN
     }
 
-    fn status(&self, stand: &Stand) -> Value {
-        let head = |height: Option<u64>| {
-            let link = height.and_then(|height| self.link(stand, height));
-            link.map_or(Value::Null, |Link { name, parent, .. }| {
-                let number = name.height.get();
-                json!({
-                    "hash": text(name.digest),
-                    "number": number,
-                    "parentHash": text(*parent),
-                    "timestamp": number / 2,
-                    "l1origin": {"hash": text(Digest([1; 32])), "number": number / 6},
-                    "sequenceNumber": 0,
-                })
-            })
-        };
-        let [safe, local_safe, finalized] = stand.tiers;
-        json!({
-            "unsafe_l2": head(Some(stand.top.height.get())),
-            "cross_unsafe_l2": head(Some(stand.top.height.get())),
-            "local_safe_l2": head(local_safe),
-            "safe_l2": head(safe),
-            "finalized_l2": head(finalized),
-        })
+    fn tip(&self, tier: Tier) -> Option<u64> {
+        let [checkpointed, proven, finalized] = self.stand.tiers;
+        match tier {
+            Tier::Proposed => Some(self.stand.top.height.get()),
+            Tier::Checkpointed => checkpointed,
+            Tier::Proven => proven,
+            Tier::Finalized => finalized,
+        }
     }
 
-    fn tips(&self, stand: &Stand) -> Value {
-        let name = |height: u64| {
-            let digest = self.link(stand, height).expect("below the top").name.digest;
-            json!({"number": height, "hash": text(digest)})
-        };
-        let tip = |height: Option<u64>| {
-            height.map_or(Value::Null, |height| {
-                let checkpoint = json!({"number": height, "hash": text(Digest([2; 32]))});
-                json!({"block": name(height), "checkpoint": checkpoint})
-            })
-        };
-        let [checkpointed, proven, finalized] = stand.tiers.map(tip);
-        json!({
-            "proposed": name(stand.top.height.get()),
-            "checkpointed": checkpointed,
-            "proven": proven,
-            "finalized": finalized,
-        })
+    fn block(&self, height: u64) -> Option<Value> {
+        self.chains.link(self.stand, height).map(|link| link.json.clone())
+    }
+
+    fn hash(&self, height: u64) -> Option<Value> {
+        self.chains.link(self.stand, height).map(|link| text(link.name.digest).into())
     }
 }
 
@@ -249,7 +209,7 @@ fn eth_link(below: Option<&Link>, number: u64, fork: u64) -> Link {
     let encoded = alloy_rlp::encode(&header).encode().to_vec();
     let mut json = serde_json::to_value(RpcHeader::new(header)).expect("JSON");
     json["transactions"] = json!([]);
-    Link { name, parent, json, encoded }
+    Link { name, json, encoded }
 }
 
 /// The header in a recorded response.
@@ -282,5 +242,5 @@ fn aztec_link(below: Option<&Link>, number: u64, fork: u64) -> Link {
     let after: aztec::Tree = serde_json::from_value(archive.clone()).expect("a tree");
     let encoded = [read.encode(), after.encode(), parent.encode()].concat();
     let json = json!({"archive": archive, "header": header, "body": {"txEffects": []}});
-    Link { name, parent, json, encoded }
+    Link { name, json, encoded }
 }
