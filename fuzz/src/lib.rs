@@ -10,12 +10,12 @@ use commonware_runtime::{
     deterministic::{Config, Runner},
 };
 use commonware_utils::{NZU32, NZUsize};
-use std::{ops::Deref, time::Duration};
+use std::time::Duration;
 use tidewatch_core::{
-    Block as _, BlockRef, ChainId, ChainInfo, Change, Conflict, Fault, Height, LocalView, Tier,
-    TierProof, Tip, Watermarks,
+    Block as _, BlockRef, ChainId, ChainInfo, Change, Height, Tier, TierProof, Tip, Watermarks,
 };
 use tidewatch_sources::alto::AltoBlock;
+pub use tidewatch_testkit::view::Both;
 
 /// Maximum payload of the blocks of [`Chain`].
 pub const DATA_MAX: u32 = 1_024;
@@ -175,51 +175,4 @@ pub fn ancestry(chains: &[Chain], tip: BlockRef) -> Vec<AltoBlock> {
     }
     blocks.reverse();
     blocks
-}
-
-/// A writer, and a reader of what it writes, which answers everything that the writer does not.
-#[derive(Debug)]
-pub struct Both<W, R> {
-    /// The local view.
-    pub writer: W,
-    /// The log, the archive and the positions.
-    pub reader: R,
-}
-
-impl<W, R> From<(W, R)> for Both<W, R> {
-    fn from((writer, reader): (W, R)) -> Self {
-        Self { writer, reader }
-    }
-}
-
-impl<W, R> Deref for Both<W, R> {
-    type Target = R;
-
-    fn deref(&self) -> &R {
-        &self.reader
-    }
-}
-
-impl<W: LocalView, R: Send + Sync + 'static> LocalView for Both<W, R> {
-    type Block = W::Block;
-
-    fn chain_info(&self) -> &ChainInfo {
-        self.writer.chain_info()
-    }
-
-    async fn watermarks(&self) -> Result<Watermarks, Fault> {
-        self.writer.watermarks().await
-    }
-
-    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        self.writer.locate(heights).await
-    }
-
-    async fn commit(&mut self, changes: Vec<Change<W::Block>>) -> Result<(), Fault> {
-        self.writer.commit(changes).await
-    }
-
-    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
-        self.writer.keep_evidence(conflict).await
-    }
 }

@@ -8,7 +8,7 @@
 use crate::support::{OnDisk, Sink, grow, hand_over, history, millis, open_with, secs};
 use commonware_runtime::{
     Clock as _, Runner as _, Supervisor as _,
-    deterministic::{self, Checkpoint, FaultConfig, PartialWriteMode, WriteConfig},
+    deterministic::{self, Checkpoint, PartialWriteMode},
 };
 use commonware_utils::{Probability, probability, sync::Mutex};
 use futures::future::{Either, select};
@@ -16,7 +16,10 @@ use std::{pin::pin, sync::Arc};
 use tidewatch_core::{Fault, Positions as _, Watermarks};
 use tidewatch_store::Config;
 use tidewatch_stream::delivery;
-use tidewatch_testkit::{chain::Chain, host::Host};
+use tidewatch_testkit::{
+    chain::Chain,
+    host::{Host, crash},
+};
 
 /// Total number of events, one per block.
 const EVENTS: u64 = 5;
@@ -58,12 +61,8 @@ async fn story(host: &Host<deterministic::Context>, floor: u64, reached: &Mutex<
 fn die_at(floor: u64, n: u64, left: Probability) -> (Reached, Checkpoint) {
     let config = deterministic::Config::new().with_seed(n).with_timeout(Some(secs(60)));
     deterministic::Runner::new(config).start_and_recover(|context| async move {
-        let writes = WriteConfig {
-            failure_rate: probability!(0.0),
-            retention_rate: left,
-            mode: PartialWriteMode::Prefix,
-        };
-        *context.storage_fault_config().write() = FaultConfig::default().write(writes);
+        let left = (PartialWriteMode::Prefix, left);
+        *context.storage_fault_config().write() = crash::faults(left);
         let (host, trouble) = Host::new(context, 0);
         trouble.crash_after(n);
         let reached = Arc::new(Mutex::new(Reached::default()));

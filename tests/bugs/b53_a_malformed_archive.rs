@@ -32,7 +32,7 @@ async fn written(
         store.commit(vec![rest, moved(Tier::Proposed, 400)]).await.unwrap();
     }
     if closed {
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
     }
     chain
 }

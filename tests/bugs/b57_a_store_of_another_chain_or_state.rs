@@ -57,7 +57,7 @@ async fn follow(context: &deterministic::Context, chain: &Chain, from: u64, to: 
     let moved = |tier| announced(tier, chain.at(to));
     let blocks = Change::Blocks(chain.range(from, to));
     store.commit(vec![blocks, moved(Tier::Proposed), moved(Tier::Finalized)]).await.unwrap();
-    store.close().await.unwrap();
+    store.writer.close().await.unwrap();
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_delivery_whose_log_is_gone_and_an_upstream_that_is_not_wanted_any_more_end_
             hand_over(&context, store.clone(), Sink::new("consumer"), (), config);
         context.sleep(millis(10)).await;
         assert_eq!(taken.sequences(), [0]);
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         context.sleep(TICK).await;
         // Only the end matters here, not the result.
         let ended = handle.now_or_never().expect("it has ended");

@@ -23,9 +23,10 @@ use std::{
     },
     time::Duration,
 };
-use tidewatch_core::{Block, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Monitor, Timed};
+use tidewatch_core::{Block, BlockRef, ChainId, Digest, Fault, FaultKind, Height, Timed};
 use tidewatch_testkit::committee::Committee;
 pub(crate) use tidewatch_testkit::committee::Scheme as TestScheme;
+use tidewatch_testkit::monitor::Faults;
 
 /// Payload bound of the test chain.
 pub(crate) const DATA_MAX: usize = 1_024;
@@ -167,7 +168,7 @@ pub(crate) fn verifier<X: Epochs>(
     epochs: X,
     chain: &Chain,
 ) -> Verifier<X, TestBlock> {
-    let metrics = crate::Metrics::new(context, "test", Arc::new(Recorder::default()));
+    let metrics = crate::Metrics::new(context, "test", Arc::<Faults>::default());
     let (checker, mailbox) = Checker::new(context.child("checker"), checker::Config::default());
     checker.start();
     let (genesis, codec) = (chain.block(0).clone(), RangeCfg::from(..=DATA_MAX));
@@ -416,26 +417,6 @@ impl Drop for ScriptedFeed {
     }
 }
 
-/// Writes down what was refused without becoming part of an answer.
-#[derive(Debug, Default)]
-pub(crate) struct Recorder(Mutex<Vec<Fault>>);
-
-impl Recorder {
-    pub(crate) fn kinds(&self) -> Vec<FaultKind> {
-        self.0.lock().iter().map(|fault| fault.kind).collect()
-    }
-
-    pub(crate) fn details(&self) -> Vec<String> {
-        self.0.lock().iter().map(ToString::to_string).collect()
-    }
-}
-
-impl Monitor for Recorder {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
-    }
-}
-
 pub(crate) type TestSource<E = deterministic::Context, X = OneEpoch<TestScheme>> =
     CertifiedSource<E, Arc<Scripted>, X, TestBlock>;
 pub(crate) type TestUpstream<E = deterministic::Context, X = OneEpoch<TestScheme>> =
@@ -446,7 +427,7 @@ pub(crate) fn follow<E: Clock + Metrics + Spawner + CryptoRng>(
     context: &E,
     transport: &Arc<Scripted>,
     config: Config,
-) -> (TestSource<E>, TestUpstream<E>, Arc<Recorder>) {
+) -> (TestSource<E>, TestUpstream<E>, Faults) {
     follow_under(context, trust(), transport, config)
 }
 
@@ -456,15 +437,15 @@ pub(crate) fn follow_under<E: Clock + Metrics + Spawner + CryptoRng, X: Epochs>(
     epochs: X,
     transport: &Arc<Scripted>,
     config: Config,
-) -> (TestSource<E, X>, TestUpstream<E, X>, Arc<Recorder>) {
-    let recorder = Arc::new(Recorder::default());
+) -> (TestSource<E, X>, TestUpstream<E, X>, Faults) {
+    let recorder = Faults::default();
     let parts = Parts {
         chain: ChainId::new("test:certified").unwrap(),
         genesis: Chain::new(0).block(0).clone(),
         codec: RangeCfg::from(..=DATA_MAX),
         epochs,
         transport: transport.clone(),
-        monitor: recorder.clone(),
+        monitor: Arc::new(recorder.clone()),
     };
     let (source, upstream) = open(context.child("certified"), parts, config);
     (source, upstream, recorder)

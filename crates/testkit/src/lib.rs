@@ -8,6 +8,7 @@
 //! | [`source`] | a source that answers what it is told, and records what it was asked; [`source::Gate`], which holds a call |
 //! | [`view`] | any local view, watched: every commit is checked against the invariants, and can be made to fail |
 //! | [`invariants`] | what every history of events keeps to, for whoever checks one |
+//! | [`monitor`] | a monitor that remembers the faults that it is told |
 //! | [`words`] | events and watermarks in a notation that fits a line of a test |
 //! | [`host`] | the machine: clock jumps, starved tasks, a disk that is slow, fails, or crashes in the middle of a write |
 //! | `committee` | validators that sign any block, with real signatures; behind the feature of that name |
@@ -30,6 +31,7 @@ pub mod chain;
 pub mod committee;
 pub mod host;
 pub mod invariants;
+pub mod monitor;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod source;

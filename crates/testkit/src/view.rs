@@ -1,10 +1,10 @@
 //! A view, watched: every commit is checked against the invariants of the stream, and can be made to
-//! fail.
+//! fail. And the two halves of a view, as one.
 
 use crate::{chain::TestBlock, invariants, source::Gate, words::words};
 use commonware_utils::sync::{AsyncMutex, Mutex};
 use futures::FutureExt as _;
-use std::{collections::BTreeSet, fmt, iter::once, sync::Arc};
+use std::{collections::BTreeSet, fmt, iter::once, ops::Deref, sync::Arc};
 use tidewatch_core::{
     Archive, Block as _, BlockRef, ChainInfo, Change, Conflict, Dropped, Event, Fault, FaultKind,
     Height, Ladder, LocalView, Tier, Watermarks,
@@ -259,5 +259,52 @@ impl<W: LocalView<Block = TestBlock>, R: Archive<Block = TestBlock>> LocalView f
     async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
         self.seen.lock().evidence.push(conflict);
         self.inner.lock().await.keep_evidence(conflict).await
+    }
+}
+
+/// A writer, and a reader of what it writes, which answers everything that the writer does not.
+#[derive(Debug)]
+pub struct Both<W, R> {
+    /// The local view.
+    pub writer: W,
+    /// The log, the archive and the positions.
+    pub reader: R,
+}
+
+impl<W, R> From<(W, R)> for Both<W, R> {
+    fn from((writer, reader): (W, R)) -> Self {
+        Self { writer, reader }
+    }
+}
+
+impl<W, R> Deref for Both<W, R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.reader
+    }
+}
+
+impl<W: LocalView, R: Send + Sync + 'static> LocalView for Both<W, R> {
+    type Block = W::Block;
+
+    fn chain_info(&self) -> &ChainInfo {
+        self.writer.chain_info()
+    }
+
+    async fn watermarks(&self) -> Result<Watermarks, Fault> {
+        self.writer.watermarks().await
+    }
+
+    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
+        self.writer.locate(heights).await
+    }
+
+    async fn commit(&mut self, changes: Vec<Change<W::Block>>) -> Result<(), Fault> {
+        self.writer.commit(changes).await
+    }
+
+    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
+        self.writer.keep_evidence(conflict).await
     }
 }

@@ -21,19 +21,16 @@ pub(crate) use steps::{Steps, pass};
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use commonware_storage::Context;
 use commonware_utils::NZUsize;
-use std::{
-    future::Future,
-    ops::{Deref, RangeInclusive},
-    time::Duration,
-};
+use std::{future::Future, ops::RangeInclusive, time::Duration};
 use tidewatch_core::{
-    Archive as _, ArchiveError, BlockRef, ChainInfo, Change, Conflict, Event, EventLog, Fault,
-    Height, LocalView, Record, Tier, Watermarks,
+    Archive as _, ArchiveError, BlockRef, ChainInfo, Change, Event, EventLog, Fault, Height,
+    LocalView, Record, Tier,
 };
 use tidewatch_store::{Memory, MemoryReader, MemoryWriter, Reader, Store, Writer};
 use tidewatch_stream::{Mode, Start, driver};
 use tidewatch_testkit::{
     chain::{Chain, TestBlock},
+    view::Both,
     words::words,
 };
 
@@ -107,13 +104,6 @@ pub(crate) fn told(records: &[Record]) -> Vec<String> {
     words(&records.iter().map(|record| record.event).collect::<Vec<_>>())
 }
 
-/// A writer, and a reader of what it writes, which answers everything that the writer does not.
-#[derive(Debug)]
-pub(crate) struct Both<W, R> {
-    pub(crate) writer: W,
-    pub(crate) reader: R,
-}
-
 /// A store in memory, of which every commit is checked.
 pub(crate) type Watched =
     tidewatch_testkit::view::Watched<MemoryWriter<TestBlock>, MemoryReader<TestBlock>>;
@@ -126,51 +116,6 @@ pub(crate) type OnDisk<E> = Both<Writer<E, TestBlock>, Reader<E, TestBlock>>;
 
 /// A store in memory.
 pub(crate) type InMemory = Both<MemoryWriter<TestBlock>, MemoryReader<TestBlock>>;
-
-impl<W, R> From<(W, R)> for Both<W, R> {
-    fn from((writer, reader): (W, R)) -> Self {
-        Self { writer, reader }
-    }
-}
-
-impl<W, R> Deref for Both<W, R> {
-    type Target = R;
-
-    fn deref(&self) -> &R {
-        &self.reader
-    }
-}
-
-impl<E: Context> OnDisk<E> {
-    /// Ends every use of it.
-    pub(crate) async fn close(self) -> Result<(), Fault> {
-        self.writer.close().await
-    }
-}
-
-impl<W: LocalView, R: Send + Sync + 'static> LocalView for Both<W, R> {
-    type Block = W::Block;
-
-    fn chain_info(&self) -> &ChainInfo {
-        self.writer.chain_info()
-    }
-
-    async fn watermarks(&self) -> Result<Watermarks, Fault> {
-        self.writer.watermarks().await
-    }
-
-    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        self.writer.locate(heights).await
-    }
-
-    async fn commit(&mut self, changes: Vec<Change<W::Block>>) -> Result<(), Fault> {
-        self.writer.commit(changes).await
-    }
-
-    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
-        self.writer.keep_evidence(conflict).await
-    }
-}
 
 /// An empty store in memory.
 pub(crate) fn memory(chain_info: ChainInfo) -> InMemory {

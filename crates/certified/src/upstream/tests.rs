@@ -1,8 +1,7 @@
 use crate::{
     CertificateKind, Config, Push,
     mocks::{
-        Answer, Chain, Recorder, Scripted, Table, TestSource, TestUpstream, follow, follow_under,
-        honest,
+        Answer, Chain, Scripted, Table, TestSource, TestUpstream, follow, follow_under, honest,
     },
 };
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use futures::FutureExt as _;
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{FaultKind, Running, Source as _, Tier};
 use tidewatch_testkit::host::Host;
+use tidewatch_testkit::monitor::Faults;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,7 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(deterministic::Context) -> F) {
 fn world(
     context: &deterministic::Context,
     config: Config,
-) -> (Chain, Arc<Scripted>, TestSource, TestUpstream, Arc<Recorder>) {
+) -> (Chain, Arc<Scripted>, TestSource, TestUpstream, Faults) {
     let chain = Chain::new(60);
     let transport = Arc::new(Scripted::new(context, |_| Answer::Missing));
     let (source, upstream, recorder) = follow(context, &transport, config);
@@ -406,7 +406,7 @@ struct Boundary {
     transport: Arc<Scripted>,
     source: TestSource<deterministic::Context, Table>,
     upstream: TestUpstream<deterministic::Context, Table>,
-    recorder: Arc<Recorder>,
+    recorder: Faults,
 }
 
 fn at_a_boundary(context: &deterministic::Context) -> Boundary {

@@ -4,13 +4,13 @@
 use super::View;
 use crate::{Durably, Executor, client::Client, executor::Config as ExecutorConfig};
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
-use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{
-    Block, BlockRef, ChainInfo, Change, Conflict, Fault, Height, LocalView, Monitor, Watermarks,
+    Block, BlockRef, ChainInfo, Change, Conflict, Fault, Height, LocalView, Watermarks,
 };
 use tidewatch_stream::{Driver, driver};
+use tidewatch_testkit::monitor::Faults;
 use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     source::ScriptedSource,
@@ -58,26 +58,16 @@ impl LocalView for Checked {
     }
 }
 
-/// What went wrong last, for whoever has to find out why a life hangs.
-#[derive(Clone, Default)]
-struct Last(Arc<Mutex<Option<Fault>>>);
-
-impl Monitor for Last {
-    fn fault(&self, fault: &Fault) {
-        *self.0.lock() = Some(fault.clone());
-    }
-}
-
 /// One life of the view's process.
 struct Life {
     driver: Handle<Result<(), Fault>>,
     executor: Handle<Result<(), Fault>>,
-    last: Last,
+    last: Faults,
 }
 
 impl Life {
     fn begin(context: &deterministic::Context, source: &ScriptedSource, client: &Client) -> Self {
-        let last = Last::default();
+        let last = Faults::default();
         let config = ExecutorConfig {
             retry: TICK,
             heartbeat: 10 * TICK,
@@ -167,7 +157,7 @@ fn lives(seed: u64) {
                     break;
                 }
                 ticks += 1;
-                let last = life.last.0.lock().clone();
+                let last = life.last.all().pop();
                 assert!(ticks < 1_000, "seed {seed}: {at} never becomes {wanted:?}: {last:?}");
             }
             (chain, tiers) = next(&mut rng, &chain, tiers, &mut forks);

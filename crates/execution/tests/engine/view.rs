@@ -7,10 +7,9 @@ use crate::{
 };
 use alloy_primitives::B256;
 use commonware_runtime::{Supervisor as _, tokio::Context};
-use commonware_utils::sync::Mutex;
 use serde_json::json;
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tidewatch_core::{BlockRef, Fault, FaultKind, Monitor, Running, Severity, Source as _};
+use tidewatch_core::{BlockRef, Fault, FaultKind, Running, Severity, Source as _};
 use tidewatch_execution::{
     Executor, View,
     engine::EngineError,
@@ -23,24 +22,13 @@ use tidewatch_sources::{
     rpc,
 };
 use tidewatch_stream::driver;
+use tidewatch_testkit::monitor::Faults;
 
-/// The faults of a driver.
-#[derive(Clone, Default)]
-struct Faults(Arc<Mutex<Vec<Fault>>>);
-
-impl Monitor for Faults {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
-    }
-}
-
-impl Faults {
-    /// Waits until there is one that is like that.
-    async fn until(&self, node: &Client, what: &str, is: impl Fn(&Fault) -> bool) {
-        // Each pass asks the node something: whenever one has, there may be another fault.
-        let is = |_: &World| self.0.lock().iter().any(&is);
-        node.until(what, is).await;
-    }
+/// Waits until one of `faults` is like that.
+async fn until(faults: &Faults, node: &Client, what: &str, is: impl Fn(&Fault) -> bool) {
+    // Each pass asks the node something: whenever one has, there may be another fault.
+    let is = |_: &World| faults.all().iter().any(&is);
+    node.until(what, is).await;
 }
 
 /// A follower of `node` with `client` as its view.
@@ -162,7 +150,7 @@ fn forward_and_over_reorgs_of_what_is_not_final_whether_the_client_skips_moves_b
             node.mine(3);
             same(&node, &client).await;
             let wrong = |fault: &&Fault| fault.severity() == Severity::Invalid;
-            assert_eq!(following.faults.0.lock().iter().find(wrong), None);
+            assert_eq!(following.faults.all().iter().find(wrong), None);
             following.stop().await;
         });
     }
@@ -261,8 +249,8 @@ fn a_body_that_the_header_does_not_commit_to_is_refused_counted_and_never_given(
                 }
                 _ => false,
             };
-            following.faults.until(&node, "it is refused", refused).await;
-            let refusal = following.faults.0.lock().iter().find(|fault| refused(fault)).cloned();
+            until(&following.faults, &node, "it is refused", refused).await;
+            let refusal = following.faults.all().into_iter().find(refused);
             assert_eq!(refusal.unwrap().kind, FaultKind::WrongDigest);
             assert_eq!(client.methods(), Vec::<String>::new(), "nothing was given");
             following.stop().await;

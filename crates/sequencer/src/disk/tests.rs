@@ -5,19 +5,18 @@ use super::{
 };
 use crate::*;
 use bytes::Bytes;
-use commonware_runtime::{
-    Runner as _, Spawner, Supervisor as _,
-    deterministic::{self, FaultConfig, PartialWriteMode, WriteConfig},
-};
+use commonware_runtime::{Runner as _, Spawner, Supervisor as _, deterministic};
 use commonware_storage::Context;
-use commonware_utils::{Probability, probability};
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     time::Duration,
 };
 use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Fault, FaultKind, Height};
-use tidewatch_testkit::host::Host;
+use tidewatch_testkit::host::{
+    Host,
+    crash::{LEFT, Left, faults},
+};
 
 fn simulate<F: Future>(test: impl FnOnce(deterministic::Context) -> F) -> F::Output {
     deterministic::Runner::timed(Duration::from_secs(1_000)).start(test)
@@ -292,13 +291,6 @@ fn the_chain_takes_what_goes_on_its_head_and_the_same_block_again() {
     });
 }
 
-/// What a crash leaves of writes that were not synced.
-const LEFT: [(PartialWriteMode, Probability); 3] = [
-    (PartialWriteMode::Prefix, probability!(0.0)),
-    (PartialWriteMode::Subset, probability!(0.5)),
-    (PartialWriteMode::Prefix, probability!(1.0)),
-];
-
 /// What an outsider was told.
 #[derive(Clone, Default)]
 struct Told {
@@ -388,16 +380,13 @@ async fn check<E: Context + Spawner>(disk: &Disk<E>, told: &Told) {
 }
 
 /// Lives until change `n` of the disk fails, crashes, and goes on from what is left. Whether it did not fail.
-fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
-    let (mode, retention_rate) = left;
-    let failure_rate = probability!(0.0);
-    let faults = FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode });
+fn crash_at(n: u64, left: Left) -> bool {
     let config =
         deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(600)));
     let ((told, done), left) =
         deterministic::Runner::new(config).start_and_recover(|context| async move {
-            *context.storage_fault_config().write() = faults;
-            let (host, trouble) = Host::new(context.child("host"), n);
+            *context.storage_fault_config().write() = faults(left);
+            let (host, trouble) = Host::late(context.child("host"), n);
             trouble.fail_disk_after(n);
             let mut told = Told::default();
             let Ok(disk) = Disk::open(&host).await else { return (told, false) };
@@ -433,15 +422,10 @@ fn shorter(pinned: bool) {
     for n in 0..200 {
         let config =
             deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(600)));
-        let faults = WriteConfig {
-            failure_rate: probability!(0.0),
-            retention_rate: probability!(1.0),
-            mode: PartialWriteMode::Prefix,
-        };
         let (done, left) =
             deterministic::Runner::new(config).start_and_recover(|context| async move {
-                *context.storage_fault_config().write() = FaultConfig::default().write(faults);
-                let (host, trouble) = Host::new(context.child("host"), n);
+                *context.storage_fault_config().write() = faults(LEFT[3]);
+                let (host, trouble) = Host::late(context.child("host"), n);
                 let disk = Disk::open(&host).await.unwrap();
                 if pinned {
                     disk.pool.insert(vec![transaction(3, 0)]).await.unwrap();

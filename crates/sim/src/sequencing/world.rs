@@ -18,7 +18,7 @@ use bytes::Bytes;
 use commonware_macros::select;
 use commonware_runtime::{
     Clock as _, Handle, Spawner as _, Supervisor as _,
-    deterministic::{self, FaultConfig, PartialWriteMode, WriteConfig},
+    deterministic::{self, PartialWriteMode},
 };
 use commonware_utils::{Probability, probability, sync::Mutex};
 use futures::FutureExt as _;
@@ -32,7 +32,7 @@ use tidewatch_sequencer::{
     disk::{Chain, DiskPool, Genesis, Limits},
     monitor,
 };
-use tidewatch_testkit::host::{Host, Odds, Trouble};
+use tidewatch_testkit::host::{Host, Odds, Trouble, crash};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -105,9 +105,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
     let lives = rng.random_range(1..4);
     let mode = [PartialWriteMode::Prefix, PartialWriteMode::Subset][rng.random_range(0..2)];
     let kept: [Probability; 3] = [probability!(0.0), probability!(0.5), probability!(1.0)];
-    let retention_rate = kept[rng.random_range(0..3)];
-    let failure_rate = probability!(0.0);
-    let faults = FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode });
+    let faults = crash::faults((mode, kept[rng.random_range(0..3)]));
     let interval = rng.random_bool(0.8).then(|| ms(rng.random_range(100..1_500)));
     let config = Config {
         interval,

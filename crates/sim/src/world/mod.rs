@@ -238,12 +238,10 @@ fn left_by_a_crash(mix: &Mix) -> deterministic::FaultConfig {
     } else {
         deterministic::PartialWriteMode::Prefix
     };
-    let rate = |share: f64| Probability::new((share * 100.0) as u64, 100);
-    let (Some(retention_rate), Some(failure_rate)) = (rate(kept), rate(0.0)) else {
-        return deterministic::FaultConfig::default();
-    };
-    let write = deterministic::WriteConfig { failure_rate, retention_rate, mode };
-    deterministic::FaultConfig::default().write(write)
+    let rate = Probability::new((kept * 100.0) as u64, 100);
+    rate.map_or_else(deterministic::FaultConfig::default, |rate| {
+        tidewatch_testkit::host::crash::faults((mode, rate))
+    })
 }
 
 fn millis(time: SystemTime) -> u64 {

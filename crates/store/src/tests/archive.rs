@@ -1,6 +1,6 @@
 //! Blocks by reference, proofs by tier, positions that are listed and forgotten, against both stores.
 
-use super::{ALL, Twin, commit, disk::OnDisk, everything, open, run, twins, world::*};
+use super::{ALL, Twin, commit, everything, on_disk, open, run, twins, world::*};
 use commonware_utils::NZUsize;
 use futures::future::join_all;
 use tidewatch_core::{
@@ -238,7 +238,7 @@ fn proofs_of_every_tier_and_forgotten_positions_survive_a_restart() {
 #[test]
 fn however_many_positions_wait_they_are_two_writes() {
     run(|context| async move {
-        let (context, disk) = OnDisk::new(context);
+        let (context, disk) = on_disk(context);
         let start = Cursor::start(&chain_info().id);
         let store = open(&context).await;
         disk.take();

@@ -2,7 +2,7 @@
 //! access to the disk gives way to the others for a while, so that reads begin before a cut and end in
 //! the middle of it or after it.
 
-use super::{disk::OnDisk, heights, open_another, run, world::*};
+use super::{heights, on_disk, open_another, run, world::*};
 use commonware_runtime::{Spawner as _, Supervisor as _};
 use commonware_utils::{NZUsize, sync::Mutex};
 use std::{
@@ -131,7 +131,7 @@ where
 
 fn world(seed: u64) -> Answers {
     run(|context| async move {
-        let (on_disk, disk) = OnDisk::new(context.child("disk"));
+        let (on_disk, disk) = on_disk(context.child("disk"));
         let mut store = open_another(&on_disk, super::ALL, 1).await;
         disk.give_way(seed);
         let (truth, over) =
@@ -180,7 +180,7 @@ fn world(seed: u64) -> Answers {
 #[test]
 fn readers_beside_reorgs_and_new_runs_get_what_they_asked_for_or_a_typed_answer() {
     let mut all = Answers::default();
-    for seed in 0..60 {
+    for seed in 0..70 {
         let answers = world(seed);
         all.found += answers.found;
         all.off_chain += answers.off_chain;

@@ -71,7 +71,7 @@ async fn written(context: &deterministic::Context, closed: bool) -> (Chain, File
     let last = everything(&store).await.pop().unwrap();
     store.store("indexer", &last.cursor).await.unwrap();
     if closed {
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
     } else {
         drop(store);
     }

@@ -1,22 +1,12 @@
 //! Crashes: between every two changes of the disk, with what was not synced lost, kept, or kept in
 //! parts.
 
-use super::{
-    OnStore, TwinReader as _, commit, disk::OnDisk, everything, folded, known, open, world::*,
-};
-use commonware_runtime::deterministic::{self, FaultConfig, PartialWriteMode, WriteConfig};
+use super::{OnStore, TwinReader as _, commit, everything, folded, known, on_disk, open, world::*};
+use commonware_runtime::deterministic;
 use commonware_storage::Context;
-use commonware_utils::{Probability, probability};
 use std::time::Duration;
 use tidewatch_core::{Change, FaultKind, LocalView as _, Record, Tier, Watermarks};
-
-/// What a crash leaves of writes that were not synced.
-pub(super) const LEFT: [(PartialWriteMode, Probability); 4] = [
-    (PartialWriteMode::Prefix, probability!(0.0)),
-    (PartialWriteMode::Prefix, probability!(0.5)),
-    (PartialWriteMode::Subset, probability!(0.5)),
-    (PartialWriteMode::Prefix, probability!(1.0)),
-];
+use tidewatch_testkit::host::crash::{LEFT, Left, faults};
 
 /// A commit, and where the view stands after each of its changes.
 pub(super) struct Step {
@@ -116,22 +106,16 @@ fn first_of(records: &[Record]) -> u64 {
     first
 }
 
-pub(super) fn faults(left: (PartialWriteMode, Probability)) -> FaultConfig {
-    let failure_rate = probability!(0.0);
-    let (mode, retention_rate) = left;
-    FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode })
-}
-
 /// Runs the story from an empty disk until change `n` of the disk fails, crashes, and opens it again.
 /// Returns whether the story came to its end.
-fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
+fn crash_at(n: u64, left: Left) -> bool {
     let config =
         deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(60)));
     let (acknowledged, checkpoint) =
         deterministic::Runner::new(config).start_and_recover(|context| async move {
             *context.storage_fault_config().write() = faults(left);
-            let (context, disk) = OnDisk::new(context);
-            disk.fail_after(n);
+            let (context, disk) = on_disk(context);
+            disk.fail_disk_after(n);
             let (steps, _) = story();
             let Ok(mut store) = super::try_open(&context).await else { return 0 };
             let mut acknowledged = 0;
@@ -153,8 +137,8 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
     // The first restart crashes too, at a place of its own; what it repaired must not be in the way.
     let (_, checkpoint) =
         deterministic::Runner::from(checkpoint).start_and_recover(|context| async move {
-            let (context, disk) = OnDisk::new(context);
-            disk.fail_after(n % 13);
+            let (context, disk) = on_disk(context);
+            disk.fail_disk_after(n % 13);
             super::try_open(&context).await.map(drop)
         });
     let (_, checkpoint) =
@@ -175,7 +159,7 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability)) -> bool {
     done
 }
 
-fn crash_everywhere(left: (PartialWriteMode, Probability)) {
+fn crash_everywhere(left: Left) {
     let end = (0..2_000).find(|n| crash_at(*n, left)).expect("the story ends");
     assert!(end > 50, "the story has {end} changes of the disk");
 }
@@ -225,8 +209,8 @@ fn histories_survive_any_number_of_crashes() {
                 driver.at(watermarks);
                 drop(store);
                 *context.storage_fault_config().write() = faults(left);
-                let (context, disk) = OnDisk::new(context);
-                disk.fail_after(fail_after);
+                let (context, disk) = on_disk(context);
+                disk.fail_disk_after(fail_after);
                 records = found;
                 let Ok(again) = super::try_open(&context).await else {
                     return ((dice, driver), records);

@@ -5,13 +5,12 @@ mod beside;
 mod corrupt;
 mod crash;
 mod cursors;
-mod disk;
 mod restart;
 mod small_worlds;
 mod suite;
 mod tips_store;
 mod trim;
-mod world;
+pub(crate) mod world;
 
 use crate::{
     Config, Memory, MemoryReader, MemoryWriter, Reader, Retained, Retention, Store, Writer,
@@ -21,64 +20,27 @@ use commonware_storage::Context;
 use commonware_utils::NZUsize;
 use std::{future::Future, num::NonZeroU64, ops::Deref, time::Duration};
 use tidewatch_core::{
-    Archive, ArchiveError, BlockRef, ChainInfo, Change, Conflict, Digest, EventLog as _, Fault,
-    Height, History, LocalView, Record, Tier, TierProof, Watermarks,
+    Archive, ArchiveError, BlockRef, Change, Conflict, Digest, EventLog as _, Fault, Height,
+    History, LocalView, Record, Tier, TierProof, Watermarks,
+};
+use tidewatch_testkit::{
+    host::{Host, Trouble},
+    view::Both,
 };
 use world::{TestBlock, chain_info};
 
-/// A writer, and a reader of what it writes, which answers everything that the writer does not.
-#[derive(Debug)]
-pub(crate) struct Both<W, R> {
-    pub(crate) writer: W,
-    pub(crate) reader: R,
+/// A context on a disk that can fail.
+pub(crate) type OnDisk = Host<deterministic::Context>;
+
+/// Puts `context` on a disk that syncs as late as it may. Nobody reads the metrics there.
+pub(crate) fn on_disk(context: deterministic::Context) -> (OnDisk, Trouble) {
+    let (host, disk) = Host::late(context, 0);
+    disk.hide_metrics();
+    (host, disk)
 }
 
 pub(crate) type OnStore<E> = Both<Writer<E, TestBlock>, Reader<E, TestBlock>>;
 pub(crate) type InMemory = Both<MemoryWriter<TestBlock>, MemoryReader<TestBlock>>;
-
-impl<W, R> Deref for Both<W, R> {
-    type Target = R;
-
-    fn deref(&self) -> &R {
-        &self.reader
-    }
-}
-
-impl<W, R> From<(W, R)> for Both<W, R> {
-    fn from((writer, reader): (W, R)) -> Self {
-        Self { writer, reader }
-    }
-}
-
-impl<W: LocalView<Block = TestBlock>, R: Send + Sync + 'static> LocalView for Both<W, R> {
-    type Block = TestBlock;
-
-    fn chain_info(&self) -> &ChainInfo {
-        self.writer.chain_info()
-    }
-
-    async fn watermarks(&self) -> Result<Watermarks, Fault> {
-        self.writer.watermarks().await
-    }
-
-    async fn locate(&self, heights: &[Height]) -> Result<Vec<Option<BlockRef>>, Fault> {
-        self.writer.locate(heights).await
-    }
-
-    async fn commit(&mut self, changes: Vec<Change<TestBlock>>) -> Result<(), Fault> {
-        self.writer.commit(changes).await
-    }
-
-    async fn keep_evidence(&mut self, conflict: Conflict) -> Result<(), Fault> {
-        self.writer.keep_evidence(conflict).await
-    }
-}
-
-impl<E: Context> OnStore<E> {
-    pub(crate) async fn close(self) -> Result<(), Fault> {
-        self.writer.close().await
-    }
-}
 
 /// What readers of both stores are.
 pub(crate) trait TwinReader: History + Archive<Block = TestBlock> {

@@ -1,8 +1,8 @@
 //! Opening what is there: another chain, another format, a long history, a closed store.
 
 use super::{
-    ALL, OnStore, TwinReader as _, commit, config, disk::OnDisk, everything, known, open, run,
-    try_open, world::*,
+    ALL, OnStore, TwinReader as _, commit, config, everything, known, on_disk, open, run, try_open,
+    world::*,
 };
 use crate::{Config, Error, Retention};
 use commonware_runtime::{Storage as _, Supervisor as _, deterministic};
@@ -94,7 +94,7 @@ fn tips_without_blocks_survive_a_restart() {
         }
         let asked = super::heights((0..=500).rev());
         let before = store.locate(&asked).await.unwrap();
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         let store = open(&context).await;
         assert_eq!(store.locate(&asked).await.unwrap(), before);
     });
@@ -148,7 +148,7 @@ fn a_lost_header_is_not_taken_for_a_new_directory() {
         let chain = Chain::of(5);
         let mut store = open(&context).await;
         commit(&mut store, vec![chain.blocks(1, 5)]).await;
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         context.remove("tidewatch-meta", None).await.unwrap();
         let refused = try_open(&context).await.unwrap_err();
         assert_eq!(refused.kind, FaultKind::CorruptRecord);
@@ -163,7 +163,7 @@ fn a_section_size_is_that_of_the_directory() {
         let config = Config { blocks_per_section, ..config() };
         let mut store = super::open_with(&context, config).await.unwrap();
         commit(&mut store, vec![chain.blocks(1, 50)]).await;
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         let store = open(&context).await;
         for height in 0..=50 {
             assert_eq!(known(&store, height).await, Some(chain.at(height)));
@@ -174,7 +174,7 @@ fn a_section_size_is_that_of_the_directory() {
 #[test]
 fn one_commit_of_blocks_and_tiers_is_one_round_of_payload_and_one_of_events() {
     run(|context| async move {
-        let (context, disk) = OnDisk::new(context);
+        let (context, disk) = on_disk(context);
         let chain = Chain::of(100);
         let mut store = open(&context).await;
         commit(&mut store, vec![chain.blocks(1, 10)]).await;
@@ -214,7 +214,7 @@ async fn write_sections<E: Context>(context: &E, sections: u64) {
 fn a_restart_reads_the_same_whatever_the_length_of_the_history() {
     let cost = |sections: u64| {
         run(|context| async move {
-            let (context, disk) = OnDisk::new(context);
+            let (context, disk) = on_disk(context);
             write_sections(&context, sections).await;
             disk.take();
             let store = open(&context).await;
@@ -263,7 +263,7 @@ fn a_closed_store_refuses_everything_and_ends_every_wait() {
         let waiting = reader.wait(1);
         pin_mut!(waiting);
         assert!((&mut waiting).now_or_never().is_none());
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         let Err(LogError::Fault(fault)) = waiting.await else { panic!("the wait goes on") };
         assert_eq!(fault.kind, FaultKind::Disk);
         let start = Cursor::start(&chain_info().id);
@@ -341,7 +341,7 @@ fn a_slow_reader_delays_nobody_and_reads_what_was_there() {
 #[test]
 fn readers_read_while_a_commit_waits_for_the_disk() {
     run(|context| async move {
-        let (context, disk) = OnDisk::new(context);
+        let (context, disk) = on_disk(context);
         let chain = Chain::of(50);
         let mut store = open(&context).await;
         for height in 1..=40 {
@@ -349,7 +349,7 @@ fn readers_read_while_a_commit_waits_for_the_disk() {
         }
         let cursor = everything(&store).await.pop().unwrap().cursor;
         let readers = vec![store.clone(); 50];
-        disk.stall();
+        disk.stall_syncs();
         let committing = store.commit(vec![chain.blocks(41, 50)]);
         pin_mut!(committing);
         assert!((&mut committing).now_or_never().is_none());
@@ -378,11 +378,11 @@ fn readers_read_while_a_commit_waits_for_the_disk() {
 #[test]
 fn a_commit_that_is_dropped_while_it_writes_closes_the_store_until_it_is_opened_again() {
     run(|context| async move {
-        let (on_disk, disk) = OnDisk::new(context.child("first"));
+        let (on_disk, disk) = on_disk(context.child("first"));
         let chain = Chain::of(50);
         let mut store = open(&on_disk).await;
         commit(&mut store, vec![chain.blocks(1, 40)]).await;
-        disk.stall();
+        disk.stall_syncs();
         assert!(store.commit(vec![chain.blocks(41, 50)]).now_or_never().is_none());
         assert_eq!(store.watermarks().await.unwrap_err().kind, FaultKind::Disk);
         assert_eq!(store.commit(vec![]).await.unwrap_err().kind, FaultKind::Disk);
@@ -399,7 +399,7 @@ fn a_commit_that_is_dropped_while_it_writes_closes_the_store_until_it_is_opened_
 #[test]
 fn after_a_write_that_failed_everybody_is_told_why() {
     run(|context| async move {
-        let (on_disk, disk) = OnDisk::new(context.child("first"));
+        let (on_disk, disk) = on_disk(context.child("first"));
         let chain = Chain::of(50);
         let mut store = open(&on_disk).await;
         commit(&mut store, vec![chain.blocks(1, 40)]).await;
@@ -407,7 +407,7 @@ fn after_a_write_that_failed_everybody_is_told_why() {
         let waiting = reader.wait(1);
         pin_mut!(waiting);
         assert!((&mut waiting).now_or_never().is_none());
-        disk.fail_after(0);
+        disk.fail_disk_after(0);
         let cause = store.commit(vec![chain.blocks(41, 50)]).await.unwrap_err();
         let told = cause.reason::<Error>().map(ToString::to_string);
         assert!(told.is_some_and(|told| told.starts_with("blocks: ")), "{cause}");
@@ -434,7 +434,7 @@ fn a_commit_that_is_dropped_before_it_writes_changes_nothing() {
 #[test]
 fn a_large_commit_asks_little_of_the_disk() {
     run(|context| async move {
-        let (context, disk) = OnDisk::new(context);
+        let (context, disk) = on_disk(context);
         let chain = Chain::of(20_000);
         let mut store = open(&context).await;
         disk.take();

@@ -3,24 +3,22 @@
 use super::{
     ALL, OnStore, Twin, TwinReader as _, commit,
     corrupt::{Files, files, restore},
-    crash::{LEFT, faults},
-    disk::OnDisk,
-    everything, heights, open_with, run, twins,
+    everything, heights, on_disk, open_with, run, twins,
     world::*,
 };
 use crate::{Config, Keep, Retention, Slowest};
 use commonware_runtime::{
-    Clock as _, Metrics as _, Runner as _, Storage as _, Supervisor as _,
-    deterministic::{self, PartialWriteMode},
+    Clock as _, Metrics as _, Runner as _, Storage as _, Supervisor as _, deterministic,
 };
 use commonware_storage::Context;
-use commonware_utils::{NZU64, NZUsize, Probability};
+use commonware_utils::{NZU64, NZUsize};
 use futures::FutureExt as _;
 use std::{num::NonZeroU64, time::Duration};
 use tidewatch_core::{
     Archive as _, ArchiveError, Change, EventLog as _, FaultKind, Height, History as _,
     LocalView as _, LogError, Pin, Positions as _, Resume, Tier,
 };
+use tidewatch_testkit::host::crash::{LEFT, Left, faults};
 
 twins! {
     pins_are_listed_until_they_are_dropped,
@@ -238,7 +236,7 @@ fn a_pin_holds_blocks_until_it_is_advanced_or_dropped() {
 #[test]
 fn what_a_trim_has_chosen_is_refused_before_it_is_removed() {
     run(|context| async move {
-        let (on_disk, disk) = OnDisk::new(context);
+        let (on_disk, disk) = on_disk(context);
         let chain = Chain::of(100);
         let mut store = open_with(&on_disk, blocks(count(25))).await.unwrap();
         let pin = store.pin("prover", chain.at(1));
@@ -422,15 +420,15 @@ fn digests_that_are_lost_below_trimmed_blocks_move_the_start_of_the_run() {
         let mut store = open_with(&context, config.clone()).await.unwrap();
         deliver(&mut store, &chain, (3, 100), 100).await;
         let old = everything(&store).await.remove(0).cursor;
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         for part in ["tidewatch-digests-0-blobs", "tidewatch-digests-0-metadata"] {
             context.remove(part, None).await.unwrap();
         }
         // Whatever the restart is cut off at, the next one goes on.
         let mut cut_off = 0;
         for n in 0.. {
-            let (on_disk, disk) = OnDisk::new(context.child("cut").with_attribute("nth", n));
-            disk.fail_after(n);
+            let (on_disk, disk) = on_disk(context.child("cut").with_attribute("nth", n));
+            disk.fail_disk_after(n);
             if open_with(&on_disk, config.clone()).await.is_ok() {
                 break;
             }
@@ -455,7 +453,7 @@ fn blocks_that_are_gone_and_were_not_trimmed_are_refused() {
         let (chain, config) = (Chain::of(100), blocks(count(25)));
         let mut store = open_with(&context, config.clone()).await.unwrap();
         deliver(&mut store, &chain, (3, 100), 100).await;
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         context.remove("tidewatch-blocks-0_data", Some(&7_u64.to_be_bytes())).await.unwrap();
         let fault = open_with(&context, config).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::CorruptRecord, "{fault}");
@@ -472,7 +470,7 @@ fn before(chain: Chain) -> Files {
         let mut store = open_with(&context, config).await.unwrap();
         commit(&mut store, vec![chain.blocks(1, BEFORE)]).await;
         commit(&mut store, proved(&chain, 1, BEFORE - 50)).await;
-        store.close().await.unwrap();
+        store.writer.close().await.unwrap();
         files(&context).await
     })
 }
@@ -507,11 +505,7 @@ async fn assert_after_a_crash<E: Context>(store: &OnStore<E>, chain: &Chain, ack
 
 /// Crashes at change `n` of the disk of a commit that trims everything, and opens it again. Returns whether
 /// the commit came to its end.
-fn crash_at(
-    n: u64,
-    left: (PartialWriteMode, Probability),
-    (chain, before): (&Chain, &Files),
-) -> bool {
+fn crash_at(n: u64, left: Left, (chain, before): (&Chain, &Files)) -> bool {
     let config =
         deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(60)));
     let last = |chain: &Chain| vec![chain.blocks(BEFORE + 1, BEFORE + 5), chain.finalize(BEFORE)];
@@ -520,16 +514,16 @@ fn crash_at(
         deterministic::Runner::new(config).start_and_recover(|context| async move {
             restore(&context, &files).await;
             *context.storage_fault_config().write() = faults(left);
-            let (context, disk) = OnDisk::new(context);
+            let (context, disk) = on_disk(context);
             let mut store = open_with(&context, trims()).await.unwrap();
-            disk.fail_after(n);
+            disk.fail_disk_after(n);
             store.commit(last(&story)).await.is_ok()
         });
     // The first restart crashes too, at a place of its own.
     let (_, checkpoint) =
         deterministic::Runner::from(checkpoint).start_and_recover(|context| async move {
-            let (context, disk) = OnDisk::new(context);
-            disk.fail_after(n % 13);
+            let (context, disk) = on_disk(context);
+            disk.fail_disk_after(n % 13);
             open_with(&context, trims()).await.map(drop)
         });
     let story = chain.clone();

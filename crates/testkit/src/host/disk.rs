@@ -54,7 +54,11 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
         bufs: impl Into<IoBufsMut> + Send,
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
-        self.inner.read_at_buf(offset, len, bufs, options).await
+        self.trouble.read(len);
+        self.trouble.pause().await;
+        let read = self.inner.read_at_buf(offset, len, bufs, options).await;
+        self.trouble.pause().await;
+        read
     }
 
     async fn read_at(
@@ -63,7 +67,11 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
         len: usize,
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
-        self.inner.read_at(offset, len, options).await
+        self.trouble.read(len);
+        self.trouble.pause().await;
+        let read = self.inner.read_at(offset, len, options).await;
+        self.trouble.pause().await;
+        read
     }
 
     async fn write_at(
@@ -74,6 +82,11 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
     ) -> Result<(), Error> {
         let sync = options.contains(WriteOptions::SYNC);
         change(&*self.clock, &self.trouble, sync).await?;
+        if sync {
+            self.trouble.barrier().await;
+        } else {
+            self.trouble.pause().await;
+        }
         let options =
             if self.trouble.syncs() { options } else { options.without(WriteOptions::SYNC) };
         self.inner.write_at(offset, bufs, options).await
@@ -81,6 +94,7 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
 
     async fn resize(&self, len: u64) -> Result<(), Error> {
         change(&*self.clock, &self.trouble, false).await?;
+        self.trouble.pause().await;
         self.inner.resize(len).await
     }
 
@@ -89,13 +103,21 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
         if !self.trouble.syncs() {
             return Ok(());
         }
+        self.trouble.barrier().await;
         self.inner.sync().await
     }
 
     async fn start_sync(&self) -> Handle<()> {
         match change(&*self.clock, &self.trouble, true).await {
-            Ok(()) if self.trouble.syncs() => self.inner.start_sync().await,
-            Ok(()) => Handle::ready(Ok(())),
+            Ok(()) if !self.trouble.syncs() => Handle::ready(Ok(())),
+            Ok(()) if self.trouble.syncs_when_waited_for() => {
+                let (trouble, inner) = (self.trouble.clone(), self.inner.clone());
+                Handle::from_future(async move {
+                    trouble.barrier().await;
+                    inner.sync().await
+                })
+            }
+            Ok(()) => self.inner.start_sync().await,
             Err(error) => Handle::ready(Err(error)),
         }
     }

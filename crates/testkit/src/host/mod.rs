@@ -13,11 +13,16 @@
 //! | [`Trouble::slow_disk`] | disk mutations are delayed |
 //! | [`Trouble::hang_disk_after`] | after the given number of disk mutations, one takes long |
 //! | [`Trouble::fail_disk_after`] | after the given number of disk mutations, every further one fails |
+//! | [`Trouble::keep_files`] | removals fail |
+//! | [`Trouble::give_way`] | every access lets other tasks run before it is made, and reads after it too |
+//! | [`Trouble::sync_late`] | a sync that was started comes to the disk when somebody waits for it |
+//! | [`Trouble::stall_syncs`] | no sync comes back |
 //! | [`Trouble::forget_syncs`] | the disk says that it synced, and did not |
 //! | [`Trouble::crash_after`] | after the given number of disk mutations, the next one never completes: see [`Trouble::crashed`] |
 //!
-//! The inner runtime decides how much of the unsynced writes survives a crash.
+//! The inner runtime decides how much of the unsynced writes survives a crash: see [`crash`].
 
+pub mod crash;
 mod disk;
 mod tasks;
 
@@ -27,13 +32,13 @@ use commonware_runtime::{
     BlobVersion, BufferPool, BufferPooler, Clock, Error, Handle, Metrics, Name, Spawner, Storage,
     Supervisor,
     signal::Signal,
-    telemetry::metrics::{Metric, Registered},
+    telemetry::metrics::{Metric, Registered, Registration},
 };
 use commonware_utils::sync::Mutex;
 use futures::{
     FutureExt as _,
     channel::oneshot,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, pending},
 };
 use rand::{RngExt as _, SeedableRng as _, TryCryptoRng, TryRng, rngs::StdRng};
 use std::{
@@ -53,9 +58,13 @@ pub struct Odds {
     pub longest: Duration,
 }
 
-/// Disk mutations of a host.
+/// What was done to the disk of a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
+    /// Reads.
+    pub reads: u64,
+    /// The bytes that they asked for.
+    pub read_bytes: u64,
     /// All mutations: opens, writes, resizes, syncs, removals.
     pub changes: u64,
     /// Barriers: syncs and synchronous writes.
@@ -71,7 +80,13 @@ struct State {
     fail_after: Option<u64>,
     crash_after: Option<u64>,
     hang_after: Option<(u64, Duration)>,
+    keeps_files: bool,
+    /// How long each access gives way to other tasks is drawn from this.
+    gives_way: Option<StdRng>,
+    syncs_late: bool,
+    stalls_syncs: bool,
     forgets_syncs: bool,
+    hides_metrics: bool,
     crash: Option<oneshot::Sender<()>>,
     done: Done,
     running: usize,
@@ -114,7 +129,12 @@ impl Trouble {
             fail_after: None,
             crash_after: None,
             hang_after: None,
+            keeps_files: false,
+            gives_way: None,
+            syncs_late: false,
+            stalls_syncs: false,
             forgets_syncs: false,
+            hides_metrics: false,
             crash: Some(crash),
             done: Done::default(),
             running: 0,
@@ -154,6 +174,33 @@ impl Trouble {
         self.state.lock().hang_after = Some((changes, wait));
     }
 
+    /// Removals fail from now on, or no longer do.
+    pub fn keep_files(&self, keeps: bool) {
+        self.state.lock().keeps_files = keeps;
+    }
+
+    /// Every access gives way to other tasks, for a while that is drawn from `seed`.
+    pub fn give_way(&self, seed: u64) {
+        self.state.lock().gives_way = Some(StdRng::seed_from_u64(seed));
+    }
+
+    /// A sync that was started comes to the disk as late as it may: when somebody waits for it. What nobody waits for is
+    /// not there after a crash.
+    pub fn sync_late(&self) {
+        self.state.lock().syncs_late = true;
+    }
+
+    /// No sync comes back from now on, nor does a write that is one.
+    pub fn stall_syncs(&self) {
+        self.state.lock().stalls_syncs = true;
+    }
+
+    /// Metrics are not exposed from now on: where nobody reads them, to register them is most of what it takes to open
+    /// a small store.
+    pub fn hide_metrics(&self) {
+        self.state.lock().hides_metrics = true;
+    }
+
     /// From now on the disk says of every sync that it is done, and does nothing: what a follower relies on is broken.
     pub fn forget_syncs(&self) {
         self.state.lock().forgets_syncs = true;
@@ -169,9 +216,14 @@ impl Trouble {
         self.crashed.clone().await;
     }
 
-    /// Disk mutations so far.
+    /// What was done to the disk so far.
     pub fn done(&self) -> Done {
         self.state.lock().done
+    }
+
+    /// What was done to the disk since the last look.
+    pub fn take(&self) -> Done {
+        std::mem::take(&mut self.state.lock().done)
     }
 
     /// Number of tasks running on this host.
@@ -188,6 +240,33 @@ impl Trouble {
 
     fn syncs(&self) -> bool {
         !self.state.lock().forgets_syncs
+    }
+
+    fn syncs_when_waited_for(&self) -> bool {
+        let state = self.state.lock();
+        state.syncs_late || state.stalls_syncs
+    }
+
+    async fn pause(&self) {
+        let draw = |rng: &mut StdRng| rng.random_range(0..4);
+        let turns = self.state.lock().gives_way.as_mut().map_or(0, draw);
+        for _ in 0..turns {
+            commonware_runtime::reschedule().await;
+        }
+    }
+
+    /// Waits for ever where syncs are stalled.
+    async fn barrier(&self) {
+        self.pause().await;
+        if self.state.lock().stalls_syncs {
+            pending::<()>().await;
+        }
+    }
+
+    fn read(&self, bytes: usize) {
+        let done = &mut self.state.lock().done;
+        done.reads += 1;
+        done.read_bytes += bytes as u64;
     }
 
     fn nap(&self) -> Option<Duration> {
@@ -243,6 +322,13 @@ impl<E> Host<E> {
         let trouble = Trouble::new(seed);
         (Self { inner, trouble: trouble.clone() }, trouble)
     }
+
+    /// The same, with a disk that syncs as late as it may: see [`Trouble::sync_late`].
+    pub fn late(inner: E, seed: u64) -> (Self, Trouble) {
+        let (host, trouble) = Self::new(inner, seed);
+        trouble.sync_late();
+        (host, trouble)
+    }
 }
 
 impl<E: Supervisor> Supervisor for Host<E> {
@@ -293,6 +379,9 @@ impl<E: Metrics> Metrics for Host<E> {
         help: H,
         metric: M,
     ) -> Registered<M> {
+        if self.trouble.state.lock().hides_metrics {
+            return Registered::with_registration(metric, Registration::from(()));
+        }
         self.inner.register(name, help, metric)
     }
 
@@ -378,6 +467,9 @@ impl<E: Storage + Clock + Supervisor> Storage for Host<E> {
 
     async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
         disk::change(&self.inner, &self.trouble, false).await?;
+        if self.trouble.state.lock().keeps_files {
+            return Err(Error::WriteFailed);
+        }
         self.inner.remove(partition, name).await
     }
 

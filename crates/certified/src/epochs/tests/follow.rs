@@ -3,7 +3,7 @@
 use super::world::{Epoched, TestSchemes, follow, height};
 use crate::{
     CertificateKind, Config, Epochs as _, Key, Known, Push,
-    mocks::{Answer, Recorder, Scripted},
+    mocks::{Answer, Scripted},
 };
 use commonware_consensus::types::Epoch;
 use commonware_cryptography::certificate::Provider as _;
@@ -15,6 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{BlockRef, Fault, FaultKind, Source as _, Tier};
+use tidewatch_testkit::monitor::Faults;
 
 type Source = super::world::Source;
 
@@ -25,7 +26,7 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(deterministic::Context) -> F) {
 struct Followed {
     source: Source,
     transport: Arc<Scripted>,
-    recorder: Arc<Recorder>,
+    recorder: Faults,
     schemes: TestSchemes,
 }
 

@@ -4,7 +4,7 @@
 use super::world::height;
 use crate::{
     Boundary, Config, Key, Known, Parts, Schemes, SchemesParts,
-    mocks::{Answer, Chain, DATA_MAX, Recorder, Scripted, TestBlock},
+    mocks::{Answer, Chain, DATA_MAX, Scripted, TestBlock},
     open,
 };
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, non_empty, ordered::Set};
 use std::sync::Arc;
 use tidewatch_core::{Block as _, ChainId, FaultKind, Height, Source as _, Tier};
+use tidewatch_testkit::monitor::Faults;
 
 const NAMESPACE: &[u8] = b"_TIDEWATCH_MULTISIG";
 const LENGTH: u64 = 10;
@@ -122,7 +123,7 @@ fn run(
             codec: RangeCfg::from(..=DATA_MAX),
             epochs: table,
             transport: Arc::new(Scripted::new(&context, script)),
-            monitor: Arc::new(Recorder::default()),
+            monitor: Arc::<Faults>::default(),
         };
         let (source, _) = open(context.child("certified"), parts, Config::default());
         let snapshot = source.snapshot().await.map_err(|fault| fault.kind)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     Boundary, CertificateKind, Config, Key, Parts, Schemes, SchemesParts,
-    mocks::{Answer, Chain, DATA_MAX, Recorder, Scripted, TestBlock, TestScheme, certify},
+    mocks::{Answer, Chain, DATA_MAX, Scripted, TestBlock, TestScheme, certify},
     open,
 };
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use commonware_utils::{NZU64, sync::Mutex};
 use std::{collections::BTreeMap, sync::Arc};
 use tidewatch_core::{Block as _, BlockRef, ChainId, Digest, Height};
 use tidewatch_testkit::committee::{Committee, NAMESPACE};
+use tidewatch_testkit::monitor::Faults;
 
 type Public = <MinSig as Variant>::Public;
 
@@ -171,15 +172,15 @@ pub(crate) fn follow(
     schemes: &TestSchemes,
     transport: &Arc<Scripted>,
     config: Config,
-) -> (Source, Upstream, Arc<Recorder>) {
-    let recorder = Arc::new(Recorder::default());
+) -> (Source, Upstream, Faults) {
+    let recorder = Faults::default();
     let parts = Parts {
         chain: ChainId::new("test:epochs").unwrap(),
         genesis: Chain::new(0).block(0).clone(),
         codec: RangeCfg::from(..=DATA_MAX),
         epochs: schemes.clone(),
         transport: transport.clone(),
-        monitor: recorder.clone(),
+        monitor: Arc::new(recorder.clone()),
     };
     let (source, upstream) = open(context.child("certified"), parts, config);
     (source, upstream, recorder)

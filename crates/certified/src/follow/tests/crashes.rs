@@ -9,7 +9,7 @@ use commonware_runtime::{Clock as _, Runner as _, deterministic, reschedule};
 use commonware_utils::Probability;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use std::time::Duration;
-use tidewatch_testkit::host::Odds;
+use tidewatch_testkit::host::{Odds, crash};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Heights 4, 9, 14 and so on are boundaries: every second block or so is near one.
@@ -58,10 +58,7 @@ fn left_by_a_crash(rng: &mut StdRng) -> deterministic::FaultConfig {
         true => deterministic::PartialWriteMode::Subset,
         false => deterministic::PartialWriteMode::Prefix,
     };
-    let rate = |percent| Probability::new(percent, 100).unwrap();
-    let write =
-        deterministic::WriteConfig { failure_rate: rate(0), retention_rate: rate(kept), mode };
-    deterministic::FaultConfig::default().write(write)
+    crash::faults((mode, Probability::new(kept, 100).unwrap()))
 }
 
 fn killed(seed: u64, skip: bool) {

@@ -5,11 +5,12 @@ mod snapshots;
 
 use crate::{
     Config, Key,
-    mocks::{Answer, Chain, Recorder, Scripted, TestSource, follow},
+    mocks::{Answer, Chain, Scripted, TestSource, follow},
 };
 use commonware_runtime::{Runner as _, deterministic};
 use std::{sync::Arc, time::Duration};
 use tidewatch_core::{BlockRef, Height, Source as _, Tier, TipSet};
+use tidewatch_testkit::monitor::Faults;
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce(deterministic::Context) -> F) {
     deterministic::Runner::timed(Duration::from_secs(600)).start(test);
@@ -20,7 +21,7 @@ fn source(
     context: &deterministic::Context,
     config: Config,
     script: impl FnMut(Key) -> Answer + Send + 'static,
-) -> (TestSource, Arc<Scripted>, Arc<Recorder>) {
+) -> (TestSource, Arc<Scripted>, Faults) {
     let transport = Arc::new(Scripted::new(context, script));
     let (source, _, recorder) = follow(context, &transport, config);
     (source, transport, recorder)

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_runtime::Clock as _;
 use tidewatch_core::{Block as _, Digest, FaultKind};
+use tidewatch_testkit::monitor::Faults;
 
 const LEN: u64 = 300;
 
@@ -24,7 +25,7 @@ async fn gets_past(
     context: &deterministic::Context,
     chain: &Chain,
     changed: impl FnMut(Key) -> Option<Answer> + Send + 'static,
-) -> (TestSource, Arc<Recorder>) {
+) -> (TestSource, Faults) {
     let script = except(honest(chain, LEN), changed);
     let (source, _, recorder) = source(context, Config::default(), script);
     tips(&source).await;
@@ -182,7 +183,7 @@ fn a_height_that_cannot_be_had_at_all_cuts_the_range_and_is_named() {
         tips(&source).await;
         assert_eq!(blocks(&source, 1, &chain, LEN).await, chain.blocks[1..200]);
         assert_eq!(source.work().checks["range"], 1, "what is below is anchored by itself");
-        assert!(recorder.details().iter().any(|text| text.contains("at height 200")));
+        assert!(recorder.all().iter().any(|fault| fault.to_string().contains("at height 200")));
         let fault = source.blocks(chain.reference(LEN), Height::new(200)).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Missing);
         assert!(fault.detail.contains("at height 200"), "{fault}");
@@ -362,7 +363,7 @@ fn of_a_replaced_tip_nothing_is_given_and_nothing_of_the_chain_in_its_place() {
 async fn deep(
     context: &deterministic::Context,
     changed: impl FnMut(&Chain, Key) -> Option<Answer> + Send + 'static,
-) -> (u64, u64, Arc<Recorder>) {
+) -> (u64, u64, Faults) {
     const DEEP: u64 = 8_000;
     let (chain, mut changed) = (Chain::new(DEEP), changed);
     let script = {

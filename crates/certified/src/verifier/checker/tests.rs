@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     CertificateKind, Check, Metrics,
-    mocks::{Chain, Recorder, TestScheme, schemes, strangers},
+    mocks::{Chain, TestScheme, schemes, strangers},
     verifier::Certificate,
 };
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use commonware_runtime::{
 use commonware_utils::NZUsize;
 use futures::{FutureExt as _, future::join_all};
 use std::{future::Future, sync::Arc, time::Duration};
+use tidewatch_testkit::monitor::Faults;
 
 const KIND: CertificateKind = CertificateKind::Finalized;
 
@@ -28,7 +29,7 @@ struct Certificates {
 
 impl Certificates {
     fn new(context: &deterministic::Context) -> Self {
-        let metrics = Metrics::new(context, "test", Arc::new(Recorder::default()));
+        let metrics = Metrics::new(context, "test", Arc::<Faults>::default());
         Self { metrics, chain: Chain::new(64), scheme: schemes().verifier() }
     }
 

@@ -1,17 +1,8 @@
 //! PS-28: a crash between every two changes of the disk, with what was not synced lost, kept, or kept in parts.
 
-use super::{faulty::Faulty, *};
+use super::*;
 use crate::{Handle, plan::Stage};
-use commonware_runtime::deterministic::{FaultConfig, PartialWriteMode, WriteConfig};
-use commonware_utils::{Probability, probability};
-
-/// What a crash leaves of writes that were not synced.
-const LEFT: [(PartialWriteMode, Probability); 4] = [
-    (PartialWriteMode::Prefix, probability!(0.0)),
-    (PartialWriteMode::Prefix, probability!(0.5)),
-    (PartialWriteMode::Subset, probability!(0.5)),
-    (PartialWriteMode::Prefix, probability!(1.0)),
-];
+use tidewatch_testkit::host::crash::{LEFT, Left, faults};
 
 /// One thing that a scheduler does.
 #[derive(Clone, Copy, Debug)]
@@ -137,16 +128,13 @@ async fn assert_recoverable<E: Context>(disk: &Disk<E>) {
 
 /// Runs the story until change `n` of the disk fails, crashes, and opens what is left. Returns whether the
 /// story came to its end.
-fn crash_at(n: u64, left: (PartialWriteMode, Probability), expected: &[Stands]) -> bool {
-    let (mode, retention_rate) = left;
-    let failure_rate = probability!(0.0);
-    let faults = FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode });
+fn crash_at(n: u64, left: Left, expected: &[Stands]) -> bool {
     let config =
         deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(60)));
     let (done, left) = deterministic::Runner::new(config).start_and_recover(|context| async move {
-        *context.storage_fault_config().write() = faults;
-        let (context, faults) = Faulty::new(context);
-        faults.fail_after(n);
+        *context.storage_fault_config().write() = faults(left);
+        let (context, faults) = Host::late(context, 0);
+        faults.fail_disk_after(n);
         let Ok(mut disk) = open(&context).await else { return 0 };
         for (done, op) in STORY.into_iter().enumerate() {
             if carry_out(&mut disk, op).await.is_err() {
@@ -157,8 +145,8 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability), expected: &[Stands]) 
     });
     // The first restart crashes too, at a place of its own; what it repaired must not be in the way.
     let (_, left) = deterministic::Runner::from(left).start_and_recover(|context| async move {
-        let (context, faults) = Faulty::new(context);
-        faults.fail_after(n % 17);
+        let (context, faults) = Host::late(context, 0);
+        faults.fail_disk_after(n % 17);
         open(&context).await.map(drop)
     });
     let expected = expected.to_vec();
@@ -177,7 +165,7 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability), expected: &[Stands]) 
     done == STORY.len()
 }
 
-fn crash_everywhere(left: (PartialWriteMode, Probability)) {
+fn crash_everywhere(left: Left) {
     let expected = expected();
     let end = (0..3_000).find(|n| crash_at(*n, left, &expected)).expect("the story ends");
     assert!(end > 100, "the story has {end} changes of the disk");

@@ -1,7 +1,6 @@
 //! What survives, on a disk that fails and forgets.
 
 mod crash;
-pub(crate) mod faulty;
 
 use super::*;
 use crate::plan::tests::{PROGRAM, key};
@@ -9,6 +8,7 @@ use commonware_runtime::{
     Blob as _, Runner as _, Storage as _, Supervisor as _, WriteOptions, deterministic,
 };
 use std::time::Duration;
+use tidewatch_testkit::host::Host;
 
 pub(crate) fn subject() -> Subject {
     let chain = ChainId::new("test:proving").unwrap();
@@ -67,15 +67,15 @@ fn inputs_of_a_block_that_never_came_are_not_taken_for_those_of_another() {
 #[test]
 fn inputs_that_cannot_be_removed_are_swept_later() {
     simulate(|context| async move {
-        let (host, faults) = faulty::Faulty::new(context.child("host"));
+        let (host, faults) = Host::late(context.child("host"), 0);
         let mut disk = open(&host).await.unwrap();
         add(&mut disk, &[key(1, 0), key(2, 0)]).await;
         prove(&mut disk, key(1, 0)).await;
-        faults.keep(true);
+        faults.keep_files(true);
         commit(&mut disk, key(1, 0)).await;
         assert_eq!(disk.tip(), key(1, 0).block);
         prove(&mut disk, key(2, 0)).await;
-        faults.keep(false);
+        faults.keep_files(false);
         assert_eq!(context.scan("prover-inputs").await.unwrap().len(), 2);
         drop(disk);
         let disk = open(&host).await.unwrap();

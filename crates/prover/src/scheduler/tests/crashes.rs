@@ -1,6 +1,7 @@
 //! What a restart finds.
 
 use super::*;
+use tidewatch_testkit::host::Host;
 
 /// PS-37.
 #[test]
@@ -87,8 +88,8 @@ fn a_disk_that_fails_at_any_change_ends_the_scheduler_and_loses_nothing() {
     for n in 0.. {
         let done = simulate(|context| async move {
             let prover = Scripted::honest(&context, 2, 3);
-            let (host, faults) = disk::tests::faulty::Faulty::new(context.child("host"));
-            faults.fail_after(n);
+            let (host, faults) = Host::late(context.child("host"), 0);
+            faults.fail_disk_after(n);
             let parts = || Parts {
                 program: Arc::new(Toy),
                 provers: vec![Arc::new(prover.clone()) as Arc<dyn Prover>],

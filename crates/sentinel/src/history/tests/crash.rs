@@ -1,17 +1,10 @@
 //! A crash between every two changes of the disk, with what was not synced lost, kept, or kept in parts.
 
 use super::*;
-use commonware_runtime::deterministic::{FaultConfig, PartialWriteMode, WriteConfig};
-use commonware_utils::{Probability, probability};
-use tidewatch_testkit::host::Host;
-
-/// What a crash leaves of writes that were not synced.
-const LEFT: [(PartialWriteMode, Probability); 4] = [
-    (PartialWriteMode::Prefix, probability!(0.0)),
-    (PartialWriteMode::Prefix, probability!(0.5)),
-    (PartialWriteMode::Subset, probability!(0.5)),
-    (PartialWriteMode::Prefix, probability!(1.0)),
-];
+use tidewatch_testkit::host::{
+    Host,
+    crash::{LEFT, Left, faults},
+};
 
 /// One thing that a sentinel writes.
 #[derive(Clone, Copy, Debug)]
@@ -152,15 +145,12 @@ fn expected() -> Vec<String> {
 
 /// Runs the story until change `n` of the disk fails, crashes, and opens what is left. Returns whether the story came
 /// to its end.
-fn crash_at(n: u64, left: (PartialWriteMode, Probability), expected: &[String]) -> bool {
-    let (mode, retention_rate) = left;
-    let failure_rate = probability!(0.0);
-    let faults = FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode });
+fn crash_at(n: u64, left: Left, expected: &[String]) -> bool {
     let config =
         deterministic::Config::new().with_seed(n).with_timeout(Some(Duration::from_secs(60)));
     let (done, left) = deterministic::Runner::new(config).start_and_recover(|context| async move {
-        *context.storage_fault_config().write() = faults;
-        let (host, trouble) = Host::new(context.child("host"), n);
+        *context.storage_fault_config().write() = faults(left);
+        let (host, trouble) = Host::late(context.child("host"), n);
         trouble.fail_disk_after(n);
         let Ok(mut disk) = open(&host, small()).await else { return 0 };
         for (done, op) in STORY.into_iter().enumerate() {
@@ -177,7 +167,7 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability), expected: &[String]) 
     });
     // The first restart crashes too, at a place of its own; what it repaired must not be in the way.
     let (_, left) = deterministic::Runner::from(left).start_and_recover(|context| async move {
-        let (host, trouble) = Host::new(context.child("host"), n);
+        let (host, trouble) = Host::late(context.child("host"), n);
         trouble.fail_disk_after(n % 13);
         open(&host, small()).await.map(drop)
     });
@@ -195,7 +185,7 @@ fn crash_at(n: u64, left: (PartialWriteMode, Probability), expected: &[String]) 
     done == STORY.len()
 }
 
-fn crash_everywhere(left: (PartialWriteMode, Probability)) {
+fn crash_everywhere(left: Left) {
     let expected = expected();
     let end = (0..3_000).find(|n| crash_at(*n, left, &expected)).expect("the story ends");
     assert!(end > 60, "the story has {end} changes of the disk");

@@ -14,7 +14,8 @@ use alto_types::{CertificateMode, StandardScheme};
 use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_utils::sync::Mutex;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
-use tidewatch_core::{Fault, FaultKind, Monitor};
+use tidewatch_core::{Fault, FaultKind};
+use tidewatch_testkit::monitor::Faults;
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce(tokio::Context) -> F) {
     tokio::Runner::default().start(|context| async move {
@@ -45,30 +46,15 @@ fn endpoint(address: SocketAddr, mode: CertificateMode) -> Endpoint {
     format!("alto+http://{address}?mode={}", mode.as_str()).parse().expect("valid")
 }
 
-/// Writes down what was refused without becoming part of an answer.
-#[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<Fault>>);
-
-impl Recorder {
-    fn kinds(&self) -> Vec<FaultKind> {
-        self.0.lock().iter().map(|fault| fault.kind).collect()
-    }
-}
-
-impl Monitor for Recorder {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
-    }
-}
-
-type Opened<S> = (AltoSource<tokio::Context, S>, AltoUpstream<tokio::Context, S>, Arc<Recorder>);
+type Opened<S> = (AltoSource<tokio::Context, S>, AltoUpstream<tokio::Context, S>, Faults);
 
 fn follow<S: Scheme>(context: &tokio::Context, address: SocketAddr, identity: &[u8]) -> Opened<S> {
-    let recorder = Arc::new(Recorder::default());
+    let recorder = Faults::default();
     let endpoint = endpoint(address, S::MODE);
     let context = context.child("alto");
     let (source, upstream) =
-        open::<_, S>(context, &[endpoint], identity, recorder.clone(), patient()).expect("opens");
+        open::<_, S>(context, &[endpoint], identity, Arc::new(recorder.clone()), patient())
+            .expect("opens");
     (source, upstream, recorder)
 }
 

@@ -31,29 +31,13 @@ use commonware_utils::sync::Mutex;
 use futures::{SinkExt as _, StreamExt as _, channel::mpsc};
 use serde_json::json;
 use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
-use tidewatch_core::{
-    BlockRef, Digest, Fault, FaultKind, Height, Monitor, Source as _, Tier, within,
-};
+use tidewatch_core::{BlockRef, Digest, FaultKind, Height, Source as _, Tier, within};
+use tidewatch_testkit::monitor::Faults;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn run<F: Future>(test: impl FnOnce(Context) -> F) -> F::Output {
     commonware_runtime::tokio::Runner::default().start(test)
-}
-
-#[derive(Default)]
-struct Faults(Mutex<Vec<Fault>>);
-
-impl Monitor for Faults {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
-    }
-}
-
-impl Faults {
-    fn kinds(&self) -> Vec<FaultKind> {
-        self.0.lock().iter().map(|fault| fault.kind).collect()
-    }
 }
 
 /// What it answers instead of what it should.
@@ -162,7 +146,7 @@ impl Beacon {
 struct Rig {
     world: Arc<Mutex<World>>,
     beacon: Beacon,
-    faults: Arc<Faults>,
+    faults: Faults,
     follower: Follower<EthereumSource<Context, Node<Context>>>,
 }
 
@@ -172,7 +156,7 @@ impl Rig {
         let world = Arc::new(Mutex::new(World::new(31_337, blocks)));
         let behind = world.clone();
         let node = Script::new(move |method, params| behind.lock().answer(method, params));
-        let (beacon, faults) = (Beacon::default(), Arc::<Faults>::default());
+        let (beacon, faults) = (Beacon::default(), Faults::default());
         let (el, cl) = (node.serve().await, beacon.serve().await);
         let address: Address = format!("eth+http://{el}?beacon=http://{cl}").parse().unwrap();
         let config = Config {
@@ -180,7 +164,8 @@ impl Rig {
             backoff_cap: Duration::from_millis(100),
             ..Config::default()
         };
-        let source = open(context.child("source"), &[address], faults.clone(), &config).unwrap();
+        let source =
+            open(context.child("source"), &[address], Arc::new(faults.clone()), &config).unwrap();
         let follower = Follower::start(source).await;
         Self { world, beacon, faults, follower }
     }
@@ -336,7 +321,7 @@ fn a_contradiction_withholds_the_tier_at_once_and_is_a_fault_once_it_lasts() {
             reported.await.expect("it is reported");
             let passed = context.current().duration_since(start).unwrap();
             assert!(passed >= SETTLED, "{passed:?}");
-            let fault = rig.faults.0.lock()[0].clone();
+            let fault = rig.faults.all().remove(0);
             assert_eq!(fault.kind, FaultKind::Disputed);
             for said in [rig.at(height).to_string(), other.to_string(), "finalized".into()] {
                 assert!(fault.detail.contains(&said), "{}", fault.detail);

@@ -11,9 +11,10 @@ use commonware_utils::sync::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::value::RawValue;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tidewatch_core::{Fault, FaultKind, Height, Monitor, Source as _};
+use tidewatch_core::{FaultKind, Height, Source as _};
 use tidewatch_store::Memory;
 use tidewatch_stream::{Driver, Mailbox, Mode, Start, driver};
+use tidewatch_testkit::monitor::Faults;
 
 /// Worlds.
 const SEEDS: u64 = 40;
@@ -156,16 +157,6 @@ impl Rpc for Misread {
     }
 }
 
-/// What was reported.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Fault>>>);
-
-impl Monitor for Told {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
-    }
-}
-
 /// Why a world is not as it should be, where it is not.
 async fn live<R: Rpc>(
     context: &Context,
@@ -183,7 +174,7 @@ async fn live<R: Rpc>(
         let (nature, refused) = (*nature, refused.clone());
         node.tamper(move |calls, answers| answer(nature, &refused, calls, answers));
     }
-    let told = Told::default();
+    let told = Faults::default();
     let config = Config {
         lanes: mix.lanes.try_into().unwrap(),
         requests_per_second: 1_000.try_into().unwrap(),
@@ -226,13 +217,13 @@ async fn converged(
     mailbox: &Mailbox,
     nodes: &[Node],
     mix: &Mix,
-    told: &Told,
+    told: &Faults,
 ) -> Result<(), String> {
     if !mix.is_whole() {
         let asked = nodes.iter().map(Node::requests).sum::<usize>();
         context.sleep(Duration::from_secs(PATIENCE)).await;
         let asked = nodes.iter().map(Node::requests).sum::<usize>() - asked;
-        let told = told.0.lock();
+        let told = told.all();
         let begins = format!("--start {}", mix.natures[0].begins);
         let said: BTreeSet<_> = told
             .iter()
@@ -256,7 +247,7 @@ async fn converged(
         }
     }
     let stands = mailbox.heads().current().delivered();
-    let last = told.0.lock().last().cloned();
+    let last = told.all().pop();
     Err(format!("at {stands:?}, not {}: {last:?}", nodes[0].tip()))
 }
 

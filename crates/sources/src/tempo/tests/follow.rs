@@ -152,7 +152,7 @@ async fn from_nothing(
     while follower.delivered().await != Some(node.world.lock().tip()) {
         follower.pass().await;
     }
-    assert_eq!(recorder.faults(), []);
+    assert_eq!(recorder.all(), []);
     for epoch in 1..5 {
         assert!(matches!(schemes.known(Epoch::new(epoch)), Some(Known::Boundary(_))), "{epoch}");
     }
@@ -213,7 +213,7 @@ fn a_height_without_a_certificate_ends_no_range_and_breaks_none() {
         while follower.delivered().await != Some(node.world.lock().tip()) {
             follower.pass().await;
         }
-        assert_eq!(recorder.faults(), []);
+        assert_eq!(recorder.all(), []);
     });
 }
 

@@ -6,9 +6,8 @@ use crate::{
     tempo::{Config, SourceOver, TempoSchemes, UpstreamOver, over, schemes},
 };
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
-use commonware_utils::sync::Mutex;
 use std::{sync::Arc, time::Duration};
-use tidewatch_core::{Fault, Monitor};
+use tidewatch_testkit::monitor::Faults;
 
 /// A node that lives in the test.
 pub(super) type Node = node::Node<World>;
@@ -32,34 +31,19 @@ pub(super) fn simulate<F: Future>(
 pub(super) type Source = SourceOver<deterministic::Context, Node>;
 pub(super) type Upstream = UpstreamOver<deterministic::Context, Node>;
 
-/// Writes down what was refused without becoming part of an answer.
-#[derive(Debug, Default)]
-pub(super) struct Recorder(Mutex<Vec<Fault>>);
-
-impl Recorder {
-    pub(super) fn faults(&self) -> Vec<Fault> {
-        self.0.lock().clone()
-    }
-}
-
-impl Monitor for Recorder {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
-    }
-}
-
 /// A source over `nodes`, under `schemes` of their network.
 pub(super) fn follow(
     context: &deterministic::Context,
     nodes: &[&Node],
     pushes: bool,
     config: &Config,
-) -> (Source, Upstream, TempoSchemes, Arc<Recorder>) {
+) -> (Source, Upstream, TempoSchemes, Faults) {
     let network = nodes[0].world.lock().network.clone();
-    let (schemes, recorder) = (schemes(&network), Arc::new(Recorder::default()));
+    let (schemes, recorder) = (schemes(&network), Faults::default());
     let nodes = nodes.iter().map(|node| ((*node).clone(), pushes)).collect();
     let context = context.child("tempo");
     let (source, upstream) =
-        over(context, nodes, &network, schemes.clone(), recorder.clone(), config).unwrap();
+        over(context, nodes, &network, schemes.clone(), Arc::new(recorder.clone()), config)
+            .unwrap();
     (source, upstream, schemes, recorder)
 }

@@ -1,6 +1,6 @@
 //! The whole protocol over real sockets: a scripted node of Tempo over HTTP and WebSocket.
 
-use super::{chain::World, node::Recorder};
+use super::chain::World;
 use crate::{
     registry::{self, Settings},
     rpc::tests::{run, script::Script},
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tidewatch_conformance::{Stage, Verdict, source, source_checks};
 use tidewatch_core::{BlockRef, Doorbell, FaultKind, Height, Source as _, Tier, within};
+use tidewatch_testkit::monitor::Faults;
 
 /// How long a test waits for what it is about.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -90,14 +91,15 @@ fn hasty() -> Config {
     config
 }
 
-type Opened = (TempoSource<Context>, TempoUpstream<Context>, Arc<Recorder>);
+type Opened = (TempoSource<Context>, TempoUpstream<Context>, Faults);
 
 fn follow(context: &Context, served: &Served, scheme: &str, config: &Config) -> Opened {
-    let (network, recorder) = (served.network(), Arc::new(Recorder::default()));
+    let (network, recorder) = (served.network(), Faults::default());
     let context = context.child("tempo");
     let endpoints = [served.endpoint(scheme)];
     let (source, upstream) =
-        open(context, &endpoints, &network, schemes(&network), recorder.clone(), config).unwrap();
+        open(context, &endpoints, &network, schemes(&network), Arc::new(recorder.clone()), config)
+            .unwrap();
     (source, upstream, recorder)
 }
 
@@ -174,7 +176,7 @@ fn a_subscription_wakes_and_events_that_are_lost_cost_no_block() {
         served.extend(1);
         rung_to(&context, &source, &mut bell, served.tip()).await;
         // A push waits for no walk over epochs: that is for the next answer.
-        let faults = recorder.faults();
+        let faults = recorder.all();
         assert!(faults.iter().all(|fault| fault.kind == FaultKind::UnknownEpoch), "{faults:?}");
     });
 }

@@ -15,15 +15,18 @@ use super::{
     longer, note, remembered,
 };
 use crate::tests::{
-    ALL, OnStore, TwinReader as _,
-    crash::{LEFT, assert_consistent, faults, go_on, script},
-    disk::{Disk, OnDisk},
-    everything, open_another,
+    ALL, OnDisk, OnStore, TwinReader as _,
+    crash::{assert_consistent, go_on, script},
+    everything, on_disk, open_another,
     world::{Chain, chain_info},
 };
 use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 use std::time::Duration;
 use tidewatch_core::{Conflict, History as _, LocalView as _, Positions as _, Resume, Tier};
+use tidewatch_testkit::host::{
+    Trouble,
+    crash::{LEFT, faults},
+};
 
 /// Histories in one runtime: each is as many stores as its last commit makes changes of the disk.
 const BATCH: usize = 3;
@@ -68,7 +71,7 @@ impl Case {
     /// Makes all commits and notes, and lets the disk fail after `n` changes in the last ones. How many
     /// came back.
     async fn fail(&self, context: &deterministic::Context, nth: u64, n: u64) -> usize {
-        let (context, disk) = OnDisk::new(context.child("crashing"));
+        let (context, disk) = on_disk(context.child("crashing"));
         let mut store = open_another(&context, ALL, nth).await;
         let mut commits = commits(&self.letters, self.cuts);
         let last = commits.pop().unwrap();
@@ -78,7 +81,7 @@ impl Case {
         }
         match self.last {
             Last::Commit => {
-                disk.fail_after(n);
+                disk.fail_disk_after(n);
                 before + usize::from(store.commit(last).await.is_ok())
             }
             Last::Notes => {
@@ -96,11 +99,11 @@ impl Case {
 }
 
 /// Makes the notes, on a disk that fails after `n` changes in the last two. How many of the two came back.
-async fn notes(store: &mut OnStore<OnDisk<deterministic::Context>>, disk: &Disk, n: u64) -> usize {
+async fn notes(store: &mut OnStore<OnDisk>, disk: &Trouble, n: u64) -> usize {
     let records = everything(store).await;
     let (first, last) = (records.first().unwrap(), records.last().unwrap());
     store.store(READER, &first.cursor).await.unwrap();
-    disk.fail_after(n);
+    disk.fail_disk_after(n);
     if store.store(READER, &last.cursor).await.is_err() {
         return 0;
     }
@@ -111,11 +114,7 @@ async fn notes(store: &mut OnStore<OnDisk<deterministic::Context>>, disk: &Disk,
 
 /// A note that came back is there; one that did not is there in whole or not at all. Once they are made
 /// again, the store is what it would have been.
-async fn assert_noted(
-    store: &mut OnStore<OnDisk<deterministic::Context>>,
-    came_back: usize,
-    letters: &[Letter],
-) {
+async fn assert_noted(store: &mut OnStore<OnDisk>, came_back: usize, letters: &[Letter]) {
     let end = everything(store).await.len() as u64;
     let position = store.load(READER).await.unwrap().expect("the first one came back");
     let handled = position.handled();
@@ -155,7 +154,7 @@ fn crash(cases: &[Case], left: usize) -> usize {
         });
         crashes += crashed.len();
         deterministic::Runner::from(checkpoint).start(|context| async move {
-            let (context, _) = OnDisk::new(context);
+            let (context, _) = on_disk(context);
             for (nth, Crashed { case, came_back, story }) in (0..).zip(crashed) {
                 let _stories = (Story::of(&case.letters), Story(story));
                 let mut store = open_another(&context, ALL, nth).await;

@@ -32,12 +32,10 @@ mod crashes;
 mod history;
 
 use super::{
-    ALL, InMemory, Twin, TwinReader as _, commit,
-    disk::OnDisk,
-    everything, heights, memory_of, open_another, run,
+    ALL, InMemory, OnDisk, Twin, TwinReader as _, commit, everything, heights, memory_of, on_disk,
+    open_another, run,
     world::{TestBlock, chain_info},
 };
-use commonware_runtime::deterministic::Context;
 use futures::FutureExt as _;
 use history::{Letter, Past, TOP};
 use std::collections::HashSet;
@@ -172,10 +170,10 @@ fn states(length: usize) -> Vec<Vec<Letter>> {
 }
 
 /// Runs `check` on every history, each with a store of its own, a batch of them in one runtime.
-fn each(histories: &[Vec<Letter>], check: &impl AsyncFn(&OnDisk<Context>, u64, &[Letter])) {
+fn each(histories: &[Vec<Letter>], check: &impl AsyncFn(&OnDisk, u64, &[Letter])) {
     for batch in histories.chunks(BATCH) {
         run(|context| async {
-            let (context, _) = OnDisk::new(context);
+            let (context, _) = on_disk(context);
             for (nth, letters) in (0..).zip(batch) {
                 let _story = Story::of(letters);
                 check(&context, nth, letters).await;
@@ -212,7 +210,7 @@ fn every_history_of_three_changes_cut_into_commits_in_every_way_is_told_alike() 
 }
 
 /// The last of `letters` comes in a commit of its own, after a restart where that is wanted.
-async fn last_change(context: &OnDisk<Context>, nth: u64, letters: &[Letter], restart: bool) {
+async fn last_change(context: &OnDisk, nth: u64, letters: &[Letter], restart: bool) {
     let mut memory = memory_of(ALL).await;
     let mut store = open_another(context, ALL, nth).await;
     let cuts = 1 << letters.len().saturating_sub(2);

@@ -115,7 +115,7 @@ fn a_consumer_that_panics_is_told_by_name_and_message_and_takes_nobody_with_it()
         context.sleep(secs(5)).await;
         assert_eq!(delivery.batches(), vec![vec![0, 1]; 4]);
         let told = FaultKind::Consumer.fault("scripted", "it panicked: as told");
-        assert_eq!(*delivery.faults.0.lock(), [told.clone(), told.clone(), told]);
+        assert_eq!(delivery.faults.all(), [told.clone(), told.clone(), told]);
         assert_eq!(delivery.taken().len(), 2);
         delivery.stop().await;
     });

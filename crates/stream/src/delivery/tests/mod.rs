@@ -24,10 +24,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidewatch_core::{
-    Ack, Acknowledgement, Change, Consumer, Fault, FaultKind, LocalView as _, Monitor, Record,
-    Tier, Tip,
+    Ack, Acknowledgement, Change, Consumer, Fault, FaultKind, LocalView as _, Record, Tier, Tip,
 };
 use tidewatch_store::{Keep, Memory, MemoryReader, MemoryWriter, Retention};
+use tidewatch_testkit::monitor::Faults;
 
 /// What a consumer does with the events that it is handed.
 #[derive(Clone, Debug)]
@@ -120,22 +120,6 @@ impl Consumer for Scripted {
             Some(manner) => Self::behave(&self.clock, manner).await.map(drop),
             None => Ok(()),
         }
-    }
-}
-
-/// Remembers faults.
-#[derive(Clone, Default)]
-struct Faults(Arc<Mutex<Vec<Fault>>>);
-
-impl Faults {
-    fn kinds(&self) -> Vec<FaultKind> {
-        self.0.lock().iter().map(|fault| fault.kind).collect()
-    }
-}
-
-impl Monitor for Faults {
-    fn fault(&self, fault: &Fault) {
-        self.0.lock().push(fault.clone());
     }
 }
 

@@ -1,16 +1,10 @@
 //! A crash at every change of the disk: of a disk that fails, and of one that forgets what was not synced.
 
 use super::*;
-use crate::disk::tests::faulty::Faulty;
-use commonware_runtime::deterministic::{FaultConfig, PartialWriteMode, WriteConfig};
-use commonware_utils::{Probability, probability};
-
-/// What a crash leaves of writes that were not synced.
-const LEFT: [(PartialWriteMode, Probability); 3] = [
-    (PartialWriteMode::Prefix, probability!(0.0)),
-    (PartialWriteMode::Subset, probability!(0.5)),
-    (PartialWriteMode::Prefix, probability!(1.0)),
-];
+use tidewatch_testkit::host::{
+    Host,
+    crash::{LEFT, Left, faults},
+};
 
 const ALL: [(u64, u64); 2] = [(1, 4), (5, 8)];
 
@@ -61,17 +55,15 @@ async fn live<E: Context + commonware_runtime::Spawner + rand::Rng>(
 }
 
 /// Runs lives until change `n` of the disk fails, crashes, and lives on what is left.
-fn crash_at(n: u64, (mode, retention_rate): (PartialWriteMode, Probability)) -> bool {
-    let failure_rate = probability!(0.0);
-    let faults = FaultConfig::default().write(WriteConfig { failure_rate, retention_rate, mode });
+fn crash_at(n: u64, left: Left) -> bool {
     let config = deterministic::Config::new().with_seed(n).with_timeout(Some(secs(2_000)));
     let (left, disk) = deterministic::Runner::new(config).start_and_recover(|context| async move {
-        *context.storage_fault_config().write() = faults;
+        *context.storage_fault_config().write() = faults(left);
         let rollup = Rollup::new(&context, 3);
         rollup.set(|state| state.follows = false);
         let prover = Scripted::honest(&context, 4, 2);
-        let (host, faults) = Faulty::new(context.child("host"));
-        faults.fail_after(n);
+        let (host, faults) = Host::late(context.child("host"), 0);
+        faults.fail_disk_after(n);
         let done = live(host.child("manager"), &rollup, &prover).await;
         (done, rollup.0, prover.resting())
     });
@@ -80,8 +72,8 @@ fn crash_at(n: u64, (mode, retention_rate): (PartialWriteMode, Probability)) -> 
     let (left, disk) = deterministic::Runner::from(disk).start_and_recover(|context| async move {
         let rollup = Rollup(rollup, Arc::new(context.child("rollup")));
         let prover = prover.on(&context);
-        let (host, faults) = Faulty::new(context.child("host"));
-        faults.fail_after(n % 13);
+        let (host, faults) = Host::late(context.child("host"), 0);
+        faults.fail_disk_after(n % 13);
         live(host.child("manager"), &rollup, &prover).await;
         (rollup.0, prover.resting())
     });
