@@ -190,3 +190,50 @@ fn tier_may_move(watermarks: &Watermarks, tier: Tier, tip: Tip, back: bool) -> R
 fn keeps_finalized(earlier: BlockRef, later: BlockRef) -> bool {
     later.height > earlier.height || later == earlier
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::world::TestBlock;
+    use tidewatch_core::Digest;
+
+    fn block(height: u64, fork: u8) -> BlockRef {
+        BlockRef::new(Height::new(height), Digest([fork; 32]))
+    }
+
+    #[test]
+    fn only_a_prune_below_the_run_of_delivered_blocks_is_counted_from_events() {
+        let prune = Change::<TestBlock>::Pruned { to: block(6, 1), tips: TipSet::unknown() };
+        let delivered = Some(block(9, 1));
+        for (delivered, first, across) in [
+            (None, None, false),
+            (None, Some(8), false),
+            (delivered, None, true),
+            (delivered, Some(8), true),
+            (delivered, Some(7), false),
+            (delivered, Some(1), false),
+        ] {
+            let to = prunes_across(&prune, delivered, first.map(Height::new));
+            assert_eq!(to.is_some(), across, "{delivered:?}, from {first:?}");
+        }
+    }
+
+    #[test]
+    fn neither_the_target_of_a_prune_nor_its_tips_may_lose_what_is_final() {
+        let stands =
+            TipSet::unknown().with(Tier::Proposed, block(9, 1)).with(Tier::Finalized, block(6, 1));
+        let watermarks = Watermarks { delivered: None, tips: stands };
+        let refused = |to, finalized: Option<BlockRef>| {
+            let mut tips = stands.with(Tier::Proposed, block(6, 1));
+            tips.set(Tier::Finalized, finalized.map(Into::into));
+            let refused = pruned_is_below(&watermarks, None, to, &tips);
+            refused.err().map(|fault| fault.to_string())
+        };
+        assert_eq!(refused(block(6, 1), Some(block(6, 1))), None);
+        // Another block at its height, which a view without that block cannot compare.
+        let expected = Breach::PruneFinalized { to: block(6, 2), finalized: block(6, 1) };
+        assert_eq!(refused(block(6, 2), Some(block(6, 1))), Some(expected.fault().to_string()));
+        let expected = Breach::PruneFinalized { to: block(7, 1), finalized: block(6, 1) };
+        assert_eq!(refused(block(7, 1), None), Some(expected.fault().to_string()));
+    }
+}

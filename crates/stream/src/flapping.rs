@@ -152,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn a_head_at_the_block_of_the_prune_was_not_left_again_and_does_not_return() {
+        let mut forks = Forks::default();
+        assert!(forks.leave(head(1), Height::new(5), |_| false));
+        for fork in 0..50 {
+            forks.begin();
+            let above = BlockRef::new(Height::new(10), Digest([fork; 32]));
+            assert!(forks.leave(above, head(1).height, |left| *left == head(1)), "{fork}");
+        }
+    }
+
+    #[test]
     fn a_source_that_settles_is_followed_when_the_window_has_passed() {
         let mut forks = Forks::default();
         let window = usize::try_from(FLAPPING_WINDOW).unwrap();

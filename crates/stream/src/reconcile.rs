@@ -299,3 +299,35 @@ pub fn moves(situation: &Situation<'_>) -> Moves {
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewatch_core::CheckpointRef;
+
+    fn block(height: u64) -> BlockRef {
+        BlockRef::new(Height::new(height), Digest([height as u8; 32]))
+    }
+
+    fn tips(heights: [u64; 4]) -> TipSet {
+        let known = Tier::ALL.into_iter().zip(heights);
+        known.fold(TipSet::unknown(), |tips, (tier, height)| tips.with(tier, block(height)))
+    }
+
+    #[test]
+    fn where_the_sources_tips_break_the_ladder_they_do_not_count() {
+        let (local, source) = (tips([9, 8, 7, 2]), tips([9, 3, 5, 2]));
+        let clamped = clamp(Ladder::Rollup, &local, &source, block(6));
+        assert!(clamped.same_blocks(&tips([6, 6, 6, 2])), "{clamped:?}");
+    }
+
+    #[test]
+    fn a_tier_at_the_block_of_the_prune_keeps_its_checkpoint() {
+        let checkpoint = CheckpointRef { number: 3, digest: Digest([7; 32]) };
+        let at = Tip { block: block(6), checkpoint: Some(checkpoint) };
+        let local = tips([9, 6, 6, 2]).with(Tier::Checkpointed, at);
+        let source = TipSet::unknown().with(Tier::Proposed, block(9));
+        let clamped = clamp(Ladder::Rollup, &local, &source, block(6));
+        assert_eq!(clamped.get(Tier::Checkpointed), Some(at));
+    }
+}
