@@ -322,6 +322,24 @@ mod tests {
     }
 
     #[test]
+    fn finality_that_the_source_does_not_know_is_never_concluded_from_a_tier_below_it() {
+        let watermarks = Watermarks { delivered: Some(block(9)), tips: tips([9, 3, 3, 3]) };
+        let source =
+            TipSet::unknown().with(Tier::Proposed, block(9)).with(Tier::Checkpointed, block(7));
+        let situation = Situation {
+            ladder: Ladder::Certified,
+            watermarks: &watermarks,
+            baseline: Some(block(9)),
+            source: &source,
+            start: Height::new(1),
+            known: [Some(block(9)), Some(block(7)), None, None],
+        };
+        let decided = moves(&situation);
+        assert_eq!(decided.moves, []);
+        assert_eq!(decided.withheld, [(Tier::Checkpointed, block(7))]);
+    }
+
+    #[test]
     fn a_tier_at_the_block_of_the_prune_keeps_its_checkpoint() {
         let checkpoint = CheckpointRef { number: 3, digest: Digest([7; 32]) };
         let at = Tip { block: block(6), checkpoint: Some(checkpoint) };
