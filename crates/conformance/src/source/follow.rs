@@ -23,8 +23,7 @@ use tidewatch_stream::{
     Driver, Ended, Mailbox, Mode, Start,
     driver::{Config, Parts, SyncError},
 };
-use tidewatch_testkit::invariants;
-use tidewatch_testkit::source::Gate;
+use tidewatch_testkit::{invariants, source::Gate};
 
 /// Passes in which a driver must have come to the source's tips.
 const PASSES_MAX: usize = 64;

@@ -55,9 +55,9 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
         self.trouble.read(len);
-        self.trouble.pause().await;
+        self.trouble.turn(false).await;
         let read = self.inner.read_at_buf(offset, len, bufs, options).await;
-        self.trouble.pause().await;
+        self.trouble.turn(false).await;
         read
     }
 
@@ -68,9 +68,9 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
         self.trouble.read(len);
-        self.trouble.pause().await;
+        self.trouble.turn(false).await;
         let read = self.inner.read_at(offset, len, options).await;
-        self.trouble.pause().await;
+        self.trouble.turn(false).await;
         read
     }
 
@@ -82,11 +82,7 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
     ) -> Result<(), Error> {
         let sync = options.contains(WriteOptions::SYNC);
         change(&*self.clock, &self.trouble, sync).await?;
-        if sync {
-            self.trouble.barrier().await;
-        } else {
-            self.trouble.pause().await;
-        }
+        self.trouble.turn(sync).await;
         let options =
             if self.trouble.syncs() { options } else { options.without(WriteOptions::SYNC) };
         self.inner.write_at(offset, bufs, options).await
@@ -94,7 +90,7 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
 
     async fn resize(&self, len: u64) -> Result<(), Error> {
         change(&*self.clock, &self.trouble, false).await?;
-        self.trouble.pause().await;
+        self.trouble.turn(false).await;
         self.inner.resize(len).await
     }
 
@@ -103,7 +99,7 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
         if !self.trouble.syncs() {
             return Ok(());
         }
-        self.trouble.barrier().await;
+        self.trouble.turn(true).await;
         self.inner.sync().await
     }
 
@@ -113,7 +109,7 @@ impl<E: Storage + Clock> Blob for DiskBlob<E> {
             Ok(()) if self.trouble.syncs_when_waited_for() => {
                 let (trouble, inner) = (self.trouble.clone(), self.inner.clone());
                 Handle::from_future(async move {
-                    trouble.barrier().await;
+                    trouble.turn(true).await;
                     inner.sync().await
                 })
             }

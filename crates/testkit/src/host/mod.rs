@@ -247,18 +247,14 @@ impl Trouble {
         state.syncs_late || state.stalls_syncs
     }
 
-    async fn pause(&self) {
+    /// Waits for its turn; for ever with a sync where they are stalled.
+    async fn turn(&self, sync: bool) {
         let draw = |rng: &mut StdRng| rng.random_range(0..4);
         let turns = self.state.lock().gives_way.as_mut().map_or(0, draw);
         for _ in 0..turns {
             commonware_runtime::reschedule().await;
         }
-    }
-
-    /// Waits for ever where syncs are stalled.
-    async fn barrier(&self) {
-        self.pause().await;
-        if self.state.lock().stalls_syncs {
+        if sync && self.state.lock().stalls_syncs {
             pending::<()>().await;
         }
     }

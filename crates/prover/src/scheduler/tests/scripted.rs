@@ -82,6 +82,8 @@ struct State {
     slots: usize,
     has: usize,
     deadline: Option<Duration>,
+    /// How old the answer to a poll is when it arrives.
+    late: Duration,
     jobs: BTreeMap<Handle, Held>,
     submitted: Vec<Key>,
     polled: usize,
@@ -120,6 +122,7 @@ impl Scripted {
             slots,
             has: slots,
             deadline: None,
+            late: Duration::ZERO,
             jobs: BTreeMap::new(),
             submitted: Vec::new(),
             polled: 0,
@@ -152,6 +155,11 @@ impl Scripted {
 
     pub(crate) fn gives_up_after(self, deadline: Duration) -> Self {
         self.state.lock().deadline = Some(deadline);
+        self
+    }
+
+    pub(crate) fn answers_late(self, late: Duration) -> Self {
+        self.state.lock().late = late;
         self
     }
 
@@ -203,6 +211,23 @@ impl Scripted {
             Health::Up => Ok(()),
             Health::Refuses => Err(Failure::Unavailable("connection refused".into())),
             Health::Silent => pending().await,
+        }
+    }
+
+    async fn progress(&self, handle: &Handle, patience: Duration) -> Result<Progress, Failure> {
+        let until = self.clock.current() + patience;
+        loop {
+            {
+                let state = self.state.lock();
+                let held = state.jobs.get(handle).ok_or(Failure::Lost)?;
+                if let Some(ended) = self.ended(held) {
+                    return ended.map(Progress::Proved);
+                }
+            }
+            if self.clock.current() >= until {
+                return Ok(Progress::Running);
+            }
+            self.clock.sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -273,20 +298,12 @@ impl Prover for Scripted {
         Box::pin(async move {
             self.healthy().await?;
             self.state.lock().polled += 1;
-            let until = self.clock.current() + patience;
-            loop {
-                {
-                    let state = self.state.lock();
-                    let held = state.jobs.get(handle).ok_or(Failure::Lost)?;
-                    if let Some(ended) = self.ended(held) {
-                        return ended.map(Progress::Proved);
-                    }
-                }
-                if self.clock.current() >= until {
-                    return Ok(Progress::Running);
-                }
-                self.clock.sleep(Duration::from_millis(100)).await;
+            let answer = self.progress(handle, patience).await;
+            let late = self.state.lock().late;
+            if !late.is_zero() {
+                self.clock.sleep(late).await;
             }
+            answer
         })
     }
 
