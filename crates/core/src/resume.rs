@@ -220,7 +220,7 @@ async fn by_content(
     let bridge = lead(locators, cursor, ancestor, next).await?;
     let end = bridge.last().map_or_else(|| cursor.watermarks(), |record| record.watermarks);
     // A consumer of blocks at a log without any, or the other way round: no event says that.
-    let leads_here = end.delivered == ours.delivered && end.tips.same_blocks(&ours.tips);
+    let leads_here = end.same_blocks(&ours);
     if !leads_here || !are_held(locators, &bridge) {
         return Err(too_old(locators, records).await?);
     }

@@ -28,6 +28,12 @@ impl Watermarks {
         self.delivered.or_else(|| self.tips.block(Tier::Proposed))
     }
 
+    /// Whether the delivered heads and the blocks of all tips are equal: checkpoints and the version of the tip set are
+    /// not compared.
+    pub fn same_blocks(&self, other: &Self) -> bool {
+        self.delivered == other.delivered && self.tips.same_blocks(&other.tips)
+    }
+
     /// Applies one event. Folding all events of a history, in order, yields the watermarks of its view.
     pub fn apply(&mut self, event: &Event) {
         let delivers = self.delivered.is_some();

@@ -56,7 +56,7 @@ pub(super) enum Meeting {
 
 /// What becomes of a reader at `ours` where the stream is at `theirs`.
 pub(super) fn meet(ours: &Watermarks, theirs: &Watermarks, common: Option<Common>) -> Meeting {
-    if super::same(ours, theirs) {
+    if ours.same_blocks(theirs) {
         return Meeting::Same;
     }
     let finalized = |of: &Watermarks| of.tips.block(Tier::Finalized);
@@ -111,5 +111,5 @@ fn led(ours: &Watermarks, theirs: &Watermarks, common: Common) -> Option<Vec<Eve
     for event in tier_moves(ladder, &at.tips, &theirs.tips) {
         push(&mut at, event);
     }
-    super::same(&at, theirs).then_some(events)
+    at.same_blocks(theirs).then_some(events)
 }

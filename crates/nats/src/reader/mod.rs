@@ -222,7 +222,7 @@ impl Reader {
 
     /// The stream stands at `watermarks`, without an event that says how it came there.
     fn stand(&mut self, watermarks: Watermarks) {
-        if self.stream.is_none_or(|stream| !same(&stream, &watermarks)) {
+        if self.stream.is_none_or(|stream| !stream.same_blocks(&watermarks)) {
             let known = watermarks.head().filter(|head| self.knows(head));
             self.common = known.map(Common::at);
         }
@@ -297,8 +297,4 @@ fn named(cursor: &Cursor, block: &BlockRef) -> bool {
         && (delivered == Some(*block)
             || Tier::ALL.into_iter().any(tier)
             || cursor.locators().iter().any(|locator| locator.is(block)))
-}
-
-fn same(one: &Watermarks, other: &Watermarks) -> bool {
-    one.delivered == other.delivered && one.tips.same_blocks(&other.tips)
 }

@@ -37,7 +37,6 @@ use tidewatch_store::MemoryReader;
 use tidewatch_testkit::{
     chain::{Chain, TestBlock},
     host::{Host, Odds},
-    invariants,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -297,7 +296,7 @@ fn world(seed: u64, without: Without) -> Report {
             let stands = observer.lock().position();
             let same = |log: &MemoryReader<TestBlock>| {
                 let (ours, theirs) = (log.watermarks().unwrap(), stands.unwrap_or_default());
-                invariants::same_blocks(&ours, &theirs)
+                ours.same_blocks(&theirs)
             };
             let tip = truth.lock().chain.tip();
             let whole = stands

@@ -3,7 +3,7 @@
 use super::tail::{Given, Place, Taken};
 use std::collections::BTreeMap;
 use tidewatch_core::{Cursor, Digest, Event, Watermarks};
-use tidewatch_testkit::invariants::{self, same_blocks};
+use tidewatch_testkit::invariants;
 
 /// What a consumer was given, and what is wrong with that.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Observer {
                 if let Err(breach) = invariants::finality(&before.tips, &after.tips) {
                     self.object(at, format!("{breach:#}, from {before:?} to {after:?}"));
                 }
-                if same_blocks(&before, &after) {
+                if before.same_blocks(&after) {
                     self.object(at, format!("it starts again where it is, at {after:?}"));
                 }
             }
@@ -96,7 +96,7 @@ impl Observer {
         if let Err(breach) = invariants::finality(&before.tips, &after.tips) {
             self.object(sequence, format!("{event}: {breach:#}"));
         }
-        if same_blocks(&after, &before) {
+        if after.same_blocks(&before) {
             self.object(sequence, format!("{event} comes twice"));
         }
     }

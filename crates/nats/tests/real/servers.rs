@@ -319,7 +319,7 @@ impl Followers {
             self.height() == tip
                 && self.logs.iter().all(|log| {
                     let ours = log.watermarks().unwrap();
-                    ours.delivered == stands.delivered && ours.tips.same_blocks(&stands.tips)
+                    ours.same_blocks(&stands)
                 })
         };
         while !agree() {

@@ -152,7 +152,7 @@ mod tests {
             }
             let end = all[from..to].last().map(|record| (record.cursor.clone(), record.watermarks));
             let stood = then.as_ref().map_or(before, |(_, watermarks)| *watermarks);
-            assert!(invariants::same_blocks(&stands, &stood));
+            assert!(stands.same_blocks(&stood));
             assert_eq!(then, end);
         }
     }

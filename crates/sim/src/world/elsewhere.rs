@@ -31,7 +31,7 @@ use tidewatch_stream::{
     Delivery, FLAPPING_WINDOW, Mode, delivery,
     driver::{self, SyncError},
 };
-use tidewatch_testkit::{chain::TestBlock, invariants::same_blocks, words::watermarks_words};
+use tidewatch_testkit::{chain::TestBlock, words::watermarks_words};
 
 type There = LogReader<deterministic::Context, TestBlock>;
 
@@ -208,7 +208,7 @@ impl Process {
         let log = log.unwrap_or_else(|_| Watermarks::none());
         let now = world.truth.lock().now().tips;
         let converged = has_converged(&log, &now, mode, lacks);
-        let there = same_blocks(&stands, &log);
+        let there = stands.same_blocks(&log);
         (!(converged && there))
             .then(|| format!("{}, not {}", watermarks_words(&stands), watermarks_words(&log)))
     }

@@ -12,10 +12,7 @@ use rand::RngExt as _;
 use std::sync::atomic::Ordering;
 use tidewatch_core::Tier;
 use tidewatch_stream::{FLAPPING_WINDOW as WINDOW, Mode, driver::SyncError};
-use tidewatch_testkit::{
-    invariants::same_blocks,
-    words::{tips_words, watermarks_words},
-};
+use tidewatch_testkit::words::{tips_words, watermarks_words};
 
 impl World {
     /// Ends all faults, then checks that everything converges on the chain.
@@ -149,7 +146,7 @@ impl World {
                 .filter(|(books, _)| {
                     // A bridge does not count how often the tips moved.
                     let held = books.lock().held.watermarks;
-                    !same_blocks(&held, &watermarks)
+                    !held.same_blocks(&watermarks)
                 })
                 .map(|(books, name)| {
                     format!("{name} is at {}", watermarks_words(&books.lock().held.watermarks))

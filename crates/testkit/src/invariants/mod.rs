@@ -231,13 +231,8 @@ pub fn fold(before: &Watermarks, record: &Record) -> Result<Watermarks, Breach> 
 /// The watermarks of a record of a bridge are the fold of the events, by the blocks alone. Returns where it leads.
 pub fn leads(before: &Watermarks, record: &Record) -> Result<Watermarks, Breach> {
     let folded = applied(before, &record.event);
-    agrees(folded, record, same_blocks(&record.watermarks, &folded))?;
+    agrees(folded, record, record.watermarks.same_blocks(&folded))?;
     Ok(folded)
-}
-
-/// Whether the blocks of all watermarks are equal: checkpoints and the version of the tips are not compared.
-pub fn same_blocks(one: &Watermarks, other: &Watermarks) -> bool {
-    one.delivered == other.delivered && one.tips.same_blocks(&other.tips)
 }
 
 /// Every invariant of a record in its place in a history. Returns where it leads.

@@ -102,7 +102,7 @@ impl Bridges {
         match answer {
             Ok(Resume::Forked { bridge, .. }) => {
                 let end = self.lead(cursor.watermarks(), bridge, *mode, truth)?;
-                if before == after && !invariants::same_blocks(&end, &before.watermarks) {
+                if before == after && !end.same_blocks(&before.watermarks) {
                     return Err(format!("a bridge for {} leads elsewhere", about()));
                 }
                 let trimmed = |record: &&Record| match record.event {

@@ -31,7 +31,6 @@ use super::choices::{Budget, Choices};
 use crate::{
     Stopper,
     delivery::{Config, Delivery, Parts},
-    tests::invariants::same_blocks,
 };
 use commonware_runtime::{Clock as _, Handle, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU64, NZUsize, sync::Mutex};
@@ -121,7 +120,7 @@ impl<'a> Walk<'a> {
         let kept = memory.load(READER).await.expect("open").expect("acknowledged");
         let watermarks = memory.watermarks().expect("open");
         assert_eq!(kept.handled(), self.world.lock().position);
-        assert!(same_blocks(&self.world.lock().now.watermarks, &watermarks));
+        assert!(self.world.lock().now.watermarks.same_blocks(&watermarks));
         self.live().await;
         let world = self.world.lock();
         assert_eq!(

@@ -3,7 +3,7 @@
 use crate::tests::{
     chain::{Chain, TestBlock},
     interleavings::choices::Choices,
-    invariants::{self, same_blocks},
+    invariants,
     words::words,
 };
 use commonware_utils::{NZUsize, sync::Mutex};
@@ -268,7 +268,7 @@ impl World {
             self.check(led.is_ok(), || format!("the bridge does not lead on: {led:?}"));
         }
         let end = records.last().map_or(0, |last| last.cursor.handled());
-        let leads = same_blocks(&watermarks, &after(self, end));
+        let leads = watermarks.same_blocks(&after(self, end));
         self.check(leads, || format!("the bridge does not lead to where event {end} begins"));
     }
 
@@ -279,7 +279,7 @@ impl World {
             self.now.next = record.cursor.handled();
         }
         let led =
-            bridge.last().is_some_and(|last| same_blocks(&self.now.watermarks, &last.watermarks));
+            bridge.last().is_some_and(|last| self.now.watermarks.same_blocks(&last.watermarks));
         self.check(led, || "the bridge leads elsewhere from what the consumer has".into());
         if durable {
             self.durable = self.now;
